@@ -1,1 +1,3 @@
-//! (to be written)
+//! The compiler of `.align` programs: pure passes from a tree to kernels. Files, models and clocks are outside.
+
+pub mod tensor;

@@ -1,0 +1,9 @@
+//! The tensor graph: what nets, losses and optimizers become.
+
+pub mod axis;
+pub mod graph;
+pub mod op;
+
+pub use axis::{Axis, AxisKind};
+pub use graph::{Graph, Node, NodeData};
+pub use op::{Attention, CallKind, DType, MapOp, Op, RandomKind, ReduceOp, TableKind};
