@@ -33,14 +33,30 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind {
     /// `use std.data { Pair, split }`
-    Import { path: Vec<Name>, names: Vec<Name> },
+    Import {
+        path: Vec<Name>,
+        names: Vec<Name>,
+    },
     /// `edition 2026`
     Edition(i64),
     /// `param beta: Float = 0.1 in 0..1`; the range is the right side of a top-level `in`.
-    Param { name: Name, ty: Option<Type>, value: Expr, range: Option<Expr> },
-    Record { name: Name, generics: Vec<Generic>, fields: Vec<Field> },
+    Param {
+        name: Name,
+        ty: Option<Type>,
+        value: Expr,
+        range: Option<Expr>,
+    },
+    Record {
+        name: Name,
+        generics: Vec<Generic>,
+        fields: Vec<Field>,
+    },
     /// `test "dpo vectors" vectors "dpo" as v { .. }`
-    Test { name: String, vectors: Option<(String, Name)>, body: Block },
+    Test {
+        name: String,
+        vectors: Option<(String, Name)>,
+        body: Block,
+    },
     Def(Def),
     Bind(Bind),
 }
@@ -125,7 +141,10 @@ pub struct Type {
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypeKind {
     /// `Pair`, `List[Int]`, `Tensor[time, dim]`, `Reply[prompt]`, `countdown.Problem`; also a type variable in lower case.
-    Named { name: Name, args: Vec<TypeArg> },
+    Named {
+        name: Name,
+        args: Vec<TypeArg>,
+    },
     /// `[rows, cols]` alone: Float each of these.
     Axes(Vec<TypeArg>),
     /// `{ rate: Float, value: Float }`
@@ -166,11 +185,17 @@ pub struct Stmt {
 pub enum StmtKind {
     Bind(Bind),
     /// `m = e`, `table[row: id] = e`, `a.b = e`; the target is a word with dots and indices.
-    Assign { target: Expr, value: Expr },
+    Assign {
+        target: Expr,
+        value: Expr,
+    },
     /// `apply(x: Tensor[time]) -> T = ..` in a net, env or optimizer.
     Method(Method),
     /// `show a, b`, `save p, to: "x"`, `plot ..`, `assert ..`
-    Command { word: Name, args: Args },
+    Command {
+        word: Name,
+        args: Args,
+    },
     Def(Def),
     Expr(Expr),
 }
@@ -248,9 +273,16 @@ pub struct SlotLine {
 pub enum SlotKind {
     Bind(Bind),
     /// `each 50 steps { .. }`; `each step` has the count 1. The count is an Int literal or a variable.
-    Each { count: Expr, body: Block },
+    Each {
+        count: Expr,
+        body: Block,
+    },
     /// `loss dpo(..)`, `update critic, every: 2 { .. }`
-    Slot { word: Name, args: Args, slots: Option<Slots> },
+    Slot {
+        word: Name,
+        args: Args,
+        slots: Option<Slots>,
+    },
 }
 
 // ---------------------------------------------------------------------------------------- expressions
@@ -295,20 +327,55 @@ pub enum ExprKind {
     /// `{ a: 1 }`; a key that is a text makes a Map.
     Fields(Vec<Entry>),
     /// `Pair { prompt: p }`
-    Make { name: Name, fields: Vec<Entry> },
+    Make {
+        name: Name,
+        fields: Vec<Entry>,
+    },
     Block(Block),
-    If { cond: Expr, then: Expr, otherwise: Option<Expr> },
-    For { overs: Vec<(Pattern, Expr)>, body: Block },
-    Iterate { over: IterateOver, from: Expr, pattern: Pattern, until: Option<Expr>, body: Block },
-    Until { cond: Expr, body: Block },
-    Train { what: Expr, pattern: Option<Pattern>, slots: Slots },
-    Lambda { params: Vec<Param>, body: Expr },
+    If {
+        cond: Expr,
+        then: Expr,
+        otherwise: Option<Expr>,
+    },
+    For {
+        overs: Vec<(Pattern, Expr)>,
+        body: Block,
+    },
+    Iterate {
+        over: IterateOver,
+        from: Expr,
+        pattern: Pattern,
+        until: Option<Expr>,
+        body: Block,
+    },
+    Until {
+        cond: Expr,
+        body: Block,
+    },
+    Train {
+        what: Expr,
+        pattern: Option<Pattern>,
+        slots: Slots,
+    },
+    Lambda {
+        params: Vec<Param>,
+        body: Expr,
+    },
     Prefix(PrefixOp, Expr),
-    Infix { op: InfixOp, op_span: Span, left: Expr, right: Expr },
+    Infix {
+        op: InfixOp,
+        op_span: Span,
+        left: Expr,
+        right: Expr,
+    },
     /// `1..`: open at the right.
     OpenRange(Expr),
     /// `x as Demo { prompt: .question }`
-    Cast { value: Expr, ty: Type, fields: Option<Vec<Entry>> },
+    Cast {
+        value: Expr,
+        ty: Type,
+        fields: Option<Vec<Entry>>,
+    },
     Dot(Expr, Name),
     Call(Expr, Args),
     Index(Expr, Args),

@@ -155,16 +155,36 @@ pub enum Op {
     /// Adds an axis along which the value is the same.
     Tile(Axis),
     /// The same numbers under another axis (of equal size).
-    Rename { from: Axis, to: Axis },
+    Rename {
+        from: Axis,
+        to: Axis,
+    },
     /// Two axes (first the slower) made one fixed or dynamic axis.
-    Flatten { from: [Axis; 2], to: Axis },
-    Split { from: Axis, to: [Axis; 2] },
+    Flatten {
+        from: [Axis; 2],
+        to: Axis,
+    },
+    Split {
+        from: Axis,
+        to: [Axis; 2],
+    },
     /// Indices `start..start + size(to)` of a fixed axis.
-    Slice { from: Axis, to: Axis, start: usize },
+    Slice {
+        from: Axis,
+        to: Axis,
+        start: usize,
+    },
     /// The adjoint of `Slice`: zeros elsewhere.
-    Pad { from: Axis, to: Axis, start: usize },
+    Pad {
+        from: Axis,
+        to: Axis,
+        start: usize,
+    },
     /// Input i has the fixed axis `from[i]`; they are laid one after another along `to`.
-    Concat { from: Vec<Axis>, to: Axis },
+    Concat {
+        from: Vec<Axis>,
+        to: Axis,
+    },
 
     // ---- indices
     /// `gather[a](x, i)`: inputs x and an Int i; axes (x - a) + i's. Axes that both have run together. An index outside
@@ -176,21 +196,43 @@ pub enum Op {
     /// Stable, ascending, ties by index, nan last. Int.
     Argsort(Axis),
     /// The k = size(to) largest along `from`, best first. Int indices.
-    Topk { from: Axis, to: Axis },
+    Topk {
+        from: Axis,
+        to: Axis,
+    },
     /// Keeps the indices of `from` (ragged) where the second input (Bool) holds; `to` is ragged with an origin of its own.
-    Compact { from: Axis, to: Axis },
+    Compact {
+        from: Axis,
+        to: Axis,
+    },
     /// The adjoint of `Compact`: inputs v on `to` and keep on `from`; zeros where keep does not hold.
-    Expand { from: Axis, to: Axis },
+    Expand {
+        from: Axis,
+        to: Axis,
+    },
 
     // ---- recurrences
     /// Running sum, including the index itself; from the end if `reverse`.
-    Cumsum { axis: Axis, reverse: bool },
+    Cumsum {
+        axis: Axis,
+        reverse: bool,
+    },
     /// `body`: inputs carries.., then one slice of each xs (without `axis`), then captured values; outputs the next
     /// carries.., then ys. Node inputs: initial carries, xs (with `axis`), captured. Results: final carries, then ys with
     /// `axis`.
-    Scan { axis: Axis, reverse: bool, carries: usize, xs: usize, body: Box<Graph> },
+    Scan {
+        axis: Axis,
+        reverse: bool,
+        carries: usize,
+        xs: usize,
+        body: Box<Graph>,
+    },
     /// At most `within` rounds of `body` (inputs carries.., captured; outputs a Bool `go on`, then next carries). Results: carries.
-    Loop { within: usize, carries: usize, body: Box<Graph> },
+    Loop {
+        within: usize,
+        carries: usize,
+        body: Box<Graph>,
+    },
 
     // ---- small dense linear algebra: the two axes are rows and columns
     Solve(Axis, Axis),
@@ -210,7 +252,10 @@ pub enum Op {
 
     // ---- several results
     /// A named subgraph; its inputs are the body's inputs in order of the body's `params`.
-    Call { kind: CallKind, body: Box<Graph> },
+    Call {
+        kind: CallKind,
+        body: Box<Graph>,
+    },
     /// Result i of a `Scan`, `Loop`, `Qr`, `Eigh`, `Svd` or `Call`.
     Result(usize),
 }
