@@ -2,8 +2,10 @@
 
 pub mod axis;
 pub mod graph;
+pub mod lengths;
 pub mod op;
 
 pub use axis::{Axis, AxisKind};
 pub use graph::{Graph, Node, NodeData};
+pub use lengths::Lengths;
 pub use op::{Attention, CallKind, DType, MapOp, Op, RandomKind, ReduceOp, TableKind};

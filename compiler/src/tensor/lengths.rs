@@ -1,0 +1,66 @@
+//! Sizes that only a batch decides, and the integer tables that follow from them.
+
+use super::axis::{Axis, AxisKind};
+use super::op::TableKind;
+use std::collections::BTreeMap;
+
+/// Run-time sizes of axes: for `Item`, `Dynamic` and `Ragged` axes one number; for a `Packed` axis one length for each
+/// index of its outer axis. `Fixed`, `Paired` and `Pairs` axes need no entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lengths(BTreeMap<Axis, Vec<usize>>);
+
+impl Lengths {
+    pub fn new() -> Lengths {
+        Lengths::default()
+    }
+
+    pub fn set(&mut self, axis: Axis, lengths: Vec<usize>) {
+        self.0.insert(axis, lengths);
+    }
+
+    pub fn with(mut self, axis: Axis, lengths: Vec<usize>) -> Lengths {
+        self.set(axis, lengths);
+        self
+    }
+
+    /// The size of an axis. Panics if it is not known: the caller of a program gives every axis that it has.
+    pub fn size(&self, axis: &Axis) -> usize {
+        match axis.kind() {
+            AxisKind::Fixed(n) => *n,
+            AxisKind::Paired(of) => self.size(of),
+            AxisKind::Pairs(of) => self.segments(of).iter().map(|n| n * n).sum(),
+            _ => self.segments(axis).iter().sum(),
+        }
+    }
+
+    /// The length of each segment of a packed axis, in order of its outer axis.
+    fn segments(&self, axis: &Axis) -> &[usize] {
+        self.0.get(axis).unwrap_or_else(|| panic!("the length of {axis} is not known"))
+    }
+
+    /// The lengths of the segments that a packed (or pairs) axis has on its outer axis.
+    pub fn lengths(&self, axis: &Axis) -> Vec<usize> {
+        match axis.kind() {
+            AxisKind::Pairs(of) => self.segments(of).iter().flat_map(|n| vec![*n; *n]).collect(),
+            _ => self.segments(axis).to_vec(),
+        }
+    }
+
+    /// A table of a packed axis.
+    pub fn table(&self, axis: &Axis, kind: TableKind) -> Vec<i32> {
+        let lengths = self.lengths(axis);
+        match kind {
+            TableKind::Length => lengths.iter().map(|n| *n as i32).collect(),
+            TableKind::Start => lengths
+                .iter()
+                .scan(0, |at, n| {
+                    let start = *at;
+                    *at += *n as i32;
+                    Some(start)
+                })
+                .collect(),
+            TableKind::Segment => lengths.iter().enumerate().flat_map(|(i, n)| vec![i as i32; *n]).collect(),
+            TableKind::Position => lengths.iter().flat_map(|n| 0..*n as i32).collect(),
+        }
+    }
+}
