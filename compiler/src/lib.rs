@@ -1,3 +1,4 @@
 //! The compiler of `.align` programs: pure passes from a tree to kernels. Files, models and clocks are outside.
 
+pub mod stage;
 pub mod tensor;

@@ -1,0 +1,73 @@
+//! What one row of data gives to a traced loss or metric, and how rows are laid end to end for a micro-batch.
+
+use crate::tensor::{Axis, DType, Lengths};
+use std::collections::BTreeMap;
+
+/// An input of a per-item graph that comes from the item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemInput {
+    /// The graph's input, such as `reply.tokens`.
+    pub name: String,
+    /// Empty for a number of the item, else its one ragged axis and then fixed axes.
+    pub axes: Vec<Axis>,
+    pub dtype: DType,
+}
+
+/// What a graph needs of every item.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ItemLayout {
+    pub inputs: Vec<ItemInput>,
+    /// The ragged axes of the graph, in the order of [`Item::lengths`].
+    pub ragged: Vec<Axis>,
+}
+
+/// One row, ready for the device. Aligned with an [`ItemLayout`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Item {
+    pub values: Vec<ItemValue>,
+    pub lengths: Vec<usize>,
+    /// Forward tokens, prompts included: what `batch n tokens` and `num_tokens` count.
+    pub tokens: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ItemValue {
+    Floats(Vec<f32>),
+    Ints(Vec<i32>),
+    Bools(Vec<bool>),
+}
+
+/// A micro-batch: run-time lengths of the packed axes, and each input end to end.
+#[derive(Clone, Debug, Default)]
+pub struct Packed {
+    pub lengths: Lengths,
+    pub values: BTreeMap<String, ItemValue>,
+    pub tokens: usize,
+}
+
+/// Lays items end to end. Axes of the result are the packed forms of the layout's.
+pub fn pack<'a>(layout: &ItemLayout, items: impl IntoIterator<Item = &'a Item> + Clone) -> Packed {
+    let count = items.clone().into_iter().count();
+    let mut lengths = Lengths::new().with(Axis::item(), vec![count]);
+    for (i, axis) in layout.ragged.iter().enumerate() {
+        lengths.set(axis.packed(), items.clone().into_iter().map(|item| item.lengths[i]).collect());
+    }
+    let mut values = BTreeMap::new();
+    for (i, input) in layout.inputs.iter().enumerate() {
+        let mut all = match input.dtype {
+            DType::Float => ItemValue::Floats(vec![]),
+            DType::Int => ItemValue::Ints(vec![]),
+            DType::Bool => ItemValue::Bools(vec![]),
+        };
+        for item in items.clone() {
+            match (&mut all, &item.values[i]) {
+                (ItemValue::Floats(to), ItemValue::Floats(from)) => to.extend(from),
+                (ItemValue::Ints(to), ItemValue::Ints(from)) => to.extend(from),
+                (ItemValue::Bools(to), ItemValue::Bools(from)) => to.extend(from),
+                (to, from) => unreachable!("input {} is {to:?}, the item has {from:?}", input.name),
+            }
+        }
+        values.insert(input.name.clone(), all);
+    }
+    Packed { lengths, values, tokens: items.into_iter().map(|item| item.tokens).sum() }
+}

@@ -1,0 +1,4 @@
+//! Stages: what a pipeline is made of.
+
+pub mod items;
+pub mod train;

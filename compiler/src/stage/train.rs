@@ -1,0 +1,89 @@
+//! A training stage, worked out before its first step: graphs, schedules, sizes. The runtime runs it.
+
+use super::items::ItemLayout;
+use crate::tensor::{Axis, Graph};
+
+/// What [`TrainStage::step`] reads and gives (one micro-batch):
+///
+/// inputs: the item inputs of `layout` in packed form, and the scalars `scale.<term>` (the term's coefficient divided by
+/// its denominator over the whole optimizer step), plus weights by path.
+/// outputs: `loss.<term>` (numerator of the term over the micro-batch, without coefficient), `count.<term>` (its
+/// denominator over the micro-batch; depends on the layout alone), `track.<name>` and `track_count.<name>` (numerator and
+/// denominator of a tracked value), `grad.<path>` (gradient of Σ scale·numerator; added over micro-batches).
+#[derive(Clone, Debug)]
+pub struct TrainStage {
+    /// The name of the `let` that holds the result, for reports.
+    pub name: String,
+    pub step: Graph,
+    /// As `step`, but only the `count.<term>` outputs, without weights: run on the layout before the first backward.
+    pub counts: Graph,
+    pub layout: ItemLayout,
+    pub terms: Vec<Term>,
+    pub tracks: Vec<String>,
+    pub weights: Vec<WeightSpec>,
+    pub optimizer: OptimizerStage,
+    pub batch: BatchSize,
+    pub length: StageLength,
+    /// Norm of the gradient above which it is scaled down.
+    pub clip: Option<f64>,
+    pub order: Order,
+    pub seed: u64,
+    pub eval_every: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    pub name: String,
+    pub coefficient: f64,
+}
+
+/// A weight that is trained. All weights of a net lie end to end in one f32 arena, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightSpec {
+    pub path: String,
+    pub axes: Vec<Axis>,
+    /// Entries before it in the arena.
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// The optimizer's update of one weight, with the axis `entry` (a `Dynamic` axis) for all entries of the weight.
+///
+/// inputs: `w`, `g` (clipped gradient) and `state.<name>` on `entry`; scalars `t` (Float, from 1) and
+/// `schedule.<i>`. outputs: `w`, `state.<name>`.
+#[derive(Clone, Debug)]
+pub struct OptimizerStage {
+    pub entry: Axis,
+    pub update: Graph,
+    pub states: Vec<OptimizerState>,
+    /// Scalar graphs in f64: inputs `t` (steps already made) and `total`; output `value`. Schedule i is `schedule.<i>`.
+    pub schedules: Vec<Graph>,
+    /// Which schedule is logged as `learning_rate`.
+    pub learning_rate: Option<usize>,
+    /// Nothing couples the entries of a weight: the update may run over the whole arena at once.
+    pub pointwise: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptimizerState {
+    pub name: String,
+    pub start: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BatchSize {
+    Examples(usize),
+    Tokens(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StageLength {
+    Steps(usize),
+    Epochs(f64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Shuffled,
+    Given,
+}
