@@ -2,3 +2,4 @@
 
 pub mod stage;
 pub mod tensor;
+pub mod world;
