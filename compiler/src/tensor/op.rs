@@ -212,7 +212,7 @@ pub enum Op {
     },
 
     // ---- recurrences
-    /// Running sum, including the index itself; from the end if `reverse`.
+    /// Running sum, including the index itself; from the end if `reverse`. Along a packed axis it begins anew in each segment.
     Cumsum {
         axis: Axis,
         reverse: bool,

@@ -1,0 +1,4 @@
+//! Rewrites: graphs to equal graphs that are cheaper to run.
+
+pub mod inline;
+pub mod rebuild;
