@@ -17,7 +17,7 @@ impl Batch<'_> {
             Rows::Pairs { packed, paired } if paired == axis => pairs_axis(packed),
             _ => return Err(format!("{} is indexed in a value whose rows depend on it", axis.name())),
         };
-        let (rows, index) = self.from_start(&along, index)?;
+        let (rows, index) = self.place_from_start(&along, index)?;
         Ok(Value { node: self.new.gather(x.node, &along, index), rows })
     }
 
@@ -35,7 +35,7 @@ impl Batch<'_> {
                 Rows::Past { packed, paired } if paired == axis => packed.clone(),
                 _ => return Err(format!("{} is written to in a value whose rows depend on it", axis.name())),
             };
-            let (index_rows, index) = self.from_start(&along, index)?;
+            let (index_rows, index) = self.place_from_start(&along, index)?;
             let (_, nodes) = self.meet(&[Value { node: index, rows: index_rows }, values.clone()])?;
             let node = self.new.scatter_add(nodes[0], nodes[1], &along, packed_axes(&rows, axes));
             return Ok(Value { node, rows });
@@ -52,14 +52,13 @@ impl Batch<'_> {
                 _ => return Err(format!("values on pairs of places are added along {}", axis.name())),
             };
             let outer = inner.outer().ok_or_else(|| format!("rows of {} do not nest", axis.name()))?;
-            value =
-                Value { node: self.new.segment_reduce(ReduceOp::Sum, value.node, &inner), rows: Rows::Of(outer) };
+            value = Value { node: self.new.segment_reduce(ReduceOp::Sum, value.node, &inner), rows: Rows::Of(outer) };
         }
         Ok(value)
     }
 
     /// An index within segments of `along` as an index on `along`, and where it lies.
-    fn from_start(&mut self, along: &Axis, index: &Value) -> Result<(Rows, Node), String> {
+    fn place_from_start(&mut self, along: &Axis, index: &Value) -> Result<(Rows, Node), String> {
         let outer = along.outer().expect("a packed axis has an outer one");
         let start = Value { node: self.new.table(along, TableKind::Start), rows: Rows::Of(outer) };
         let (rows, nodes) = self.meet(&[start, index.clone()])?;

@@ -6,6 +6,7 @@
 
 mod bodies;
 mod index;
+pub mod objective;
 pub mod rows;
 
 use crate::rewrite::inline::inline_plain;
@@ -163,10 +164,12 @@ impl<'a> Batch<'a> {
                 self.raw(data, nodes, rows)
             }
             Op::Flatten { from, .. } => self.on_fixed(data, from, "flattened", &inputs)?,
-            Op::Split { from, .. } => self.on_fixed(data, &[from.clone()], "split", &inputs)?,
-            Op::Slice { from, .. } | Op::Pad { from, .. } => self.on_fixed(data, &[from.clone()], "cut", &inputs)?,
+            Op::Split { from, .. } => self.on_fixed(data, std::slice::from_ref(from), "split", &inputs)?,
+            Op::Slice { from, .. } | Op::Pad { from, .. } => {
+                self.on_fixed(data, std::slice::from_ref(from), "cut", &inputs)?
+            }
             Op::Argsort(axis) | Op::Topk { from: axis, .. } => {
-                self.on_fixed(data, &[axis.clone()], "sorted", &inputs)?
+                self.on_fixed(data, std::slice::from_ref(axis), "sorted", &inputs)?
             }
             Op::Solve(a, b) | Op::Cholesky(a, b) => {
                 let axes = [a.clone(), b.clone()];
@@ -279,4 +282,3 @@ fn no_ragged(axes: &[Axis], word: &str) -> Result<(), String> {
         None => Ok(()),
     }
 }
-

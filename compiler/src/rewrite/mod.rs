@@ -2,3 +2,4 @@
 
 pub mod inline;
 pub mod rebuild;
+pub mod simplify;
