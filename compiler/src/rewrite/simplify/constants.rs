@@ -15,7 +15,7 @@ pub fn fold(graph: &mut Graph, data: &NodeData) -> Option<Node> {
 }
 
 /// The function on numbers; `None` where it is a fault or has no number.
-fn scalar(op: MapOp, x: &[f64], of_ints: bool) -> Option<f64> {
+pub fn scalar(op: MapOp, x: &[f64], of_ints: bool) -> Option<f64> {
     use MapOp::*;
     let bool = |b: bool| if b { 1.0 } else { 0.0 };
     Some(match op {

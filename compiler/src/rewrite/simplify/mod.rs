@@ -7,6 +7,8 @@ mod axes;
 mod constants;
 mod sums;
 
+pub use constants::scalar;
+
 use super::rebuild::{Copies, finish, rebuild};
 use crate::tensor::{Graph, Node, NodeData, Op};
 
