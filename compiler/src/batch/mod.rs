@@ -282,3 +282,6 @@ fn no_ragged(axes: &[Axis], word: &str) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

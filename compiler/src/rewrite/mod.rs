@@ -1,4 +1,4 @@
-//! Rewrites: graphs to equal graphs that are cheaper to run.
+//! Rewrites: graphs to equal graphs that are cheaper to run. [`PER_ITEM`] and [`PACKED`] are the lists of them, in order.
 
 pub mod attention;
 pub mod chunk;
@@ -8,4 +8,72 @@ pub mod simplify;
 pub mod sink;
 
 #[cfg(test)]
+pub mod model;
+#[cfg(test)]
 pub mod oracle;
+
+use crate::tensor::Graph;
+
+/// Which rewrites run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrites {
+    pub simplify: bool,
+    pub attention: bool,
+    pub sink: bool,
+    pub chunk: bool,
+    /// A fixed axis with at least so many entries is wide: values on packed rows with it are not stored.
+    pub wide: usize,
+}
+
+impl Default for Rewrites {
+    fn default() -> Rewrites {
+        Rewrites { simplify: true, attention: true, sink: true, chunk: true, wide: 4096 }
+    }
+}
+
+impl Rewrites {
+    /// None at all: graphs stay as they were traced.
+    pub fn none() -> Rewrites {
+        Rewrites { simplify: false, attention: false, sink: false, chunk: false, wide: 4096 }
+    }
+
+    /// Switches one by its name; false if there is none of this name.
+    pub fn switch(&mut self, name: &str, on: bool) -> bool {
+        let flag = match name {
+            "simplify" => &mut self.simplify,
+            "attention" => &mut self.attention,
+            "sink" => &mut self.sink,
+            "chunk" => &mut self.chunk,
+            _ => return false,
+        };
+        *flag = on;
+        true
+    }
+}
+
+/// A rewrite: its name, whether it is on, what it does.
+pub struct Rewrite {
+    pub name: &'static str,
+    on: fn(&Rewrites) -> bool,
+    apply: fn(&Graph, &Rewrites) -> Graph,
+}
+
+const SIMPLIFY: Rewrite = Rewrite { name: "simplify", on: |r| r.simplify, apply: |g, _| simplify::simplify(g) };
+
+/// What runs on the graph of one item, before it is packed.
+pub const PER_ITEM: &[Rewrite] =
+    &[SIMPLIFY, Rewrite { name: "attention", on: |r| r.attention, apply: |g, _| attention::attention(g) }, SIMPLIFY];
+
+/// What runs on the packed graph, before derivatives are taken.
+pub const PACKED: &[Rewrite] = &[
+    SIMPLIFY,
+    Rewrite { name: "sink", on: |r| r.sink, apply: |g, r| sink::sink(g, r.wide) },
+    SIMPLIFY,
+    Rewrite { name: "chunk", on: |r| r.chunk, apply: |g, r| chunk::chunk(g, r.wide) },
+];
+
+/// Applies the rewrites of a list that are on.
+pub fn rewrite(graph: &Graph, list: &[Rewrite], which: &Rewrites) -> Graph {
+    let on = list.iter().filter(|r| (r.on)(which));
+    on.fold(inline::inline_plain(graph), |graph, r| (r.apply)(&graph, which))
+}

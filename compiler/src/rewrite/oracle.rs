@@ -1,6 +1,6 @@
 //! Evaluates graphs for the tests of passes: plain loops over indices, in f64.
 
-use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, MapOp, Node, Op, ReduceOp, TableKind};
+use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, MapOp, Op, ReduceOp, TableKind};
 use std::collections::HashMap;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +160,12 @@ impl Run<'_> {
                             .sum()
                     })
                 }
+                Op::Topk { from, to } => self.make(axes, |p| {
+                    let read = |i: usize| x(0).read(self, |a| if a == from { i } else { at(p, a) });
+                    let mut order: Vec<usize> = (0..self.lengths.size(from)).collect();
+                    order.sort_by(|a, b| read(*b).total_cmp(&read(*a)));
+                    order[at(p, to)] as f64
+                }),
                 Op::SegmentReduce(op, axis) => {
                     let segment = self.lengths.table(axis, TableKind::Segment);
                     let outer = axis.outer().expect("packed");
@@ -260,9 +266,4 @@ pub fn count(graph: &Graph, which: impl Fn(&Op) -> bool) -> usize {
 /// The map, for tests that only count.
 pub fn is_map(op: &Op, map: MapOp) -> bool {
     *op == Op::Map(map)
-}
-
-/// Whether any value has all of these axes.
-pub fn has_value(graph: &Graph, axes: &[Axis]) -> bool {
-    (0..graph.len()).any(|i| axes.iter().all(|a| graph.has(Node(i as u32), a)))
 }

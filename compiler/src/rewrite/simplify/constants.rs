@@ -157,7 +157,11 @@ pub fn casts(graph: &mut Graph, data: &NodeData) -> Option<Node> {
 pub fn stops(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let Op::Stop = data.op else { return None };
     let x = data.inputs[0];
-    let plain = graph.dtype(x) != DType::Float || matches!(graph.op(x), Op::Const(_) | Op::Array(_) | Op::Stop);
+    let plain = match graph.op(x) {
+        Op::Const(_) | Op::Array(_) | Op::Stop => true,
+        Op::Cast => graph.dtype(graph.get(x).inputs[0]) != DType::Float,
+        _ => graph.dtype(x) != DType::Float,
+    };
     plain.then_some(x)
 }
 
