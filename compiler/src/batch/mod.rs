@@ -8,6 +8,7 @@ mod bodies;
 mod index;
 pub mod objective;
 pub mod rows;
+pub mod training;
 
 use crate::rewrite::inline::inline_plain;
 use crate::tensor::graph::is_ragged;

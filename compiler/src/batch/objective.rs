@@ -164,3 +164,6 @@ fn spread(graph: &mut Graph, node: Node, to: &Rows) -> Result<Node, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

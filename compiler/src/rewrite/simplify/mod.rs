@@ -54,10 +54,10 @@ pub fn simplify(graph: &Graph) -> Graph {
 
 /// The graph without `Stop` nodes: once all derivatives are taken.
 pub fn drop_stops(graph: &Graph) -> Graph {
-    copy_live(graph, |_, data| match data.op {
+    drop_dead(&copy_live(graph, |_, data| match data.op {
         Op::Stop => Some(data.inputs[0]),
         _ => None,
-    })
+    }))
 }
 
 /// The graph without nodes that no output needs.
