@@ -1,11 +1,19 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
+use crate::stage::text::Chat;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Where source text comes from.
 pub trait World {
     /// What a module such as `std.losses` offers.
     fn module(&self, path: &str) -> Option<Module>;
+    /// The rows of a file: JSON objects of a `.jsonl` file, lines of any other. The error is a sentence that names the file.
+    fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String>;
+    /// A model folder or file. The error is a sentence that names it.
+    fn model(&self, path: &str) -> Result<Rc<dyn Model>, String>;
+    /// The tokenizer that needs no file: `bytes`.
+    fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>>;
 }
 
 /// A module: its names and the file that defines each.
@@ -17,10 +25,20 @@ pub struct Module {
     pub files: Vec<(String, &'static str)>,
 }
 
+/// A chat as text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rendered {
+    pub text: String,
+    /// The bytes that an assistant's messages fill, with what ends them: the tokens of these carry the loss.
+    pub spoken: Vec<Range<usize>>,
+}
+
 /// Text and tokens.
 pub trait Tokenizer {
     /// Token ids of a text. `special`: special tokens written in it are recognised.
     fn encode(&self, text: &str, special: bool) -> Vec<u32>;
+    /// As `encode`, each id with the bytes of the text that it stands for.
+    fn encode_offsets(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)>;
     fn decode(&self, ids: &[u32]) -> String;
     fn vocab_size(&self) -> usize;
     /// The token that ends a complete reply.
@@ -54,6 +72,8 @@ pub trait Model {
     fn tokenizer(&self) -> Rc<dyn Tokenizer>;
     /// The Jinja text of its chat template.
     fn chat_template(&self) -> Option<String>;
+    /// A chat as the model's template writes it. The error is a sentence for the user.
+    fn chat(&self, chat: &Chat) -> Result<Rendered, String>;
     /// Shape and values of a stored tensor, by its Hugging Face name.
     fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String>;
     /// Names of the stored tensors.

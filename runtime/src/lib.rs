@@ -2,7 +2,7 @@
 
 pub mod error;
 pub mod model;
-pub mod philox;
 pub mod token;
 
+pub use align_compiler::philox;
 pub use error::{Error, Result};

@@ -3,10 +3,22 @@
 use crate::tensor::{Axis, DType, Lengths};
 use std::collections::BTreeMap;
 
+/// Ends the name of an input that holds all tokens of prompt and reply.
+pub const STREAM: &str = ".stream";
+/// Ends the name of an input that holds the reply's tokens.
+pub const TOKENS: &str = ".tokens";
+/// Ends the name of an input that holds, for each token of the reply, the place on the stream that predicts it.
+pub const PLACES: &str = ".places";
+
 /// An input of a per-item graph that comes from the item.
+///
+/// Of a field of type Reply (or Chat) called f three things can be read, each under a name of its own: `f.stream`, the
+/// ids of all tokens of prompt and reply, on a ragged axis for the stream; `f.tokens`, the ids of the reply's tokens
+/// (of a Chat: of the assistant's), on the ragged axis `time` of f; and `f.places` on the same axis: for each of these the
+/// place on the stream that predicts it. Of a Prompt: `f.stream`. A number is read by the field's own name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemInput {
-    /// The graph's input, such as `reply.tokens`.
+    /// The graph's input: the path of the field, with one of [`STREAM`], [`TOKENS`], [`PLACES`] for text.
     pub name: String,
     /// Empty for a number of the item, else its one ragged axis and then fixed axes.
     pub axes: Vec<Axis>,

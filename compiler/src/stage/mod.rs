@@ -1,4 +1,5 @@
 //! Stages: what a pipeline is made of.
 
 pub mod items;
+pub mod text;
 pub mod train;
