@@ -1,0 +1,193 @@
+//! Sizes, strides and addresses: arithmetic on them, and their numbers for a batch.
+
+use super::ir::{Address, Buffer, BufferId, BufferKind, Dim, Index, Program, Size, Step, Term, View};
+use crate::tensor::{Axis, Lengths};
+
+impl Size {
+    pub fn number(factor: usize) -> Size {
+        Size { factor, axes: vec![] }
+    }
+
+    pub fn one() -> Size {
+        Size::number(1)
+    }
+
+    pub fn zero() -> Size {
+        Size::number(0)
+    }
+
+    /// The product of the sizes of axes.
+    pub fn of<'a>(axes: impl IntoIterator<Item = &'a Axis>) -> Size {
+        axes.into_iter().fold(Size::one(), |size, axis| size.times_axis(axis))
+    }
+
+    pub fn times_axis(mut self, axis: &Axis) -> Size {
+        match axis.fixed_size() {
+            Some(n) => self.factor *= n,
+            None => {
+                let at = self.axes.partition_point(|a| a < axis);
+                self.axes.insert(at, axis.clone());
+            }
+        }
+        self
+    }
+
+    pub fn times(&self, other: &Size) -> Size {
+        let product = other.axes.iter().fold(self.clone(), |size, axis| size.times_axis(axis));
+        Size { factor: product.factor * other.factor, ..product }
+    }
+
+    /// The number, if no batch changes it.
+    pub fn constant(&self) -> Option<usize> {
+        (self.axes.is_empty() || self.factor == 0).then_some(self.factor)
+    }
+
+    pub fn is_one(&self) -> bool {
+        self.constant() == Some(1)
+    }
+
+    pub fn is_zero(&self) -> bool {
+        self.factor == 0
+    }
+
+    pub fn get(&self, lengths: &Lengths) -> usize {
+        self.axes.iter().fold(self.factor, |n, axis| n * lengths.size(axis))
+    }
+}
+
+impl Dim {
+    pub fn size(&self) -> Size {
+        Size::of(&self.axes)
+    }
+}
+
+impl Address {
+    /// The stride of a loop; 0 if the loop has none. Indices that were worked out may also depend on the loop.
+    pub fn stride(&self, of: usize) -> Size {
+        let term = self.terms.iter().find(|t| t.index == Index::Loop(of));
+        term.map_or(Size::zero(), |t| t.stride.clone())
+    }
+
+    pub fn with(mut self, index: Index, stride: Size) -> Address {
+        self.terms.push(Term { index, stride });
+        self
+    }
+}
+
+impl Buffer {
+    /// Entries.
+    pub fn size(&self) -> Size {
+        Size::of(&self.axes)
+    }
+
+    /// The stride of each axis.
+    pub fn strides(&self) -> Vec<Size> {
+        (0..self.axes.len()).map(|i| Size::of(&self.axes[i + 1..])).collect()
+    }
+
+    /// Bytes of one entry.
+    pub fn width(&self) -> usize {
+        match self.dtype {
+            crate::tensor::DType::Float | crate::tensor::DType::Int => 4,
+            crate::tensor::DType::Bool => 1,
+        }
+    }
+
+    pub fn bytes(&self, lengths: &Lengths) -> usize {
+        self.size().get(lengths) * self.width()
+    }
+}
+
+impl View {
+    /// The stride of an axis; 0 if the view lacks it.
+    pub fn stride(&self, axis: &Axis) -> Size {
+        self.axes.iter().find(|(a, _)| a == axis).map_or(Size::zero(), |(_, stride)| stride.clone())
+    }
+
+    pub fn has(&self, axis: &Axis) -> bool {
+        self.axes.iter().any(|(a, _)| a == axis)
+    }
+}
+
+impl Program {
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Buffers with their ids.
+    pub fn ids(&self) -> impl Iterator<Item = (BufferId, &Buffer)> {
+        self.buffers.iter().enumerate().map(|(i, b)| (BufferId(i as u32), b))
+    }
+
+    pub fn named_output(&self, name: &str) -> Option<BufferId> {
+        self.ids().find(|(_, b)| b.kind == BufferKind::Output(name.into())).map(|(id, _)| id)
+    }
+}
+
+/// What a step does with a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    /// All that is read of the buffer later, or a part of it.
+    Write,
+    /// Reads and writes.
+    Add,
+}
+
+impl Step {
+    /// The buffers of the program that the step uses. A buffer may come several times.
+    pub fn accesses(&self) -> Vec<(BufferId, Access)> {
+        use super::ir::{Part, Scalar};
+        let writes = |add: bool| if add { Access::Add } else { Access::Write };
+        match self {
+            Step::Rows(nest) => {
+                let blocks = nest.parts.iter().map(|part| match part {
+                    Part::Row(block) => block,
+                    Part::Pass(pass) => &pass.block,
+                });
+                let mut all = vec![];
+                for block in blocks {
+                    all.extend(block.lets.iter().filter_map(|l| match &l.op {
+                        Scalar::Load(buffer, _) => Some((*buffer, Access::Read)),
+                        _ => None,
+                    }));
+                    all.extend(block.stores.iter().map(|s| (s.buffer, writes(s.add))));
+                }
+                all
+            }
+            Step::Contraction(c) => {
+                vec![(c.lhs.buffer, Access::Read), (c.rhs.buffer, Access::Read), (c.out.buffer, writes(c.add))]
+            }
+            Step::Attention(a) => reads([&a.query, &a.key, &a.value]).chain(written([&a.out, &a.lse])).collect(),
+            Step::AttentionGrad(a) => reads([&a.query, &a.key, &a.value, &a.out, &a.lse, &a.cotangent])
+                .chain(written([&a.query_grad, &a.key_grad, &a.value_grad]))
+                .collect(),
+            Step::Scatter(s) => reads([&s.index, &s.values]).chain([(s.out.buffer, writes(s.add))]).collect(),
+            Step::Cumsum(c) => reads([&c.input]).chain(written([&c.out])).collect(),
+            Step::Sort(s) => reads([&s.input]).chain(written([&s.out])).collect(),
+            Step::Dense(d) => reads(&d.inputs).chain(written(&d.outs)).collect(),
+            Step::Chunked(c) => {
+                let outputs = c.outputs.iter().map(|o| (o.bound.buffer, writes(o.add)));
+                c.inputs.iter().map(|b| (b.buffer, Access::Read)).chain(outputs).collect()
+            }
+            Step::Scan(s) => {
+                let inputs = s.slices.iter().chain(&s.captured).map(|b| (b.buffer, Access::Read));
+                let results = s.results.iter().map(|b| (b.buffer, Access::Write));
+                let carries = s.carries.iter().flat_map(|c| [(c.first, Access::Read), (c.last, Access::Write)]);
+                inputs.chain(results).chain(carries).collect()
+            }
+            Step::Loop(l) => {
+                let carries = l.carries.iter().flat_map(|c| [(c.first, Access::Read), (c.last, Access::Write)]);
+                l.captured.iter().map(|b| (b.buffer, Access::Read)).chain(carries).collect()
+            }
+        }
+    }
+}
+
+fn reads<'a>(views: impl IntoIterator<Item = &'a View>) -> impl Iterator<Item = (BufferId, Access)> {
+    views.into_iter().map(|v| (v.buffer, Access::Read))
+}
+
+fn written<'a>(views: impl IntoIterator<Item = &'a View>) -> impl Iterator<Item = (BufferId, Access)> {
+    views.into_iter().map(|v| (v.buffer, Access::Write))
+}
