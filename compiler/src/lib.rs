@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod kernel;
 pub mod philox;
+pub mod program;
 pub mod rewrite;
 pub mod stage;
 pub mod tensor;
