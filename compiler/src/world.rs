@@ -4,16 +4,22 @@ use crate::stage::text::Chat;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Where source text comes from.
+/// Where source text, data and models come from. A world without files need only give modules.
 pub trait World {
     /// What a module such as `std.losses` offers.
     fn module(&self, path: &str) -> Option<Module>;
     /// The rows of a file: JSON objects of a `.jsonl` file, lines of any other. The error is a sentence that names the file.
-    fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String>;
+    fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String> {
+        Err(format!("there is no file {path}"))
+    }
     /// A model folder or file. The error is a sentence that names it.
-    fn model(&self, path: &str) -> Result<Rc<dyn Model>, String>;
+    fn model(&self, path: &str) -> Result<Rc<dyn Model>, String> {
+        Err(format!("there is no model {path}"))
+    }
     /// The tokenizer that needs no file: `bytes`.
-    fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>>;
+    fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {
+        None
+    }
 }
 
 /// A module: its names and the file that defines each.
