@@ -1,5 +1,13 @@
-//! Stages: what a pipeline is made of.
+//! Stages: what a pipeline is made of, and how data become the items that they read.
 
+pub mod encode;
+pub mod evaluate;
+pub mod graph;
+pub mod hash;
 pub mod items;
+pub mod number;
+pub mod policy;
+pub mod print;
+pub mod source;
 pub mod text;
 pub mod train;

@@ -1,5 +1,6 @@
 //! A training stage, worked out before its first step: graphs, schedules, sizes. The runtime runs it.
 
+use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
 use crate::tensor::{Axis, Graph};
 
@@ -10,7 +11,7 @@ use crate::tensor::{Axis, Graph};
 /// outputs: `loss.<term>` (numerator of the term over the micro-batch, without coefficient), `count.<term>` (its
 /// denominator over the micro-batch; depends on the layout alone), `track.<name>` and `track_count.<name>` (numerator and
 /// denominator of a tracked value), `grad.<path>` (gradient of Σ scale·numerator; added over micro-batches).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TrainStage {
     /// The name of the `let` that holds the result, for reports.
     pub name: String,
@@ -21,6 +22,8 @@ pub struct TrainStage {
     pub terms: Vec<Term>,
     pub tracks: Vec<String>,
     pub weights: Vec<WeightSpec>,
+    /// Policies that the loss reads and that stay as they are (a reference, a teacher).
+    pub frozen: Vec<PolicyUse>,
     pub optimizer: OptimizerStage,
     pub batch: BatchSize,
     pub length: StageLength,

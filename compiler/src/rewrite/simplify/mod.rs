@@ -4,7 +4,7 @@
 //! `Stop` is kept, for derivatives are taken later; [`drop_stops`] is for after them.
 
 mod axes;
-mod constants;
+pub(crate) mod constants;
 mod sums;
 
 pub use constants::scalar;

@@ -1,0 +1,170 @@
+use super::*;
+use crate::stage::text::{Message, Piece};
+use crate::world::Rendered;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Bytes, with `<s>` = 256, `</s>` = 257.
+#[derive(Clone, Copy)]
+struct Letters {
+    bos: bool,
+}
+
+impl Tokenizer for Letters {
+    fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+        self.encode_offsets(text, special).into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn encode_offsets(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)> {
+        let (mut at, mut ids) = (0, vec![]);
+        while at < text.len() {
+            let known = self.special().into_iter().find(|(s, _)| special && text[at..].starts_with(s.as_str()));
+            let (id, len) = known.map_or((u32::from(text.as_bytes()[at]), 1), |(s, id)| (id, s.len()));
+            ids.push((id, at..at + len));
+            at += len;
+        }
+        ids
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        ids.iter().filter_map(|id| char::from_u32(*id)).collect()
+    }
+
+    fn vocab_size(&self) -> usize {
+        258
+    }
+
+    fn stop(&self) -> u32 {
+        257
+    }
+
+    fn bos(&self) -> Option<u32> {
+        self.bos.then_some(256)
+    }
+
+    fn special(&self) -> Vec<(String, u32)> {
+        vec![("<s>".into(), 256), ("</s>".into(), 257)]
+    }
+
+    fn identity(&self) -> String {
+        "letters".into()
+    }
+}
+
+fn pieces(parts: &[(&str, Origin)]) -> Pieces {
+    let mut pieces = Pieces::default();
+    parts.iter().for_each(|(text, origin)| pieces.push(*text, *origin));
+    pieces
+}
+
+fn reply(prompt: &[(&str, Origin)], text: &[(&str, Origin)]) -> Reply {
+    Reply { prompt: Rc::new(Prompt(pieces(prompt))), text: pieces(text) }
+}
+
+use Origin::{Filled, Written};
+
+#[test]
+fn special_tokens_are_those_that_the_program_writes() {
+    let reader = Reader { tokenizer: &Letters { bos: false }, model: None };
+    assert_eq!(reader.pieces(&pieces(&[("a</s>", Written)])), [97, 257]);
+    assert_eq!(reader.pieces(&pieces(&[("a</s>", Filled)])).len(), 5);
+    assert_eq!(
+        reader.pieces(&pieces(&[("<s>", Written), ("</s>", Filled), ("</s>", Written)])),
+        [256, 60, 47, 115, 62, 257]
+    );
+}
+
+#[test]
+fn a_reply_ends_in_one_stop_token_and_a_stream_begins_once() {
+    let reader = Reader { tokenizer: &Letters { bos: true }, model: None };
+    let encoded = reader.reply(&reply(&[("ab", Filled)], &[("c", Filled)])).unwrap();
+    assert_eq!(encoded, Encoded { stream: vec![256, 97, 98, 99, 257], tokens: vec![99, 257], places: vec![2, 3] });
+    let written = reader.reply(&reply(&[("<s>ab", Written)], &[("c</s>", Written)])).unwrap();
+    assert_eq!(written, encoded);
+    assert!(reader.doubled_start(&reader.prompt(&Prompt(pieces(&[("<s><s>a", Written)])))));
+    assert!(!reader.doubled_start(&encoded.stream));
+    let none = Reader { tokenizer: &Letters { bos: false }, model: None };
+    assert!(none.reply(&reply(&[], &[("c", Filled)])).is_err());
+}
+
+#[test]
+fn long_rows_are_cut_as_said() {
+    let reader = Reader { tokenizer: &Letters { bos: false }, model: None };
+    let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)])).unwrap();
+    assert_eq!(encoded.clone().cut(6, Truncate::Drop), Some(encoded.clone()));
+    assert_eq!(encoded.clone().cut(5, Truncate::Drop), None);
+    let end = encoded.clone().cut(5, Truncate::End).unwrap();
+    assert_eq!(end, Encoded { stream: vec![97, 98, 99, 100, 101], tokens: vec![100, 101], places: vec![2, 3] });
+    let start = encoded.clone().cut(4, Truncate::Start).unwrap();
+    assert_eq!(start, Encoded { stream: vec![99, 100, 101, 257], tokens: vec![100, 101, 257], places: vec![0, 1, 2] });
+    assert_eq!(encoded.clone().cut(3, Truncate::Start).unwrap().tokens, [101, 257]);
+    assert_eq!(encoded.cut(3, Truncate::End), None);
+}
+
+struct Template;
+
+impl Model for Template {
+    fn config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn tokenizer(&self) -> Rc<dyn Tokenizer> {
+        Rc::new(Letters { bos: true })
+    }
+
+    fn chat_template(&self) -> Option<String> {
+        None
+    }
+
+    /// `<s>role:content</s>` for each message.
+    fn chat(&self, chat: &Chat) -> Result<Rendered, String> {
+        let mut out = Rendered::default();
+        for message in &chat.messages {
+            out.text.push_str(&format!("{}:", message.role));
+            let start = out.text.len();
+            out.text.push_str(&format!("{}</s>", message.content));
+            if &*message.role == "assistant" {
+                out.spoken.push(start..out.text.len());
+            }
+        }
+        Ok(out)
+    }
+
+    fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
+        Err(name.into())
+    }
+
+    fn tensors(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn identity(&self) -> String {
+        "template".into()
+    }
+}
+
+#[test]
+fn the_loss_of_a_chat_reads_what_the_assistant_says() {
+    let message =
+        |role: &str, content: &str| Message { role: role.into(), content: content.into(), fields: Default::default() };
+    let chat = Chat {
+        messages: vec![message("u", "a"), message("assistant", "b"), message("u", "c"), message("assistant", "de")],
+        tools: serde_json::Value::Null,
+    };
+    let tokenizer = Letters { bos: true };
+    let encoded = Reader { tokenizer: &tokenizer, model: Some(&Template) }.chat(&chat).unwrap();
+    assert_eq!(encoded.stream[0], 256, "begun once");
+    assert_eq!(tokenizer.decode(&encoded.tokens), "b\u{101}de\u{101}");
+    for (token, place) in encoded.tokens.iter().zip(&encoded.places) {
+        assert_eq!(encoded.stream[place + 1], *token);
+    }
+    assert!(Reader { tokenizer: &tokenizer, model: None }.chat(&chat).is_err());
+}
+
+#[test]
+fn pieces_keep_their_origin() {
+    let all = pieces(&[("a", Written), ("b", Filled)]);
+    let origins: Vec<Piece> = all.iter().cloned().collect();
+    assert_eq!(origins[0].origin, Written);
+    assert_eq!(origins[1].origin, Filled);
+}

@@ -1,0 +1,177 @@
+//! The stage graph: what a program does once, and which results each stage reads.
+
+use super::evaluate::EvaluateStage;
+use super::hash::ContentHash;
+use super::number::Number;
+use super::policy::PolicySpec;
+use super::source::ItemSource;
+use super::train::TrainStage;
+use align_syntax::span::Span;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+use petgraph::{Direction, algo};
+use std::fmt;
+use std::rc::Rc;
+
+/// A stage of a [`StageGraph`].
+pub type StageId = NodeIndex<u32>;
+
+/// Stages in the order in which the program asks for them; an edge leads from a result to a stage that reads it.
+#[derive(Default)]
+pub struct StageGraph {
+    graph: DiGraph<Stage, Reads>,
+}
+
+/// A stage. `hash` is its content address: of its work and all that it reads.
+pub struct Stage {
+    /// The `let` that holds its result, or the words of a command. For reports only.
+    pub name: String,
+    pub span: Span,
+    pub hash: ContentHash,
+    pub kind: StageKind,
+}
+
+/// What a stage reads of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The policy that is trained, evaluated or saved.
+    Policy,
+    /// A policy that stays as it is, by its place in [`super::train::TrainStage::frozen`] or in an evaluation's policies.
+    Frozen(usize),
+    Data,
+    /// A number of an evaluation.
+    Number(usize),
+}
+
+pub enum StageKind {
+    /// Weights drawn from their starting distributions.
+    Init(InitStage),
+    /// Weights read from a model folder or file.
+    Load(LoadStage),
+    /// Rows. They are read when a stage asks for them.
+    Data(DataStage),
+    Train(Box<TrainNode>),
+    Evaluate(Box<EvaluateStage>),
+    Save(SaveStage),
+    Show(ShowStage),
+    Assert(AssertStage),
+}
+
+pub struct InitStage {
+    pub policy: Rc<PolicySpec>,
+    pub seed: u64,
+}
+
+pub struct LoadStage {
+    pub policy: Rc<PolicySpec>,
+    /// As the program names it.
+    pub path: String,
+}
+
+pub struct DataStage {
+    pub rows: usize,
+}
+
+/// A training stage, and where its items come from.
+pub struct TrainNode {
+    pub policy: Rc<PolicySpec>,
+    pub stage: TrainStage,
+    pub items: Rc<dyn ItemSource>,
+    /// Evaluated every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
+    pub evals: Vec<(String, EvaluateStage)>,
+}
+
+pub struct SaveStage {
+    /// A folder, from where the program was started.
+    pub to: String,
+}
+
+/// A table of one or more rows. Cells of a row are numbers, texts, or what an evaluation answers.
+pub struct ShowStage {
+    pub table: Table,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub head: Vec<String>,
+    pub rows: Vec<Vec<Cell>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Cell {
+    Text(String),
+    Number(Number),
+    /// The tokens that output `output` of an evaluation gives for row `row` of its data, as text.
+    Tokens {
+        stage: StageId,
+        output: usize,
+        row: usize,
+    },
+}
+
+pub struct AssertStage {
+    /// Holds if it is not 0.
+    pub holds: Number,
+    /// The condition as written.
+    pub text: String,
+    /// The numbers that it compares, each as written.
+    pub parts: Vec<(String, Number)>,
+}
+
+impl StageGraph {
+    pub fn add(&mut self, stage: Stage) -> StageId {
+        self.graph.add_node(stage)
+    }
+
+    /// `reader` reads what `from` makes.
+    pub fn reads(&mut self, reader: StageId, from: StageId, what: Reads) {
+        self.graph.add_edge(from, reader, what);
+    }
+
+    pub fn get(&self, id: StageId) -> &Stage {
+        &self.graph[id]
+    }
+
+    pub fn stages(&self) -> impl Iterator<Item = (StageId, &Stage)> {
+        self.graph.node_indices().map(|id| (id, &self.graph[id]))
+    }
+
+    /// A stage by its name; of several the first.
+    pub fn find(&self, name: &str) -> Option<StageId> {
+        self.stages().find(|(_, stage)| stage.name == name).map(|(id, _)| id)
+    }
+
+    /// What a stage reads, in the order in which it was said.
+    pub fn inputs(&self, id: StageId) -> Vec<(StageId, Reads)> {
+        let mut edges: Vec<_> = self.graph.edges_directed(id, Direction::Incoming).collect();
+        edges.sort_by_key(|edge| edge.id());
+        edges.iter().map(|edge| (edge.source(), *edge.weight())).collect()
+    }
+
+    /// The stage whose result a stage reads as `what`.
+    pub fn input(&self, id: StageId, what: Reads) -> Option<StageId> {
+        self.inputs(id).into_iter().find(|(_, w)| *w == what).map(|(from, _)| from)
+    }
+
+    /// Stages that something shown, saved or asserted needs, each after what it reads, else as written.
+    pub fn order(&self) -> Vec<StageId> {
+        let mut needed = vec![false; self.graph.node_count()];
+        for id in self.graph.node_indices().rev() {
+            let ends = matches!(self.graph[id].kind, StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_));
+            // A training stage runs even if nothing reads it: its metrics and its result are kept.
+            if ends || needed[id.index()] || matches!(self.graph[id].kind, StageKind::Train(_)) {
+                needed[id.index()] = true;
+                self.graph.neighbors_directed(id, Direction::Incoming).for_each(|n| needed[n.index()] = true);
+            }
+        }
+        debug_assert!(!algo::is_cyclic_directed(&self.graph));
+        self.graph.node_indices().filter(|id| needed[id.index()]).collect()
+    }
+}
+
+/// One line a stage, and its slots below it.
+impl fmt::Display for StageGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stages().try_for_each(|(id, stage)| super::print::stage(f, self, id, stage))
+    }
+}

@@ -1,0 +1,51 @@
+//! Policies as stages hand them on: which weights there are, how they start, how they are stored, and how text becomes tokens.
+
+use super::train::WeightSpec;
+use crate::tensor::Axis;
+use crate::world::{Model, Tokenizer};
+use std::rc::Rc;
+
+/// A net with its settings. Policies of one net that differ in their weights alone share it.
+#[derive(Clone)]
+pub struct PolicySpec {
+    /// The name of the net, such as `gpt`.
+    pub net: String,
+    /// Its settings by name, as JSON.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// All weights that the net reads, laid end to end.
+    pub weights: Vec<WeightSpec>,
+    /// How each weight starts, in the order of `weights`.
+    pub starts: Vec<Start>,
+    /// Where each weight is found in a Hugging Face checkpoint, in the order of `weights`; `None` for one that has no name.
+    pub stored: Vec<Option<Stored>>,
+    pub tokenizer: Rc<dyn Tokenizer>,
+    /// The model that the policy was loaded from: its chat template.
+    pub model: Option<Rc<dyn Model>>,
+    /// The longest sequence that the net is made for; `None` where it says nothing.
+    pub context: Option<usize>,
+}
+
+impl PolicySpec {
+    /// Numbers in all weights.
+    pub fn size(&self) -> usize {
+        self.weights.iter().map(|w| w.len).sum()
+    }
+}
+
+/// What the entries of a weight are before training. Draws are keyed by (seed, place of the weight in the net, entry).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    Constant(f64),
+    Normal { mean: f64, std: f64 },
+    Uniform { low: f64, high: f64 },
+}
+
+/// A tensor of a checkpoint that holds a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    pub tensor: String,
+    /// The weight's axes in the order in which the tensor stores them, slowest first.
+    pub axes: Vec<Axis>,
+    /// Shape of the tensor: its rows and columns join some of these axes.
+    pub shape: Vec<usize>,
+}

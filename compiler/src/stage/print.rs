@@ -1,0 +1,134 @@
+//! The stage graph as text: `emit --level stages`.
+
+use super::graph::{Cell, Reads, Stage, StageGraph, StageId, StageKind, Table, TrainNode};
+use super::number::Number;
+use super::policy::PolicySpec;
+use super::train::{BatchSize, Order, StageLength};
+use std::fmt;
+
+/// A stage: what it is, what it reads, and its slots on lines of their own.
+pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId, stage: &Stage) -> fmt::Result {
+    write!(f, "%{} {} {}", id.index(), word(&stage.kind), stage.name)?;
+    let inputs = graph.inputs(id);
+    let of = |what: fn(&Reads) -> bool| inputs.iter().find(|(_, reads)| what(reads)).map(|(from, _)| from.index());
+    match &stage.kind {
+        StageKind::Init(init) => write!(f, " = {} seed {}", net(&init.policy), init.seed)?,
+        StageKind::Load(load) => write!(f, " = {} from {:?}", net(&load.policy), load.path)?,
+        StageKind::Data(data) => write!(f, ": {} rows", grouped(data.rows))?,
+        StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Save(_) => {
+            if let Some(policy) = of(|r| *r == Reads::Policy) {
+                write!(f, " %{policy}")?;
+            }
+            for (from, _) in inputs.iter().filter(|(_, reads)| matches!(reads, Reads::Frozen(_))) {
+                write!(f, " with %{}", from.index())?;
+            }
+            if let Some(data) = of(|r| *r == Reads::Data) {
+                write!(f, " on %{data}")?;
+            }
+        }
+        StageKind::Show(_) | StageKind::Assert(_) => {}
+    }
+    writeln!(f, "  {:?}", stage.hash)?;
+    match &stage.kind {
+        StageKind::Train(node) => train(f, node),
+        StageKind::Evaluate(node) => {
+            node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} mean {name}"))?;
+            node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} tokens of each row", answer.name))
+        }
+        StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
+        StageKind::Show(show) => table(f, &show.table),
+        StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
+        StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
+    }
+}
+
+fn word(kind: &StageKind) -> &'static str {
+    match kind {
+        StageKind::Init(_) => "init",
+        StageKind::Load(_) => "load",
+        StageKind::Data(_) => "data",
+        StageKind::Train(_) => "train",
+        StageKind::Evaluate(_) => "evaluate",
+        StageKind::Save(_) => "save",
+        StageKind::Show(_) => "show",
+        StageKind::Assert(_) => "assert",
+    }
+}
+
+fn net(policy: &PolicySpec) -> String {
+    format!("{}, {} numbers in {} weights", policy.net, grouped(policy.size()), policy.weights.len())
+}
+
+fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
+    let stage = &node.stage;
+    for term in &stage.terms {
+        writeln!(f, "  loss {} * {}", term.coefficient, term.name)?;
+    }
+    let states: Vec<&str> = stage.optimizer.states.iter().map(|state| state.name.as_str()).collect();
+    writeln!(f, "  optimizer with {} schedules, state [{}]", stage.optimizer.schedules.len(), states.join(", "))?;
+    match stage.batch {
+        BatchSize::Examples(n) => writeln!(f, "  batch {} examples", grouped(n))?,
+        BatchSize::Tokens(n) => writeln!(f, "  batch {} tokens", grouped(n))?,
+    }
+    match stage.length {
+        StageLength::Steps(n) => writeln!(f, "  steps {}", grouped(n))?,
+        StageLength::Epochs(n) => writeln!(f, "  epochs {n}")?,
+    }
+    match stage.clip {
+        Some(norm) => writeln!(f, "  clip {norm}")?,
+        None => writeln!(f, "  clip none")?,
+    }
+    match stage.order {
+        Order::Shuffled => writeln!(f, "  order shuffled, seed {}", stage.seed)?,
+        Order::Given => writeln!(f, "  order given")?,
+    }
+    let trained: usize = stage.weights.iter().map(|w| w.len).sum();
+    writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())?;
+    for (name, _) in &node.evals {
+        writeln!(f, "  eval {name}, every {}", stage.eval_every.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
+    if !table.head.is_empty() {
+        writeln!(f, "  {}", table.head.join(" | "))?;
+    }
+    for row in &table.rows {
+        let cells: Vec<String> = row.iter().map(cell).collect();
+        writeln!(f, "  {}", cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+fn cell(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(text) => format!("{text:?}"),
+        Cell::Number(n) => number(n),
+        Cell::Tokens { stage, output, row } => format!("%{}.{output}[{row}]", stage.index()),
+    }
+}
+
+fn number(n: &Number) -> String {
+    match n {
+        Number::Known(value) => value.to_string(),
+        Number::Of { stage, output } => format!("%{}.{output}", stage.index()),
+        Number::Map(op, inputs) => {
+            let inputs: Vec<String> = inputs.iter().map(number).collect();
+            format!("{}({})", format!("{op:?}").to_lowercase(), inputs.join(", "))
+        }
+    }
+}
+
+/// 118912 as `118_912`.
+pub fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push('_');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,20 @@
+//! Where the items of a stage come from.
+
+use super::hash::ContentHash;
+use super::items::Item;
+use align_syntax::diag::Diagnostic;
+
+/// The rows of a stage as items, made when asked for. The order is that of the data; shuffling is the step loop's.
+pub trait ItemSource {
+    /// Number of rows.
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Row `index` in the layout of the stage. The error names the row's file and line.
+    fn item(&self, index: usize) -> Result<Item, Diagnostic>;
+    /// Where row `index` comes from, for messages: file and line, or the row of a generator.
+    fn place(&self, index: usize) -> String;
+    /// Identifies the rows and how they become items.
+    fn identity(&self) -> ContentHash;
+}
