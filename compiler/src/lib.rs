@@ -1,6 +1,7 @@
 //! The compiler of `.align` programs: pure passes from a tree to kernels. Files, models and clocks are outside.
 
 pub mod batch;
+pub mod interp;
 pub mod kernel;
 pub mod philox;
 pub mod program;

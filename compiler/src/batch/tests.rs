@@ -54,7 +54,7 @@ fn check(lengths: &[usize], build: impl Fn(&mut Graph)) {
                     true => (lengths[..i].iter().sum::<usize>(), lengths[..=i].iter().sum::<usize>()),
                     false => (i, i + 1),
                 };
-                let data = Value { axes: data.axes.clone(), data: value.data[from * width..to * width].to_vec() };
+                let data = Value::floats(data.axes.clone(), value.data[from * width..to * width].to_vec());
                 given.insert(name.clone(), data);
             } else if let Op::Weight(name) = &data.op {
                 given.insert(name.clone(), all_given[name].clone());
@@ -176,9 +176,9 @@ fn groups() {
         .with(inner.packed(), shapes.iter().flat_map(|s| vec![s.1; s.0]).collect());
     let (tokens, rewards) = (noise(1, 13), noise(2, 6));
     let given = Named::from([
-        ("lp".into(), Value { axes: vec![inner.packed()], data: tokens.clone() }),
-        ("reward".into(), Value { axes: vec![sample.packed()], data: rewards.clone() }),
-        ("weight".into(), Value { axes: vec![Axis::item()], data: vec![1.0, 2.0, 3.0] }),
+        ("lp".into(), Value::floats(vec![inner.packed()], tokens.clone())),
+        ("reward".into(), Value::floats(vec![sample.packed()], rewards.clone())),
+        ("weight".into(), Value::floats(vec![Axis::item()], vec![1.0, 2.0, 3.0])),
     ]);
     let all = run(&batched, &given, &lengths);
     let (mut token_at, mut sample_at) = (0, 0);
@@ -189,8 +189,8 @@ fn groups() {
         let reward = rewards[sample_at..sample_at + samples].to_vec();
         (token_at, sample_at) = (token_at + samples * length, sample_at + samples);
         let given = Named::from([
-            ("lp".into(), Value { axes: vec![sample.clone(), inner.clone()], data: lp }),
-            ("reward".into(), Value { axes: vec![sample.clone()], data: reward }),
+            ("lp".into(), Value::floats(vec![sample.clone(), inner.clone()], lp)),
+            ("reward".into(), Value::floats(vec![sample.clone()], reward)),
             ("weight".into(), Value::number((i + 1) as f64)),
         ]);
         for (name, value) in run(&g, &given, &own) {

@@ -229,8 +229,8 @@ fn inputs(which: usize) -> Named {
     let (prompt, length) = ITEMS[which];
     let tokens: Vec<f64> = (0..prompt + length).map(|i| ((i * 7 + which * 3 + 2) % 11) as f64).collect();
     Named::from([
-        ("reply.tokens".into(), Value { axes: vec![reply()], data: tokens[prompt..].to_vec() }),
-        ("tokens".into(), Value { axes: vec![time()], data: tokens }),
+        ("reply.tokens".into(), Value::floats(vec![reply()], tokens[prompt..].to_vec())),
+        ("tokens".into(), Value::floats(vec![time()], tokens)),
         ("reply.start".into(), Value::number(prompt as f64)),
     ])
 }
@@ -246,7 +246,7 @@ pub fn packed(graph: &Graph) -> (Named, Lengths) {
     for name in ["tokens", "reply.tokens", "reply.start"] {
         let data = (0..ITEMS.len()).flat_map(|i| inputs(i)[name].data.clone()).collect();
         let axes = inputs(0)[name].axes.first().map_or(Axis::item(), Axis::packed);
-        given.insert(name.into(), Value { axes: vec![axes], data });
+        given.insert(name.into(), Value::floats(vec![axes], data));
     }
     (given, lengths)
 }

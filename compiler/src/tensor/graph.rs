@@ -320,6 +320,20 @@ impl Graph {
         self.add(Op::ScatterAdd(axis.clone()), &[index, values], axes, DType::Float)
     }
 
+    /// The places of `from` where `keep` (Bool, on `from`) holds, on the ragged axis `to`.
+    pub fn compact(&mut self, x: Node, keep: Node, from: &Axis, to: &Axis) -> Node {
+        let axes = self.replaced(x, from, to);
+        let dtype = self.dtype(x);
+        self.add(Op::Compact { from: from.clone(), to: to.clone() }, &[x, keep], axes, dtype)
+    }
+
+    /// The adjoint of `compact`: x on `to` back on `from`, zeros where `keep` does not hold.
+    pub fn expand(&mut self, x: Node, keep: Node, from: &Axis, to: &Axis) -> Node {
+        let axes = self.replaced(x, to, from);
+        let dtype = self.dtype(x);
+        self.add(Op::Expand { from: from.clone(), to: to.clone() }, &[x, keep], axes, dtype)
+    }
+
     pub fn argsort(&mut self, x: Node, axis: &Axis) -> Node {
         let axes = self.axes(x).to_vec();
         self.add(Op::Argsort(axis.clone()), &[x], axes, DType::Int)
@@ -334,6 +348,57 @@ impl Graph {
         let axes = self.axes(x).to_vec();
         let dtype = self.dtype(x);
         self.add(Op::Cumsum { axis: axis.clone(), reverse }, &[x], axes, dtype)
+    }
+
+    // ----------------------------------------------------------------------------------- linear algebra
+
+    /// x on `b` with `sum[b](m * x) = y`: m has `a` and `b`, of one size, y has `a`. Other axes run along.
+    pub fn solve(&mut self, m: Node, y: Node, a: &Axis, b: &Axis) -> Node {
+        let mut axes = self.replaced(y, a, b);
+        axes.extend(self.axes(m).iter().filter(|n| *n != a && *n != b && !self.has(y, n)).cloned());
+        self.add(Op::Solve(a.clone(), b.clone()), &[m, y], axes, DType::Float)
+    }
+
+    /// The lower triangle L on `[a, b]` with L L' = m.
+    pub fn cholesky(&mut self, m: Node, a: &Axis, b: &Axis) -> Node {
+        let axes = self.axes(m).to_vec();
+        self.add(Op::Cholesky(a.clone(), b.clone()), &[m], axes, DType::Float)
+    }
+
+    /// q on `[a, rank]`, r on `[rank, b]`: see [`rank_axis`].
+    pub fn qr(&mut self, m: Node, a: &Axis, b: &Axis) -> [Node; 2] {
+        let rank = self.rank(a, b);
+        let results = [vec![a.clone(), rank.clone()], vec![rank, b.clone()]];
+        self.decompose(Op::Qr(a.clone(), b.clone()), m, a, b, results)
+    }
+
+    /// Ascending eigenvalues on `b`, eigenvectors as columns on `[a, b]`, of a symmetric m.
+    pub fn eigh(&mut self, m: Node, a: &Axis, b: &Axis) -> [Node; 2] {
+        let results = [vec![b.clone()], vec![a.clone(), b.clone()]];
+        self.decompose(Op::Eigh(a.clone(), b.clone()), m, a, b, results)
+    }
+
+    /// u on `[a, rank]`, s descending on `[rank]`, v on `[b, rank]`, with m = u s v'.
+    pub fn svd(&mut self, m: Node, a: &Axis, b: &Axis) -> [Node; 3] {
+        let rank = self.rank(a, b);
+        let results = [vec![a.clone(), rank.clone()], vec![rank.clone()], vec![b.clone(), rank]];
+        self.decompose(Op::Svd(a.clone(), b.clone()), m, a, b, results)
+    }
+
+    fn rank(&self, a: &Axis, b: &Axis) -> Axis {
+        let size = |axis: &Axis| axis.fixed_size().expect("the sides of a matrix have fixed sizes");
+        rank_axis(size(a), size(b))
+    }
+
+    fn decompose<const N: usize>(&mut self, op: Op, m: Node, a: &Axis, b: &Axis, results: [Vec<Axis>; N]) -> [Node; N] {
+        let others: Vec<Axis> = self.axes(m).iter().filter(|n| *n != a && *n != b).cloned().collect();
+        let of = self.add(op, &[m], vec![], DType::Float);
+        let mut i = 0;
+        results.map(|own| {
+            let axes = others.iter().cloned().chain(own).collect();
+            i += 1;
+            self.add(Op::Result(i - 1), &[of], axes, DType::Float)
+        })
     }
 
     // ------------------------------------------------------------------------------------------- packed
@@ -405,6 +470,11 @@ fn widest(a: DType, b: DType) -> DType {
         (DType::Int, _) | (_, DType::Int) => DType::Int,
         _ => DType::Bool,
     }
+}
+
+/// The inner axis of a decomposition of a matrix: as many places as its shorter side.
+pub fn rank_axis(rows: usize, columns: usize) -> Axis {
+    Axis::fixed("rank", rows.min(columns))
 }
 
 /// Whether the axis has a length for each item.

@@ -137,8 +137,9 @@ pub enum Op {
     Iota,
     /// A table of a packed axis, an Int on that axis or on its outer one. Only after the batch pass.
     Table(Axis, TableKind),
-    /// Random numbers over the node's axes. Inputs: scalars or tensors (Int) that together with `stream` and the
-    /// index along `Fixed` axes make the counter of Philox4x32-10. The first input is the seed.
+    /// Random numbers over the node's axes by Philox4x32-10. The key is (first input: the seed, stream); the counter is up
+    /// to three further inputs (Int, scalars or tensors), then the index along the node's `Fixed` axes, sorted. A uniform
+    /// is the upper 24 bits of the first word; a normal is Box and Muller's, of the first two words.
     Random(RandomKind, u32),
 
     // ---- element by element: axes are the union of the inputs'
@@ -227,7 +228,8 @@ pub enum Op {
         xs: usize,
         body: Box<Graph>,
     },
-    /// At most `within` rounds of `body` (inputs carries.., captured; outputs a Bool `go on`, then next carries). Results: carries.
+    /// At most `within` rounds of `body` (inputs carries.., captured; outputs a Bool `go on`, then next carries). Results:
+    /// carries. What a round without `go on` makes of them is not taken.
     Loop {
         within: usize,
         carries: usize,
@@ -237,11 +239,11 @@ pub enum Op {
     // ---- small dense linear algebra: the two axes are rows and columns
     Solve(Axis, Axis),
     Cholesky(Axis, Axis),
-    /// Results q, r.
+    /// Results q on `[a, rank]`, r on `[rank, b]`; `rank` is the axis of [`super::graph::rank_axis`].
     Qr(Axis, Axis),
-    /// Results eigenvalues (on the second axis), eigenvectors.
+    /// Results ascending eigenvalues on b, eigenvectors as columns on `[a, b]`.
     Eigh(Axis, Axis),
-    /// Results u, s, v.
+    /// Results u on `[a, rank]`, s descending on `[rank]`, v on `[b, rank]`.
     Svd(Axis, Axis),
 
     // ---- packed
