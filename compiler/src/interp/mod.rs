@@ -151,7 +151,9 @@ impl Run<'_> {
         for (node, data) in graph.nodes() {
             let fault = |what: String| Fault { node, what };
             if let Some(axis) = data.axes.iter().find(|a| nested(a)) {
-                return Err(fault(format!("{axis} has a length for each index of another axis: it must be packed first")));
+                return Err(fault(format!(
+                    "{axis} has a length for each index of another axis: it must be packed first"
+                )));
             }
             let results = match &data.op {
                 Op::Input(_) if graph.params.contains(&node) => {

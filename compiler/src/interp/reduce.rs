@@ -37,8 +37,7 @@ impl Run<'_> {
     pub(super) fn contract(&self, over: &[Axis], at: &At) -> Value {
         let (x, y) = (at.inputs[0], at.inputs[1]);
         let all = walk::union(at.axes, over);
-        let strides =
-            [x.strides(&all, &self.lengths), y.strides(&all, &self.lengths), self.strides_of(at.axes, &all)];
+        let strides = [x.strides(&all, &self.lengths), y.strides(&all, &self.lengths), self.strides_of(at.axes, &all)];
         let mut data = vec![0.0; self.sizes(at.axes).iter().product()];
         walk::walk(&self.sizes(&all), &strides.each_ref(), |p| data[p[2]] += x.data[p[0]] * y.data[p[1]]);
         self.value(at, data)

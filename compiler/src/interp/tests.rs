@@ -197,9 +197,8 @@ fn symmetric_matrices() {
     let y = Value::floats(vec![a], vec![1.0, 2.0, 3.0]);
     let out = only(&g, &given(&[("m", m), ("y", y)]), &Lengths::new());
     close(&out[0].data, &[1.0, 2.0, 3.0]);
-    let product = |x: &[f64], i: usize, j: usize, d: &[f64]| -> f64 {
-        (0..3).map(|k| x[i * 3 + k] * d[k] * x[j * 3 + k]).sum()
-    };
+    let product =
+        |x: &[f64], i: usize, j: usize, d: &[f64]| -> f64 { (0..3).map(|k| x[i * 3 + k] * d[k] * x[j * 3 + k]).sum() };
     for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
         close(&[product(&out[1].data, i, j, &[1.0; 3])], &[data[i * 3 + j]]);
         close(&[product(&out[3].data, i, j, &out[2].data)], &[data[i * 3 + j]]);

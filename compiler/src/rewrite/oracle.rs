@@ -3,7 +3,7 @@
 pub use crate::interp::{Named, Value};
 
 use crate::interp::{self, Precision};
-use crate::tensor::{Graph, Lengths, MapOp, Op};
+use crate::tensor::{DType, Graph, Lengths, MapOp, Op};
 use std::collections::HashMap;
 
 /// All named outputs, in f64.
