@@ -1,6 +1,7 @@
 //! A plain interpreter of tensor graphs: the oracle that every pass and every kernel is compared with.
 //!
 //! It runs graphs before and after the batch pass, calls by their bodies, in f64 or with every result rounded to f32.
+//! Before the batch pass an axis that is ragged along another one has one length, for every index of that.
 //! It is written to be read, not to be fast.
 
 mod axes;
@@ -14,8 +15,7 @@ mod reduce;
 mod tests;
 mod walk;
 
-use crate::tensor::graph::is_ragged;
-use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, Node, Op};
+use crate::tensor::{Axis, DType, Graph, Lengths, Node, Op};
 use std::collections::HashMap;
 use std::fmt;
 use walk::Strides;
@@ -150,11 +150,6 @@ impl Run<'_> {
         graph.outputs.iter().for_each(|(_, n)| last_use[n.0 as usize] = graph.len());
         for (node, data) in graph.nodes() {
             let fault = |what: String| Fault { node, what };
-            if let Some(axis) = data.axes.iter().find(|a| nested(a)) {
-                return Err(fault(format!(
-                    "{axis} has a length for each index of another axis: it must be packed first"
-                )));
-            }
             let results = match &data.op {
                 Op::Input(_) if graph.params.contains(&node) => {
                     let i = graph.params.iter().position(|p| *p == node).expect("just found");
@@ -242,14 +237,4 @@ impl Run<'_> {
         let value = value.laid_out(at.axes, &self.lengths);
         Ok(self.value(at, value.data))
     }
-}
-
-/// Whether the axis has a length for each index of another ragged axis.
-fn nested(axis: &Axis) -> bool {
-    is_ragged(axis)
-        && match axis.kind() {
-            AxisKind::Ragged { outer, .. } => outer.is_some(),
-            AxisKind::Paired(of) => nested(of),
-            _ => false,
-        }
 }
