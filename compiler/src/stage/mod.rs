@@ -1,5 +1,6 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
+pub mod data;
 pub mod encode;
 pub mod evaluate;
 pub mod graph;

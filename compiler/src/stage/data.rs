@@ -1,0 +1,301 @@
+//! Data: rows in an order, made when asked for. `V` is what a row is; the evaluator's values in programs.
+//!
+//! Nothing here holds rows. Shuffles and filters hold an index of four bytes a row, so data may be larger than memory.
+
+use super::hash::{ContentHash, Hasher};
+use crate::philox::Philox;
+use crate::world::Rows;
+use align_syntax::diag::Diagnostic;
+use std::rc::Rc;
+
+/// Keys of random streams: what a draw is for. Part of the key of SEMANTICS section 8, so that draws for different purposes
+/// never agree by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `uniform()` and its like in a generator of data.
+    Data = 1,
+    /// `shuffle(seed:)`.
+    Shuffle = 2,
+    /// How weights start.
+    Weights = 3,
+    /// The order of rows in an epoch of a training stage.
+    Epoch = 4,
+}
+
+/// The random numbers of one row (or weight, or epoch) for one purpose.
+pub fn draws(seed: u64, purpose: Purpose, row: u64) -> Philox {
+    Philox::new(seed, (purpose as u64) << 48 | row)
+}
+
+/// A permutation of `0..len` by seed: the Fisher-Yates shuffle. `row` tells epochs apart.
+pub fn permutation(seed: u64, purpose: Purpose, row: u64, len: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..len as u32).collect();
+    let mut random = draws(seed, purpose, row);
+    for i in (1..len).rev() {
+        order.swap(i, random.below(i as u64 + 1) as usize);
+    }
+    order
+}
+
+/// What rows are read from.
+pub trait RowSource<V> {
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// A row. The message of an error need not say which; [`Data::get`] does.
+    fn get(&self, index: usize) -> Result<V, Diagnostic>;
+    /// Where a row comes from: file and line, or its number.
+    fn place(&self, index: usize) -> String;
+}
+
+/// Rows in an order.
+pub struct Data<V> {
+    source: Rc<dyn RowSource<V>>,
+}
+
+impl<V> Clone for Data<V> {
+    fn clone(&self) -> Self {
+        Data { source: self.source.clone() }
+    }
+}
+
+impl<V: 'static> Data<V> {
+    pub fn new(source: impl RowSource<V> + 'static) -> Data<V> {
+        Data { source: Rc::new(source) }
+    }
+
+    /// `len` rows, each a function of its number.
+    pub fn generated(len: usize, row: impl Fn(usize) -> Result<V, Diagnostic> + 'static) -> Data<V> {
+        Data::new(Generated { len, row })
+    }
+
+    /// The rows of a file; `read` makes a row of its JSON value.
+    pub fn file(rows: Rc<dyn Rows>, read: impl Fn(serde_json::Value) -> Result<V, Diagnostic> + 'static) -> Data<V> {
+        Data::new(File { rows, read })
+    }
+
+    pub fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A row. An error says which row it is of.
+    pub fn get(&self, index: usize) -> Result<V, Diagnostic> {
+        self.source.get(index).map_err(|mut error| {
+            let place = self.source.place(index);
+            if !error.message.starts_with(&place) {
+                error.message = format!("{place}: {}", error.message);
+            }
+            error
+        })
+    }
+
+    pub fn place(&self, index: usize) -> String {
+        self.source.place(index)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Result<V, Diagnostic>> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+
+    pub fn map<W: 'static>(&self, f: impl Fn(V) -> Result<W, Diagnostic> + 'static) -> Data<W> {
+        Data::new(Mapped { of: self.clone(), f })
+    }
+
+    /// The rows where `keep` holds. Reads all rows at once.
+    pub fn filter(&self, keep: impl Fn(&V) -> Result<bool, Diagnostic>) -> Result<Data<V>, Diagnostic> {
+        let mut order = vec![];
+        for i in 0..self.len() {
+            if keep(&self.get(i)?)? {
+                order.push(i as u32);
+            }
+        }
+        Ok(self.picked(order))
+    }
+
+    /// Rows `order[0]`, `order[1]`, ..
+    pub fn picked(&self, order: Vec<u32>) -> Data<V> {
+        Data::new(Picked { of: self.clone(), order })
+    }
+
+    pub fn shuffle(&self, seed: u64) -> Data<V> {
+        self.picked(permutation(seed, Purpose::Shuffle, 0, self.len()))
+    }
+
+    /// Rows `start..start + len`, as far as there are so many.
+    pub fn slice(&self, start: usize, len: usize) -> Data<V> {
+        let start = start.min(self.len());
+        Data::new(Slice { of: self.clone(), start, len: len.min(self.len() - start) })
+    }
+
+    /// Consecutive parts of these shares of the rows. An error is a sentence.
+    pub fn split(&self, shares: &[Share]) -> Result<Vec<Data<V>>, String> {
+        let sizes = sizes(self.len(), shares)?;
+        let mut start = 0;
+        let part = |size: usize| {
+            let part = self.slice(start, size);
+            start += size;
+            part
+        };
+        Ok(sizes.into_iter().map(part).collect())
+    }
+
+    /// The hash of all rows, in order. Reads all rows, so what is wrong with any is found here.
+    pub fn content(&self, mut add: impl FnMut(&V, &mut Hasher)) -> Result<ContentHash, Diagnostic> {
+        let mut hasher = Hasher::new("rows");
+        for row in self.iter() {
+            add(&row?, &mut hasher);
+        }
+        Ok(hasher.int("rows", self.len() as u64).finish())
+    }
+}
+
+/// How much of the data a part takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Share {
+    Rows(usize),
+    Part(f64),
+}
+
+/// Shares to numbers of rows; parts that sum to 1 take every row.
+fn sizes(len: usize, shares: &[Share]) -> Result<Vec<usize>, String> {
+    let (mut sizes, mut taken, mut parts) = (vec![], 0, 0.0);
+    let rows: usize = shares.iter().map(|s| if let Share::Rows(n) = s { *n } else { 0 }).sum();
+    if rows > len {
+        return Err(format!("the parts ask for {rows} rows, the data has {len}"));
+    }
+    let mut given = 0;
+    for share in shares {
+        let size = match share {
+            Share::Rows(n) => *n,
+            Share::Part(part) if !(0.0..=1.0).contains(part) => {
+                return Err(format!("a part of the data lies between 0 and 1, this is {part}"));
+            }
+            Share::Part(part) => {
+                parts += part;
+                if parts > 1.0 + 1e-9 {
+                    return Err(format!("the parts sum to {parts}, more than the whole"));
+                }
+                let until = (parts * len as f64).round() as usize;
+                let size = until - given;
+                given = until;
+                size
+            }
+        };
+        taken += size;
+        sizes.push(size);
+    }
+    match taken > len {
+        true => Err(format!("the parts ask for {taken} rows, the data has {len}")),
+        false => Ok(sizes),
+    }
+}
+
+struct Generated<F> {
+    len: usize,
+    row: F,
+}
+
+impl<V, F: Fn(usize) -> Result<V, Diagnostic>> RowSource<V> for Generated<F> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Result<V, Diagnostic> {
+        (self.row)(index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("row {}", index + 1)
+    }
+}
+
+struct File<F> {
+    rows: Rc<dyn Rows>,
+    read: F,
+}
+
+impl<V, F: Fn(serde_json::Value) -> Result<V, Diagnostic>> RowSource<V> for File<F> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn get(&self, index: usize) -> Result<V, Diagnostic> {
+        (self.read)(self.rows.row(index).map_err(|message| unplaced("E0701", message))?)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.rows.place(index)
+    }
+}
+
+/// An error of a file's row, before it is known which words of the program read it.
+fn unplaced(code: &'static str, message: String) -> Diagnostic {
+    use align_syntax::span::{FileId, Span};
+    Diagnostic::error(code, Span::new(FileId(0), 0, 0), message)
+}
+
+struct Mapped<V, F> {
+    of: Data<V>,
+    f: F,
+}
+
+impl<V: 'static, W, F: Fn(V) -> Result<W, Diagnostic>> RowSource<W> for Mapped<V, F> {
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    fn get(&self, index: usize) -> Result<W, Diagnostic> {
+        (self.f)(self.of.get(index)?)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(index)
+    }
+}
+
+struct Picked<V> {
+    of: Data<V>,
+    order: Vec<u32>,
+}
+
+impl<V: 'static> RowSource<V> for Picked<V> {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn get(&self, index: usize) -> Result<V, Diagnostic> {
+        self.of.get(self.order[index] as usize)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.order[index] as usize)
+    }
+}
+
+struct Slice<V> {
+    of: Data<V>,
+    start: usize,
+    len: usize,
+}
+
+impl<V: 'static> RowSource<V> for Slice<V> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Result<V, Diagnostic> {
+        self.of.get(self.start + index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.start + index)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn numbers(len: usize) -> Data<usize> {
+    Data::generated(len, Ok)
+}
+
+fn all(data: &Data<usize>) -> Vec<usize> {
+    data.iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_shuffle_is_a_permutation_by_seed() {
+    let (a, b) = (numbers(100).shuffle(1), numbers(100).shuffle(2));
+    assert_ne!(all(&a), all(&b));
+    assert_eq!(all(&a), all(&numbers(100).shuffle(1)));
+    assert_eq!(all(&a).into_iter().collect::<BTreeSet<_>>().len(), 100);
+    assert_eq!(a.place(0), format!("row {}", a.get(0).unwrap() + 1));
+    let first: Vec<usize> = (0..500).map(|seed| numbers(5).shuffle(seed).get(0).unwrap()).collect();
+    for row in 0..5 {
+        let count = first.iter().filter(|r| **r == row).count();
+        assert!((60..140).contains(&count), "{count}");
+    }
+}
+
+#[test]
+fn parts_cover_the_rows_once() {
+    for len in [0, 1, 7, 10, 9_999] {
+        let parts = numbers(len).split(&[Share::Part(0.6), Share::Part(0.3), Share::Part(0.1)]).unwrap();
+        let rows: Vec<usize> = parts.iter().flat_map(all).collect();
+        assert_eq!(rows, (0..len).collect::<Vec<_>>());
+    }
+    let parts = numbers(10).split(&[Share::Rows(3), Share::Rows(2)]).unwrap();
+    assert_eq!((all(&parts[0]), all(&parts[1])), (vec![0, 1, 2], vec![3, 4]));
+    assert!(numbers(10).split(&[Share::Rows(11)]).is_err());
+    assert!(numbers(10).split(&[Share::Part(0.9), Share::Part(0.2)]).is_err());
+    assert!(numbers(10).split(&[Share::Part(-0.1)]).is_err());
+    assert!(numbers(10).split(&[Share::Part(1.0), Share::Rows(1)]).is_err());
+}
+
+#[test]
+fn rows_are_made_when_asked_for_and_errors_name_theirs() {
+    let data = numbers(10).map(|x| if x == 7 { Err(unplaced("E0701", "no".into())) } else { Ok(x * 2) });
+    let even = data.slice(2, 3).filter(|x| Ok(x % 4 == 0)).unwrap();
+    assert_eq!(all(&even), [4, 8]);
+    let again = data.map(Ok).slice(5, 100).map(Ok);
+    assert_eq!(again.len(), 5);
+    assert_eq!(again.get(2).unwrap_err().message, "row 8: no");
+    assert!(again.content(|_, _| {}).is_err());
+}
+
+#[test]
+fn the_hash_of_rows_is_that_of_their_content() {
+    let hash = |data: Data<usize>| {
+        data.content(|x, h| {
+            h.int("x", *x as u64);
+        })
+        .unwrap()
+    };
+    assert_eq!(hash(numbers(5).map(|x| Ok(x + 1))), hash(numbers(6).slice(1, 5)));
+    assert_ne!(hash(numbers(5)), hash(numbers(4)));
+}
+
+struct Lines(Vec<&'static str>);
+
+impl Rows for Lines {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, index: usize) -> Result<serde_json::Value, String> {
+        serde_json::from_str(self.0[index]).map_err(|_| "this is not JSON".into())
+    }
+
+    fn identity(&self) -> String {
+        self.0.concat()
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("a.jsonl:{}", index + 1)
+    }
+}
+
+#[test]
+fn rows_of_files_name_file_and_line() {
+    let data = Data::file(Rc::new(Lines(vec!["1", "{", "3"])), |json| Ok(json.as_u64().unwrap_or(0) as usize));
+    assert_eq!(data.get(2).unwrap(), 3);
+    assert_eq!(data.picked(vec![2, 1]).get(1).unwrap_err().message, "a.jsonl:2: this is not JSON");
+}
