@@ -4,8 +4,14 @@ pub mod axis;
 pub mod graph;
 pub mod lengths;
 pub mod op;
+pub mod parse;
+pub mod print;
+pub mod verify;
 
 pub use axis::{Axis, AxisKind};
 pub use graph::{Graph, Node, NodeData};
 pub use lengths::Lengths;
 pub use op::{Attention, CallKind, DType, MapOp, Op, RandomKind, ReduceOp, TableKind};
+
+#[cfg(test)]
+mod tests;
