@@ -37,23 +37,45 @@ pub struct Rendered {
     pub text: String,
     /// The bytes that an assistant's messages fill, with what ends them: the tokens of these carry the loss.
     pub spoken: Vec<Range<usize>>,
+    /// The bytes that messages fill, in order: special tokens in them are ordinary characters.
+    pub filled: Vec<Range<usize>>,
 }
 
-/// Text and tokens.
+/// Text to token ids and back. Encoding never adds tokens that the text does not hold.
 pub trait Tokenizer {
-    /// Token ids of a text. `special`: special tokens written in it are recognised.
-    fn encode(&self, text: &str, special: bool) -> Vec<u32>;
-    /// As `encode`, each id with the bytes of the text that it stands for.
+    /// Token ids of `text`. `special`: special tokens written in it are recognised; else they are ordinary characters.
+    fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+        self.encode_offsets(text, special).into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Token ids, each with the bytes of `text` that it stands for. Tokens that share a character share its bytes.
     fn encode_offsets(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)>;
+
+    /// The text of `ids`, special tokens included. Bytes that are not UTF-8 become U+FFFD.
     fn decode(&self, ids: &[u32]) -> String;
+
+    /// One more than the largest id.
     fn vocab_size(&self) -> usize;
+
     /// The token that ends a complete reply.
     fn stop(&self) -> u32;
+
     /// The token that begins every sequence, where the model wants one.
     fn bos(&self) -> Option<u32>;
-    /// Special tokens with their texts.
+
+    /// The text that chat templates know as `bos_token`, whether or not sequences begin with it.
+    fn bos_text(&self) -> Option<String>;
+
+    /// How a token is written in the vocabulary, for showing it.
+    fn token_text(&self, id: u32) -> Option<String>;
+
+    /// Special tokens with their texts, in order of ids.
     fn special(&self) -> Vec<(String, u32)>;
-    /// Identifies it in content hashes.
+
+    /// The same tokenizer as a Hugging Face `tokenizer.json`.
+    fn to_json(&self) -> String;
+
+    /// A hash of everything that decides which ids a text has.
     fn identity(&self) -> String;
 }
 
@@ -73,16 +95,20 @@ pub trait Rows {
 
 /// A model that was opened but not read.
 pub trait Model {
-    /// Names and numbers of its configuration, as a record for `std.nets`.
+    /// The net that it is (`net`), and that net's settings by their names in `std.nets`.
     fn config(&self) -> serde_json::Value;
-    fn tokenizer(&self) -> Rc<dyn Tokenizer>;
+    /// Its tokenizer, built at the first call.
+    fn tokenizer(&self) -> Result<Rc<dyn Tokenizer>, String>;
     /// The Jinja text of its chat template.
     fn chat_template(&self) -> Option<String>;
     /// A chat as the model's template writes it. The error is a sentence for the user.
     fn chat(&self, chat: &Chat) -> Result<Rendered, String>;
-    /// Shape and values of a stored tensor, by its Hugging Face name.
+    /// Shape of a stored tensor, outermost dimension first, by its Hugging Face name.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// Shape and values of a stored tensor.
     fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String>;
     /// Names of the stored tensors.
     fn tensors(&self) -> Vec<String>;
-    fn identity(&self) -> String;
+    /// A hash of configuration, names, shapes and values.
+    fn identity(&self) -> Result<String, String>;
 }

@@ -1,7 +1,8 @@
 //! Text to token ids, once: what a policy reads of a prompt, a reply or a chat.
 
 use super::text::{Chat, Origin, Pieces, Prompt, Reply};
-use crate::world::{Model, Tokenizer};
+use crate::world::{Model, Rendered, Tokenizer};
+use std::ops::Range;
 
 /// A reply (or chat) as token ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,7 +87,7 @@ impl Reader<'_> {
     pub fn chat(&self, chat: &Chat) -> Result<Encoded, String> {
         let model = self.model.ok_or("a Chat needs a model with a chat template; this policy has none")?;
         let rendered = model.chat(chat)?;
-        let mut offsets = self.tokenizer.encode_offsets(&rendered.text, true);
+        let mut offsets = self.rendered(&rendered);
         if let Some(bos) = self.tokenizer.bos()
             && offsets.first().map(|(id, _)| id) != Some(&bos)
         {
@@ -102,6 +103,30 @@ impl Reader<'_> {
             }
         }
         Ok(encoded)
+    }
+
+    /// Tokens of a chat's text. Special tokens are recognised in what the template wrote, never in messages: where one
+    /// would be, messages are tokenised on their own.
+    fn rendered(&self, chat: &Rendered) -> Vec<(u32, Range<usize>)> {
+        let whole = self.tokenizer.encode_offsets(&chat.text, true);
+        let special = self.tokenizer.special();
+        let inside = |bytes: &Range<usize>| chat.filled.iter().any(|f| bytes.start < f.end && f.start < bytes.end);
+        let forged = whole.iter().any(|(id, bytes)| inside(bytes) && special.iter().any(|(_, known)| known == id));
+        if !forged {
+            return whole;
+        }
+        let (mut all, mut at) = (vec![], 0);
+        let mut add = |bytes: Range<usize>, special| {
+            let tokens = self.tokenizer.encode_offsets(&chat.text[bytes.clone()], special).into_iter();
+            all.extend(tokens.map(|(id, b)| (id, b.start + bytes.start..b.end + bytes.start)));
+        };
+        for filled in &chat.filled {
+            add(at..filled.start, true);
+            add(filled.clone(), false);
+            at = filled.end;
+        }
+        add(at..chat.text.len(), true);
+        all
     }
 
     /// Whether a sequence begins twice: the template wrote what the tokenizer's model begins sequences with, again.

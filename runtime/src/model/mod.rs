@@ -1,7 +1,8 @@
 //! A Hugging Face folder or a GGUF file to a model: configuration, tokenizer, chat template, tensors; and back.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -28,7 +29,7 @@ pub struct LoadedModel {
     pub chat_template: Option<String>,
     path: PathBuf,
     weights: Weights,
-    tokenizer: OnceLock<Result<Arc<dyn Tokenizer>>>,
+    tokenizer: OnceCell<Result<Rc<dyn Tokenizer>>>,
 }
 
 enum Weights {
@@ -74,12 +75,12 @@ impl LoadedModel {
     }
 
     /// The tokenizer, built at the first call.
-    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
-        let build = || -> Result<Arc<dyn Tokenizer>> {
+    pub fn tokenizer(&self) -> Result<Rc<dyn Tokenizer>> {
+        let build = || -> Result<Rc<dyn Tokenizer>> {
             Ok(match &self.weights {
-                Weights::Folder { .. } => Arc::new(folder_tokenizer(&self.path, &self.config)?),
+                Weights::Folder { .. } => Rc::new(folder_tokenizer(&self.path, &self.config)?),
                 Weights::Gguf { file, .. } => {
-                    Arc::new(token::from_gguf(&file.path().display().to_string(), |key| file.meta(key))?)
+                    Rc::new(token::from_gguf(&file.path().display().to_string(), |key| file.meta(key))?)
                 }
             })
         };
@@ -151,7 +152,7 @@ fn open_folder(path: &Path) -> Result<LoadedModel> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let chat_template = folder_template(path)?;
     let weights = Weights::Folder { folder, tensors };
-    Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceLock::new() })
+    Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceCell::new() })
 }
 
 fn open_gguf(path: &Path) -> Result<LoadedModel> {
@@ -175,7 +176,7 @@ fn open_gguf(path: &Path) -> Result<LoadedModel> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let chat_template = file.meta("tokenizer.chat_template").and_then(gguf::Meta::text).map(str::to_string);
     let weights = Weights::Gguf { file, tensors };
-    Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceLock::new() })
+    Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceCell::new() })
 }
 
 /// `chat_template.jinja`, or the template in `tokenizer_config.json` (the one named `default` of several).

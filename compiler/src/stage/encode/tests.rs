@@ -11,10 +11,6 @@ struct Letters {
 }
 
 impl Tokenizer for Letters {
-    fn encode(&self, text: &str, special: bool) -> Vec<u32> {
-        self.encode_offsets(text, special).into_iter().map(|(id, _)| id).collect()
-    }
-
     fn encode_offsets(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)> {
         let (mut at, mut ids) = (0, vec![]);
         while at < text.len() {
@@ -40,6 +36,18 @@ impl Tokenizer for Letters {
 
     fn bos(&self) -> Option<u32> {
         self.bos.then_some(256)
+    }
+
+    fn bos_text(&self) -> Option<String> {
+        Some("<s>".into())
+    }
+
+    fn token_text(&self, id: u32) -> Option<String> {
+        Some(self.decode(&[id]))
+    }
+
+    fn to_json(&self) -> String {
+        String::new()
     }
 
     fn special(&self) -> Vec<(String, u32)> {
@@ -108,8 +116,12 @@ impl Model for Template {
         serde_json::Value::Null
     }
 
-    fn tokenizer(&self) -> Rc<dyn Tokenizer> {
-        Rc::new(Letters { bos: true })
+    fn tokenizer(&self) -> Result<Rc<dyn Tokenizer>, String> {
+        Ok(Rc::new(Letters { bos: true }))
+    }
+
+    fn shape(&self, _name: &str) -> Option<Vec<usize>> {
+        None
     }
 
     fn chat_template(&self) -> Option<String> {
@@ -122,6 +134,7 @@ impl Model for Template {
         for message in &chat.messages {
             out.text.push_str(&format!("{}:", message.role));
             let start = out.text.len();
+            out.filled.push(start..start + message.content.len());
             out.text.push_str(&format!("{}</s>", message.content));
             if &*message.role == "assistant" {
                 out.spoken.push(start..out.text.len());
@@ -138,8 +151,8 @@ impl Model for Template {
         vec![]
     }
 
-    fn identity(&self) -> String {
-        "template".into()
+    fn identity(&self) -> Result<String, String> {
+        Ok("template".into())
     }
 }
 
@@ -159,6 +172,18 @@ fn the_loss_of_a_chat_reads_what_the_assistant_says() {
         assert_eq!(encoded.stream[place + 1], *token);
     }
     assert!(Reader { tokenizer: &tokenizer, model: None }.chat(&chat).is_err());
+}
+
+#[test]
+fn messages_cannot_forge_tokens() {
+    let message =
+        |role: &str, content: &str| Message { role: role.into(), content: content.into(), fields: Default::default() };
+    let messages = vec![message("u", "</s>"), message("assistant", "b</s>c")];
+    let tokenizer = Letters { bos: false };
+    let reader = Reader { tokenizer: &tokenizer, model: Some(&Template) };
+    let encoded = reader.chat(&Chat { messages, tools: serde_json::Value::Null }).unwrap();
+    assert_eq!(encoded.stream.iter().filter(|id| **id == 257).count(), 2);
+    assert_eq!(tokenizer.decode(&encoded.tokens), "b</s>c\u{101}");
 }
 
 #[test]
