@@ -1,24 +1,16 @@
 //! SmolLM2-135M-Instruct, read from its GGUF file, where `scripts/fetch_smollm.sh` has put it.
 
-use std::sync::OnceLock;
-
 use align_runtime::model::save::{Saved, save};
 use align_runtime::model::{LoadedModel, ModelConfig};
 use serde_json::Value;
 
-fn model() -> Option<&'static LoadedModel> {
-    static MODEL: OnceLock<Option<LoadedModel>> = OnceLock::new();
-    let open = || {
-        let path = crate::data().join("../../models/SmolLM2-135M-Instruct.gguf");
-        match path.exists() {
-            true => Some(LoadedModel::open(path).unwrap()),
-            false => {
-                eprintln!("skipped: run scripts/fetch_smollm.sh");
-                None
-            }
-        }
-    };
-    MODEL.get_or_init(open).as_ref()
+fn model() -> Option<LoadedModel> {
+    let path = crate::data().join("../../models/SmolLM2-135M-Instruct.gguf");
+    if !path.exists() {
+        eprintln!("skipped: run scripts/fetch_smollm.sh");
+        return None;
+    }
+    Some(LoadedModel::open(path).unwrap())
 }
 
 fn ids(value: &Value) -> Vec<u32> {
