@@ -1,0 +1,179 @@
+//! Matrix products: `gemm` on tiles that the pool shares.
+//!
+//! The tiles follow from the sizes alone, and each is one call of `gemm` on one thread, so the bits of a product do not
+//! depend on the number of threads.
+
+use crate::pool::Pool;
+use gemm::Parallelism;
+
+/// A matrix somewhere in memory: element (i, j) lies at `at + i * row + j * col`. A batch of them lies `batch` apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    pub at: *mut f32,
+    pub batch: isize,
+    pub row: isize,
+    pub col: isize,
+}
+
+// SAFETY: a plain address; who may write where is the contract of `product`.
+unsafe impl Send for Matrix {}
+// SAFETY: as above.
+unsafe impl Sync for Matrix {}
+
+impl Matrix {
+    fn offset(self, batch: usize, row: usize, col: usize) -> *mut f32 {
+        let by = batch as isize * self.batch + row as isize * self.row + col as isize * self.col;
+        self.at.wrapping_offset(by)
+    }
+}
+
+/// `batch` products of an m x k by a k x n matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+/// Multiplications of one tile below which another thread does not pay.
+const GRAIN: usize = 400_000;
+
+impl Shape {
+    /// Rows and columns of a tile.
+    fn tile(self) -> (usize, usize) {
+        let Shape { m, n, k, .. } = self;
+        let (mut rows, mut cols) = (m, n);
+        // Halve the longer side while a tile is more than a few cache blocks, so that any small number of threads is busy.
+        while rows * cols * k > 2 * GRAIN && (rows > 384 || cols > 384 || rows * cols * 4 > m * n) {
+            let longer = if rows >= cols { &mut rows } else { &mut cols };
+            if *longer <= 32 {
+                break;
+            }
+            *longer = longer.div_ceil(2).next_multiple_of(16);
+        }
+        (rows.max(1), cols.max(1))
+    }
+}
+
+/// `out = left * right`, or `out += left * right` if `add`, for each matrix of the batch.
+///
+/// # Safety
+/// All elements that the shape and strides reach are valid; those of `out` are distinct from each other and overlap
+/// neither operand.
+pub unsafe fn product(pool: &Pool, shape: Shape, out: Matrix, left: Matrix, right: Matrix, add: bool) {
+    let Shape { batch, m, n, k } = shape;
+    if batch == 0 || m == 0 || n == 0 {
+        return;
+    }
+    let (rows, cols) = shape.tile();
+    let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
+    let one = |b: usize, i: usize, j: usize| {
+        let (height, width) = (rows.min(m - i), cols.min(n - j));
+        // SAFETY: a part of what the caller vouches for. `gemm` takes column strides first, and its first factor scales
+        // the destination.
+        unsafe {
+            gemm::gemm(
+                height,
+                width,
+                k,
+                out.offset(b, i, j),
+                out.col,
+                out.row,
+                add,
+                left.offset(b, i, 0),
+                left.col,
+                left.row,
+                right.offset(b, 0, j),
+                right.col,
+                right.row,
+                1.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
+    };
+    let tiles = down * across;
+    // Small products of a batch share a block.
+    let group = (GRAIN / (rows * cols * k.max(1)).max(1)).clamp(1, (batch * tiles).max(1));
+    pool.run((batch * tiles).div_ceil(group), &|_, block| {
+        for index in block * group..((block + 1) * group).min(batch * tiles) {
+            let (b, tile) = (index / tiles, index % tiles);
+            one(b, tile % down * rows, tile / down * cols);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn matrix(values: &[f32], batch: usize, rows: usize, cols: usize, transposed: bool) -> Matrix {
+        assert!(values.len() >= batch * rows * cols);
+        let (row, col) = if transposed { (1, rows as isize) } else { (cols as isize, 1) };
+        Matrix { at: values.as_ptr().cast_mut(), batch: (rows * cols) as isize, row, col }
+    }
+
+    #[test]
+    fn products_of_all_layouts_match_a_plain_loop() {
+        let sizes = [
+            (1, 1, 1, 1),
+            (1, 5, 7, 3),
+            (3, 17, 9, 20),
+            (1, 1, 300, 65),
+            (1, 130, 1, 70),
+            (2, 70, 190, 33),
+            (1, 5, 3, 0),
+        ];
+        for (batch, m, n, k) in sizes {
+            for layout in 0..16 {
+                let (x, y) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
+                let mut out = numbers(batch * m * n, 3);
+                let (tx, ty, to, add) = (layout & 1 != 0, layout & 2 != 0, layout & 4 != 0, layout & 8 != 0);
+                let (left, right) = (matrix(&x, batch, m, k, tx), matrix(&y, batch, k, n, ty));
+                let before = out.clone();
+                let target = Matrix { at: out.as_mut_ptr(), ..matrix(&before, batch, m, n, to) };
+                // SAFETY: sizes and strides belong to the vectors.
+                unsafe { product(&Pool::new(2), Shape { batch, m, n, k }, target, left, right, add) };
+                for (b, i, j) in (0..batch * m * n).map(|at| (at / (m * n), at / n % m, at % n)) {
+                    let at = |x: Matrix, i, j| b * x.batch as usize + i * x.row as usize + j * x.col as usize;
+                    let mut sum = if add { f64::from(before[at(target, i, j)]) } else { 0.0 };
+                    for l in 0..k {
+                        sum += f64::from(x[at(left, i, l)]) * f64::from(y[at(right, l, j)]);
+                    }
+                    let got = f64::from(out[at(target, i, j)]);
+                    assert!((got - sum).abs() < 1e-5 * (k as f64 + 1.0), "{m}x{n}x{k} layout {layout}: {got} {sum}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let shape = Shape { batch: 1, m: 700, n: 500, k: 130 };
+        let (x, y) = (numbers(700 * 130, 4), numbers(130 * 500, 5));
+        let run = |threads: usize| {
+            let mut out = vec![0f32; 700 * 500];
+            let target = Matrix { at: out.as_mut_ptr(), batch: 0, row: 500, col: 1 };
+            let (left, right) = (matrix(&x, 1, 700, 130, false), matrix(&y, 1, 130, 500, false));
+            // SAFETY: sizes and strides belong to the vectors.
+            unsafe { product(&Pool::new(threads), shape, target, left, right, false) };
+            out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(3));
+    }
+}
