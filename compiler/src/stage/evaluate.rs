@@ -12,10 +12,10 @@ use std::rc::Rc;
 /// outputs: `track.<name>` and `track_count.<name>` for each of `numbers`: summed over all micro-batches, their quotient is
 /// the number. For each of `answers` the output of its name: an Int for each index of its packed axis.
 #[derive(Clone)]
-pub struct EvaluateStage {
+pub struct EvaluateStage<'p> {
     pub graph: Graph,
     pub layout: ItemLayout,
-    pub items: Rc<dyn ItemSource>,
+    pub items: Rc<dyn ItemSource + 'p>,
     pub numbers: Vec<String>,
     pub answers: Vec<Answer>,
     /// The policies whose weights the graph reads, each with what its paths begin with.

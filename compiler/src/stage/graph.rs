@@ -16,19 +16,20 @@ use std::rc::Rc;
 /// A stage of a [`StageGraph`].
 pub type StageId = NodeIndex<u32>;
 
-/// Stages in the order in which the program asks for them; an edge leads from a result to a stage that reads it.
+/// Stages in the order in which the program asks for them; an edge leads from a result to a stage that reads it. Items are
+/// made from the program's own code when they are asked for, so the graph borrows the program (`'p`).
 #[derive(Default)]
-pub struct StageGraph {
-    graph: DiGraph<Stage, Reads>,
+pub struct StageGraph<'p> {
+    graph: DiGraph<Stage<'p>, Reads>,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
-pub struct Stage {
+pub struct Stage<'p> {
     /// The `let` that holds its result, or the words of a command. For reports only.
     pub name: String,
     pub span: Span,
     pub hash: ContentHash,
-    pub kind: StageKind,
+    pub kind: StageKind<'p>,
 }
 
 /// What a stage reads of another.
@@ -43,15 +44,15 @@ pub enum Reads {
     Number(usize),
 }
 
-pub enum StageKind {
+pub enum StageKind<'p> {
     /// Weights drawn from their starting distributions.
     Init(InitStage),
     /// Weights read from a model folder or file.
     Load(LoadStage),
     /// Rows. They are read when a stage asks for them.
     Data(DataStage),
-    Train(Box<TrainNode>),
-    Evaluate(Box<EvaluateStage>),
+    Train(Box<TrainNode<'p>>),
+    Evaluate(Box<EvaluateStage<'p>>),
     Save(SaveStage),
     Show(ShowStage),
     Assert(AssertStage),
@@ -73,12 +74,12 @@ pub struct DataStage {
 }
 
 /// A training stage, and where its items come from.
-pub struct TrainNode {
+pub struct TrainNode<'p> {
     pub policy: Rc<PolicySpec>,
     pub stage: TrainStage,
-    pub items: Rc<dyn ItemSource>,
+    pub items: Rc<dyn ItemSource + 'p>,
     /// Evaluated every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
-    pub evals: Vec<(String, EvaluateStage)>,
+    pub evals: Vec<(String, EvaluateStage<'p>)>,
 }
 
 pub struct SaveStage {
@@ -118,8 +119,8 @@ pub struct AssertStage {
     pub parts: Vec<(String, Number)>,
 }
 
-impl StageGraph {
-    pub fn add(&mut self, stage: Stage) -> StageId {
+impl<'p> StageGraph<'p> {
+    pub fn add(&mut self, stage: Stage<'p>) -> StageId {
         self.graph.add_node(stage)
     }
 
@@ -128,11 +129,11 @@ impl StageGraph {
         self.graph.add_edge(from, reader, what);
     }
 
-    pub fn get(&self, id: StageId) -> &Stage {
+    pub fn get(&self, id: StageId) -> &Stage<'p> {
         &self.graph[id]
     }
 
-    pub fn stages(&self) -> impl Iterator<Item = (StageId, &Stage)> {
+    pub fn stages(&self) -> impl Iterator<Item = (StageId, &Stage<'p>)> {
         self.graph.node_indices().map(|id| (id, &self.graph[id]))
     }
 
@@ -170,7 +171,7 @@ impl StageGraph {
 }
 
 /// One line a stage, and its slots below it.
-impl fmt::Display for StageGraph {
+impl fmt::Display for StageGraph<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stages().try_for_each(|(id, stage)| super::print::stage(f, self, id, stage))
     }

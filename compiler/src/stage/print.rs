@@ -3,7 +3,7 @@
 use super::graph::{Cell, Reads, Stage, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
-use super::train::{BatchSize, Order, StageLength};
+use super::train::{BatchSize, Keep, Order, StageLength};
 use std::fmt;
 
 /// A stage: what it is, what it reads, and its slots on lines of their own.
@@ -81,6 +81,9 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     match stage.order {
         Order::Shuffled => writeln!(f, "  order shuffled, seed {}", stage.seed)?,
         Order::Given => writeln!(f, "  order given")?,
+    }
+    if let Keep::Best(name) = &stage.keep {
+        writeln!(f, "  keep best({name})")?;
     }
     let trained: usize = stage.weights.iter().map(|w| w.len).sum();
     writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())?;

@@ -12,7 +12,7 @@ pub trait ItemSource {
         self.len() == 0
     }
     /// Row `index` in the layout of the stage. The error names the row's file and line.
-    fn item(&self, index: usize) -> Result<Item, Diagnostic>;
+    fn item(&self, index: usize) -> Result<Item, Box<Diagnostic>>;
     /// Where row `index` comes from, for messages: file and line, or the row of a generator.
     fn place(&self, index: usize) -> String;
     /// Identifies the rows and how they become items.

@@ -32,6 +32,16 @@ pub struct TrainStage {
     pub order: Order,
     pub seed: u64,
     pub eval_every: Option<usize>,
+    pub keep: Keep,
+}
+
+/// Which weights the stage gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Those after the last step.
+    Last,
+    /// Those with the greatest value of this evaluation, the earliest of equals.
+    Best(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
