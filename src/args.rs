@@ -1,0 +1,196 @@
+//! What is written after `alignc`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Parser)]
+#[command(name = "alignc", version, about = "Compiles and runs .align files: align language models.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a program: trains, evaluates, saves
+    Run(Run),
+    /// Checks programs without running them
+    Check(Check),
+    /// Formats files in place
+    Fmt(Fmt),
+    /// Runs the tests that .align files hold
+    Test(Test),
+    /// Prints a level of the compilation of a program
+    Emit(Emit),
+    /// Prints the log-probability of each token of a reply under a model
+    Score(Score),
+    /// Explains a diagnostic code
+    Explain { code: String },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The program
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The run's folder [default: out/<name of the file>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Memory that a stage may use, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Saves a checkpoint every so many steps [default: once a minute]
+    #[arg(long, value_name = "STEPS")]
+    pub checkpoint_every: Option<usize>,
+    /// Prints only results
+    #[arg(long, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Prints progress and results as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What changes the program itself.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Sets a `param` of the program
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub sets: Vec<(String, String)>,
+    /// The seed of all draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Prints diagnostics as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Changes nothing; fails if a file is not formatted
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Files, folders, or `stdlib`
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// A folder of numbers to agree with, a JSON file a method
+    #[arg(long, value_name = "DIR")]
+    pub vectors: Option<PathBuf>,
+    /// Only tests whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Emit {
+    pub file: PathBuf,
+    #[arg(long, value_enum)]
+    pub level: Level,
+    /// The stage, for levels below `stages` [default: the first that trains]
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// The syntax tree
+    Tree,
+    /// Types of definitions, lifts, captures
+    Types,
+    /// The stage graph
+    Stages,
+    /// The tensor graph of a training step
+    Tensor,
+    /// Its fused kernels
+    Kernels,
+    /// The kernels' machine-independent code
+    Clif,
+    /// The step loop
+    Host,
+}
+
+#[derive(Debug, Args)]
+pub struct Score {
+    /// A model folder or .gguf file
+    pub model: PathBuf,
+    #[arg(long)]
+    pub prompt: String,
+    #[arg(long)]
+    pub reply: String,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+/// `512MiB`, `2GiB`, `1.5 GB`, or bytes.
+fn memory(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 8] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("TiB", 1099511627776.0),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+    ];
+    let (number, scale) = UNITS
+        .iter()
+        .find_map(|(unit, scale)| text.strip_suffix(unit).map(|number| (number.trim(), *scale)))
+        .unwrap_or((text, 1.0));
+    match number.parse::<f64>() {
+        Ok(n) if n > 0.0 && n.is_finite() => Ok((n * scale) as u64),
+        _ => Err("expected a size such as 512MiB or 2GiB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(memory("2GiB"), Ok(2 << 30));
+        assert_eq!(memory("1.5 MB"), Ok(1_500_000));
+        assert_eq!(memory("4096"), Ok(4096));
+        assert!(memory("-1GiB").is_err() && memory("much").is_err());
+    }
+
+    #[test]
+    fn settings_are_split_at_the_first_sign() {
+        let cli = Cli::parse_from(["alignc", "run", "a.align", "--set", "x=1=2", "--memory", "1GiB"]);
+        let Command::Run(run) = cli.command else { panic!("run") };
+        assert_eq!(run.settings.sets, [("x".to_string(), "1=2".to_string())]);
+        assert!(Cli::try_parse_from(["alignc", "run", "a.align", "--set", "x"]).is_err());
+    }
+}
