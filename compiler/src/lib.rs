@@ -1,5 +1,6 @@
 //! The compiler of `.align` programs: pure passes from a tree to kernels. Files, models and clocks are outside.
 
+pub mod autodiff;
 pub mod batch;
 pub mod interp;
 pub mod kernel;
