@@ -2,6 +2,7 @@
 
 pub mod autodiff;
 pub mod batch;
+pub mod host;
 pub mod interp;
 pub mod kernel;
 pub mod philox;

@@ -1,0 +1,165 @@
+use super::*;
+use crate::stage::items::ItemLayout;
+use crate::stage::train::*;
+use crate::tensor::{Axis, AxisKind, DType, Graph};
+
+/// A schedule that falls from `peak` to 0 after a warm-up of `warmup` steps.
+fn schedule(peak: f64, warmup: f64) -> Graph {
+    let mut g = Graph::new();
+    let (t, total) = (g.input("t", vec![], DType::Float), g.input("total", vec![], DType::Float));
+    let (peak, warmup) = (g.float(peak), g.float(warmup));
+    let early = g.map(MapOp::Lt, &[t, warmup]);
+    let up = g.map(MapOp::Div, &[t, warmup]);
+    let left = g.map(MapOp::Sub, &[total, t]);
+    let down = g.map(MapOp::Div, &[left, total]);
+    let share = g.map(MapOp::Where, &[early, up, down]);
+    let value = g.map(MapOp::Mul, &[peak, share]);
+    g.output("value", value);
+    g
+}
+
+pub(super) fn stage() -> TrainStage {
+    TrainStage {
+        name: "tuned".into(),
+        step: Graph::new(),
+        counts: Graph::new(),
+        layout: ItemLayout::default(),
+        terms: vec![Term { name: "sft".into(), coefficient: 1.0 }, Term { name: "kl".into(), coefficient: 0.1 }],
+        tracks: vec![],
+        weights: vec![],
+        frozen: vec![],
+        optimizer: OptimizerStage {
+            entry: Axis::new("entry", AxisKind::Dynamic(0)),
+            update: Graph::new(),
+            states: vec![],
+            schedules: vec![schedule(1e-3, 10.0)],
+            learning_rate: Some(0),
+            pointwise: true,
+        },
+        batch: BatchSize::Examples(4),
+        length: StageLength::Steps(20),
+        clip: Some(1.0),
+        order: Order::Shuffled,
+        seed: 0,
+        eval_every: Some(5),
+    }
+}
+
+#[test]
+fn the_loop_of_a_stage() {
+    let text = step_loop(&stage()).unwrap().to_string();
+    let want = "\
+fn train(step: Int, total: Int) -> Int {
+  var micro_batches: Int
+  var i: Int
+  var loss: Float
+  var norm: Float
+  var factor: Float
+  var count.sft: Float
+  var sum.sft: Float
+  var count.kl: Float
+  var sum.kl: Float
+  while (step < total) {
+    if stop_asked() {
+      if not(save(step)) {
+        return 2
+      }
+      return 1
+    }
+    micro_batches = next_batch()
+    if (micro_batches < 0) {
+      return 2
+    }
+    count.sft = 0.0
+    sum.sft = 0.0
+    count.kl = 0.0
+    sum.kl = 0.0
+    i = 0
+    while (i < micro_batches) {
+      if not(count(i)) {
+        return 2
+      }
+      count.sft = (count.sft + counted(0))
+      count.kl = (count.kl + counted(1))
+      i = (i + 1)
+    }
+    set_scale(0, where((count.sft > 0.0), (1.0 / count.sft), 0.0))
+    set_scale(1, where((count.kl > 0.0), (0.1 / count.kl), 0.0))
+    i = 0
+    while (i < micro_batches) {
+      if not(launch(i)) {
+        return 2
+      }
+      sum.sft = (sum.sft + summed(0))
+      sum.kl = (sum.kl + summed(1))
+      i = (i + 1)
+    }
+    loss = 0.0
+    loss = (loss + where((count.sft > 0.0), ((1.0 * sum.sft) / count.sft), 0.0))
+    loss = (loss + where((count.kl > 0.0), ((0.1 * sum.kl) / count.kl), 0.0))
+    norm = gradient_norm()
+    if ((abs(loss) < inf) and (abs(norm) < inf)) {
+    } else {
+      not_finite(step, loss, norm)
+      return 2
+    }
+    factor = min(1.0, (1.0 / (norm + 1e-6)))
+    set_schedule(0, (0.001 * where((float(step) < 10.0), (float(step) / 10.0), ((float(total) - float(step)) / float(total)))))
+    if not(update((step + 1), factor)) {
+      return 2
+    }
+    step = (step + 1)
+    if not(evaluate(step)) {
+      return 2
+    }
+    if not(log(step, loss, norm)) {
+      return 2
+    }
+    if save_due(step) {
+      if not(save(step)) {
+        return 2
+      }
+    }
+  }
+  return 0
+}
+";
+    assert_eq!(text, want);
+}
+
+#[test]
+fn what_is_wrong_is_found() {
+    let function = |body: Vec<Stmt>| Function {
+        name: "f".into(),
+        params: 1,
+        locals: vec![("n".into(), Type::Int), ("x".into(), Type::Float)],
+        body,
+    };
+    let done = Stmt::Return(Expr::Int(0));
+    let (n, x) = (Expr::Read(Local(0)), Expr::Read(Local(1)));
+    let fails = |stmt: Stmt, part: &str| {
+        let error = verify(&function(vec![stmt, done.clone()])).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    };
+    assert_eq!(verify(&function(vec![done.clone()])), Ok(()));
+    fails(Stmt::Set(Local(0), x.clone()), "n is Int");
+    fails(Stmt::Set(Local(7), x.clone()), "no local 7");
+    fails(Stmt::While(n.clone(), vec![]), "Bool");
+    fails(Stmt::Do(Expr::Map(MapOp::Add, vec![n.clone(), x.clone()])), "Add");
+    fails(Stmt::Do(Expr::Map(MapOp::Div, vec![n.clone(), n.clone()])), "Div");
+    fails(Stmt::Do(Expr::Call(calls::UPDATE, vec![n.clone()])), "update takes 2");
+    fails(Stmt::Do(Expr::Call(calls::UPDATE, vec![n.clone(), n])), "Float");
+    assert!(verify(&function(vec![])).is_err());
+}
+
+#[test]
+fn schedules_are_scalar_code() {
+    let mut g = schedule(1.0, 2.0);
+    let axis = Axis::fixed("a", 2);
+    let x = g.input("x", vec![axis.clone()], DType::Float);
+    g.outputs.clear();
+    g.output("value", x);
+    assert!(scalar(&g, "value", &|_| None).unwrap_err().contains("a:2"));
+    assert!(scalar(&schedule(1.0, 2.0), "value", &|_| None).unwrap_err().contains("is not known here"));
+    assert!(scalar(&g, "rate", &|_| None).is_err());
+}
