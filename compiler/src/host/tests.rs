@@ -42,6 +42,7 @@ pub(super) fn stage() -> TrainStage {
         order: Order::Shuffled,
         seed: 0,
         eval_every: Some(5),
+        keep: Keep::Last,
     }
 }
 
