@@ -2,9 +2,12 @@
 
 pub mod ast;
 mod build;
+pub mod codes;
 pub mod diag;
+pub mod expect;
 mod lex;
 mod parse;
+pub mod render;
 pub mod span;
 
 pub use parse::{Parsed, parse};

@@ -1,0 +1,97 @@
+//! E02xx and E03xx: axes, types, levels, and how values are used.
+
+use super::Code;
+
+pub(super) const CODES: [Code; 12] = [
+    Code {
+        code: "E0201",
+        title: "one axis, two sizes",
+        text: "Two axes of one name meet only when their sizes are equal, as expressions of the configuration or as numbers.",
+        wrong: "fn f(a: Tensor[dim: 8], b: Tensor[dim: 16]) = a + b",
+        right: "fn f(a: Tensor[dim: 8], b: Tensor[dim: 8]) = a + b",
+    },
+    Code {
+        code: "E0202",
+        title: "the axes of the operands do not fit",
+        text: "One operand's axes must contain the other's; else the result would spread over an axis by accident. Reduce the \
+               extra axis, spread on purpose with `tile[a](x)`, or name it anew with `rename`. Directly under a reduction \
+               over an axis that both have, a product is free: `sum[dim](x * w)`.",
+        wrong: "fn outer(a: Tensor[rows], b: Tensor[cols]) = a * b",
+        right: "fn outer(a: Tensor[rows], b: Tensor[cols]) = tile[cols](a) * b",
+    },
+    Code {
+        code: "E0203",
+        title: "one axis name, two origins",
+        text: "`time` of one reply is not `time` of another: their tokens do not correspond. Reduce both first, as in \
+               `sum[time](a) - sum[time](b)`.",
+        wrong: "loss f(p: Policy, x: Pair) per token = logp(p, x.chosen) - logp(p, x.rejected)",
+        right: "loss f(p: Policy, x: Pair) per example = sum[time](logp(p, x.chosen)) - sum[time](logp(p, x.rejected))",
+    },
+    Code {
+        code: "E0204",
+        title: "a net's axis has another size than what it is given",
+        text: "The axes of `apply`'s parameters meet the caller's by name, and must agree with them in size.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0205",
+        title: "arithmetic on nets of different shape",
+        text: "Nets are added and subtracted weight by weight, so both must have the same weights with the same axes.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0206",
+        title: "the mapped axis is still in the result",
+        text: "Inside `vmap[a](f)` the axis `a` of the arguments is gone; the result gets it back and so must not have it.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0207",
+        title: "no such inner value",
+        text: "`read(net, x, .path)` names a `let`, a weight or the output of a part in the net's `apply`.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0210",
+        title: "a loss has other axes than its head says",
+        text: "`per token` asks for a value with the axis `time`, `per sample` for one with `sample`, `per example`, `per group` \
+               and `per batch` for a number.",
+        wrong: "loss f(p: Policy, reply: Reply) per example = -logp(p, reply)",
+        right: "loss f(p: Policy, reply: Reply) per token = -logp(p, reply)",
+    },
+    Code {
+        code: "E0211",
+        title: "a state with an axis of the items",
+        text: "The state of a loss lives as long as its stage, so it cannot have the axes of one item. `state x: T each item` \
+               keeps one for every row.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0301",
+        title: "Text in tensor code",
+        text: "Losses, nets and optimizers run on the device, where there is no text. Compute what depends on the text \
+               before, as a field of the item: `|> map(x => x with { flag: contains(x.text, \"no\") })`.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0302",
+        title: "log-probabilities of a remote policy",
+        text: "A policy behind a server can only generate.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0310",
+        title: "a value that nothing uses",
+        text: "A statement that is not the last of its block and only computes a value does nothing. Bind it with `let`, assert \
+               it, or take it away.",
+        wrong: "fn f(x: Float) {\n  x + 1\n  x + 2\n}",
+        right: "fn f(x: Float) {\n  let y = x + 1\n  y + 2\n}",
+    },
+];
