@@ -49,6 +49,21 @@ pub enum ItemValue {
     Bools(Vec<bool>),
 }
 
+impl ItemValue {
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        match self {
+            ItemValue::Floats(v) => v.len(),
+            ItemValue::Ints(v) => v.len(),
+            ItemValue::Bools(v) => v.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A micro-batch: run-time lengths of the packed axes, and each input end to end.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
