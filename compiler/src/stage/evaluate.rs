@@ -4,13 +4,14 @@ use super::items::ItemLayout;
 use super::policy::PolicySpec;
 use super::source::ItemSource;
 use crate::tensor::Graph;
+use crate::world::Tokenizer;
 use std::rc::Rc;
 
 /// What [`EvaluateStage::graph`] reads and gives (one micro-batch):
 ///
 /// inputs: the item inputs of `layout` in packed form, weights by path.
 /// outputs: `track.<name>` and `track_count.<name>` for each of `numbers`: summed over all micro-batches, their quotient is
-/// the number. For each of `answers` the output of its name: an Int for each index of its packed axis.
+/// the number. For each of `answers` the output of its name, on `item` or on one packed axis.
 #[derive(Clone)]
 pub struct EvaluateStage<'p> {
     pub graph: Graph,
@@ -22,13 +23,41 @@ pub struct EvaluateStage<'p> {
     pub policies: Vec<PolicyUse>,
 }
 
-/// Token ids that an evaluation gives for each row.
-#[derive(Clone, Debug, PartialEq)]
+/// What an evaluation gives for each row, beside means.
+#[derive(Clone)]
 pub struct Answer {
     /// The output's name.
     pub name: String,
-    /// The policy whose tokenizer reads them, by its place in [`EvaluateStage::policies`].
-    pub policy: usize,
+    pub kind: AnswerKind,
+}
+
+#[derive(Clone)]
+pub enum AnswerKind {
+    /// One number a row: the output lies on the axis `item`.
+    Number,
+    /// A number for each index of the output's packed axis.
+    Numbers,
+    /// Token ids on the output's packed axis, as text up to the stop token.
+    Text(Rc<dyn Tokenizer>),
+}
+
+impl AnswerKind {
+    /// The answer of one row as text.
+    pub fn show(&self, values: &[f64]) -> String {
+        match self {
+            AnswerKind::Number => values.iter().map(|x| short(*x)).collect(),
+            AnswerKind::Numbers => values.iter().map(|x| short(*x)).collect::<Vec<_>>().join(" "),
+            AnswerKind::Text(tokenizer) => {
+                let ids = values.iter().map(|id| *id as u32).take_while(|id| *id != tokenizer.stop());
+                tokenizer.decode(&ids.collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+/// A number with at most four significant places behind the point.
+fn short(x: f64) -> String {
+    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x}") } else { format!("{x:.4}") }
 }
 
 /// A policy in a graph: weight `w` of it is the graph's weight `<prefix>w`.

@@ -42,6 +42,10 @@ pub enum Reads {
     Data,
     /// A number of an evaluation.
     Number(usize),
+    /// An answer of an evaluation for single rows.
+    Answer(usize),
+    /// What a training stage logged.
+    History,
 }
 
 pub enum StageKind<'p> {
@@ -56,6 +60,18 @@ pub enum StageKind<'p> {
     Save(SaveStage),
     Show(ShowStage),
     Assert(AssertStage),
+    Plot(PlotStage),
+}
+
+impl StageKind<'_> {
+    /// Whether it is run although no other stage reads it.
+    fn is_wanted(&self) -> bool {
+        match self {
+            StageKind::Train(_) => true,
+            StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => true,
+            StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) | StageKind::Evaluate(_) => false,
+        }
+    }
 }
 
 pub struct InitStage {
@@ -102,8 +118,8 @@ pub struct Table {
 pub enum Cell {
     Text(String),
     Number(Number),
-    /// The tokens that output `output` of an evaluation gives for row `row` of its data, as text.
-    Tokens {
+    /// What answer `output` of an evaluation is for row `row` of its data.
+    Answer {
         stage: StageId,
         output: usize,
         row: usize,
@@ -117,6 +133,21 @@ pub struct AssertStage {
     pub text: String,
     /// The numbers that it compares, each as written.
     pub parts: Vec<(String, Number)>,
+}
+
+/// Curves over the steps of training stages.
+pub struct PlotStage {
+    pub series: Vec<Series>,
+}
+
+/// What a stage logged under a name, step by step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// As the program writes it.
+    pub label: String,
+    pub stage: StageId,
+    /// A name in the stage's metrics: `loss`, `grad_norm`, a tracked one.
+    pub name: String,
 }
 
 impl<'p> StageGraph<'p> {
@@ -158,9 +189,8 @@ impl<'p> StageGraph<'p> {
     pub fn order(&self) -> Vec<StageId> {
         let mut needed = vec![false; self.graph.node_count()];
         for id in self.graph.node_indices().rev() {
-            let ends = matches!(self.graph[id].kind, StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_));
             // A training stage runs even if nothing reads it: its metrics and its result are kept.
-            if ends || needed[id.index()] || matches!(self.graph[id].kind, StageKind::Train(_)) {
+            if needed[id.index()] || self.graph[id].kind.is_wanted() {
                 needed[id.index()] = true;
                 self.graph.neighbors_directed(id, Direction::Incoming).for_each(|n| needed[n.index()] = true);
             }

@@ -18,7 +18,8 @@ pub struct PolicySpec {
     pub starts: Vec<Start>,
     /// Where each weight is found in a Hugging Face checkpoint, in the order of `weights`; `None` for one that has no name.
     pub stored: Vec<Option<Stored>>,
-    pub tokenizer: Rc<dyn Tokenizer>,
+    /// `None` for a net that reads no text.
+    pub tokenizer: Option<Rc<dyn Tokenizer>>,
     /// The model that the policy was loaded from: its chat template.
     pub model: Option<Rc<dyn Model>>,
     /// The longest sequence that the net is made for; `None` where it says nothing.

@@ -26,17 +26,20 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
                 write!(f, " on %{data}")?;
             }
         }
-        StageKind::Show(_) | StageKind::Assert(_) => {}
+        StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => {}
     }
     writeln!(f, "  {:?}", stage.hash)?;
     match &stage.kind {
         StageKind::Train(node) => train(f, node),
         StageKind::Evaluate(node) => {
             node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} mean {name}"))?;
-            node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} tokens of each row", answer.name))
+            node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} of each row", answer.name))
         }
         StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
         StageKind::Show(show) => table(f, &show.table),
+        StageKind::Plot(plot) => {
+            plot.series.iter().try_for_each(|s| writeln!(f, "  %{}.{} as {:?}", s.stage.index(), s.name, s.label))
+        }
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
         StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
     }
@@ -52,6 +55,7 @@ fn word(kind: &StageKind) -> &'static str {
         StageKind::Save(_) => "save",
         StageKind::Show(_) => "show",
         StageKind::Assert(_) => "assert",
+        StageKind::Plot(_) => "plot",
     }
 }
 
@@ -108,7 +112,7 @@ fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => format!("{text:?}"),
         Cell::Number(n) => number(n),
-        Cell::Tokens { stage, output, row } => format!("%{}.{output}[{row}]", stage.index()),
+        Cell::Answer { stage, output, row } => format!("%{}.{output}[{row}]", stage.index()),
     }
 }
 
