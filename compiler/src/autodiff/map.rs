@@ -17,8 +17,15 @@ pub fn vjp(graph: &mut Graph, site: &Site, y: Cotangent) -> Vec<Option<Cotangent
                 let other = graph.map(MapOp::Not, &[inputs[0]]);
                 y.selected(graph, other)
             }
+            // A square: both arguments at once.
+            (MapOp::Mul, 1) if inputs[0] == inputs[1] => return None,
             _ => {
-                let value = times_partial(graph, site, i, y.value)?;
+                let mut factor = y.value;
+                if op == MapOp::Mul && inputs[0] == inputs[1] {
+                    let two = graph.float(2.0);
+                    factor = graph.map(MapOp::Mul, &[factor, two]);
+                }
+                let value = times_partial(graph, site, i, factor)?;
                 let value = match y.mask {
                     Some(mask) if may_be_infinite(graph, site, i) => {
                         let zero = graph.float(0.0);

@@ -2,8 +2,11 @@
 
 use super::objective::{OBJECTIVE, Objective, Track, add_objectives, counts_only};
 use super::{BatchError, BatchOptions, batch};
+use crate::autodiff::vjp;
+use crate::rewrite::lay_out::lay_out;
+use crate::rewrite::simplify::{drop_stops, simplify};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
-use crate::tensor::{DType, Graph, Node, Op};
+use crate::tensor::{Axis, DType, Graph, Node, Op};
 
 /// The forward half of a training step.
 #[derive(Clone, Debug)]
@@ -29,8 +32,59 @@ pub fn forward(
     Ok(Forward { step: rewrite(&summed, PACKED, rewrites), counts })
 }
 
-/// The weights that the objective depends on by a path with a derivative, by path. E0401 if there are none.
-pub fn trained_weights(graph: &Graph) -> Result<Vec<(String, Node)>, BatchError> {
+/// A training step on one micro-batch.
+#[derive(Clone, Debug)]
+pub struct TrainingGraphs {
+    /// Outputs `loss.<term>`, `count.<term>`, `track.<name>`, `track_count.<name>`, and for each trained weight
+    /// `grad.<path>`: the gradient of the objective, its axes in the order of the weight's.
+    pub step: Graph,
+    /// As in [`Forward`].
+    pub counts: Graph,
+    /// Paths and axes of the weights that are trained, in the order in which the per-item graph reads them.
+    pub weights: Vec<(String, Vec<Axis>)>,
+}
+
+/// The whole step: [`forward`], then the gradient by every weight that the loss depends on and `trained` says yes to.
+pub fn training_step(
+    item: &Graph,
+    terms: &[Objective],
+    tracks: &[Track],
+    options: &BatchOptions,
+    rewrites: &Rewrites,
+    trained: impl Fn(&str) -> bool,
+) -> Result<TrainingGraphs, BatchError> {
+    let Forward { step, counts } = forward(item, terms, tracks, options, rewrites)?;
+    let mut weights = trained_weights(&step, trained)?;
+    let read = |path: &str| item.nodes().position(|(_, data)| data.op == Op::Weight(path.to_string()));
+    weights.sort_by_cached_key(|(path, _)| read(path));
+    Ok(TrainingGraphs {
+        counts,
+        weights: weights.iter().map(|(path, node)| (path.clone(), step.axes(*node).to_vec())).collect(),
+        step: with_gradients(step, &weights, rewrites),
+    })
+}
+
+/// The step with `grad.<path>` in the place of the objective.
+fn with_gradients(mut step: Graph, weights: &[(String, Node)], rewrites: &Rewrites) -> Graph {
+    let nodes: Vec<Node> = weights.iter().map(|(_, node)| *node).collect();
+    let objective = step.outputs.iter().position(|(name, _)| name == OBJECTIVE).expect("the weights were found by it");
+    let (_, objective) = step.outputs.remove(objective);
+    let grads = vjp(&mut step, objective, None, &nodes);
+    for ((path, _), grad) in weights.iter().zip(&grads) {
+        step.output(format!("grad.{path}"), *grad);
+    }
+    let axes: Vec<Vec<Axis>> = nodes.iter().map(|n| step.axes(*n).to_vec()).collect();
+    step = drop_stops(&step);
+    if rewrites.simplify {
+        step = simplify(&step);
+    }
+    let first = step.outputs.len() - grads.len();
+    lay_out(&step, &axes.into_iter().enumerate().map(|(i, axes)| (first + i, axes)).collect())
+}
+
+/// The weights that the objective depends on by a path with a derivative and that are trained, by path. E0401 if there are
+/// none.
+pub fn trained_weights(graph: &Graph, trained: impl Fn(&str) -> bool) -> Result<Vec<(String, Node)>, BatchError> {
     let objective = graph.outputs.iter().find(|(name, _)| name == OBJECTIVE).map(|(_, n)| *n);
     let objective = objective.ok_or_else(|| BatchError { node: Node(0), what: "the graph has no objective".into() })?;
     let mut reached = vec![false; graph.len()];
@@ -42,7 +96,9 @@ pub fn trained_weights(graph: &Graph) -> Result<Vec<(String, Node)>, BatchError>
         if !reached[i] || data.op == Op::Stop || (data.dtype != DType::Float && !several) {
             continue;
         }
-        if let Op::Weight(path) = &data.op {
+        if let Op::Weight(path) = &data.op
+            && trained(path)
+        {
             weights.push((path.clone(), Node(i as u32)));
         }
         data.inputs.iter().for_each(|n| reached[n.0 as usize] = true);
@@ -56,3 +112,6 @@ pub fn trained_weights(graph: &Graph) -> Result<Vec<(String, Node)>, BatchError>
         false => Ok(weights),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod chunk;
 pub mod inline;
+pub mod lay_out;
 pub mod rebuild;
 pub mod simplify;
 pub mod sink;

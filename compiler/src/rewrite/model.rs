@@ -237,14 +237,18 @@ fn inputs(which: usize) -> Named {
 
 /// All items end to end.
 pub fn packed(graph: &Graph) -> (Named, Lengths) {
-    let total = ITEMS.iter().map(|(p, r)| p + r).collect();
+    packed_items(graph, 0..ITEMS.len())
+}
+
+/// Some of the items end to end.
+pub fn packed_items(graph: &Graph, items: std::ops::Range<usize>) -> (Named, Lengths) {
     let lengths = Lengths::new()
-        .with(Axis::item(), vec![ITEMS.len()])
-        .with(time().packed(), total)
-        .with(reply().packed(), ITEMS.iter().map(|(_, r)| *r).collect());
+        .with(Axis::item(), vec![items.len()])
+        .with(time().packed(), ITEMS[items.clone()].iter().map(|(p, r)| p + r).collect())
+        .with(reply().packed(), ITEMS[items.clone()].iter().map(|(_, r)| *r).collect());
     let mut given = weights(graph);
     for name in ["tokens", "reply.tokens", "reply.start"] {
-        let data = (0..ITEMS.len()).flat_map(|i| inputs(i)[name].data.clone()).collect();
+        let data = items.clone().flat_map(|i| inputs(i)[name].data.clone()).collect();
         let axes = inputs(0)[name].axes.first().map_or(Axis::item(), Axis::packed);
         given.insert(name.into(), Value::floats(vec![axes], data));
     }

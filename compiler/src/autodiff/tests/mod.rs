@@ -8,6 +8,7 @@ mod structure;
 use super::{jvp, vjp};
 use crate::rewrite::oracle::{Named, Value, fill, noise, run};
 use crate::rewrite::simplify::simplify;
+use crate::tensor::verify::assert_valid;
 use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, Op};
 
 /// A function of Float inputs, and numbers at which it is looked at.
@@ -35,6 +36,7 @@ impl Case {
     /// orders, with and without simplification, and by finite differences.
     fn check(self, build: impl Fn(&mut Graph) -> Vec<Node>) {
         let (graph, names) = with_derivatives(build);
+        assert_valid(&graph);
         let Case { lengths, mut given } = self;
         fill(&graph, &mut given, &lengths);
         let found = run(&graph, &given, &lengths);

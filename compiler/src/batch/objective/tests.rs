@@ -95,7 +95,7 @@ fn numerators_denominators_and_tracks_for_all_switches() {
         let counts = run(&forward.counts, &layout_only, &lengths);
         assert_eq!(counts.len(), 4);
         assert_close("counts", &counts["count.weighted"].data, &found["count.weighted"].data);
-        assert_eq!(trained_weights(&forward.step).expect("it depends on all").len(), 19);
+        assert_eq!(trained_weights(&forward.step, |_| true).expect("it depends on all").len(), 19);
     }
 }
 
@@ -107,5 +107,5 @@ fn errors_say_what_is_wrong() {
     assert!(fails(term("x", Per::Token, "mean", None)).contains("per token, but the value lies on item"));
     assert!(fails(term("x", Per::Token, "nothing", None)).contains("no output nothing"));
     let data_only = add_objectives(&packed, &[term("x", Per::Example, "start", None)], &[]).expect("a loss of data");
-    assert!(trained_weights(&data_only).expect_err("no weight").what.contains("E0401"));
+    assert!(trained_weights(&data_only, |_| true).expect_err("no weight").what.contains("E0401"));
 }
