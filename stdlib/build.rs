@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Words that begin a declaration which other files may use.
-const KINDS: [&str; 12] =
-    ["fn", "loss", "reward", "optimizer", "schedule", "sampler", "env", "net", "policy", "data", "record", "let"];
+include!("src/declared.rs");
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where the crate is"));
     let mut modules: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    println!("cargo:rerun-if-changed=src/declared.rs");
     for top in ["core", "std"] {
         println!("cargo:rerun-if-changed={top}");
         find(&root.join(top), top, &mut modules);
@@ -53,12 +52,4 @@ fn find(folder: &Path, module: &str, modules: &mut BTreeMap<String, Vec<PathBuf>
             modules.entry(module.to_string()).or_default().push(path);
         }
     }
-}
-
-/// The name that a line declares, if it begins a declaration.
-fn declared(line: &str) -> Option<&str> {
-    let (kind, rest) = line.split_once(' ')?;
-    KINDS.contains(&kind).then_some(())?;
-    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    (end > 0).then(|| &rest[..end])
 }

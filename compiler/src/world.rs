@@ -1,12 +1,13 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
 use crate::stage::text::Chat;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
 /// Where source text, data and models come from. A world without files need only give modules.
 pub trait World {
-    /// What a module such as `std.losses` offers.
+    /// What a module offers: `std.losses` of the library, `mine` of a file beside the program.
     fn module(&self, path: &str) -> Option<Module>;
     /// The rows of a file: JSON objects of a `.jsonl` file, lines of any other. The error is a sentence that names the file.
     fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String> {
@@ -28,7 +29,7 @@ pub struct Module {
     /// Name, and the file (`std/losses/sft.align`) that defines it. In order of names.
     pub names: Vec<(String, String)>,
     /// The text of each file, by its name.
-    pub files: Vec<(String, &'static str)>,
+    pub files: Vec<(String, Cow<'static, str>)>,
 }
 
 /// A chat as text.

@@ -13,9 +13,11 @@ use crate::error::{Error, Result};
 use crate::model::{Architecture, LoadedModel, ModelConfig};
 use crate::token::Bytes;
 
-/// Files as they are named from a folder: that in which `alignc` was started.
+/// Files as they are named from a folder: that in which `alignc` was started. Modules that are not of the library are files
+/// beside the program.
 pub struct Files {
     root: PathBuf,
+    beside: PathBuf,
 }
 
 type Said<T> = std::result::Result<T, String>;
@@ -26,7 +28,26 @@ fn said<T>(result: Result<T>) -> Said<T> {
 
 impl Files {
     pub fn new(root: impl Into<PathBuf>) -> Files {
-        Files { root: root.into() }
+        let root = root.into();
+        Files { beside: root.clone(), root }
+    }
+
+    /// Files for a program: its modules stand in the folder of its file.
+    pub fn of_program(root: impl Into<PathBuf>, program: &Path) -> Files {
+        let beside = program.parent().unwrap_or(Path::new("")).to_path_buf();
+        Files { root: root.into(), beside }
+    }
+
+    /// The module `a.b` in the file `a/b.align` beside the program.
+    fn beside(&self, path: &str) -> Option<Module> {
+        let file = self.beside.join(format!("{}.align", path.replace('.', "/")));
+        let text = std::fs::read_to_string(&file).ok()?;
+        let name = file.display().to_string();
+        let mut names: Vec<_> =
+            text.lines().filter_map(align_stdlib::declared).map(|word| (word.to_string(), name.clone())).collect();
+        names.sort();
+        names.dedup();
+        Some(Module { names, files: vec![(name, text.into())] })
     }
 
     /// The path as it is read. Errors show it as it was written where the root is the current folder.
@@ -51,11 +72,10 @@ impl Files {
 
 impl World for Files {
     fn module(&self, path: &str) -> Option<Module> {
-        let module = align_stdlib::module(path)?;
-        let owned =
-            |pairs: &[(&str, &'static str)]| pairs.iter().map(|(name, text)| (name.to_string(), *text)).collect();
+        let Some(module) = align_stdlib::module(path) else { return self.beside(path) };
         let names = module.names.iter().map(|(name, file)| (name.to_string(), file.to_string())).collect();
-        Some(Module { names, files: owned(module.files) })
+        let files = module.files.iter().map(|(name, text)| (name.to_string(), (*text).into())).collect();
+        Some(Module { names, files })
     }
 
     fn rows(&self, path: &str) -> Said<Rc<dyn Rows>> {
@@ -125,5 +145,21 @@ impl Model for LoadedModel {
 
     fn identity(&self) -> Said<String> {
         said(LoadedModel::identity(self))
+    }
+}
+
+#[cfg(test)]
+mod module_tests {
+    use super::*;
+
+    #[test]
+    fn modules_beside_the_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("mine")).expect("a folder");
+        std::fs::write(folder.path().join("mine/losses.align"), "fn half(x: Float) = x / 2\n").expect("a file");
+        let files = Files::of_program(".", &folder.path().join("main.align"));
+        let module = files.module("mine.losses").expect("the module is there");
+        assert_eq!(module.names[0].0, "half");
+        assert!(files.module("mine.others").is_none() && files.module("std.losses").is_some());
     }
 }

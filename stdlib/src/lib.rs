@@ -1,5 +1,9 @@
 //! The standard library: `.align` files, embedded. `core/` is in sight everywhere, `std/<module>/` is imported.
 
+mod declared;
+
+pub use declared::declared;
+
 struct Entry {
     path: &'static str,
     names: &'static [(&'static str, &'static str)],

@@ -7,6 +7,7 @@ use align_syntax::ast::{self, BindTarget, DefKind, ItemKind, Name, Pattern};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::parse;
 use align_syntax::span::{FileId, Sources};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// A program: its file, and the library files it reaches.
@@ -113,7 +114,7 @@ impl Loader<'_> {
         }
     }
 
-    fn library_file(&mut self, module: &str, name: &str, files: &[(String, &'static str)]) -> Option<FileId> {
+    fn library_file(&mut self, module: &str, name: &str, files: &[(String, Cow<'static, str>)]) -> Option<FileId> {
         if let Some(id) = self.by_name.get(name) {
             return Some(*id);
         }
@@ -166,7 +167,8 @@ impl Loader<'_> {
             let known = planned::MODULES.iter().map(|(m, _)| *m);
             let diagnostic = match planned::names(&dotted) {
                 Some(_) => Diagnostic::error("E0102", span, format!("the standard library does not have {dotted} yet")),
-                None => Diagnostic::error("E0101", span, format!("there is no module {dotted}")),
+                None => Diagnostic::error("E0101", span, format!("there is no module {dotted}"))
+                    .help(format!("modules begin with `std.`, or are files beside the program: {dotted}.align")),
             };
             self.diagnostics.push(match did_you_mean(&dotted, known.filter(|m| *m != dotted)) {
                 Some(near) if planned::names(&dotted).is_none() => diagnostic.help(format!("did you mean {near}?")),

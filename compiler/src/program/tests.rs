@@ -10,7 +10,7 @@ impl World for Memory {
     fn module(&self, path: &str) -> Option<Module> {
         let module = |names: &[(&str, &str)], files: &[(&str, &'static str)]| Module {
             names: names.iter().map(|(n, f)| (n.to_string(), f.to_string())).collect(),
-            files: files.iter().map(|(n, t)| (n.to_string(), *t)).collect(),
+            files: files.iter().map(|(n, t)| (n.to_string(), (*t).into())).collect(),
         };
         match path {
             "core" => Some(module(
