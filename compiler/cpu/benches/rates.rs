@@ -23,7 +23,7 @@ fn launch(pool: &Pool) {
 
 fn dense(rows: usize, cols: usize, transposed: bool, values: &mut [f32]) -> Matrix {
     let (row, col) = if transposed { (1, rows as isize) } else { (cols as isize, 1) };
-    Matrix { at: values.as_mut_ptr(), batch: 0, row, col }
+    Matrix { at: values.as_mut_ptr(), row, col }
 }
 
 fn gemm(pool: &Pool) {
@@ -39,9 +39,9 @@ fn gemm(pool: &Pool) {
             let mut line = format!("{tokens:5} x {name:9}");
             // y = x w^T, dx = dy w, dw = dy^T x
             let forms = [
-                ("forward", Shape { batch: 1, m: tokens, n: outs, k: ins }),
-                ("dx", Shape { batch: 1, m: tokens, n: ins, k: outs }),
-                ("dw", Shape { batch: 1, m: outs, n: ins, k: tokens }),
+                ("forward", Shape { m: tokens, n: outs, k: ins }),
+                ("dx", Shape { m: tokens, n: ins, k: outs }),
+                ("dw", Shape { m: outs, n: ins, k: tokens }),
             ];
             for (i, (form, shape)) in forms.into_iter().enumerate() {
                 let (xm, wm, ym) = (
@@ -52,7 +52,7 @@ fn gemm(pool: &Pool) {
                 let turn = |m: Matrix| Matrix { row: m.col, col: m.row, ..m };
                 let (out, left, right) = [(ym, xm, turn(wm)), (xm, ym, wm), (wm, turn(ym), xm)][i];
                 // SAFETY: the three vectors have these sizes.
-                let seconds = best(rounds, || unsafe { product(pool, shape, out, left, right, false) });
+                let seconds = best(rounds, || unsafe { product(pool, shape, out, left, right, &[[0; 3]], false) });
                 line += &format!("  {form} {:6.1}", flops / seconds / 1e9);
             }
             println!("{line}  GFLOP/s");

@@ -6,11 +6,10 @@
 use crate::pool::Pool;
 use gemm::Parallelism;
 
-/// A matrix somewhere in memory: element (i, j) lies at `at + i * row + j * col`. A batch of them lies `batch` apart.
+/// A matrix somewhere in memory: element (i, j) lies at `at + i * row + j * col`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
     pub at: *mut f32,
-    pub batch: isize,
     pub row: isize,
     pub col: isize,
 }
@@ -21,16 +20,14 @@ unsafe impl Send for Matrix {}
 unsafe impl Sync for Matrix {}
 
 impl Matrix {
-    fn offset(self, batch: usize, row: usize, col: usize) -> *mut f32 {
-        let by = batch as isize * self.batch + row as isize * self.row + col as isize * self.col;
-        self.at.wrapping_offset(by)
+    fn offset(self, base: usize, row: usize, col: usize) -> *mut f32 {
+        self.at.wrapping_add(base).wrapping_offset(row as isize * self.row + col as isize * self.col)
     }
 }
 
-/// `batch` products of an m x k by a k x n matrix.
+/// Products of an m x k by a k x n matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    pub batch: usize,
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -42,7 +39,7 @@ const GRAIN: usize = 400_000;
 impl Shape {
     /// Rows and columns of a tile.
     fn tile(self) -> (usize, usize) {
-        let Shape { m, n, k, .. } = self;
+        let Shape { m, n, k } = self;
         let (mut rows, mut cols) = (m, n);
         // Halve the longer side while a tile is more than a few cache blocks, so that any small number of threads is busy.
         while rows * cols * k > 2 * GRAIN && (rows > 384 || cols > 384 || rows * cols * 4 > m * n) {
@@ -56,14 +53,24 @@ impl Shape {
     }
 }
 
-/// `out = left * right`, or `out += left * right` if `add`, for each matrix of the batch.
+/// `out = left * right`, or `out += left * right` if `add`, for each product of the batch, whose operands lie at these
+/// offsets of left, right and out.
 ///
 /// # Safety
 /// All elements that the shape and strides reach are valid; those of `out` are distinct from each other and overlap
 /// neither operand.
-pub unsafe fn product(pool: &Pool, shape: Shape, out: Matrix, left: Matrix, right: Matrix, add: bool) {
-    let Shape { batch, m, n, k } = shape;
-    if batch == 0 || m == 0 || n == 0 {
+pub unsafe fn product(
+    pool: &Pool,
+    shape: Shape,
+    out: Matrix,
+    left: Matrix,
+    right: Matrix,
+    batch: &[[usize; 3]],
+    add: bool,
+) {
+    let Shape { m, n, k } = shape;
+    let count = batch.len();
+    if count == 0 || m == 0 || n == 0 {
         return;
     }
     let (rows, cols) = shape.tile();
@@ -77,14 +84,14 @@ pub unsafe fn product(pool: &Pool, shape: Shape, out: Matrix, left: Matrix, righ
                 height,
                 width,
                 k,
-                out.offset(b, i, j),
+                out.offset(batch[b][2], i, j),
                 out.col,
                 out.row,
                 add,
-                left.offset(b, i, 0),
+                left.offset(batch[b][0], i, 0),
                 left.col,
                 left.row,
-                right.offset(b, 0, j),
+                right.offset(batch[b][1], 0, j),
                 right.col,
                 right.row,
                 1.0f32,
@@ -98,9 +105,9 @@ pub unsafe fn product(pool: &Pool, shape: Shape, out: Matrix, left: Matrix, righ
     };
     let tiles = down * across;
     // Small products of a batch share a block.
-    let group = (GRAIN / (rows * cols * k.max(1)).max(1)).clamp(1, (batch * tiles).max(1));
-    pool.run((batch * tiles).div_ceil(group), &|_, block| {
-        for index in block * group..((block + 1) * group).min(batch * tiles) {
+    let group = (GRAIN / (rows * cols * k.max(1)).max(1)).clamp(1, (count * tiles).max(1));
+    pool.run((count * tiles).div_ceil(group), &|_, block| {
+        for index in block * group..((block + 1) * group).min(count * tiles) {
             let (b, tile) = (index / tiles, index % tiles);
             one(b, tile % down * rows, tile / down * cols);
         }
@@ -123,7 +130,7 @@ mod tests {
     fn matrix(values: &[f32], batch: usize, rows: usize, cols: usize, transposed: bool) -> Matrix {
         assert!(values.len() >= batch * rows * cols);
         let (row, col) = if transposed { (1, rows as isize) } else { (cols as isize, 1) };
-        Matrix { at: values.as_ptr().cast_mut(), batch: (rows * cols) as isize, row, col }
+        Matrix { at: values.as_ptr().cast_mut(), row, col }
     }
 
     #[test]
@@ -144,16 +151,17 @@ mod tests {
                 let (tx, ty, to, add) = (layout & 1 != 0, layout & 2 != 0, layout & 4 != 0, layout & 8 != 0);
                 let (left, right) = (matrix(&x, batch, m, k, tx), matrix(&y, batch, k, n, ty));
                 let before = out.clone();
+                let bases: Vec<[usize; 3]> = (0..batch).map(|b| [b * m * k, b * k * n, b * m * n]).collect();
                 let target = Matrix { at: out.as_mut_ptr(), ..matrix(&before, batch, m, n, to) };
                 // SAFETY: sizes and strides belong to the vectors.
-                unsafe { product(&Pool::new(2), Shape { batch, m, n, k }, target, left, right, add) };
+                unsafe { product(&Pool::new(2), Shape { m, n, k }, target, left, right, &bases, add) };
                 for (b, i, j) in (0..batch * m * n).map(|at| (at / (m * n), at / n % m, at % n)) {
-                    let at = |x: Matrix, i, j| b * x.batch as usize + i * x.row as usize + j * x.col as usize;
-                    let mut sum = if add { f64::from(before[at(target, i, j)]) } else { 0.0 };
+                    let at = |of: usize, x: Matrix, i, j| bases[b][of] + i * x.row as usize + j * x.col as usize;
+                    let mut sum = if add { f64::from(before[at(2, target, i, j)]) } else { 0.0 };
                     for l in 0..k {
-                        sum += f64::from(x[at(left, i, l)]) * f64::from(y[at(right, l, j)]);
+                        sum += f64::from(x[at(0, left, i, l)]) * f64::from(y[at(1, right, l, j)]);
                     }
-                    let got = f64::from(out[at(target, i, j)]);
+                    let got = f64::from(out[at(2, target, i, j)]);
                     assert!((got - sum).abs() < 1e-5 * (k as f64 + 1.0), "{m}x{n}x{k} layout {layout}: {got} {sum}");
                 }
             }
@@ -162,14 +170,14 @@ mod tests {
 
     #[test]
     fn bits_do_not_depend_on_threads() {
-        let shape = Shape { batch: 1, m: 700, n: 500, k: 130 };
+        let shape = Shape { m: 700, n: 500, k: 130 };
         let (x, y) = (numbers(700 * 130, 4), numbers(130 * 500, 5));
         let run = |threads: usize| {
             let mut out = vec![0f32; 700 * 500];
-            let target = Matrix { at: out.as_mut_ptr(), batch: 0, row: 500, col: 1 };
+            let target = Matrix { at: out.as_mut_ptr(), row: 500, col: 1 };
             let (left, right) = (matrix(&x, 1, 700, 130, false), matrix(&y, 1, 130, 500, false));
             // SAFETY: sizes and strides belong to the vectors.
-            unsafe { product(&Pool::new(threads), shape, target, left, right, false) };
+            unsafe { product(&Pool::new(threads), shape, target, left, right, &[[0; 3]], false) };
             out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
         };
         let one = run(1);

@@ -1,0 +1,113 @@
+//! Causal attention within segments, by blocks of queries and keys: scores exist only for one pair of blocks.
+//!
+//! Forward: online softmax (Milakov and Gimelshein, 2018; Dao et al., FlashAttention, 2022). Backward: probabilities are
+//! worked out again from the kept log-sum-exp. Each result is summed by one thread in a fixed order.
+
+mod backward;
+mod forward;
+mod scratch;
+mod tile;
+
+pub use backward::backward;
+pub use forward::forward;
+
+use crate::simd::Width;
+
+/// Positions of a block of queries or keys.
+const BLOCK: usize = 64;
+
+/// A tensor [time, heads.., width] with any strides. `kv` and `rep` are offsets of the heads that query, key and value
+/// share, and of the query's own; one of them is 0 where the tensor lacks such heads.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    pub at: *mut f32,
+    pub time: usize,
+    pub width: usize,
+    pub kv: Vec<usize>,
+    pub rep: Vec<usize>,
+    /// What is written is added to what is there.
+    pub add: bool,
+}
+
+// SAFETY: a description of memory; who writes where is the contract of `forward` and `backward`.
+unsafe impl Send for Operand {}
+// SAFETY: as above.
+unsafe impl Sync for Operand {}
+
+impl Operand {
+    fn place(&self, time: usize, kv: usize, rep: usize) -> *mut f32 {
+        let rep = self.rep.get(rep).copied().unwrap_or(0);
+        self.at.wrapping_add(time * self.time + self.kv[kv] + rep)
+    }
+}
+
+/// What does not depend on where the numbers are.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Start and length of each segment.
+    pub segments: Vec<(usize, usize)>,
+    pub kv: usize,
+    pub rep: usize,
+    pub hdim: usize,
+    pub vdim: usize,
+    pub scale: f32,
+    /// A query sees so many keys, its own included.
+    pub window: Option<usize>,
+}
+
+/// One piece of work: a block of a segment for one shared head.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    start: usize,
+    length: usize,
+    kv: usize,
+    /// Which block of queries or keys; all of them if `None`.
+    block: Option<usize>,
+    /// Of a backward item with a block: it is a block of keys.
+    keys: bool,
+}
+
+impl Problem {
+    /// The first key that a query sees.
+    fn first_key(&self, query: usize) -> usize {
+        self.window.map_or(0, |w| (query + 1).saturating_sub(w))
+    }
+
+    /// Blocks of keys that a block of queries sees.
+    fn key_blocks(&self, query_block: usize) -> std::ops::RangeInclusive<usize> {
+        self.first_key(query_block * BLOCK) / BLOCK..=query_block
+    }
+
+    /// Blocks of queries that see a block of keys, of `count`.
+    fn query_blocks(&self, key_block: usize, count: usize) -> std::ops::Range<usize> {
+        let last_key = (key_block + 1) * BLOCK - 1;
+        let end = self.window.map_or(count, |w| ((last_key + w - 1) / BLOCK + 1).min(count));
+        key_block..end.max(key_block)
+    }
+
+    /// About how many multiplications a block of queries takes for one matrix product.
+    fn work(&self, item: &Item) -> usize {
+        let queries = if item.block.is_some() { BLOCK.min(item.length) } else { item.length };
+        queries * item.length * self.rep * self.hdim
+    }
+}
+
+/// Runs items on the pool, small ones together.
+fn share(
+    pool: &crate::pool::Pool,
+    problem: &Problem,
+    items: &[Item],
+    products: usize,
+    run: impl Fn(Width, &Item) + Sync,
+) {
+    let width = Width::of_machine();
+    let work = items.iter().map(|i| problem.work(i)).sum::<usize>() * products;
+    let one = (work / items.len().max(1)).max(1);
+    let group = (400_000 / one).clamp(1, items.len().max(1));
+    pool.run(items.len().div_ceil(group), &|_, block| {
+        items[block * group..((block + 1) * group).min(items.len())].iter().for_each(|item| run(width, item));
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use super::*;
+use crate::pool::Pool;
+
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Dense [time, kv, rep, width], or without rep.
+fn operand(values: &[f32], problem: &Problem, width: usize, rep: bool) -> Operand {
+    let reps = if rep { problem.rep } else { 1 };
+    Operand {
+        at: values.as_ptr().cast_mut(),
+        time: problem.kv * reps * width,
+        width: 1,
+        kv: (0..problem.kv).map(|i| i * reps * width).collect(),
+        rep: (0..reps).map(|i| i * width).collect(),
+        add: false,
+    }
+}
+
+struct Given {
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    cotangent: Vec<f32>,
+}
+
+fn given(problem: &Problem) -> Given {
+    let tokens: usize = problem.segments.iter().map(|s| s.1).sum();
+    let Problem { kv, rep, hdim, vdim, .. } = *problem;
+    Given {
+        query: numbers(tokens * kv * rep * hdim, 1),
+        key: numbers(tokens * kv * hdim, 2),
+        value: numbers(tokens * kv * vdim, 3),
+        cotangent: numbers(tokens * kv * rep * vdim, 4),
+    }
+}
+
+/// Out, lse, and the cotangents of query, key and value, in double precision by plain loops.
+fn plain(problem: &Problem, x: &Given) -> [Vec<f64>; 5] {
+    let Problem { kv, rep, hdim, vdim, .. } = *problem;
+    let tokens = x.key.len() / (kv * hdim);
+    let mut out = vec![0.0; tokens * kv * rep * vdim];
+    let mut lse = vec![0.0; tokens * kv * rep];
+    let [mut dq, mut dk, mut dv] = [x.query.len(), x.key.len(), x.value.len()].map(|n| vec![0.0; n]);
+    let at = |x: &[f32], i: usize| f64::from(x[i]);
+    for (start, length) in &problem.segments {
+        for (t, head) in (0..*length).flat_map(|t| (0..kv * rep).map(move |h| (t, h))) {
+            let (query, shared) = ((start + t) * kv * rep + head, head / rep);
+            let keys: Vec<usize> = (problem.first_key(t)..=t).map(|s| (start + s) * kv + shared).collect();
+            let score = |k: &usize| {
+                let dot: f64 = (0..hdim).map(|i| at(&x.query, query * hdim + i) * at(&x.key, k * hdim + i)).sum();
+                dot * f64::from(problem.scale)
+            };
+            let scores: Vec<f64> = keys.iter().map(score).collect();
+            let top = scores.iter().copied().fold(f64::MIN, f64::max);
+            let total = top + scores.iter().map(|s| (s - top).exp()).sum::<f64>().ln();
+            lse[query] = total;
+            let p: Vec<f64> = scores.iter().map(|s| (s - total).exp()).collect();
+            for (p, k) in p.iter().zip(&keys) {
+                (0..vdim).for_each(|i| out[query * vdim + i] += p * at(&x.value, k * vdim + i));
+            }
+            let slope = |k: &usize| -> f64 {
+                (0..vdim).map(|i| at(&x.cotangent, query * vdim + i) * at(&x.value, k * vdim + i)).sum()
+            };
+            let slopes: Vec<f64> = keys.iter().map(slope).collect();
+            let mean: f64 = p.iter().zip(&slopes).map(|(p, s)| p * s).sum();
+            for ((p, s), k) in p.iter().zip(&slopes).zip(&keys) {
+                let ds = p * (s - mean) * f64::from(problem.scale);
+                for i in 0..hdim {
+                    dq[query * hdim + i] += ds * at(&x.key, k * hdim + i);
+                    dk[k * hdim + i] += ds * at(&x.query, query * hdim + i);
+                }
+                (0..vdim).for_each(|i| dv[k * vdim + i] += p * at(&x.cotangent, query * vdim + i));
+            }
+        }
+    }
+    [out, lse, dq, dk, dv]
+}
+
+fn blocked(problem: &Problem, x: &Given, threads: usize) -> [Vec<f32>; 5] {
+    let Problem { kv, rep, hdim, vdim, .. } = *problem;
+    let pool = Pool::new(threads);
+    let tokens = x.key.len() / (kv * hdim);
+    let sizes = [tokens * kv * rep * vdim, tokens * kv * rep, x.query.len(), x.key.len(), x.value.len()];
+    let results = sizes.map(|n| vec![f32::NAN; n]);
+    let [out, lse, dq, dk, dv] = &results;
+    let q = operand(&x.query, problem, hdim, true);
+    let (k, v) = (operand(&x.key, problem, hdim, false), operand(&x.value, problem, vdim, false));
+    let (o, l) = (operand(out, problem, vdim, true), operand(lse, problem, 1, true));
+    let c = operand(&x.cotangent, problem, vdim, true);
+    let (dq, dk) = (operand(dq, problem, hdim, true), operand(dk, problem, hdim, false));
+    let dv = operand(dv, problem, vdim, false);
+    // SAFETY: the vectors have the sizes that the operands say.
+    unsafe {
+        forward(&pool, problem, [&q, &k, &v, &o, &l]);
+        backward(&pool, problem, [&q, &k, &v, &o, &l, &c, &dq, &dk, &dv]);
+    }
+    results
+}
+
+fn problems() -> Vec<Problem> {
+    let segments = |lengths: &[usize]| {
+        let start = |i: usize| lengths[..i].iter().sum();
+        lengths.iter().enumerate().map(|(i, n)| (start(i), *n)).collect::<Vec<_>>()
+    };
+    let base = Problem { segments: vec![], kv: 2, rep: 3, hdim: 20, vdim: 12, scale: 0.3, window: None };
+    vec![
+        Problem { segments: segments(&[1, 5, 0, 70, 64, 3]), ..base.clone() },
+        Problem { segments: segments(&[130, 7]), window: Some(50), ..base.clone() },
+        Problem { segments: segments(&[200]), window: Some(1), kv: 1, rep: 1, ..base.clone() },
+        Problem { segments: segments(&[600, 2]), kv: 1, rep: 2, hdim: 16, vdim: 16, ..base.clone() },
+        Problem { segments: segments(&[570]), kv: 1, rep: 1, window: Some(100), ..base.clone() },
+    ]
+}
+
+#[test]
+fn blocks_give_what_plain_loops_give() {
+    for problem in problems() {
+        let x = given(&problem);
+        let (want, got) = (plain(&problem, &x), blocked(&problem, &x, 2));
+        for (i, (want, got)) in want.iter().zip(&got).enumerate() {
+            let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
+            for (j, (w, g)) in want.iter().zip(got).enumerate() {
+                let off = (w - f64::from(*g)).abs();
+                assert!(off <= 1e-5 * w.abs() + 2e-6 * largest + 1e-6, "result {i} at {j}: {w} {g} ({problem:?})");
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    for problem in problems() {
+        let x = given(&problem);
+        let bits = |threads| blocked(&problem, &x, threads).map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        assert_eq!(bits(1), bits(3));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the caller gives to a run, and gets from it.
+
+use align_compiler::kernel::{Buffer, BufferKind};
+use align_compiler::tensor::DType;
+use std::collections::HashMap;
+use std::fmt;
+
+/// What a program reads, or where one of its outputs goes. Numbers lie in the order of the buffer's axes.
+pub enum Slot<'a> {
+    Floats(&'a [f32]),
+    Ints(&'a [i32]),
+    Bools(&'a [bool]),
+    Write(&'a mut [f32]),
+    /// The output is added to what is there.
+    Add(&'a mut [f32]),
+    WriteInts(&'a mut [i32]),
+    WriteBools(&'a mut [bool]),
+}
+
+/// Inputs, weights (by path) and outputs by name. Outputs without a slot are not kept.
+pub type Bindings<'a> = HashMap<&'a str, Slot<'a>>;
+
+/// Why a program could not be run to its end. Outputs may hold anything then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An index lies outside of what it reads or writes.
+    Index { step: String, buffer: String, index: i64 },
+    /// An Int is divided by 0.
+    Division { step: String },
+    /// An input or a weight has no slot.
+    Missing { name: String },
+    /// A slot has the wrong kind or length.
+    Slot { name: String, want: String },
+    /// A matrix that has no such decomposition or inverse.
+    Matrix { step: String, what: String },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Index { step, buffer, index } => write!(f, "index {index} lies outside of {buffer} (in {step})"),
+            Fault::Division { step } => write!(f, "an Int is divided by 0 (in {step})"),
+            Fault::Missing { name } => write!(f, "{name} is not given"),
+            Fault::Slot { name, want } => write!(f, "{name} must be {want}"),
+            Fault::Matrix { step, what } => write!(f, "{what} (in {step})"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The place of a bound buffer, and whether stores to it add.
+pub type Bound = (*mut u8, bool);
+
+/// The place that the bindings give a buffer; `None` for an output that is not kept.
+pub fn bound(buffer: &Buffer, entries: usize, bindings: &mut Bindings) -> Result<Option<Bound>, Fault> {
+    let (BufferKind::Input(name) | BufferKind::Weight(name) | BufferKind::Output(name)) = &buffer.kind else {
+        return Ok(None);
+    };
+    let output = matches!(buffer.kind, BufferKind::Output(_));
+    let slot = match bindings.get_mut(name.as_str()) {
+        Some(slot) => slot,
+        None if output => return Ok(None),
+        None => return Err(Fault::Missing { name: name.clone() }),
+    };
+    let (at, length, add) = match (slot, buffer.dtype, output) {
+        (Slot::Floats(x), DType::Float, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
+        (Slot::Ints(x), DType::Int, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
+        (Slot::Bools(x), DType::Bool, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
+        (Slot::Write(x), DType::Float, true) => (x.as_mut_ptr().cast(), x.len(), false),
+        (Slot::Add(x), DType::Float, true) => (x.as_mut_ptr().cast(), x.len(), true),
+        (Slot::WriteInts(x), DType::Int, true) => (x.as_mut_ptr().cast(), x.len(), false),
+        (Slot::WriteBools(x), DType::Bool, true) => (x.as_mut_ptr().cast(), x.len(), false),
+        _ => {
+            let what = if output { "a place for" } else { "" };
+            return Err(Fault::Slot {
+                name: name.clone(),
+                want: format!("{what} {:?}s", buffer.dtype).trim().to_string(),
+            });
+        }
+    };
+    match length == entries {
+        true => Ok(Some((at, add))),
+        false => Err(Fault::Slot { name: name.clone(), want: format!("{entries} entries, not {length}") }),
+    }
+}

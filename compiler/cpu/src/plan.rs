@@ -1,0 +1,67 @@
+//! Where temporaries lie in the arena: two share memory if they are never needed at the same time.
+
+use align_compiler::kernel::{BufferKind, Program};
+use align_compiler::tensor::Lengths;
+
+/// Temporaries begin at multiples of this.
+const ALIGN: usize = 64;
+
+/// For each buffer the first and the last step that uses it.
+pub struct Lives(Vec<Option<(usize, usize)>>);
+
+/// Offsets of temporaries for one set of lengths.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// For each buffer; 0 where it is not a temporary.
+    pub offsets: Vec<usize>,
+    pub bytes: usize,
+}
+
+impl Lives {
+    pub fn of(program: &Program) -> Lives {
+        let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+        for (i, step) in program.steps.iter().enumerate() {
+            for (buffer, _) in step.accesses() {
+                let life = &mut lives[buffer.0 as usize];
+                *life = Some(life.map_or((i, i), |(first, _)| (first, i)));
+            }
+        }
+        Lives(lives)
+    }
+
+    /// Large ones first, each at the lowest place that is free for its life. An output that the caller does not keep
+    /// (`kept` is false for it) is placed too.
+    pub fn place(&self, program: &Program, lengths: &Lengths, kept: impl Fn(usize) -> bool) -> Layout {
+        let mut wanted = vec![];
+        for (i, buffer) in program.buffers.iter().enumerate() {
+            let ours = match buffer.kind {
+                BufferKind::Temp => true,
+                BufferKind::Output(_) => !kept(i),
+                _ => false,
+            };
+            if let (true, Some(life)) = (ours, self.0[i]) {
+                wanted.push((buffer.bytes(lengths).next_multiple_of(ALIGN), life, i));
+            }
+        }
+        wanted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut layout = Layout { offsets: vec![0; program.buffers.len()], bytes: 0 };
+        // By offset: start, end, life.
+        let mut placed: Vec<(usize, usize, (usize, usize))> = vec![];
+        for (bytes, life, i) in wanted {
+            let mut at = 0;
+            for (start, end, other) in &placed {
+                if other.0 <= life.1 && life.0 <= other.1 {
+                    if *start >= at + bytes {
+                        break;
+                    }
+                    at = at.max(*end);
+                }
+            }
+            let place = placed.partition_point(|p| p.0 <= at);
+            placed.insert(place, (at, at + bytes, life));
+            layout.offsets[i] = at;
+            layout.bytes = layout.bytes.max(at + bytes);
+        }
+        layout
+    }
+}

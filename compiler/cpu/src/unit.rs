@@ -1,0 +1,144 @@
+//! A compiled program, whole or the body of a step, and one run of it.
+
+use crate::CompileError;
+use crate::arena::Arena;
+use crate::bind::{Bound, Fault};
+use crate::jit::{Code, Jit};
+use crate::plan::{Layout, Lives};
+use crate::pool::Pool;
+use crate::step::{Ready, Task};
+use align_compiler::kernel::{BufferId, BufferKind, Program};
+use align_compiler::tensor::{DType, Lengths};
+
+/// A program with code for its steps.
+pub struct Unit {
+    pub program: Program,
+    tasks: Vec<Task>,
+    lives: Lives,
+    /// The numbers of constant buffers, as bytes in words.
+    constants: Vec<Option<Vec<u32>>>,
+}
+
+/// What a run works with, kept for the next.
+#[derive(Default)]
+pub struct Workspace {
+    arena: Arena,
+    ready: Option<Prepared>,
+    /// One for each step that has a body.
+    pub inner: Vec<Workspace>,
+    /// Values that go from round to round of this body.
+    pub carried: [Vec<Vec<u32>>; 2],
+}
+
+/// All that follows from the lengths.
+struct Prepared {
+    lengths: Lengths,
+    kept: Vec<bool>,
+    layout: Layout,
+    tables: Vec<Option<Vec<i32>>>,
+    steps: Vec<Ready>,
+}
+
+/// Where the buffers of a running program are.
+pub struct Frame<'a> {
+    pub at: Vec<*mut u8>,
+    /// Stores to the buffer add.
+    pub add: Vec<bool>,
+    pub pool: &'a Pool,
+    pub code: &'a Code,
+    pub lengths: &'a Lengths,
+}
+
+impl Frame<'_> {
+    pub fn place(&self, buffer: BufferId) -> *mut u8 {
+        self.at[buffer.0 as usize]
+    }
+
+    pub fn adds(&self, buffer: BufferId) -> bool {
+        self.add[buffer.0 as usize]
+    }
+
+    pub fn floats(&self, buffer: BufferId) -> *mut f32 {
+        self.place(buffer).cast()
+    }
+}
+
+impl Unit {
+    pub fn compile(program: &Program, jit: &mut Jit) -> Result<Unit, CompileError> {
+        let tasks = program.steps.iter().map(|step| Task::compile(program, step, jit)).collect::<Result<_, _>>()?;
+        let constants = program.buffers.iter().map(|buffer| match &buffer.kind {
+            BufferKind::Const(values) => Some(packed(values, buffer.dtype)),
+            _ => None,
+        });
+        Ok(Unit { program: program.clone(), tasks, lives: Lives::of(program), constants: constants.collect() })
+    }
+
+    /// Bytes of temporaries when all outputs are kept, bodies of steps included.
+    pub fn memory(&self, lengths: &Lengths) -> usize {
+        let inner =
+            self.tasks.iter().filter_map(|task| task.body(lengths).map(|(unit, lengths)| unit.memory(&lengths)));
+        let inner = inner.max().unwrap_or(0);
+        self.lives.place(&self.program, lengths, |_| true).bytes + inner
+    }
+
+    fn prepare(&self, lengths: &Lengths, kept: Vec<bool>) -> Prepared {
+        let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
+        let tables = self.program.buffers.iter().map(|buffer| match &buffer.kind {
+            BufferKind::Table(axis, kind) => Some(lengths.table(axis, *kind)),
+            _ => None,
+        });
+        let steps = self.tasks.iter().map(|task| task.prepare(&self.program, lengths)).collect();
+        Prepared { lengths: lengths.clone(), kept, layout, tables: tables.collect(), steps }
+    }
+
+    /// Runs the program. `bound` has a place for each input, weight and output that is kept.
+    ///
+    /// # Safety
+    /// The places are valid for the sizes that the lengths give, those of outputs for writing, and overlap no others.
+    pub unsafe fn run(
+        &self,
+        space: &mut Workspace,
+        (pool, code): (&Pool, &Code),
+        lengths: &Lengths,
+        bound: &[Option<Bound>],
+    ) -> Result<(), Fault> {
+        let kept: Vec<bool> = bound.iter().map(Option::is_some).collect();
+        let fresh = !space.ready.as_ref().is_some_and(|p| p.lengths == *lengths && p.kept == kept);
+        if fresh {
+            space.ready = Some(self.prepare(lengths, kept));
+        }
+        space.inner.resize_with(self.tasks.len(), Workspace::default);
+        let Workspace { arena, ready: Some(prepared), inner, .. } = space else { unreachable!("just prepared") };
+        let base = arena.reserve(prepared.layout.bytes);
+        let mut frame = Frame { at: vec![], add: vec![], pool, code, lengths };
+        for (i, bound) in bound.iter().enumerate() {
+            let temporary = || base.wrapping_add(prepared.layout.offsets[i]);
+            let (at, add) = match (bound, &prepared.tables[i], &self.constants[i]) {
+                (Some(bound), ..) => *bound,
+                (_, Some(table), _) => (table.as_ptr().cast_mut().cast(), false),
+                (.., Some(words)) => (words.as_ptr().cast_mut().cast(), false),
+                _ => (temporary(), false),
+            };
+            frame.at.push(at);
+            frame.add.push(add);
+        }
+        for ((task, ready), inner) in self.tasks.iter().zip(&prepared.steps).zip(inner) {
+            // SAFETY: the frame holds a place for every buffer.
+            unsafe { task.run(&self.program, ready, &frame, inner)? };
+        }
+        Ok(())
+    }
+}
+
+/// Numbers as a device holds them.
+fn packed(values: &[f64], dtype: DType) -> Vec<u32> {
+    match dtype {
+        DType::Float => values.iter().map(|x| (*x as f32).to_bits()).collect(),
+        DType::Int => values.iter().map(|x| *x as i32 as u32).collect(),
+        DType::Bool => {
+            let bit = |x: Option<&f64>| u32::from(x.is_some_and(|x| *x != 0.0));
+            let word = |four: &[f64]| (0..4).map(|i| bit(four.get(i)) << (8 * i)).sum();
+            values.chunks(4).map(word).collect()
+        }
+    }
+}
