@@ -9,6 +9,7 @@ mod bind;
 mod emit;
 pub mod gemm;
 mod host;
+pub mod host_program;
 mod jit;
 mod normal;
 mod plan;
