@@ -74,6 +74,16 @@ mod tests {
     }
 
     #[test]
+    fn examples_of_reading_show_their_mistake() {
+        for row in &reading::CODES {
+            let found = |text: &str| parse(FileId(0), text).diagnostics;
+            let wrong = found(row.wrong);
+            assert!(wrong.iter().any(|d| d.code == row.code), "{}: {wrong:?}", row.code);
+            assert_eq!(found(row.right), [], "{}", row.code);
+        }
+    }
+
+    #[test]
     fn right_examples_can_be_read() {
         for row in all() {
             assert_eq!(parse(FileId(0), row.right).diagnostics, [], "{}", row.code);

@@ -3,11 +3,16 @@
 pub mod ast;
 mod build;
 pub mod codes;
+mod depth;
 pub mod diag;
 pub mod expect;
 mod lex;
+mod lines;
 mod parse;
+mod places;
+mod recover;
 pub mod render;
 pub mod span;
+mod words;
 
 pub use parse::{Parsed, parse};

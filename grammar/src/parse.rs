@@ -2,8 +2,10 @@
 
 use crate::ast;
 use crate::build::Builder;
+use crate::depth;
 use crate::diag::Diagnostic;
 use crate::lex;
+use crate::recover;
 use crate::span::FileId;
 use pest::Parser as _;
 
@@ -21,14 +23,22 @@ pub struct Parsed {
 /// Reads a file. The tree holds all that could be read; it is whole if no diagnostic is an error.
 pub fn parse(file: FileId, text: &str) -> Parsed {
     let tokens = lex::tokens(text);
-    let mut builder = Builder::new(file, &tokens);
-    let mut tree = ast::File { items: Vec::new(), about: about(text, &tokens) };
-    match Grammar::parse(Rule::file, text) {
-        Ok(mut pairs) => tree.items = builder.file(pairs.next().expect("the rule `file` gives one pair")),
-        Err(error) => builder.diagnostics.push(Diagnostic::error("E0001", builder.at(0, 0), error.to_string())),
+    let about = about(text, &tokens);
+    if let Some(error) = depth::too_deep(file, text, &tokens) {
+        return Parsed { file: ast::File { items: Vec::new(), about }, diagnostics: vec![error] };
     }
-    builder.diagnostics.sort_by_key(|d| d.span());
-    Parsed { file: tree, diagnostics: builder.diagnostics }
+    let lexical = recover::lexical(file, text, &tokens);
+    let whole = if lexical.is_empty() { Grammar::parse(Rule::file, text).ok() } else { None };
+    let (items, mut diagnostics) = match whole {
+        Some(mut pairs) => {
+            let mut builder = Builder::new(file, &tokens);
+            let items = builder.file(pairs.next().expect("the rule `file` gives one pair"));
+            (items, builder.diagnostics)
+        }
+        None => recover::read(file, text, &tokens, lexical),
+    };
+    diagnostics.sort_by_key(|d| d.span());
+    Parsed { file: ast::File { items, about }, diagnostics }
 }
 
 /// The `//!` lines before the first item.

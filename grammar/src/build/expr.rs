@@ -248,6 +248,7 @@ impl Builder<'_> {
             Rule::tuple => self.tuple(pair),
             Rule::accessor => ExprKind::Accessor(self.name(&next(&mut inner(pair)))),
             Rule::type_name => ExprKind::TypeName(pair.as_str().to_string()),
+            Rule::broken => ExprKind::Error,
             _ => ExprKind::Word(pair.as_str().to_string()),
         };
         self.expr_of(kind, span)

@@ -2,6 +2,7 @@
 
 use super::{Builder, Pair, inner, maybe, next};
 use crate::ast::{Body, Clause, Def, DefKind, Expr, ExprKind, InfixOp, Item, ItemKind};
+use crate::diag::Diagnostic;
 use crate::parse::Rule;
 
 const KINDS: [(&str, DefKind); 12] = [
@@ -92,6 +93,10 @@ impl Builder<'_> {
         let kind_span = self.span(&word);
         let kind = KINDS.iter().find(|(w, _)| *w == word.as_str()).expect("the rule `kind` lists these words").1;
         let name = maybe(&mut parts, Rule::word).map(|w| self.name(&w));
+        if name.is_none() && kind != DefKind::Pipeline {
+            let error = Diagnostic::error("E0029", kind_span, format!("this `{}` has no name", word.as_str()));
+            self.diagnostics.push(error.help(format!("Write `{} some_name ..`.", word.as_str())));
+        }
         let generics = maybe(&mut parts, Rule::generics).map_or_else(Vec::new, |g| self.generics(g));
         let mut params = Vec::new();
         while let Some(list) = maybe(&mut parts, Rule::params) {

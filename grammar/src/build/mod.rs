@@ -10,6 +10,7 @@ use crate::ast::{Docs, Expr, ExprId, ExprKind, Name};
 use crate::diag::Diagnostic;
 use crate::lex::{Kind, Token};
 use crate::parse::Rule;
+use crate::places::Places;
 use crate::span::{FileId, Span};
 
 pub(crate) type Pair<'a> = pest::iterators::Pair<'a, Rule>;
@@ -18,29 +19,33 @@ pub(crate) type Pairs<'a> = std::iter::Peekable<pest::iterators::Pairs<'a, Rule>
 pub(crate) struct Builder<'a> {
     file: FileId,
     tokens: &'a [Token],
-    /// Where the text that is being built from begins in the file.
-    pub base: usize,
-    next_id: u32,
+    /// From the text that is being built from back to the file, in steps.
+    pub places: &'a [Places],
+    pub next_id: u32,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Builder<'a> {
     pub fn new(file: FileId, tokens: &'a [Token]) -> Self {
-        Builder { file, tokens, base: 0, next_id: 0, diagnostics: Vec::new() }
+        Builder { file, tokens, places: &[], next_id: 0, diagnostics: Vec::new() }
     }
 
-    /// A span by the bytes of the file.
+    /// A span of the file by bytes of the text that is being built from.
     pub fn at(&self, start: usize, end: usize) -> Span {
-        Span::new(self.file, start, end)
+        Span::new(self.file, self.place(start), self.place(end))
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.places.iter().fold(at, |at, places| places.old(at))
     }
 
     /// The span of a pair without the blanks and comments that its rule has skipped at its end.
     pub fn span(&self, pair: &Pair) -> Span {
-        let (start, end) = (self.base + pair.as_span().start(), self.base + pair.as_span().end());
+        let (start, end) = (self.place(pair.as_span().start()), self.place(pair.as_span().end()));
         let code = |t: &&Token| !matches!(t.kind, Kind::Newline | Kind::Note);
         let before = self.tokens.partition_point(|t| t.start < end);
         let end = self.tokens[..before].iter().rev().find(code).map_or(end, |t| t.end.min(end));
-        self.at(start, end.max(start))
+        Span::new(self.file, start, end.max(start))
     }
 
     pub fn name(&self, pair: &Pair) -> Name {

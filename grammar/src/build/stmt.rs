@@ -97,7 +97,7 @@ impl Builder<'_> {
 
     /// The words of a path such as `std.data`, each with its place.
     pub fn words(&self, pair: &Pair) -> Vec<Name> {
-        let mut start = self.base + pair.as_span().start();
+        let mut start = pair.as_span().start();
         let mut words = Vec::new();
         for word in pair.as_str().split('.') {
             words.push(Name { text: word.to_string(), span: self.at(start, start + word.len()) });

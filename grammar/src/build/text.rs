@@ -31,15 +31,23 @@ impl Builder<'_> {
 
     pub fn string(&mut self, pair: &Pair) -> String {
         let text = pair.as_str();
-        match text.strip_prefix("r\"") {
-            Some(raw) => raw[..raw.len() - 1].to_string(),
-            None => self.unescape(&text[1..text.len() - 1], self.base + pair.as_span().start() + 1, false),
+        if let Some(raw) = text.strip_prefix("r\"") {
+            return raw[..raw.len() - 1].to_string();
         }
+        let at = pair.as_span().start();
+        if let Some((start, end)) = hole_in(text) {
+            let message = "braces in a plain string are characters";
+            let warning = Diagnostic::warning("W0010", self.at(at + start, at + end), message)
+                .here("this stays as it is written")
+                .help("A text with expressions in it has three quotes: `\"\"\"..{x}..\"\"\"`.");
+            self.diagnostics.push(warning);
+        }
+        self.unescape(&text[1..text.len() - 1], at + 1, false)
     }
 
     pub fn template(&mut self, pair: Pair) -> ExprKind {
         let parts = inner(pair).map(|part| match part.as_rule() {
-            Rule::text => TemplatePart::Text(self.unescape(part.as_str(), self.base + part.as_span().start(), true)),
+            Rule::text => TemplatePart::Text(self.unescape(part.as_str(), part.as_span().start(), true)),
             _ => TemplatePart::Hole(self.expr(next(&mut inner(part)))),
         });
         ExprKind::Template(parts.collect())
@@ -88,6 +96,23 @@ impl Builder<'_> {
         }
         out
     }
+}
+
+/// Something in a plain string that looks like a hole: a name or a field in braces, not after a backslash.
+fn hole_in(text: &str) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(open) = text[from..].find('{').map(|i| from + i) {
+        let length = text[open..].find('}')?;
+        let inside = &text[open + 1..open + length];
+        let name = |w: &str| {
+            w.starts_with(|c: char| c.is_ascii_lowercase()) && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        if inside.split('.').all(name) && !text[..open].ends_with(['\\', '{']) && !text[..open].ends_with("\\u") {
+            return Some((open, open + length + 1));
+        }
+        from = open + 1;
+    }
+    None
 }
 
 /// `{e9}` at the start of a text: the character, and how many bytes say it.

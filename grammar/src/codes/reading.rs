@@ -185,8 +185,8 @@ pub(super) const CODES: [Code; 31] = [
         code: "E0025",
         title: "a number is not written so",
         text: "A Float has digits on both sides of its point; numbers are decimal; `_` may part digits.",
-        wrong: "param rate: Float = .5",
-        right: "param rate: Float = 0.5",
+        wrong: "param rate: Float = 1.",
+        right: "param rate: Float = 1.0",
     },
     Code {
         code: "E0026",
@@ -224,8 +224,8 @@ pub(super) const CODES: [Code; 31] = [
         title: "a brace that belongs to nothing",
         text: "Braces stand after train, for, iterate, until and each, after the head of a declaration, and where a value \
                stands: a block or a record. A brace never follows an expression as its argument.",
-        wrong: "data short = rows |> filter() { x => x }",
-        right: "data short = rows |> filter(x => x)",
+        wrong: "let p = pair { first: 1 }",
+        right: "let p = Pair { first: 1 }",
     },
     Code {
         code: "E0031",
