@@ -145,7 +145,7 @@ impl Scan<'_> {
         let end = start + self.text[start..end].trim_end().len();
         let first_line = start + self.text[start..end].find(['\n', '\r']).unwrap_or(end - start);
         let message = "this text in three quotes is never closed".to_string();
-        let help = "Put `\"\"\"` where it ends; a hole in it ends with `}`.";
+        let help = "Put three quotes where it ends; a hole in it ends with a brace.";
         self.report("E0013", (start, first_line), message, help, (start, end, BROKEN));
         self.tokens.len()
     }

@@ -198,7 +198,7 @@ fn capital(word: &str) -> String {
 
 fn snake(word: &str) -> String {
     let mut out = String::new();
-    for (i, c) in word.chars().enumerate() {
+    for (i, c) in word.char_indices() {
         if c.is_uppercase() && i > 0 && !word[..i].ends_with(|b: char| b.is_uppercase() || b == '_') {
             out.push('_');
         }
