@@ -129,14 +129,14 @@ pub fn attend(g: &mut Graph, query: Node, key: Node, value: Node, style: Style) 
     }
 }
 
-/// The hidden values of two blocks.
-pub fn trunk(g: &mut Graph, style: Style) -> Node {
+/// The hidden values after some blocks.
+pub fn trunk(g: &mut Graph, style: Style, layers: usize) -> Node {
     let (dim, kv, rep, hdim, vdim, wide) =
         (axis("dim"), axis("kv"), axis("rep"), axis("hdim"), axis("vdim"), axis("wide"));
     let tokens = g.input("tokens", vec![time()], DType::Int);
     let embed = g.weight("embed", vec![vocab(), dim.clone()]);
     let mut h = g.gather(embed, &vocab(), tokens);
-    for layer in 0..2 {
+    for layer in 0..layers {
         let over = [dim.clone()];
         let x = rms_norm(g, h, &format!("{layer}.norm1"));
         let wq = g.weight(format!("{layer}.q"), vec![dim.clone(), kv.clone(), rep.clone(), hdim.clone()]);
@@ -161,8 +161,13 @@ pub fn trunk(g: &mut Graph, style: Style) -> Node {
 /// Outputs on the reply's tokens: `nll`, `smooth` (mean log-probability), `entropy`, `right` (the best token is the one
 /// of the reply); for the item: `mean` of nll.
 pub fn model(style: Style) -> Graph {
+    deep_model(style, 2)
+}
+
+/// The model with so many blocks.
+pub fn deep_model(style: Style, layers: usize) -> Graph {
     let mut g = Graph::new();
-    let h = trunk(&mut g, style);
+    let h = trunk(&mut g, style, layers);
     let head = g.weight("head", vec![vocab(), axis("dim")]);
     let logits = g.contract(h, head, &[axis("dim")]);
     let targets = g.input("reply.tokens", vec![reply()], DType::Int);

@@ -1,16 +1,25 @@
 //! Axes of tensors: values, not indices, so graphs and the bodies inside them share them freely.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// A named axis. Two axes are the same axis exactly if they are equal.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Axis(Arc<AxisData>);
 
-#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct AxisData {
     name: String,
     kind: AxisKind,
+    /// Of name and kind: graphs look axes up all the time.
+    hash: u64,
+}
+
+impl Hash for Axis {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
 }
 
 /// What kind of axis it is: where its size comes from.
@@ -40,7 +49,10 @@ pub enum AxisKind {
 
 impl Axis {
     pub fn new(name: impl Into<String>, kind: AxisKind) -> Axis {
-        Axis(Arc::new(AxisData { name: name.into(), kind }))
+        let name = name.into();
+        let mut hasher = DefaultHasher::new();
+        (&name, &kind).hash(&mut hasher);
+        Axis(Arc::new(AxisData { name, kind, hash: hasher.finish() }))
     }
 
     pub fn fixed(name: impl Into<String>, size: usize) -> Axis {

@@ -1,8 +1,8 @@
 //! The tensor graph: single assignment, append only, in order of evaluation. Building a node works out its axes and dtype.
 
 use super::axis::{Axis, AxisKind};
+use super::known::Known;
 use super::op::{CallKind, DType, MapOp, Op, ReduceOp, TableKind};
-use std::collections::HashMap;
 
 /// A node of a [`Graph`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -26,8 +26,8 @@ pub struct Graph {
     pub params: Vec<Node>,
     /// Named results.
     pub outputs: Vec<(String, Node)>,
-    /// Nodes by content: an equal node is never built twice.
-    known: HashMap<String, Node>,
+    /// An equal node is never built twice.
+    known: Known,
 }
 
 impl PartialEq for Graph {
@@ -87,17 +87,10 @@ impl Graph {
 
     /// Adds a node as it is, or finds its equal. The functions below work out axes and dtype; passes that copy nodes use this.
     pub fn push(&mut self, data: NodeData) -> Node {
-        let key = match &data.op {
-            Op::Scan { .. } | Op::Loop { .. } | Op::Call { .. } => None,
-            _ => Some(format!("{:?}", data)),
-        };
-        if let Some(node) = key.as_ref().and_then(|k| self.known.get(k)) {
-            return *node;
-        }
-        let node = Node(self.nodes.len() as u32);
-        self.nodes.push(data);
-        if let Some(key) = key {
-            self.known.insert(key, node);
+        let next = Node(self.nodes.len() as u32);
+        let node = self.known.find_or_add(&data, next, &self.nodes);
+        if node == next {
+            self.nodes.push(data);
         }
         node
     }

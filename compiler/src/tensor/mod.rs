@@ -2,6 +2,7 @@
 
 pub mod axis;
 pub mod graph;
+mod known;
 pub mod lengths;
 pub mod op;
 pub mod parse;

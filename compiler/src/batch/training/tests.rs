@@ -173,3 +173,15 @@ fn micro_batches_add_up() {
         assert_close(&name, &value.data, &sums[&name]);
     }
 }
+
+/// A deep model's step is there at once: all passes are close to linear in the number of nodes.
+#[test]
+fn deep_models_take_no_time() {
+    let item = model::deep_model(Style::LogWindow, 60);
+    let begin = std::time::Instant::now();
+    let made = training_step(&item, &terms()[..1], &[], &BatchOptions::default(), &cut(), |_| true);
+    let made = made.expect("it has a gradient");
+    let time = begin.elapsed();
+    eprintln!("{} nodes to {} nodes: {time:?}", item.len(), made.step.len());
+    assert!(time.as_secs_f64() < 5.0, "{time:?}");
+}
