@@ -199,7 +199,7 @@ fn outline(graph: &Graph, rows: &Axis, regions: &[Region]) -> Graph {
     }
     let bodies: Vec<(Graph, Vec<Node>)> = regions.iter().map(|r| body(graph, r)).collect();
     let mut to = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     // In order of need: a region comes when all its inputs are there.
     let live = live(graph);
     let mut todo: Vec<Node> = (0..graph.len() as u32).rev().map(Node).filter(|n| live[n.0 as usize]).collect();
@@ -238,7 +238,7 @@ fn outline(graph: &Graph, rows: &Axis, regions: &[Region]) -> Graph {
 /// The region as a body, and the nodes that are its inputs.
 fn body(graph: &Graph, region: &Region) -> (Graph, Vec<Node>) {
     let mut body = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     let mut inputs = vec![];
     for node in &region.nodes {
         let data = graph.get(*node);

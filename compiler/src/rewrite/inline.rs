@@ -12,7 +12,7 @@ pub fn inline_plain(graph: &Graph) -> Graph {
 /// The graph without calls of the kinds that `which` names: their bodies stand in their place.
 pub fn inline(graph: &Graph, which: &impl Fn(&CallKind) -> bool) -> Graph {
     let mut to = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     let mut results: HashMap<Node, Vec<Node>> = HashMap::new();
     for (node, data) in graph.nodes() {
         let mut data = data.clone();

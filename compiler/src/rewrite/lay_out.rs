@@ -27,7 +27,7 @@ pub fn lay_out(graph: &Graph, orders: &Orders) -> Graph {
         }
     }
     let mut to = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     for (node, data) in graph.nodes() {
         match (&data.op, by_node.get(&node), inside.get(&node)) {
             (

@@ -1,10 +1,10 @@
 //! Copies of nodes into another graph, with axes worked out anew from the new inputs.
 
+use crate::tensor::quick::QuickMap;
 use crate::tensor::{Graph, Node, NodeData, Op};
-use std::collections::HashMap;
 
 /// Nodes of one graph to their copies in another.
-pub type Copies = HashMap<Node, Node>;
+pub type Copies = QuickMap<Node, Node>;
 
 /// The node on other inputs: axes follow from them. Ops whose axes are their own (`ScatterAdd`, `Random`, ..) keep them.
 pub fn rebuild(graph: &mut Graph, data: &NodeData, inputs: &[Node]) -> Node {
@@ -45,7 +45,7 @@ pub fn copy_node(graph: &mut Graph, node: Node, data: &NodeData, copies: &mut Co
 /// A copy of the graph with what `replace` makes of each node (on the copies of its inputs), by default the node itself.
 pub fn copy_with(graph: &Graph, mut replace: impl FnMut(&mut Graph, Node, &Copies) -> Option<Node>) -> Graph {
     let mut to = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     for (node, data) in graph.nodes() {
         if let Some(new) = replace(&mut to, node, &copies) {
             copies.insert(node, new);

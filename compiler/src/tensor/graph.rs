@@ -3,6 +3,7 @@
 use super::axis::{Axis, AxisKind};
 use super::known::Known;
 use super::op::{CallKind, DType, MapOp, Op, ReduceOp, TableKind};
+use std::sync::Arc;
 
 /// A node of a [`Graph`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -18,21 +19,22 @@ pub struct NodeData {
     pub dtype: DType,
 }
 
-/// A graph, or the body of a call inside one.
+/// A graph, or the body of a call inside one. Copies share their nodes until one of them grows.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    nodes: Vec<NodeData>,
+    nodes: Arc<Vec<NodeData>>,
     /// For a body: its inputs in order. For a whole graph: empty, inputs are found by name.
     pub params: Vec<Node>,
     /// Named results.
     pub outputs: Vec<(String, Node)>,
     /// An equal node is never built twice.
-    known: Known,
+    known: Arc<Known>,
 }
 
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
-        self.nodes == other.nodes && self.params == other.params && self.outputs == other.outputs
+        let nodes = Arc::ptr_eq(&self.nodes, &other.nodes) || self.nodes == other.nodes;
+        nodes && self.params == other.params && self.outputs == other.outputs
     }
 }
 
@@ -88,9 +90,9 @@ impl Graph {
     /// Adds a node as it is, or finds its equal. The functions below work out axes and dtype; passes that copy nodes use this.
     pub fn push(&mut self, data: NodeData) -> Node {
         let next = Node(self.nodes.len() as u32);
-        let node = self.known.find_or_add(&data, next, &self.nodes);
+        let node = Arc::make_mut(&mut self.known).find_or_add(&data, next, &self.nodes);
         if node == next {
-            self.nodes.push(data);
+            Arc::make_mut(&mut self.nodes).push(data);
         }
         node
     }

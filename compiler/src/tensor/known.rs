@@ -2,13 +2,13 @@
 
 use super::graph::{Node, NodeData};
 use super::op::Op;
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use super::quick::{Quick, QuickMap};
+use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
 
 /// Nodes of a graph by a hash of their content; one whose place is taken stands at the next.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(HashMap<u64, Node>);
+pub(super) struct Known(QuickMap<u64, Node>);
 
 impl Known {
     /// The node of `nodes` with this content; `next` if there is none, which is then known. Nodes with bodies are not
@@ -44,7 +44,7 @@ fn same(a: &NodeData, b: &NodeData) -> bool {
 }
 
 fn hash(data: &NodeData) -> u64 {
-    let mut state = DefaultHasher::new();
+    let mut state = Quick::default();
     (&data.inputs, &data.axes, data.dtype, discriminant(&data.op)).hash(&mut state);
     hash_op(&data.op, &mut state);
     state.finish()

@@ -7,6 +7,7 @@ pub mod lengths;
 pub mod op;
 pub mod parse;
 pub mod print;
+pub mod quick;
 pub mod verify;
 
 pub use axis::{Axis, AxisKind};

@@ -41,56 +41,64 @@ const ROUNDS: usize = 16;
 
 /// The simplified graph, bodies included, without nodes that no output needs.
 pub fn simplify(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
+    let mut graph = copy_live(graph, &mut |to, data| on_body(to, data, simplify));
     for _ in 0..ROUNDS {
-        let next = round(&graph);
-        if next == graph {
+        let mut changed = false;
+        let next = copy_live(&graph, &mut |to, data| {
+            let found = apply_rules(to, data);
+            changed |= found.is_some();
+            found
+        });
+        let settled = !changed || next == graph;
+        graph = next;
+        if settled {
             break;
         }
-        graph = next;
     }
     graph
 }
 
-/// The graph without `Stop` nodes: once all derivatives are taken.
+/// The graph without `Stop` nodes, bodies included: once all derivatives are taken.
 pub fn drop_stops(graph: &Graph) -> Graph {
-    drop_dead(&copy_live(graph, |_, data| match data.op {
+    let bare = copy_live(graph, &mut |to, data| match data.op {
         Op::Stop => Some(data.inputs[0]),
-        _ => None,
-    }))
+        _ => on_body(to, data, drop_stops),
+    });
+    drop_dead(&bare)
 }
 
 /// The graph without nodes that no output needs.
 pub fn drop_dead(graph: &Graph) -> Graph {
-    copy_live(graph, |_, _| None)
+    copy_live(graph, &mut |_, _| None)
 }
 
-fn round(graph: &Graph) -> Graph {
-    copy_live(graph, |to, data| {
-        let mut data = data.clone();
-        if let Op::Call { body, .. } | Op::Scan { body, .. } | Op::Loop { body, .. } = &mut data.op {
-            let simpler = simplify(body);
-            if simpler == **body {
-                return None;
-            }
-            **body = simpler;
-            return Some(to.push(data));
-        }
-        let mut found = None;
-        for _ in 0..ROUNDS {
-            let Some(next) = RULES.iter().find_map(|(_, rule)| rule(to, &data)) else { break };
-            found = Some(next);
-            data = to.get(next).clone();
-        }
-        found
-    })
+/// What the first rule that fits makes of a node, and rules of that, and so on.
+fn apply_rules(to: &mut Graph, data: &NodeData) -> Option<Node> {
+    let mut found = None;
+    let mut data = data.clone();
+    for _ in 0..ROUNDS {
+        let Some(next) = RULES.iter().find_map(|(_, rule)| rule(to, &data)) else { break };
+        found = Some(next);
+        data = to.get(next).clone();
+    }
+    found
+}
+
+/// The node with another body, if it has one.
+fn on_body(to: &mut Graph, data: &NodeData, pass: fn(&Graph) -> Graph) -> Option<Node> {
+    let mut data = data.clone();
+    match &mut data.op {
+        Op::Call { body, .. } | Op::Scan { body, .. } | Op::Loop { body, .. } => **body = pass(body),
+        _ => return None,
+    }
+    Some(to.push(data))
 }
 
 /// Copies what outputs need; `replace` sees each node with its inputs already copied.
-fn copy_live(graph: &Graph, mut replace: impl FnMut(&mut Graph, &NodeData) -> Option<Node>) -> Graph {
+fn copy_live(graph: &Graph, replace: &mut dyn FnMut(&mut Graph, &NodeData) -> Option<Node>) -> Graph {
     let live = live(graph);
     let mut to = Graph::new();
-    let mut copies = Copies::new();
+    let mut copies = Copies::default();
     for (node, data) in graph.nodes().filter(|(node, _)| live[node.0 as usize]) {
         let inputs: Vec<Node> = data.inputs.iter().map(|n| copies[n]).collect();
         // Axes and dtype may be laid out anew, so rules see the node as it would be built.
