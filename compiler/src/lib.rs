@@ -3,6 +3,7 @@
 pub mod autodiff;
 pub mod batch;
 pub mod host;
+pub mod eval;
 pub mod interp;
 pub mod kernel;
 pub mod philox;

@@ -177,7 +177,7 @@ impl Loader<'_> {
             return vec![];
         };
         let mut found = vec![];
-        for name in names {
+        for name in names.iter().filter(|n| !planned::is_primitive(&dotted, &n.text)) {
             let Some((_, file)) = module.names.iter().find(|(n, _)| *n == name.text) else {
                 self.diagnostics.push(missing(&dotted, name, &module.names));
                 continue;

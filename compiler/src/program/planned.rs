@@ -10,6 +10,11 @@ pub fn module_of(name: &str) -> Option<&'static str> {
     MODULES.iter().find(|(_, names)| names.contains(&name)).map(|(module, _)| *module)
 }
 
+/// Names that a module offers and the compiler defines: to import one binds nothing, it is in sight everywhere.
+pub fn is_primitive(module: &str, name: &str) -> bool {
+    module == "std.toys" && ["example", "stub", "agrees"].contains(&name)
+}
+
 /// Modules with their names.
 pub const MODULES: &[(&str, &[&str])] = &[
     ("std.data", &["Demo", "Pair", "Rollout", "Rated"]),

@@ -1,0 +1,511 @@
+//! Arguments meet parameters: names, defaults, types that change a value, and axes that are lifted over.
+
+use super::call::Arg;
+use super::env::{Body, Env};
+use super::value::{Function, Given, Item, KindWord, Record, Value};
+use super::{Eval, Res, fault};
+use crate::stage::text;
+use crate::tensor::Axis;
+use align_syntax::ast::{Args, Entry, ExprKind, Generic, ItemKind, Name, Param, Pattern, Type, TypeArg, TypeKind};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// Arguments that were worked out: positional ones in order, named ones with their places.
+#[derive(Default)]
+pub(crate) struct Values {
+    pub positional: Vec<(Value, Span)>,
+    pub named: Vec<(Rc<str>, Value, Span)>,
+}
+
+/// The axes that an annotation names.
+enum Named {
+    /// No annotation: the body sees all axes.
+    All,
+    /// These names; generics among them are bound by what is given.
+    Only(Vec<(Name, bool)>),
+}
+
+impl Eval<'_> {
+    /// Works out arguments in order.
+    pub(crate) fn values(&mut self, positional: &[Arg], named: &[(&Name, Arg)], env: &Env) -> Res<Values> {
+        let mut values = Values::default();
+        for arg in positional {
+            values.positional.push((self.arg(arg, env)?, arg.span()));
+        }
+        for (name, arg) in named {
+            values.named.push((name.text.as_str().into(), self.arg(arg, env)?, name.span));
+        }
+        Ok(values)
+    }
+
+    pub(crate) fn arg(&mut self, arg: &Arg, env: &Env) -> Res<Value> {
+        match arg {
+            Arg::Expr(expr) => self.apart(expr, env),
+            Arg::Value(value, _) => Ok(value.clone()),
+        }
+    }
+
+    /// Binds a list of parameters in a new body. `inside` is the scope around it.
+    pub(crate) fn bind_params(
+        &mut self,
+        what: &str,
+        params: &[Param],
+        generics: &[Generic],
+        brackets: &[(Option<Name>, Rc<[Axis]>)],
+        values: Values,
+        inside: &Env,
+        mut body: Body,
+        span: Span,
+    ) -> Res<Env> {
+        let given = self.match_args(what, params, values, span)?;
+        // What each parameter's annotation names, and what is lifted over.
+        let mut bound: Vec<(Name, Rc<[Axis]>)> = vec![];
+        for (generic, (_, axes)) in generics.iter().filter(|g| !matches!(g, Generic::Type(_))).zip(brackets) {
+            let (Generic::Axis(name) | Generic::Pack(name) | Generic::Type(name)) = generic;
+            bound.push((name.clone(), axes.clone()));
+        }
+        let outer_lifted = inside.body().lifted.clone();
+        let mut lifts: Vec<(Vec<Axis>, Span)> = vec![];
+        for (param, value) in params.iter().zip(&given) {
+            let Some((value, span)) = value else { continue };
+            let axes = self.axes_of(value);
+            if axes.is_empty() {
+                continue;
+            }
+            let named = match &param.ty {
+                Some(ty) => named_axes(ty, generics),
+                None => Named::All,
+            };
+            match named {
+                Named::All => body.see(&axes),
+                Named::Only(names) => {
+                    let mut own: Vec<Axis> = vec![];
+                    for (name, is_pack) in names {
+                        let is_generic = generics
+                            .iter()
+                            .any(|g| matches!(g, Generic::Axis(n) | Generic::Pack(n) if n.text == name.text));
+                        if is_generic {
+                            if let Some((_, known)) = bound.iter().find(|(n, _)| n.text == name.text) {
+                                own.extend(known.iter().filter(|a| axes.contains(a)).cloned());
+                                continue;
+                            }
+                            let visible: Vec<Axis> = axes
+                                .iter()
+                                .filter(|a| !own.contains(a) && !outer_lifted.contains(a))
+                                .cloned()
+                                .collect();
+                            if !is_pack && visible.len() != 1 {
+                                let diagnostic = Diagnostic::error(
+                                    "E0213",
+                                    *span,
+                                    format!(
+                                        "which axis is `{}` of {what}? The value has {}",
+                                        name.text,
+                                        self.show_axes(&visible)
+                                    ),
+                                );
+                                return Err(Box::new(diagnostic.help(format!("say it in brackets: `{what}[..](..)`"))));
+                            }
+                            own.extend(visible.iter().cloned());
+                            bound.push((name, visible.into()));
+                            continue;
+                        }
+                        let found: Vec<&Axis> = axes.iter().filter(|a| a.name() == name.text).collect();
+                        match found[..] {
+                            [axis] => own.push(axis.clone()),
+                            [] => {
+                                let diagnostic = Diagnostic::error(
+                                    "E0202",
+                                    *span,
+                                    format!(
+                                        "{what} takes a value with the axis `{}`, this one has {}",
+                                        name.text,
+                                        self.show_axes(&axes)
+                                    ),
+                                );
+                                return Err(Box::new(diagnostic.label(name.span, "it is named here")));
+                            }
+                            _ => return fault("E0203", *span, format!("the value has several axes `{}`", name.text)),
+                        }
+                    }
+                    let lifted: Vec<Axis> = axes.iter().filter(|a| !own.contains(a)).cloned().collect();
+                    body.see(&own);
+                    if !lifted.is_empty() {
+                        lifts.push((lifted, *span));
+                    }
+                }
+            }
+        }
+        self.check_lifts(what, &lifts)?;
+        body.lifted.extend(outer_lifted);
+        for axis in lifts.into_iter().flat_map(|(axes, _)| axes) {
+            if !body.lifted.contains(&axis) {
+                body.lifted.push(axis);
+            }
+        }
+        self.check_declared(what, &body, inside, &given, params)?;
+        let env = inside.body_inside(body);
+        for (name, axes) in &bound {
+            env.bind(&name.text, Value::Axes(axes.clone()));
+        }
+        // An axis variable that nothing binds stands for no axis: the value is a number.
+        for generic in generics {
+            if let Generic::Axis(name) | Generic::Pack(name) = generic
+                && !bound.iter().any(|(n, _)| n.text == name.text)
+            {
+                env.bind(&name.text, Value::Axes([].into()));
+            }
+        }
+        for (param, value) in params.iter().zip(given) {
+            let (value, span) = match (value, &param.default) {
+                (Some(given), _) => given,
+                (None, Some(default)) => (self.apart(default, &env)?, default.span),
+                (None, None) => {
+                    let name = param_name(param);
+                    return fault("E0302", span, format!("{what} needs `{name}`"));
+                }
+            };
+            let value = self.coerce(value, param.ty.as_ref(), span, &env)?;
+            self.destructure(&param.pattern, value, &env)?;
+        }
+        Ok(env)
+    }
+
+    /// The argument of each parameter.
+    pub(crate) fn match_args(
+        &mut self,
+        what: &str,
+        params: &[Param],
+        values: Values,
+        span: Span,
+    ) -> Res<Vec<Option<(Value, Span)>>> {
+        let mut given: Vec<Option<(Value, Span)>> = vec![None; params.len()];
+        for (name, value, span) in values.named {
+            match params.iter().position(|p| *param_name(p) == *name) {
+                Some(at) => given[at] = Some((value, span)),
+                None => {
+                    let names: Vec<String> = params.iter().map(param_name).collect();
+                    let diagnostic = Diagnostic::error("E0303", span, format!("{what} has no parameter `{name}`"));
+                    return Err(Box::new(match did_you_mean(&name, names.iter().map(String::as_str)) {
+                        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                        None => diagnostic.help(format!("its parameters are {}", names.join(", "))),
+                    }));
+                }
+            }
+        }
+        let mut positional = values.positional;
+        // A last lambda fills the first parameter of function type that is not given.
+        if positional.len() > 1
+            && matches!(positional.last(), Some((Value::Function(f), _)) if matches!(**f, Function::Lambda { .. }))
+        {
+            let free = |at: &usize| {
+                given[*at].is_none() && params[*at].ty.as_ref().is_some_and(|t| matches!(t.kind, TypeKind::Fn(..)))
+            };
+            if let Some(at) = (0..params.len()).find(free)
+                && at >= positional.len() - 1
+            {
+                given[at] = positional.pop();
+            }
+        }
+        let count = positional.len();
+        let mut free = (0..params.len()).filter(|at| given[*at].is_none()).collect::<Vec<_>>().into_iter();
+        for (value, at) in positional {
+            match free.next() {
+                Some(place) => given[place] = Some((value, at)),
+                None => {
+                    let message = format!("{what} takes {} positional arguments, {count} are given", params.len());
+                    return fault("E0304", span, message);
+                }
+            }
+        }
+        Ok(given)
+    }
+
+    fn check_lifts(&mut self, what: &str, lifts: &[(Vec<Axis>, Span)]) -> Res<()> {
+        let holds_all =
+            |(axes, _): &&(Vec<Axis>, Span)| lifts.iter().all(|(other, _)| other.iter().all(|a| axes.contains(a)));
+        if lifts.len() < 2 || lifts.iter().any(|l| holds_all(&l)) {
+            return Ok(());
+        }
+        let mut diagnostic =
+            Diagnostic::error("E0202", lifts[0].1, format!("{what} is applied along axes that do not nest"));
+        for (i, (axes, span)) in lifts.iter().enumerate() {
+            let text = format!("along {}", self.show_axes(axes));
+            diagnostic = if i == 0 { diagnostic.here(text) } else { diagnostic.label(*span, text) };
+        }
+        Err(Box::new(diagnostic))
+    }
+
+    /// Axes that a net declares have the sizes that its arguments bring.
+    fn check_declared(
+        &mut self,
+        what: &str,
+        body: &Body,
+        inside: &Env,
+        given: &[Option<(Value, Span)>],
+        params: &[Param],
+    ) -> Res<()> {
+        if body.net.is_none() {
+            return Ok(());
+        }
+        for axis in body.axes.borrow().iter() {
+            let Some(Value::Axes(declared)) = inside.get(axis.name()) else { continue };
+            let [declared] = &declared[..] else { continue };
+            if let (Some(is), Some(should)) = (axis.fixed_size(), declared.fixed_size())
+                && is != should
+            {
+                let place = given.iter().flatten().find(|(v, _)| self.axes_of(v).contains(axis)).map(|(_, s)| *s);
+                let span = place.or_else(|| params.first().map(|p| pattern_span(&p.pattern)));
+                let Some(span) = span else { continue };
+                return fault(
+                    "E0204",
+                    span,
+                    format!("{what} has `{}` of size {should}, the value has it of size {is}", axis.name()),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    // -------------------------------------------------------------------------------------------- coercion
+
+    /// A value where a type is expected: numbers become schedules or shares, texts prompts, records get their name.
+    pub(crate) fn coerce(&mut self, value: Value, ty: Option<&Type>, span: Span, env: &Env) -> Res<Value> {
+        let Some(ty) = ty else { return Ok(value) };
+        let TypeKind::Named { name, args } = &ty.kind else { return Ok(value) };
+        match (name.text.as_str(), value) {
+            ("Float", Value::Int(n)) => Ok(Value::Float(n as f64)),
+            ("Int", value @ Value::Float(_)) => match value.whole() {
+                Some(n) => Ok(Value::Int(n)),
+                None => fault("E0321", span, "an Int is expected, this Float is not whole"),
+            },
+            ("Schedule", value @ (Value::Int(_) | Value::Float(_))) => {
+                Ok(Value::function(Function::Constant(Value::Float(value.number().unwrap_or(0.0)))))
+            }
+            ("Steps", Value::Int(n)) => Ok(steps(n as f64, 0.0)),
+            ("Steps", Value::Float(x)) => Ok(steps(0.0, x)),
+            ("Prompt", value @ (Value::Text(_) | Value::Pieces(_))) => {
+                Ok(Value::Prompt(Rc::new(text::Prompt(pieces(&value)))))
+            }
+            ("Text", Value::Pieces(pieces)) => Ok(Value::text(pieces.to_string())),
+            ("List", Value::List(list)) => {
+                let [TypeArg::Type(inner)] = &args[..] else { return Ok(Value::List(list)) };
+                let list =
+                    list.iter().map(|v| self.coerce(v.clone(), Some(inner), span, env)).collect::<Res<Vec<_>>>()?;
+                Ok(Value::list(list))
+            }
+            (record, Value::Record(fields)) if fields.name.is_none() && self.record_fields(record, env).is_some() => {
+                let entries = fields.fields.clone();
+                self.make_record(name, entries, span, env)
+            }
+            (_, value) => Ok(value),
+        }
+    }
+
+    /// The fields that a record type declares, with the file of its definition.
+    pub(crate) fn record_fields(&mut self, name: &str, env: &Env) -> Option<(Vec<align_syntax::ast::Field>, Env)> {
+        let at = self.program.lookup(env.file(), name)?;
+        match &self.program.item(at).kind {
+            ItemKind::Record { fields, .. } => Some((fields.clone(), self.top(at.file))),
+            _ => None,
+        }
+    }
+
+    /// `Pair { prompt: p, .. }`
+    pub(crate) fn make(&mut self, name: &Name, entries: &[Entry], env: &Env) -> Res<Value> {
+        let mut fields = vec![];
+        for entry in entries {
+            fields.push((Rc::from(entry.key.text.as_str()), self.apart(&entry.value, env)?));
+        }
+        self.make_record(name, fields, name.span, env)
+    }
+
+    /// A record of a declared type: defaults are filled, texts become prompts and replies.
+    pub(crate) fn make_record(
+        &mut self,
+        name: &Name,
+        mut given: Vec<(Rc<str>, Value)>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        let Some((fields, top)) = self.record_fields(&name.text, env) else {
+            return fault("E0106", name.span, format!("there is no record {}", name.text));
+        };
+        let mut record = Record { name: Some(name.text.as_str().into()), fields: vec![] };
+        for field in &fields {
+            let at = given.iter().position(|(n, _)| **n == *field.name.text);
+            let value = match (at, &field.default) {
+                (Some(at), _) => given.remove(at).1,
+                (None, Some(default)) => self.apart(default, &top)?,
+                (None, None) => {
+                    return fault("E0305", span, format!("{} needs the field `{}`", name.text, field.name.text));
+                }
+            };
+            let value = match (&field.ty.kind, value) {
+                (TypeKind::Named { name: ty, args }, value @ (Value::Text(_) | Value::Pieces(_)))
+                    if ty.text == "Reply" =>
+                {
+                    let prompt = match &args[..] {
+                        [TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. })] => {
+                            record.get(&name.text).cloned()
+                        }
+                        _ => record.fields.iter().map(|(_, v)| v.clone()).find(|v| matches!(v, Value::Prompt(_))),
+                    };
+                    let prompt = match prompt {
+                        Some(Value::Prompt(prompt)) => prompt,
+                        _ => Rc::new(text::Prompt::default()),
+                    };
+                    Value::Reply(Rc::new(text::Reply { prompt, text: pieces(&value) }))
+                }
+                (_, value) => self.coerce(value, Some(&field.ty), span, &top)?,
+            };
+            record.set(&field.name.text, value);
+        }
+        // Records are open: further fields stay.
+        record.fields.extend(given);
+        Ok(Value::Record(Rc::new(record)))
+    }
+
+    /// `x as Demo { prompt: .question }`
+    pub(crate) fn cast(
+        &mut self,
+        value: Value,
+        ty: &Type,
+        fields: Option<&[Entry]>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        let TypeKind::Named { name, .. } = &ty.kind else { return Ok(value) };
+        match value {
+            Value::Record(record) => {
+                let mut given = record.fields.clone();
+                for entry in fields.unwrap_or_default() {
+                    let of = self.apart(&entry.value, env)?;
+                    let new = match &of {
+                        Value::Function(_) => {
+                            self.call_value(&of, vec![Value::Record(record.clone())], entry.value.span)?
+                        }
+                        _ => of,
+                    };
+                    match given.iter_mut().find(|(n, _)| **n == *entry.key.text) {
+                        Some((_, old)) => *old = new,
+                        None => given.push((entry.key.text.as_str().into(), new)),
+                    }
+                }
+                self.make_record(name, given, span, env)
+            }
+            Value::List(list) => {
+                let cast = |eval: &mut Self, v: &Value| eval.cast(v.clone(), ty, fields, span, env);
+                Ok(Value::list(list.iter().map(|v| cast(self, v)).collect::<Res<Vec<_>>>()?))
+            }
+            Value::Foreign(_) => {
+                let Some(hooks) = self.hooks.clone() else { return fault("E0320", span, "data stand in a pipeline") };
+                hooks.cast(self, &value, ty, fields, span, env)
+            }
+            value => self.coerce(value, Some(ty), span, env),
+        }
+    }
+
+    /// What a parameter of a loss without a setting is given: the item itself for a record, else the field of its name.
+    pub(crate) fn captured(&mut self, param: &Param, item: &Rc<Item>, env: &Env) -> Res<Option<Value>> {
+        let name = param_name(param);
+        if item.ty.fields.iter().any(|(field, _)| *field == name) {
+            let name = Name { text: name, span: pattern_span(&param.pattern) };
+            return self.field(&Value::Item(item.clone()), &name, env).map(Some);
+        }
+        let is_record = match param.ty.as_ref().map(|t| &t.kind) {
+            Some(TypeKind::Named { name, .. }) => name.text == "Group" || self.record_fields(&name.text, env).is_some(),
+            Some(TypeKind::Shape(_)) => true,
+            Some(_) => false,
+            None => true,
+        };
+        Ok(is_record.then(|| Value::Item(item.clone())))
+    }
+}
+
+/// A `Steps`: a number of steps, or a share of all.
+fn steps(count: f64, share: f64) -> Value {
+    let fields = vec![("count".into(), Value::Float(count)), ("share".into(), Value::Float(share))];
+    Value::Record(Rc::new(Record { name: Some("Steps".into()), fields }))
+}
+
+/// The pieces of a text: a template's own, or all of it from data.
+fn pieces(value: &Value) -> text::Pieces {
+    match value {
+        Value::Pieces(pieces) => (**pieces).clone(),
+        value => text::Pieces::filled(value.as_text().unwrap_or_default()),
+    }
+}
+
+pub(crate) fn param_name(param: &Param) -> String {
+    match &param.pattern {
+        Pattern::Name(name) => name.text.clone(),
+        Pattern::Tuple(..) => String::new(),
+    }
+}
+
+fn pattern_span(pattern: &Pattern) -> Span {
+    match pattern {
+        Pattern::Name(name) => name.span,
+        Pattern::Tuple(_, span) => *span,
+    }
+}
+
+/// The axes that a type names: `Tensor[time, dim]`, `Int each time`, `[dim]`; a scalar's type names none.
+fn named_axes(ty: &Type, generics: &[Generic]) -> Named {
+    let mut names = vec![];
+    fn collect(args: &[TypeArg], names: &mut Vec<(Name, bool)>) {
+        for arg in args {
+            match arg {
+                TypeArg::Pack(name) => names.push((name.clone(), true)),
+                TypeArg::Sized(name, _) => names.push((name.clone(), false)),
+                TypeArg::Type(Type { kind: TypeKind::Named { name, args }, .. }) if args.is_empty() => {
+                    names.push((name.clone(), false));
+                }
+                TypeArg::Type(_) => {}
+            }
+        }
+    }
+    match &ty.kind {
+        TypeKind::Named { name, args } if name.text == "Tensor" => collect(args, &mut names),
+        TypeKind::Axes(args) => collect(args, &mut names),
+        TypeKind::Each(_, args) => collect(args, &mut names),
+        TypeKind::Named { name, .. } => match name.text.as_str() {
+            "Float" | "Int" | "Bool" => {}
+            _ => return Named::All,
+        },
+        _ => return Named::All,
+    }
+    for (name, is_pack) in &mut names {
+        *is_pack |= generics.iter().any(|g| matches!(g, Generic::Pack(n) if n.text == name.text));
+    }
+    Named::Only(names)
+}
+
+/// Bracketed words of a call, before their axes are looked for.
+pub(crate) fn bracket_words(args: &Args) -> impl Iterator<Item = (&str, Span)> {
+    args.positional.iter().filter_map(|e| match &*e.kind {
+        ExprKind::Word(word) => Some((word.as_str(), e.span)),
+        _ => None,
+    })
+}
+
+/// The word of what a function is.
+pub(crate) fn describe(value: &Value) -> String {
+    match value {
+        Value::Function(f) => match &**f {
+            Function::Def { def, .. } => format!("{} `{}`", def.def.kind.word(), def.name()),
+            Function::Builtin(name) => format!("`{name}`"),
+            Function::Accessor(name) => format!("`.{name}`"),
+            Function::Method { method, .. } => format!("`{}`", method.name.text),
+            _ => "the function".into(),
+        },
+        other => other.kind(),
+    }
+}
+
+/// Settings as arguments.
+pub(crate) fn given_values(given: &Given, span: Span) -> Values {
+    Values { positional: vec![], named: given.values.iter().map(|(n, v)| (n.clone(), v.clone(), span)).collect() }
+}

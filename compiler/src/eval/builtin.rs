@@ -1,0 +1,174 @@
+//! The primitives of the language, by name. What the pipeline adds comes from [`super::Hooks`].
+
+use super::call::{Call, wrong};
+use super::value::Value;
+use super::{Eval, Res, derive, host, index, net, policy, reduce, shape};
+use crate::tensor::{DType, MapOp};
+
+type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
+
+const TABLE: &[(&str, Primitive)] = &[
+    // ---- at every index
+    ("abs", pointwise),
+    ("exp", pointwise),
+    ("log", pointwise),
+    ("sqrt", pointwise),
+    ("rsqrt", pointwise),
+    ("sin", pointwise),
+    ("cos", pointwise),
+    ("tanh", pointwise),
+    ("sign", pointwise),
+    ("floor", pointwise),
+    ("ceil", pointwise),
+    ("round", pointwise),
+    ("is_nan", pointwise),
+    ("where", choose),
+    ("int", int),
+    ("float", int),
+    ("stop", shape::stop),
+    // ---- reductions
+    ("sum", reduce::reduction),
+    ("max", reduce::reduction),
+    ("min", reduce::reduction),
+    ("prod", reduce::reduction),
+    ("any", reduce::reduction),
+    ("all", reduce::reduction),
+    ("mean", reduce::reduction),
+    // ---- axes
+    ("index", index::iota),
+    ("size", index::size),
+    ("rename", shape::rename),
+    ("tile", shape::tile),
+    ("concat", shape::join),
+    ("stack", shape::join),
+    ("flatten", shape::flatten),
+    ("zeros", shape::filled),
+    ("ones", shape::filled),
+    ("full", shape::filled),
+    ("eye", shape::eye),
+    ("linspace", shape::linspace),
+    ("tensor", shape::tensor),
+    ("cumsum", shape::cumsum),
+    ("reverse_cumsum", shape::cumsum),
+    ("argsort", shape::argsort),
+    ("topk", shape::topk),
+    ("argmax", shape::topk),
+    ("argmin", shape::topk),
+    // ---- functions of functions
+    ("scan", derive::scan),
+    ("grad", derive::derived),
+    ("jvp", derive::derived),
+    ("vmap", derive::derived),
+    // ---- nets and policies
+    ("normal", net::distribution),
+    ("uniform", net::distribution),
+    ("matrix", net::matrix),
+    ("logits", policy::logits),
+    ("logp", policy::logp),
+    ("entropy", policy::entropy),
+    ("hidden", policy::of_net),
+    ("value", policy::of_net),
+    ("score", policy::of_net),
+    ("next", policy::next),
+    // ---- lists, maps, texts
+    ("map", host::map),
+    ("filter", host::map),
+    ("flat_map", host::map),
+    ("zip", host::zip),
+    ("range", host::range),
+    ("length", host::length),
+    ("take", host::take),
+    ("first", host::first),
+    ("last", host::first),
+    ("indexed", host::indexed),
+    ("sort_by", host::sort_by),
+    ("lines", host::text),
+    ("chars", host::text),
+    ("contains", host::text),
+    ("join", host::text),
+    ("number", host::text),
+    ("some", host::some),
+    ("or_else", host::some),
+    // ---- tests
+    ("stub", super::tests::stub),
+    ("example", super::tests::example),
+    ("drawn", super::tests::drawn),
+    ("agrees", super::tests::agrees),
+];
+
+/// The primitive's own name.
+pub(crate) fn find(name: &str) -> Option<&'static str> {
+    TABLE.iter().find(|(n, _)| *n == name).map(|(n, _)| *n)
+}
+
+pub(crate) fn function(name: &str) -> Option<Primitive> {
+    TABLE.iter().find(|(n, _)| *n == name).map(|(_, f)| *f)
+}
+
+/// Names of all primitives.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(n, _)| *n).chain(["none", "inf"])
+}
+
+pub(crate) fn constant(name: &str) -> Option<Value> {
+    match name {
+        "none" => Some(Value::None),
+        "inf" => Some(Value::Float(f64::INFINITY)),
+        _ => None,
+    }
+}
+
+fn pointwise(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes one value") };
+    // A function of one argument does not hide a product from the reduction around it.
+    let value = match operand {
+        super::Arg::Expr(expr) => eval.expr(expr, call.env)?,
+        operand => eval.arg(operand, call.env)?,
+    };
+    let op = match call.name {
+        "abs" => MapOp::Abs,
+        "exp" => MapOp::Exp,
+        "log" => MapOp::Log,
+        "sqrt" => MapOp::Sqrt,
+        "rsqrt" => MapOp::Rsqrt,
+        "sin" => MapOp::Sin,
+        "cos" => MapOp::Cos,
+        "tanh" => MapOp::Tanh,
+        "sign" => MapOp::Sign,
+        "floor" => MapOp::Floor,
+        "ceil" => MapOp::Ceil,
+        "round" => MapOp::Round,
+        _ => MapOp::IsNan,
+    };
+    eval.map(op, &[value], call.span, call.env)
+}
+
+fn choose(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [c, a, b] = &call.positional[..] else {
+        return wrong(call, call.span, "takes a condition and two values");
+    };
+    let values = [c, a, b].into_iter().map(|x| match x {
+        super::Arg::Expr(expr) => eval.expr(expr, call.env),
+        x => eval.arg(x, call.env),
+    });
+    let values = values.collect::<Res<Vec<_>>>()?;
+    eval.map(MapOp::Where, &values, call.span, call.env)
+}
+
+/// `int(x)`: towards zero. `float(x)`.
+fn int(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes one value") };
+    let value = eval.arg(operand, call.env)?;
+    let to_int = call.name == "int";
+    match (&value, value.number()) {
+        (_, Some(x)) if !to_int => Ok(Value::Float(x)),
+        (Value::Int(_), _) => Ok(value),
+        (_, Some(x)) if x.trunc().abs() < 9.3e18 => Ok(Value::Int(x.trunc() as i64)),
+        (_, Some(_)) => wrong(call, operand.span(), "takes a finite number"),
+        _ => {
+            let node = eval.node(&value, operand.span())?;
+            let node = eval.graph().cast(node, if to_int { DType::Int } else { DType::Float });
+            Ok(eval.tensor(node))
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Expressions.
+
+use super::call::Arg;
+use super::env::Env;
+use super::value::{Function, LambdaCode, Record, Tuple, Value};
+use super::{Eval, Res, fault};
+use crate::stage::text::{Origin, Pieces};
+use crate::tensor::MapOp;
+use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, PrefixOp, TemplatePart};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// Rounds that a host loop may take.
+const FUEL: usize = 100_000_000;
+
+impl Eval<'_> {
+    pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        match &*expr.kind {
+            ExprKind::Int(n) => Ok(Value::Int(*n)),
+            ExprKind::Float(x) => Ok(Value::Float(*x)),
+            ExprKind::Quantity(n, unit) => Ok(Value::Quantity(*n, unit.text.as_str().into())),
+            ExprKind::Bool(b) => Ok(Value::Bool(*b)),
+            ExprKind::Text(text) => Ok(Value::text(text)),
+            ExprKind::Template(parts) => self.template(parts, env),
+            ExprKind::Word(name) => self.word(name, expr.span, env),
+            ExprKind::TypeName(name) => Ok(Value::Type(name.as_str().into(), env.file())),
+            ExprKind::Accessor(name) => Ok(Value::function(Function::Accessor(name.text.as_str().into()))),
+            ExprKind::List(items) => {
+                let values = items.iter().map(|item| self.apart(item, env)).collect::<Res<Vec<_>>>()?;
+                Ok(Value::list(values))
+            }
+            ExprKind::Tuple(args) => self.tuple(args, env),
+            ExprKind::Paren(inner) => self.expr(inner, env),
+            ExprKind::Fields(entries) => self.fields(entries, env),
+            ExprKind::Make { name, fields } => self.make(name, fields, env),
+            ExprKind::Block(block) => self.block(block, &env.inner()),
+            ExprKind::If { cond, then, otherwise } => self.condition(cond, then, otherwise.as_ref(), env),
+            ExprKind::For { overs, body } => {
+                let mut values = vec![];
+                self.rounds(overs, &env.inner(), &mut |eval, env| {
+                    values.push(eval.block(body, &env.inner())?);
+                    Ok(())
+                })?;
+                Ok(Value::list(values))
+            }
+            ExprKind::Iterate { over, from, pattern, until, body } => {
+                self.iterate(over, from, pattern, until.as_ref(), body, env)
+            }
+            ExprKind::Until { cond, body } => self.until(cond, body, expr.span, env),
+            ExprKind::Train { what, pattern, slots } => {
+                let Some(hooks) = self.hooks.clone() else {
+                    return fault("E0320", expr.span, "`train` stands in a pipeline");
+                };
+                let what = self.expr(what, env)?;
+                hooks.train(self, expr.span, what, pattern.as_ref(), slots, env)
+            }
+            ExprKind::Lambda { params, body } => {
+                let key = (env.file(), expr.id);
+                let make = || Rc::new(LambdaCode { params: params.clone(), body: body.clone() });
+                let code = self.lambdas.entry(key).or_insert_with(make).clone();
+                Ok(Value::function(Function::Lambda { code, env: env.clone() }))
+            }
+            ExprKind::Prefix(op, operand) => {
+                let value = self.expr(operand, env)?;
+                match op {
+                    PrefixOp::Neg => self.negate(value, expr.span, env),
+                    PrefixOp::Not => self.map(MapOp::Not, &[value], expr.span, env),
+                }
+            }
+            ExprKind::Infix { op, op_span, left, right } => self.infix(*op, *op_span, left, right, expr.span, env),
+            ExprKind::OpenRange(start) => match self.expr(start, env)?.whole() {
+                Some(start) => Ok(Value::Range(start, None)),
+                None => fault("E0321", expr.span, "a range begins at an Int"),
+            },
+            ExprKind::Cast { value, ty, fields } => {
+                let value = self.expr(value, env)?;
+                self.cast(value, ty, fields.as_deref(), expr.span, env)
+            }
+            ExprKind::Dot(of, name) => {
+                let value = self.expr(of, env)?;
+                self.field(&value, name, env)
+            }
+            ExprKind::Call(callee, args) => self.call_expr(callee, args, None, expr.span, env),
+            ExprKind::Index(of, args) => self.index_expr(of, args, expr.span, env),
+            ExprKind::Try(inner) => match self.expr(inner, env)? {
+                Value::Some(value) => Ok((*value).clone()),
+                Value::None => Err(Box::new(Diagnostic::error(NONE, expr.span, "there is no value"))),
+                value => Ok(value),
+            },
+            ExprKind::Error => fault("E0001", expr.span, "this could not be read"),
+        }
+    }
+
+    /// An expression that does not stand under the reduction around it.
+    pub(crate) fn apart(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        let outer = std::mem::take(&mut self.under);
+        let value = self.expr(expr, env);
+        self.under = outer;
+        value
+    }
+
+    fn template(&mut self, parts: &[TemplatePart], env: &Env) -> Res<Value> {
+        let mut pieces = Pieces::default();
+        for part in parts {
+            match part {
+                TemplatePart::Text(text) => pieces.push(text.as_str(), Origin::Written),
+                TemplatePart::Hole(expr) => match self.apart(expr, env)? {
+                    Value::Pieces(inner) => pieces.extend(&inner),
+                    Value::Prompt(prompt) => pieces.extend(&prompt.0),
+                    Value::Reply(reply) => pieces.extend(&reply.text),
+                    value => pieces.push(self.written(&value, expr.span)?, Origin::Filled),
+                },
+            }
+        }
+        Ok(Value::Pieces(Rc::new(pieces)))
+    }
+
+    /// A value as text in a template.
+    pub(crate) fn written(&mut self, value: &Value, span: Span) -> Res<Rc<str>> {
+        match value {
+            Value::Int(n) => Ok(n.to_string().into()),
+            Value::Float(x) => Ok(x.to_string().into()),
+            Value::Bool(b) => Ok(b.to_string().into()),
+            value => match value.as_text() {
+                Some(text) => Ok(text),
+                None => fault("E0322", span, format!("{} cannot be written into a text", value.kind())),
+            },
+        }
+    }
+
+    fn tuple(&mut self, args: &Args, env: &Env) -> Res<Value> {
+        if args.positional.is_empty() && args.named.is_empty() {
+            return Ok(Value::Unit);
+        }
+        let mut tuple = Tuple::default();
+        for expr in args.positional.iter().chain(&args.trailing) {
+            tuple.positional.push(self.apart(expr, env)?);
+        }
+        for (name, expr) in &args.named {
+            tuple.named.push((name.text.as_str().into(), self.apart(expr, env)?));
+        }
+        Ok(Value::Tuple(Rc::new(tuple)))
+    }
+
+    fn fields(&mut self, entries: &[Entry], env: &Env) -> Res<Value> {
+        if entries.iter().any(|e| e.quoted) {
+            let pair = |eval: &mut Self, e: &Entry| Ok((Value::text(&e.key.text), eval.apart(&e.value, env)?));
+            let pairs = entries.iter().map(|e| pair(self, e)).collect::<Res<Vec<_>>>()?;
+            return Ok(Value::Map(Rc::new(pairs)));
+        }
+        let mut record = Record::default();
+        for entry in entries {
+            record.set(&entry.key.text, self.apart(&entry.value, env)?);
+        }
+        Ok(Value::Record(Rc::new(record)))
+    }
+
+    fn condition(&mut self, cond: &Expr, then: &Expr, otherwise: Option<&Expr>, env: &Env) -> Res<Value> {
+        let holds = match self.apart(cond, env)? {
+            Value::Bool(holds) => holds,
+            Value::Foreign(foreign) => {
+                let decided = self.hooks.clone().and_then(|h| h.branch(self, &foreign, cond.span));
+                match decided {
+                    Some(decided) => decided?,
+                    None => {
+                        return fault(
+                            "E0323",
+                            cond.span,
+                            format!("a condition is a Bool, this is a {}", foreign.kind()),
+                        );
+                    }
+                }
+            }
+            condition @ Value::Tensor(_) => return self.select(condition, cond.span, then, otherwise, env),
+            other => return fault("E0323", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
+        };
+        match (holds, otherwise) {
+            (true, _) => self.expr(then, env),
+            (false, Some(otherwise)) => self.expr(otherwise, env),
+            (false, None) => Ok(Value::Unit),
+        }
+    }
+
+    /// Runs `f` for every combination of what the patterns take from their lists; the draws of each round have keys of their own.
+    fn rounds(
+        &mut self,
+        overs: &[(align_syntax::ast::Pattern, Expr)],
+        env: &Env,
+        f: &mut dyn FnMut(&mut Self, &Env) -> Res<()>,
+    ) -> Res<()> {
+        let Some(((pattern, expr), rest)) = overs.split_first() else { return f(self, env) };
+        let over = self.apart(expr, env)?;
+        let count = self.elements(&over, expr.span)?;
+        for i in 0..count {
+            let value = self.element(&over, i, expr.span)?;
+            let inner = env.inner();
+            self.destructure(pattern, value, &inner)?;
+            self.round(i as u64, |eval| eval.rounds(rest, &inner, f))?;
+        }
+        Ok(())
+    }
+
+    /// A round of a loop: draws in it are keyed by its number.
+    pub(crate) fn round<T>(&mut self, index: u64, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
+        let count = std::mem::take(&mut self.draws.count);
+        self.draws.rounds.push(index);
+        let result = f(self);
+        self.draws.rounds.pop();
+        self.draws.count = count;
+        result
+    }
+
+    fn iterate(
+        &mut self,
+        over: &IterateOver,
+        from: &Expr,
+        pattern: &align_syntax::ast::Pattern,
+        until: Option<&Expr>,
+        body: &align_syntax::ast::Block,
+        env: &Env,
+    ) -> Res<Value> {
+        let (list, span, element) = match over {
+            IterateOver::Count(expr) => {
+                let value = self.apart(expr, env)?;
+                let Some(n) = value.whole().filter(|n| *n >= 0) else {
+                    return fault(
+                        "E0321",
+                        expr.span,
+                        format!("a number of rounds is an Int, this is {}", value.kind()),
+                    );
+                };
+                (Value::Range(0, Some(n)), expr.span, None)
+            }
+            IterateOver::In(pattern, expr) => (self.apart(expr, env)?, expr.span, Some(pattern)),
+        };
+        let mut state = self.apart(from, env)?;
+        for i in 0..self.elements(&list, span)? {
+            let inner = env.inner();
+            if let Some(element) = element {
+                let value = self.element(&list, i, span)?;
+                self.destructure(element, value, &inner)?;
+            }
+            self.destructure(pattern, state.clone(), &inner)?;
+            if let Some(until) = until {
+                match self.apart(until, &inner)? {
+                    Value::Bool(true) => break,
+                    Value::Bool(false) => {}
+                    other => {
+                        return fault("E0323", until.span, format!("a condition is a Bool, this is {}", other.kind()));
+                    }
+                }
+            }
+            state = self.round(i as u64, |eval| eval.block(body, &inner.inner()))?;
+        }
+        Ok(state)
+    }
+
+    fn until(&mut self, cond: &Expr, body: &align_syntax::ast::Block, span: Span, env: &Env) -> Res<Value> {
+        for i in 0..FUEL {
+            match self.apart(cond, env)? {
+                Value::Bool(true) => return Ok(Value::Unit),
+                Value::Bool(false) => self.round(i as u64, |eval| eval.block(body, &env.inner()))?,
+                other => return fault("E0323", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
+            };
+        }
+        fault("E0331", span, format!("the loop did not end in {FUEL} rounds"))
+    }
+
+    fn infix(&mut self, op: InfixOp, op_span: Span, left: &Expr, right: &Expr, span: Span, env: &Env) -> Res<Value> {
+        match op {
+            InfixOp::Pipe => self.pipe(left, right, span, env),
+            InfixOp::And | InfixOp::Or => {
+                let value = self.expr(left, env)?;
+                match (op, &value) {
+                    (InfixOp::And, Value::Bool(false)) | (InfixOp::Or, Value::Bool(true)) => Ok(value),
+                    (_, Value::Bool(_)) => self.expr(right, env),
+                    _ => {
+                        let right = self.expr(right, env)?;
+                        self.operator(op, value, right, span, op_span, env)
+                    }
+                }
+            }
+            _ => {
+                let left = self.expr(left, env)?;
+                let right = self.expr(right, env)?;
+                self.operator(op, left, right, span, op_span, env)
+            }
+        }
+    }
+
+    /// `x |> f(a)` is `f(x, a)`.
+    fn pipe(&mut self, left: &Expr, right: &Expr, span: Span, env: &Env) -> Res<Value> {
+        match &*right.kind {
+            ExprKind::Call(callee, args) => self.call_expr(callee, args, Some(Arg::Expr(left)), span, env),
+            _ => {
+                let args = Args::default();
+                self.call_expr(right, &args, Some(Arg::Expr(left)), span, env)
+            }
+        }
+    }
+}
+
+/// The mark of a `?` that found nothing: the function around it gives `none`.
+pub(crate) const NONE: &str = "none";

@@ -1,0 +1,145 @@
+//! `x.name`
+
+use super::env::Env;
+use super::value::{FieldType, Item, NetShape, Stream, Value};
+use super::{Eval, Res, fault};
+use crate::stage::items;
+use crate::tensor::{Axis, DType};
+use align_syntax::ast::Name;
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use std::rc::Rc;
+
+impl Eval<'_> {
+    pub(crate) fn field(&mut self, value: &Value, name: &Name, env: &Env) -> Res<Value> {
+        let text = name.text.as_str();
+        let known: Vec<String> = match value {
+            Value::Record(record) | Value::Stub(record) => match record.get(text) {
+                Some(value) => return Ok(value.clone()),
+                None => record.fields.iter().map(|(n, _)| n.to_string()).collect(),
+            },
+            Value::Tuple(tuple) => {
+                let at = text.parse::<usize>().ok();
+                let found = match at {
+                    Some(at) => tuple.positional.get(at),
+                    None => tuple.named.iter().find(|(n, _)| &**n == text).map(|(_, v)| v),
+                };
+                match found {
+                    Some(value) => return Ok(value.clone()),
+                    None => tuple.named.iter().map(|(n, _)| n.to_string()).collect(),
+                }
+            }
+            Value::Item(item) => return self.item_field(item, name),
+            Value::Stream(stream) => return self.stream_field(stream, name),
+            Value::List(list) => {
+                let values = list.iter().map(|v| self.field(v, name, env)).collect::<Res<Vec<_>>>()?;
+                return Ok(Value::list(values));
+            }
+            Value::Net(net) => {
+                if let Some(value) = self.member(net, text, env)? {
+                    return Ok(value);
+                }
+                match &*net.shape {
+                    NetShape::Defined { settings, parts, .. } => {
+                        settings.iter().chain(parts).map(|(n, _)| n.to_string()).collect()
+                    }
+                    NetShape::Stack { .. } => vec![],
+                }
+            }
+            Value::Prompt(prompt) if text == "text" => return Ok(Value::text(prompt.0.to_string())),
+            Value::Reply(reply) if text == "text" => return Ok(Value::text(reply.text.to_string())),
+            Value::Reply(reply) if text == "prompt" => return Ok(Value::Prompt(reply.prompt.clone())),
+            Value::Some(_) | Value::None if text == "some" => return Ok(Value::Bool(matches!(value, Value::Some(_)))),
+            Value::Tokenizer(tokenizer) if text == "vocab_size" => {
+                return Ok(Value::Int(tokenizer.vocab_size() as i64));
+            }
+            Value::Foreign(foreign) => {
+                let found = self.hooks.clone().and_then(|hooks| hooks.field(self, foreign, name));
+                match found {
+                    Some(found) => return found,
+                    None => vec![],
+                }
+            }
+            _ => vec![],
+        };
+        no_field(&value.kind(), name, known.iter().map(String::as_str))
+    }
+
+    /// A field of a row in traced code: a number is an input of the graph.
+    fn item_field(&mut self, item: &Rc<Item>, name: &Name) -> Res<Value> {
+        let found = item.ty.fields.iter().find(|(n, _)| *n == name.text);
+        let Some((_, ty)) = found else {
+            let kind = item.ty.name.clone().map_or("the item".into(), |n| format!("a {n}"));
+            return no_field(&kind, name, item.ty.fields.iter().map(|(n, _)| n.as_str()));
+        };
+        let path = format!("{}{}", item.prefix, name.text);
+        let dtype = match ty {
+            FieldType::Float => DType::Float,
+            FieldType::Int => DType::Int,
+            FieldType::Bool => DType::Bool,
+            FieldType::Prompt | FieldType::Reply => {
+                let is_prompt = *ty == FieldType::Prompt;
+                return Ok(Value::Stream(Rc::new(Stream { path: path.as_str().into(), is_prompt })));
+            }
+            FieldType::Record(ty) => {
+                return Ok(Value::Item(Rc::new(Item { ty: ty.clone(), prefix: format!("{path}.") })));
+            }
+            FieldType::Text => {
+                let diagnostic =
+                    Diagnostic::error("E0310", name.span, format!("tensor code cannot read Text: `{path}`"));
+                let help = format!(
+                    "make it a number or a Bool of the item first: `|> map(x => x with {{ flag: x.{path} == .. }})`"
+                );
+                return Err(Box::new(diagnostic.help(help)));
+            }
+            FieldType::Other(kind) => {
+                return fault("E0310", name.span, format!("tensor code cannot read `{path}`, which is {kind}"));
+            }
+        };
+        let node = self.graph().input(path, vec![], dtype);
+        Ok(self.tensor(node))
+    }
+
+    fn stream_field(&mut self, stream: &Rc<Stream>, name: &Name) -> Res<Value> {
+        match (name.text.as_str(), stream.is_prompt) {
+            ("tokens", false) => {
+                let axis = self.reply_axis(stream);
+                let node =
+                    self.graph().input(format!("{}{}", stream.path, items::TOKENS), vec![axis.clone()], DType::Int);
+                Ok(self.tensor(node))
+            }
+            ("length", false) => {
+                let axis = self.reply_axis(stream);
+                let node = self.size(&[axis]);
+                Ok(self.tensor(node))
+            }
+            ("text", _) => {
+                let diagnostic = Diagnostic::error("E0310", name.span, "tensor code cannot read Text");
+                Err(Box::new(diagnostic.help("make it a number or a Bool of the item first, with `map`")))
+            }
+            _ => {
+                let kind = if stream.is_prompt { "a Prompt" } else { "a Reply" };
+                no_field(kind, name, ["tokens", "length"])
+            }
+        }
+    }
+
+    /// The axis of a reply's own tokens.
+    pub(crate) fn reply_axis(&mut self, stream: &Stream) -> Axis {
+        Axis::ragged("time", self.origin(&stream.path), None)
+    }
+
+    /// The axis of all tokens of prompt and reply.
+    pub(crate) fn stream_axis(&mut self, stream: &Stream) -> Axis {
+        Axis::ragged("time", self.origin(&format!("{}{}", stream.path, items::STREAM)), None)
+    }
+}
+
+fn no_field<'a, T>(kind: &str, name: &Name, known: impl IntoIterator<Item = &'a str>) -> Res<T> {
+    let diagnostic = Diagnostic::error("E0307", name.span, format!("{kind} has no field `{}`", name.text));
+    let known: Vec<&str> = known.into_iter().collect();
+    Err(Box::new(match (did_you_mean(&name.text, known.iter().copied()), known.is_empty()) {
+        (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
+        (None, false) => diagnostic.help(format!("its fields are {}", known.join(", "))),
+        _ => diagnostic,
+    }))
+}

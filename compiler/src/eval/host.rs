@@ -1,0 +1,318 @@
+//! Lists, maps, texts and options: host code.
+
+use super::call::{Arg, Call, wrong};
+use super::env::Env;
+use super::expr::NONE;
+use super::value::{Record, Tuple, Value};
+use super::{Eval, Res, fault};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+impl Eval<'_> {
+    /// How many elements a list, a range or a map has.
+    pub(crate) fn elements(&mut self, value: &Value, span: Span) -> Res<usize> {
+        match value {
+            Value::List(list) => Ok(list.len()),
+            Value::Map(pairs) => Ok(pairs.len()),
+            Value::Range(a, Some(b)) => Ok(usize::try_from(b - a).unwrap_or(0)),
+            other => fault("E0321", span, format!("a List or a range is expected, this is {}", other.kind())),
+        }
+    }
+
+    pub(crate) fn element(&mut self, value: &Value, i: usize, span: Span) -> Res<Value> {
+        match value {
+            Value::List(list) => Ok(list[i].clone()),
+            Value::Range(a, _) => Ok(Value::Int(a + i as i64)),
+            Value::Map(pairs) => {
+                let (key, value) = pairs[i].clone();
+                Ok(Value::Tuple(Rc::new(Tuple { positional: vec![key, value], named: vec![] })))
+            }
+            other => fault("E0321", span, format!("a List or a range is expected, this is {}", other.kind())),
+        }
+    }
+
+    /// Whether two values are the same.
+    pub(crate) fn equal(&mut self, a: &Value, b: &Value, span: Span) -> Res<bool> {
+        if let (Some(x), Some(y)) = (a.number(), b.number()) {
+            return Ok(x == y);
+        }
+        if let (Some(x), Some(y)) = (a.as_text(), b.as_text()) {
+            return Ok(x == y);
+        }
+        Ok(match (a, b) {
+            (Value::Unit, Value::Unit) | (Value::None, Value::None) => true,
+            (Value::Some(x), Value::Some(y)) => self.equal(x, y, span)?,
+            (Value::None, Value::Some(_)) | (Value::Some(_), Value::None) => false,
+            (Value::List(x), Value::List(y)) => x.len() == y.len() && self.all_equal(x, y, span)?,
+            (Value::Tuple(x), Value::Tuple(y)) => {
+                x.positional.len() == y.positional.len() && self.all_equal(&x.positional, &y.positional, span)?
+            }
+            (Value::Record(x), Value::Record(y)) => {
+                if x.fields.len() != y.fields.len() {
+                    return Ok(false);
+                }
+                for (name, value) in &x.fields {
+                    let Some(other) = y.get(name) else { return Ok(false) };
+                    if !self.equal(value, other, span)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            (Value::Prompt(x), Value::Prompt(y)) => x == y,
+            (Value::Reply(x), Value::Reply(y)) => x == y,
+            (Value::Net(x), Value::Net(y)) => x == y,
+            (a, b) => return fault("E0321", span, format!("{} and {} cannot be compared", a.kind(), b.kind())),
+        })
+    }
+
+    fn all_equal(&mut self, a: &[Value], b: &[Value], span: Span) -> Res<bool> {
+        for (x, y) in a.iter().zip(b) {
+            if !self.equal(x, y, span)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `x in xs`
+    pub(crate) fn is_in(&mut self, value: &Value, within: &Value, span: Span, env: &Env) -> Res<Value> {
+        match within {
+            Value::Range(a, b) => {
+                let low = self.map(crate::tensor::MapOp::Ge, &[value.clone(), Value::Int(*a)], span, env)?;
+                let Some(b) = b else { return Ok(low) };
+                let high = self.map(crate::tensor::MapOp::Lt, &[value.clone(), Value::Int(*b)], span, env)?;
+                self.map(crate::tensor::MapOp::And, &[low, high], span, env)
+            }
+            Value::Interval(a, b) => {
+                let low = self.map(crate::tensor::MapOp::Ge, &[value.clone(), Value::Float(*a)], span, env)?;
+                let high = self.map(crate::tensor::MapOp::Le, &[value.clone(), Value::Float(*b)], span, env)?;
+                self.map(crate::tensor::MapOp::And, &[low, high], span, env)
+            }
+            Value::List(list) => {
+                for element in list.iter() {
+                    if self.equal(value, element, span)? {
+                        return Ok(Value::Bool(true));
+                    }
+                }
+                Ok(Value::Bool(false))
+            }
+            other => fault("E0321", span, format!("`in` looks into a range or a List, this is {}", other.kind())),
+        }
+    }
+
+    /// `a ++ b`
+    pub(crate) fn join(&mut self, a: &Value, b: &Value, span: Span) -> Res<Value> {
+        match (a, b) {
+            (Value::List(x), Value::List(y)) => Ok(Value::list(x.iter().chain(y.iter()).cloned().collect())),
+            (Value::Pieces(x), Value::Pieces(y)) => {
+                let mut pieces = (**x).clone();
+                pieces.extend(y);
+                Ok(Value::Pieces(Rc::new(pieces)))
+            }
+            _ => match (a.as_text(), b.as_text()) {
+                (Some(x), Some(y)) => Ok(Value::text(format!("{x}{y}"))),
+                _ => fault("E0321", span, format!("`++` joins Lists or Texts, not {} and {}", a.kind(), b.kind())),
+            },
+        }
+    }
+
+    /// `x with { a: v }`
+    pub(crate) fn with(&mut self, left: Value, right: &Value, span: Span) -> Res<Value> {
+        match (&left, right) {
+            (Value::Record(x), Value::Record(changes)) => {
+                let mut record: Record = (**x).clone();
+                changes.fields.iter().for_each(|(name, value)| record.set(name, value.clone()));
+                Ok(Value::Record(Rc::new(record)))
+            }
+            (Value::Map(x), Value::Map(changes)) => {
+                let mut map = Value::Map(x.clone());
+                for (key, value) in changes.iter() {
+                    map = self.replaced(&map, key, value.clone(), span)?;
+                }
+                Ok(map)
+            }
+            (a, b) => fault("E0321", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
+        }
+    }
+
+    /// The first argument as a list; `None` if it belongs to the pipeline, which then does the call.
+    fn list(&mut self, call: &Call) -> Res<Result<Rc<Vec<Value>>, Value>> {
+        let Some(first) = call.positional.first() else { return wrong(call, call.span, "takes a List first") };
+        let value = self.arg(first, call.env)?;
+        match &value {
+            Value::List(list) => Ok(Ok(list.clone())),
+            Value::Range(_, Some(_)) | Value::Map(_) => {
+                let count = self.elements(&value, first.span())?;
+                let list = (0..count).map(|i| self.element(&value, i, first.span())).collect::<Res<Vec<_>>>()?;
+                Ok(Ok(Rc::new(list)))
+            }
+            Value::Foreign(_) if self.hooks.is_some() => {
+                let hooks = self.hooks.clone().expect("just seen");
+                let mut positional = call.positional.clone();
+                positional[0] = Arg::Value(value, first.span());
+                let call = Call { positional, named: call.named.clone(), ..*call };
+                hooks.call(self, call.name, &call).map(Err)
+            }
+            other => wrong(call, first.span(), format!("takes a List, this is {}", other.kind())),
+        }
+    }
+}
+
+/// The list, or the answer of the pipeline.
+macro_rules! list {
+    ($eval:expr, $call:expr) => {
+        match $eval.list($call)? {
+            Ok(list) => list,
+            Err(done) => return Ok(done),
+        }
+    };
+}
+
+/// `map(xs, f)`, `filter(xs, f)`, `flat_map(xs, f)`
+pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a function") };
+    let f = eval.arg(f, call.env)?;
+    let mut out = vec![];
+    for (i, value) in list.iter().enumerate() {
+        let result = eval.round(i as u64, |eval| eval.call_value(&f, vec![value.clone()], call.span))?;
+        match (call.name, result) {
+            ("map", result) => out.push(result),
+            ("filter", Value::Bool(keep)) => {
+                if keep {
+                    out.push(value.clone());
+                }
+            }
+            ("flat_map", Value::List(inner)) => out.extend(inner.iter().cloned()),
+            (_, other) => return wrong(call, call.span, format!("got {} from its function", other.kind())),
+        }
+    }
+    Ok(Value::list(out))
+}
+
+/// `zip(xs, ys)`
+pub(crate) fn zip(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let xs = list!(eval, call);
+    let [_, ys] = &call.positional[..] else { return wrong(call, call.span, "takes two Lists") };
+    let Value::List(ys) = eval.arg(ys, call.env)? else { return wrong(call, call.span, "takes two Lists") };
+    if xs.len() != ys.len() {
+        return wrong(call, call.span, format!("takes Lists of one length, these have {} and {}", xs.len(), ys.len()));
+    }
+    let pair = |(x, y): (&Value, &Value)| {
+        Value::Tuple(Rc::new(Tuple { positional: vec![x.clone(), y.clone()], named: vec![] }))
+    };
+    Ok(Value::list(xs.iter().zip(ys.iter()).map(pair).collect()))
+}
+
+/// `range(n)`
+pub(crate) fn range(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [n] = &call.positional[..] else { return wrong(call, call.span, "takes a number") };
+    match eval.arg(n, call.env)?.whole() {
+        Some(n) => Ok(Value::Range(0, Some(n))),
+        None => wrong(call, n.span(), "takes an Int"),
+    }
+}
+
+/// `length(xs)`
+pub(crate) fn length(eval: &mut Eval, call: &Call) -> Res<Value> {
+    if let Some(first) = call.positional.first() {
+        let value = eval.arg(first, call.env)?;
+        if let Some(text) = value.as_text() {
+            return Ok(Value::Int(text.chars().count() as i64));
+        }
+    }
+    let list = list!(eval, call);
+    Ok(Value::Int(list.len() as i64))
+}
+
+/// `take(xs, n)`
+pub(crate) fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let [_, n] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a number") };
+    match eval.arg(n, call.env)?.whole().and_then(|n| usize::try_from(n).ok()) {
+        Some(n) => Ok(Value::list(list.iter().take(n).cloned().collect())),
+        None => wrong(call, n.span(), "takes a number of elements"),
+    }
+}
+
+/// `first(xs)`, `last(xs)`; with a number, so many from the end.
+pub(crate) fn first(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    if let [_, n] = &call.positional[..] {
+        let Some(n) = eval.arg(n, call.env)?.whole().and_then(|n| usize::try_from(n).ok()) else {
+            return wrong(call, n.span(), "takes a number of elements");
+        };
+        return Ok(Value::list(list[list.len().saturating_sub(n)..].to_vec()));
+    }
+    let found = if call.name == "first" { list.first() } else { list.last() };
+    Ok(found.map_or(Value::None, |v| Value::Some(Rc::new(v.clone()))))
+}
+
+/// `indexed(xs)`: pairs (x, i).
+pub(crate) fn indexed(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let pair = |(i, x): (usize, &Value)| {
+        Value::Tuple(Rc::new(Tuple { positional: vec![x.clone(), Value::Int(i as i64)], named: vec![] }))
+    };
+    Ok(Value::list(list.iter().enumerate().map(pair).collect()))
+}
+
+/// `sort_by(xs, f)`: ascending, stable.
+pub(crate) fn sort_by(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a function") };
+    let f = eval.arg(f, call.env)?;
+    let mut keyed = vec![];
+    for value in list.iter() {
+        let key = eval.call_value(&f, vec![value.clone()], call.span)?;
+        if key.number().is_none() && key.as_text().is_none() {
+            return wrong(call, call.span, format!("sorts by numbers or Texts, not by {}", key.kind()));
+        }
+        keyed.push((key, value.clone()));
+    }
+    keyed.sort_by(|(a, _), (b, _)| match (a.number(), b.number()) {
+        (Some(x), Some(y)) => x.partial_cmp(&y).unwrap_or(Ordering::Equal),
+        _ => a.as_text().cmp(&b.as_text()),
+    });
+    Ok(Value::list(keyed.into_iter().map(|(_, v)| v).collect()))
+}
+
+/// `lines(t)`, `chars(t)`, `contains(t, u)`, `join(ts, sep)`, `number(t)`
+pub(crate) fn text(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let values = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
+    let texts: Vec<Option<Rc<str>>> = values.iter().map(Value::as_text).collect();
+    match (call.name, &texts[..]) {
+        ("lines", [Some(text)]) => Ok(Value::list(text.lines().map(Value::text).collect())),
+        ("chars", [Some(text)]) => Ok(Value::list(text.chars().map(|c| Value::text(c.to_string())).collect())),
+        ("contains", [Some(text), Some(part)]) => Ok(Value::Bool(text.contains(&**part))),
+        ("number", [Some(text)]) => {
+            let number = text.trim().replace(',', "").parse::<f64>().ok().filter(|x| x.is_finite());
+            Ok(number.map_or(Value::None, |x| Value::Some(Rc::new(Value::Float(x)))))
+        }
+        ("join", [None, rest @ ..]) => {
+            let Value::List(parts) = &values[0] else { return wrong(call, call.span, "takes a List of Texts") };
+            let parts: Option<Vec<Rc<str>>> = parts.iter().map(Value::as_text).collect();
+            let Some(parts) = parts else { return wrong(call, call.span, "takes a List of Texts") };
+            let separator = rest.first().cloned().flatten().unwrap_or_else(|| "".into());
+            Ok(Value::text(parts.join(&*separator)))
+        }
+        _ => wrong(call, call.span, "takes Texts"),
+    }
+}
+
+/// `some(x)`, `or_else(x, d)`
+pub(crate) fn some(eval: &mut Eval, call: &Call) -> Res<Value> {
+    match (call.name, &call.positional[..]) {
+        ("some", [value]) => Ok(Value::Some(Rc::new(eval.arg(value, call.env)?))),
+        ("or_else", [value, default]) => match eval.arg(value, call.env) {
+            Ok(Value::Some(value)) => Ok((*value).clone()),
+            Ok(Value::None) => eval.arg(default, call.env),
+            Err(diagnostic) if diagnostic.code == NONE => eval.arg(default, call.env),
+            other => other,
+        },
+        _ => Err(Box::new(Diagnostic::error("E0301", call.span, format!("`{}` takes an Option", call.name)))),
+    }
+}

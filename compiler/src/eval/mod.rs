@@ -1,0 +1,356 @@
+//! The evaluator. One walk over the tree serves all three levels: configuration and host code are worked out at once,
+//! what touches a tensor adds nodes to the graph that is being traced.
+//!
+//! A tensor's axes are known while it is traced, so functions lift by themselves: an axis that a body does not name is
+//! carried along. What a body must not see (lifted axes) and what may meet although it does not nest (paired axes) is kept
+//! in [`env::Body`].
+
+mod bind;
+mod block;
+mod builtin;
+mod call;
+#[cfg(test)]
+mod checks;
+mod derive;
+pub mod env;
+mod expr;
+mod field;
+mod host;
+mod index;
+pub mod loss;
+pub mod net;
+mod operator;
+pub mod optimizer;
+mod policy;
+mod reduce;
+mod shape;
+mod tensor;
+pub mod tests;
+pub mod value;
+
+use crate::program::{ItemRef, Program};
+use crate::tensor::{Axis, Graph, Node};
+use crate::world::World;
+use align_syntax::ast::{self, DefKind, Expr, ExprId, InfixOp, Name, Pattern, Slots};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::{FileId, Span};
+use env::{Body, Env};
+use std::collections::HashMap;
+use std::rc::Rc;
+use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
+
+pub use call::{Arg, Call};
+
+/// A value, or why there is none: a fault with the place where it arose and the calls that led there.
+pub type Res<T> = Result<T, Box<Diagnostic>>;
+
+/// A fault at a place.
+pub fn fault<T>(code: &'static str, span: Span, message: impl Into<String>) -> Res<T> {
+    Err(Box::new(Diagnostic::error(code, span, message)))
+}
+
+/// What the pipeline adds to the language: stages, data, commands. Without hooks their words are faults.
+pub trait Hooks {
+    /// `train what as pattern { slots }`
+    fn train(
+        &self,
+        eval: &mut Eval,
+        span: Span,
+        what: Value,
+        pattern: Option<&Pattern>,
+        slots: &Slots,
+        env: &Env,
+    ) -> Res<Value>;
+    /// `show`, `save`, `plot`; also `assert` outside tests.
+    fn command(&self, eval: &mut Eval, word: &Name, args: &ast::Args, env: &Env) -> Res<Value>;
+    /// The primitive of this name, if the pipeline has one.
+    fn builtin(&self, name: &str) -> Option<&'static str>;
+    /// A call of such a primitive. A method call `data.shuffle(..)` does not exist; `data |> shuffle(..)` comes here.
+    fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value>;
+    /// `data as Record { .. }`
+    fn cast(
+        &self,
+        eval: &mut Eval,
+        value: &Value,
+        ty: &ast::Type,
+        fields: Option<&[ast::Entry]>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value>;
+    /// A field of a foreign value; `None` if it has none of this name.
+    fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>>;
+    /// A place of a foreign value or of a net: `p.blocks[0..8]`; `None` if it has none.
+    fn index(&self, _eval: &mut Eval, _of: &Value, _index: &Value, _span: Span) -> Option<Res<Value>> {
+        None
+    }
+    /// An operator of which one side is foreign; `None` if it means nothing.
+    fn infix(&self, eval: &mut Eval, op: InfixOp, left: &Value, right: &Value, span: Span) -> Option<Res<Value>>;
+    /// A function of numbers, one of which is foreign.
+    fn map(&self, eval: &mut Eval, op: crate::tensor::MapOp, inputs: &[Value], span: Span) -> Option<Res<Value>>;
+    /// A call of a declared function with foreign arguments that the pipeline does itself: `accuracy(policy, data)`.
+    fn applied(&self, _eval: &mut Eval, _def: &Rc<DefCode>, _call: &Call) -> Option<Res<Value>> {
+        None
+    }
+    /// The condition of an `if` that only a run decides.
+    fn branch(&self, _eval: &mut Eval, _condition: &Rc<dyn Foreign>, _span: Span) -> Option<Res<bool>> {
+        None
+    }
+}
+
+/// The evaluator's state.
+pub struct Eval<'p> {
+    pub program: &'p Program,
+    pub world: &'p dyn World,
+    pub hooks: Option<Rc<dyn Hooks>>,
+    /// Values of `param` that were set from outside, by name.
+    pub settings: HashMap<String, Value>,
+    /// The seed of draws in host code.
+    pub seed: u64,
+    /// Rounds of enclosing `for`s, and how many draws were made in this one: what keys the draws of host code.
+    draws: Draws,
+    /// Graphs that are being traced, the innermost last. The first is that of the outermost code.
+    frames: Vec<Frame>,
+    /// Values of items, by item and name.
+    items: HashMap<(ItemRef, String), Value>,
+    /// Items that are being worked out: a name that needs itself is a fault.
+    busy: Vec<(ItemRef, Span)>,
+    defs: HashMap<ItemRef, Rc<DefCode>>,
+    lambdas: HashMap<(FileId, ExprId), Rc<LambdaCode>>,
+    /// Names of the reduction's axes under which the current operand stands.
+    under: Vec<String>,
+    /// What the paths of weights begin with, by the source of their net.
+    pub(crate) prefixes: Vec<(u32, String)>,
+    /// Names of origins of ragged axes: `chosen`.
+    origins: Vec<String>,
+    /// How deep calls are nested.
+    depth: usize,
+    /// The loss, optimizer or test that is being traced.
+    tracing: Tracing,
+}
+
+#[derive(Default)]
+struct Draws {
+    rounds: Vec<u64>,
+    count: u64,
+}
+
+/// A graph under construction.
+#[derive(Default)]
+struct Frame {
+    graph: Graph,
+    /// Tensors of outer graphs that this one reads, each with its parameter.
+    captured: Vec<(Tensor, Node)>,
+}
+
+/// What the kind of code that is being traced adds.
+#[derive(Default)]
+enum Tracing {
+    #[default]
+    Nothing,
+    Loss(loss::LossTrace),
+    Optimizer(optimizer::OptimizerTrace),
+    Test(tests::TestTrace),
+}
+
+/// Calls may nest so deep.
+const DEPTH: usize = 400;
+
+impl<'p> Eval<'p> {
+    pub fn new(program: &'p Program, world: &'p dyn World) -> Eval<'p> {
+        Eval {
+            program,
+            world,
+            hooks: None,
+            settings: HashMap::new(),
+            seed: 0,
+            draws: Draws::default(),
+            frames: vec![Frame::default()],
+            items: HashMap::new(),
+            busy: vec![],
+            defs: HashMap::new(),
+            lambdas: HashMap::new(),
+            under: vec![],
+            prefixes: vec![],
+            origins: vec![],
+            depth: 0,
+            tracing: Tracing::Nothing,
+        }
+    }
+
+    /// The scope of the top of a file.
+    pub fn top(&self, file: FileId) -> Env {
+        Env::new(Body::new(file))
+    }
+
+    /// The value of a name at the top of the program's own file.
+    pub fn global(&mut self, name: &str, span: Span) -> Res<Value> {
+        let main = self.program.main();
+        self.word(name, span, &self.top(main))
+    }
+
+    /// The value of an expression. `env` may be [`Eval::top`].
+    pub fn eval(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        self.expr(expr, env)
+    }
+
+    /// The name of the value that a ragged axis belongs to, such as `chosen`; a new origin for a new name.
+    pub(crate) fn origin(&mut self, name: &str) -> u32 {
+        let at = self.origins.iter().position(|n| n == name).unwrap_or_else(|| {
+            self.origins.push(name.to_string());
+            self.origins.len() - 1
+        });
+        at as u32
+    }
+
+    // ------------------------------------------------------------------------------------------------ names
+
+    /// What a word means here.
+    fn word(&mut self, name: &str, span: Span, env: &Env) -> Res<Value> {
+        if let Some(value) = env.get(name) {
+            return Ok(value);
+        }
+        if let Some(net) = env.body().net.clone()
+            && let Some(value) = self.member(&net, name, env)?
+        {
+            return Ok(value);
+        }
+        if let Some(at) = self.program.lookup(env.file(), name) {
+            return self.item(at, name, span);
+        }
+        if let Some(name) = builtin::find(name) {
+            return Ok(Value::builtin(name));
+        }
+        if let Some(name) = self.hooks.as_ref().and_then(|h| h.builtin(name)) {
+            return Ok(Value::builtin(name));
+        }
+        if let Some(value) = builtin::constant(name) {
+            return Ok(value);
+        }
+        if let Some(tokenizer) = self.world.tokenizer(name) {
+            return Ok(Value::Tokenizer(tokenizer));
+        }
+        let mut names: Vec<String> = env.names().iter().map(|n| n.to_string()).collect();
+        names.extend(self.program.names(env.file()).map(str::to_string));
+        names.extend(builtin::names().map(str::to_string));
+        let mut diagnostic = Diagnostic::error("E0104", span, format!("`{name}` is not defined"));
+        if let Some(near) = align_syntax::diag::did_you_mean(name, names.iter().map(String::as_str)) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        Err(Box::new(diagnostic))
+    }
+
+    /// The value of an item at the top of a file.
+    fn item(&mut self, at: ItemRef, name: &str, span: Span) -> Res<Value> {
+        if let Some(value) = self.items.get(&(at, name.to_string())) {
+            return Ok(value.clone());
+        }
+        let program = self.program;
+        let item = program.item(at);
+        if self.busy.iter().any(|(busy, _)| *busy == at) {
+            return fault("E0105", span, format!("`{name}` needs its own value"));
+        }
+        let env = self.top(at.file);
+        self.busy.push((at, span));
+        let outer = std::mem::take(&mut self.under);
+        let value = self.item_value(at, &item.kind, name, &env);
+        self.under = outer;
+        self.busy.pop();
+        let value = value?;
+        self.items.insert((at, name.to_string()), value.clone());
+        Ok(value)
+    }
+
+    fn item_value(&mut self, at: ItemRef, item: &ast::ItemKind, name: &str, env: &Env) -> Res<Value> {
+        match item {
+            ast::ItemKind::Param { name, ty, value, .. } => {
+                let set = self.settings.get(&name.text).cloned();
+                match set {
+                    Some(value) => Ok(value),
+                    None => {
+                        let value = self.expr(value, env)?;
+                        self.coerce(value, ty.as_ref(), name.span, env)
+                    }
+                }
+            }
+            ast::ItemKind::Def(def) if def.params.is_empty() && matches!(def.kind, DefKind::Policy | DefKind::Data) => {
+                let value = self.body(&def.body, env)?;
+                self.coerce(value, def.result.as_ref(), def.kind_span, env)
+            }
+            ast::ItemKind::Def(def) => {
+                let def = self.def_code(at, def);
+                Ok(Value::function(Function::Def { def, given: None }))
+            }
+            ast::ItemKind::Bind(bind) => {
+                self.bind(bind, env)?;
+                Ok(env.get(name).unwrap_or(Value::Unit))
+            }
+            _ => Ok(Value::Unit),
+        }
+    }
+
+    fn def_code(&mut self, at: ItemRef, def: &ast::Def) -> Rc<DefCode> {
+        let make = || Rc::new(DefCode { def: def.clone(), file: at.file, env: None });
+        self.defs.entry(at).or_insert_with(make).clone()
+    }
+
+    /// A declaration of the program by its name, for those who run it: pipelines have none and are found by their items.
+    pub fn declaration(&mut self, name: &str, file: FileId) -> Option<Rc<DefCode>> {
+        let at = self.program.lookup(file, name)?;
+        match &self.program.item(at).kind {
+            ast::ItemKind::Def(def) => Some(self.def_code(at, def)),
+            _ => None,
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------- graphs
+
+    /// The graph that is being traced.
+    pub(crate) fn graph(&mut self) -> &mut Graph {
+        &mut self.frames.last_mut().expect("there is always a graph").graph
+    }
+
+    /// Traces into a new graph of its own: what `f` makes is given back with what `f` gives.
+    pub(crate) fn in_new_graph<T>(&mut self, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<(T, Graph)> {
+        let outer = std::mem::replace(&mut self.frames, vec![Frame::default()]);
+        let under = std::mem::take(&mut self.under);
+        let result = f(self);
+        let mut frames = std::mem::replace(&mut self.frames, outer);
+        self.under = under;
+        Ok((result?, frames.pop().expect("the new graph").graph))
+    }
+
+    /// The axes of a tensor; none for anything else.
+    pub(crate) fn axes_of(&self, value: &Value) -> Vec<Axis> {
+        match value {
+            Value::Tensor(t) => self.frames[t.frame as usize].graph.axes(t.node).to_vec(),
+            _ => vec![],
+        }
+    }
+}
+
+/// Net values that mean the same weights are one net.
+impl PartialEq for Net {
+    fn eq(&self, other: &Net) -> bool {
+        Rc::ptr_eq(&self.shape, &other.shape) && self.prefix == other.prefix && self.source == other.source
+    }
+}
+
+/// The word of a kind of declaration.
+impl value::KindWord for DefKind {
+    fn word(&self) -> &'static str {
+        match self {
+            DefKind::Fn => "fn",
+            DefKind::Loss => "loss",
+            DefKind::Reward => "reward",
+            DefKind::Optimizer => "optimizer",
+            DefKind::Schedule => "schedule",
+            DefKind::Sampler => "sampler",
+            DefKind::Env => "env",
+            DefKind::Net => "net",
+            DefKind::Policy => "policy",
+            DefKind::Data => "data",
+            DefKind::Pipeline => "pipeline",
+            DefKind::Study => "study",
+        }
+    }
+}

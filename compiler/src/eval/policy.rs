@@ -1,0 +1,178 @@
+//! What a policy says of a reply: logits, log-probabilities, values. Index t stands at the place that predicts token t.
+
+use super::call::{Call, wrong};
+use super::value::{Net, NetShape, Record, Stream, Value};
+use super::{Eval, Res, fault};
+use crate::stage::items;
+use crate::tensor::{DType, Node};
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+impl Eval<'_> {
+    /// A method of a net on the tokens of a whole stream; with the axis of all positions.
+    fn on_stream(&mut self, net: &Rc<Net>, method: &str, stream: &Stream, span: Span) -> Res<Value> {
+        let axis = self.stream_axis(stream);
+        let tokens = self.graph().input(format!("{}{}", stream.path, items::STREAM), vec![axis], DType::Int);
+        let tokens = self.tensor(tokens);
+        self.net_method(net, method, vec![tokens], span)
+    }
+
+    /// A value for every position of the stream, read at the places that predict the reply's tokens.
+    fn at_places(&mut self, value: &Value, stream: &Stream, span: Span) -> Res<Value> {
+        let (all, own) = (self.stream_axis(stream), self.reply_axis(stream));
+        let node = self.node(value, span)?;
+        if !self.graph().has(node, &all) {
+            return fault("E0216", span, "the net gives the same for all places: its result has no axis `time`");
+        }
+        let places = self.graph().input(format!("{}{}", stream.path, items::PLACES), vec![own], DType::Int);
+        let node = self.graph().gather(node, &all, places);
+        Ok(self.tensor(node))
+    }
+
+    /// `[time, vocab]` for the reply's tokens.
+    fn reply_logits(&mut self, net: &Rc<Net>, stream: &Stream, span: Span) -> Res<Value> {
+        let logits = self.on_stream(net, "logits", stream, span)?;
+        self.at_places(&logits, stream, span)
+    }
+
+    fn two(&mut self, call: &Call) -> Res<(Value, Value)> {
+        let [policy, of] = &call.positional[..] else {
+            return wrong(call, call.span, "takes a policy and a reply");
+        };
+        Ok((self.arg(policy, call.env)?, self.arg(of, call.env)?))
+    }
+
+    /// A function of the core on values.
+    pub(crate) fn core(&mut self, name: &str, axis: &str, value: Value, span: Span, call: &Call) -> Res<Value> {
+        let main = self.program.main();
+        let function = self.word(name, span, &self.top(main))?;
+        let own = self.axes_of(&value);
+        let axes = self.axis_word(axis, span, &own, call.env)?;
+        let values = super::bind::Values { positional: vec![(value, span)], named: vec![] };
+        self.call_with(&function, &[(None, axes)], values, span)
+    }
+}
+
+/// The field of a stub, for this reply: one value for all, or a record with one for each field of the item.
+fn stubbed(stub: &Record, name: &str, of: &Value) -> Option<Value> {
+    let value = stub.get(name)?;
+    match (value, of) {
+        (Value::Record(fields), Value::Stream(stream)) => fields.get(&stream.path).cloned(),
+        (value, _) => Some(value.clone()),
+    }
+}
+
+/// `logits(p, y)`, `logits(p, tokens)`
+pub(crate) fn logits(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (policy, of) = eval.two(call)?;
+    match (&policy, &of) {
+        (Value::Stub(stub), _) => match stubbed(stub, "logits", &of) {
+            Some(value) => Ok(value),
+            None => wrong(call, call.span, "asks a stub for logits, which it does not give"),
+        },
+        (Value::Net(net), Value::Stream(stream)) if !stream.is_prompt => eval.reply_logits(net, stream, call.span),
+        (Value::Net(net), Value::Tensor(_)) => eval.net_method(net, "logits", vec![of.clone()], call.span),
+        _ => unread(call, &policy, &of),
+    }
+}
+
+/// `logp(p, y)`: the log-probability of each token of the reply.
+pub(crate) fn logp(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (policy, of) = eval.two(call)?;
+    if let Value::Stub(stub) = &policy
+        && let Some(value) = stubbed(stub, "logp", &of)
+    {
+        return Ok(value);
+    }
+    let Value::Stream(stream) = &of else { return unread(call, &policy, &of) };
+    let logits = logits(eval, &with_values(call, [policy, of.clone()]))?;
+    let logp = eval.core("log_softmax", "vocab", logits, call.span, call)?;
+    let axes = eval.axes_of(&logp);
+    let Some(vocab) = axes.iter().find(|a| a.name() == "vocab") else {
+        return fault("E0216", call.span, "the logits have no axis `vocab`");
+    };
+    let own = eval.reply_axis(stream);
+    let tokens = eval.graph().input(format!("{}{}", stream.path, items::TOKENS), vec![own], DType::Int);
+    let x: Node = eval.node(&logp, call.span)?;
+    let node = eval.graph().gather(x, vocab, tokens);
+    Ok(eval.tensor(node))
+}
+
+/// `entropy(p, y)`, in nats; `entropy[a](logits)` of a distribution by its logits.
+pub(crate) fn entropy(eval: &mut Eval, call: &Call) -> Res<Value> {
+    if call.brackets.is_some() || call.positional.len() == 1 {
+        let main = eval.program.main();
+        let function = eval.word("entropy_of", call.span, &eval.top(main))?;
+        return eval.call_args(&function, call.brackets, call.positional.clone(), vec![], call.span, call.env);
+    }
+    let (policy, of) = eval.two(call)?;
+    if let Value::Stub(stub) = &policy
+        && let Some(value) = stubbed(stub, "entropy", &of)
+    {
+        return Ok(value);
+    }
+    let logits = logits(eval, &with_values(call, [policy, of]))?;
+    eval.core("entropy_of", "vocab", logits, call.span, call)
+}
+
+/// `hidden(p, y)`, `value(critic, y)`, `score(scorer, y)`
+pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (net, of) = eval.two(call)?;
+    match (&net, &of) {
+        (Value::Stub(stub), _) => match stubbed(stub, call.name, &of) {
+            Some(value) => Ok(value),
+            None => wrong(call, call.span, "asks a stub for what it does not give"),
+        },
+        (Value::Net(net), Value::Stream(stream)) => {
+            let value = eval.on_stream(net, call.name, stream, call.span)?;
+            match call.name {
+                "value" => eval.at_places(&value, stream, call.span),
+                "score" => Ok(value),
+                _ => {
+                    // At the token itself: one place after the one that predicts it.
+                    let (all, own) = (eval.stream_axis(stream), eval.reply_axis(stream));
+                    let places = eval.graph().input(format!("{}{}", stream.path, items::PLACES), vec![own], DType::Int);
+                    let one = eval.graph().int(1);
+                    let at = eval.graph().map(crate::tensor::MapOp::Add, &[places, one]);
+                    let node = eval.node(&value, call.span)?;
+                    let node = eval.graph().gather(node, &all, at);
+                    Ok(eval.tensor(node))
+                }
+            }
+        }
+        (Value::Net(net), Value::Tensor(_)) => eval.net_method(net, call.name, vec![of.clone()], call.span),
+        _ => unread(call, &net, &of),
+    }
+}
+
+/// `next(p, context)`: the logits of the token that comes.
+pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (policy, of) = eval.two(call)?;
+    let (Value::Net(net), Value::Stream(stream)) = (&policy, &of) else { return unread(call, &policy, &of) };
+    let logits = eval.on_stream(net, "logits", stream, call.span)?;
+    let all = eval.stream_axis(stream);
+    let node = eval.node(&logits, call.span)?;
+    let size = eval.size(std::slice::from_ref(&all));
+    let one = eval.graph().int(1);
+    let last = eval.graph().map(crate::tensor::MapOp::Sub, &[size, one]);
+    let node = eval.graph().gather(node, &all, last);
+    Ok(eval.tensor(node))
+}
+
+fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {
+    let positional = values.into_iter().map(|v| super::Arg::Value(v, call.span)).collect();
+    Call { positional, named: vec![], ..*call }
+}
+
+fn unread<T>(call: &Call, net: &Value, of: &Value) -> Res<T> {
+    match net {
+        Value::Net(net) => {
+            let name = match &*net.shape {
+                NetShape::Defined { code, .. } => code.name().to_string(),
+                NetShape::Stack { .. } => "stack".into(),
+            };
+            wrong(call, call.span, format!("takes a Reply beside the net `{name}`, this is {}", of.kind()))
+        }
+        other => wrong(call, call.span, format!("takes a policy and a Reply, not {} and {}", other.kind(), of.kind())),
+    }
+}

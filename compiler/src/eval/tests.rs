@@ -1,0 +1,567 @@
+//! Tests in the language: `test "name" { .. }`, and those that compare with a file of numbers.
+
+use super::bind::bracket_words;
+use super::call::{Arg, Call, wrong};
+use super::env::Env;
+use super::value::{FieldType, Foreign, Item, ItemType, Net, Record, Value};
+use super::{Eval, Res, Tracing, fault};
+use crate::autodiff::vjp;
+use crate::interp::{self, Named};
+use crate::philox::Philox;
+use crate::program::Program;
+use crate::rewrite::simplify::simplify;
+use crate::stage::items;
+use crate::stage::policy::Start;
+use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, Node, Op, ReduceOp};
+use crate::world::World;
+use align_syntax::ast::{self, Args, ItemKind, TypeKind};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::any::Any;
+use std::rc::Rc;
+
+/// What came of a test; with vectors, of each case of its file.
+#[derive(Clone, Debug)]
+pub struct TestResult {
+    pub name: String,
+    /// Which case of the file of numbers, from 0.
+    pub case: Option<usize>,
+    pub span: Span,
+    pub outcome: TestOutcome,
+    /// Outputs that the file has and the test does not name.
+    pub not_compared: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum TestOutcome {
+    Passed,
+    Failed(Box<Diagnostic>),
+    /// Why it did not run: there is no file of numbers.
+    Skipped(String),
+}
+
+/// How far a number may be from what the file has: `relative · |x| + absolute · max |x|`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    pub relative: f64,
+    pub absolute: f64,
+}
+
+/// How tests are run.
+pub struct TestOptions<'a> {
+    /// The file of numbers of a name.
+    pub vectors: &'a dyn Fn(&str) -> Option<serde_json::Value>,
+    /// Runs a graph: the interpreter in f64, or kernels.
+    pub run: &'a dyn Fn(&Graph, &Named, &Lengths) -> Result<Vec<(String, interp::Value)>, String>,
+    pub tolerance: Tolerance,
+}
+
+/// The interpreter in f64.
+pub fn interpret(graph: &Graph, given: &Named, lengths: &Lengths) -> Result<Vec<(String, interp::Value)>, String> {
+    interp::run(graph, given, lengths, interp::Precision::F64).map_err(|fault| fault.to_string())
+}
+
+/// What the interpreter must reach.
+pub const EXACT: Tolerance = Tolerance { relative: 1e-9, absolute: 1e-9 };
+/// What kernels in f32 must reach.
+pub const SINGLE: Tolerance = Tolerance { relative: 1e-4, absolute: 1e-5 };
+
+/// Runs the tests of the program's own file.
+pub fn run_tests(program: &Program, world: &dyn World, options: &TestOptions) -> Vec<TestResult> {
+    let mut results = vec![];
+    for (_, item) in program.items(program.main()) {
+        let ItemKind::Test { name, vectors, body } = &item.kind else { continue };
+        let run = |case: Option<(&str, &serde_json::Value)>, index: Option<usize>| {
+            let mut not_compared = vec![];
+            let outcome = match run_test(program, world, options, body, case, item.span, &mut not_compared) {
+                Ok(()) => TestOutcome::Passed,
+                Err(diagnostic) => TestOutcome::Failed(diagnostic),
+            };
+            TestResult { name: name.clone(), case: index, span: item.span, outcome, not_compared }
+        };
+        let Some((file, binder)) = vectors else {
+            results.push(run(None, None));
+            continue;
+        };
+        let Some(numbers) = (options.vectors)(file) else {
+            let outcome = TestOutcome::Skipped(format!("there is no file of numbers `{file}`"));
+            results.push(TestResult { name: name.clone(), case: None, span: item.span, outcome, not_compared: vec![] });
+            continue;
+        };
+        for (i, case) in numbers["cases"].as_array().into_iter().flatten().enumerate() {
+            let mut case = case.clone();
+            case["hyper"] = numbers["hyper"].clone();
+            results.push(run(Some((&binder.text, &case)), Some(i)));
+        }
+    }
+    results
+}
+
+/// While a test runs: what it reads of the file, and what is to be checked.
+#[derive(Default)]
+pub(crate) struct TestTrace {
+    case: serde_json::Value,
+    /// Arrays that were read, with the inputs that stand for them.
+    arrays: Vec<(String, Node)>,
+    given: Named,
+    asserts: Vec<(Node, Span)>,
+    compared: Vec<(String, Node, Span)>,
+    has_gradients: Option<Span>,
+    drawn: Vec<(u32, Rc<Net>, u64)>,
+}
+
+/// An array of the file, before axes are given to it.
+#[derive(Debug)]
+struct Numbers {
+    name: String,
+    shape: Vec<usize>,
+    data: Vec<f64>,
+    dtype: DType,
+}
+
+impl Foreign for Numbers {
+    fn kind(&self) -> String {
+        "List".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn numbers(name: &str, json: &serde_json::Value) -> Option<Numbers> {
+    let number = |x: &serde_json::Value| match x {
+        serde_json::Value::Bool(b) => Some(f64::from(u8::from(*b))),
+        serde_json::Value::String(s) => match s.as_str() {
+            "inf" => Some(f64::INFINITY),
+            "-inf" => Some(f64::NEG_INFINITY),
+            "nan" => Some(f64::NAN),
+            _ => None,
+        },
+        x => x.as_f64(),
+    };
+    let shape = json["shape"].as_array()?.iter().map(|n| n.as_u64().map(|n| n as usize)).collect::<Option<Vec<_>>>()?;
+    let data = json["data"].as_array()?.iter().map(number).collect::<Option<Vec<_>>>()?;
+    let dtype = match json["type"].as_str() {
+        Some("int") => DType::Int,
+        Some("bool") => DType::Bool,
+        _ => DType::Float,
+    };
+    (shape.iter().product::<usize>() == data.len()).then_some(Numbers { name: name.to_string(), shape, data, dtype })
+}
+
+fn run_test(
+    program: &Program,
+    world: &dyn World,
+    options: &TestOptions,
+    body: &ast::Block,
+    case: Option<(&str, &serde_json::Value)>,
+    span: Span,
+    not_compared: &mut Vec<String>,
+) -> Res<()> {
+    let mut eval = Eval::new(program, world);
+    let env = eval.top(program.main()).inner();
+    let mut trace = TestTrace::default();
+    if let Some((_, case)) = case {
+        trace.case = case.clone();
+    }
+    eval.tracing = Tracing::Test(trace);
+    if let Some((name, case)) = case {
+        let record = eval.case(case)?;
+        env.bind(name, record);
+    }
+    eval.block(body, &env)?;
+    eval.finish_test(options, span, not_compared)
+}
+
+impl Eval<'_> {
+    fn trace(&mut self) -> &mut TestTrace {
+        if !matches!(self.tracing, Tracing::Test(_)) {
+            self.tracing = Tracing::Test(TestTrace::default());
+        }
+        match &mut self.tracing {
+            Tracing::Test(trace) => trace,
+            _ => unreachable!("just set"),
+        }
+    }
+
+    /// The inputs and settings of a case.
+    fn case(&mut self, case: &serde_json::Value) -> Res<Value> {
+        let mut record = Record::default();
+        for (name, json) in case["hyper"].as_object().into_iter().flatten() {
+            let value = match json {
+                serde_json::Value::Number(n) => match n.as_i64() {
+                    Some(i) => Value::Int(i),
+                    None => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+                },
+                serde_json::Value::Bool(b) => Value::Bool(*b),
+                serde_json::Value::String(s) => Value::text(s),
+                _ => Value::None,
+            };
+            record.set(name, value);
+        }
+        for (name, json) in case["inputs"].as_object().into_iter().flatten() {
+            let Some(array) = numbers(name, json) else { continue };
+            let value = match array.shape.is_empty() {
+                true => self.read_array(&array, vec![]),
+                false => Value::Foreign(Rc::new(array)),
+            };
+            record.set(name, value);
+        }
+        Ok(Value::Record(Rc::new(record)))
+    }
+
+    /// An array as an input of the graph with these axes.
+    fn read_array(&mut self, array: &Numbers, axes: Vec<Axis>) -> Value {
+        let name = format!("v.{} {axes:?}", array.name);
+        let node = self.graph().input(name.clone(), axes.clone(), array.dtype);
+        let value = interp::Value { axes, dtype: array.dtype, data: array.data.clone() };
+        let trace = self.trace();
+        trace.given.insert(name, value);
+        if !trace.arrays.contains(&(array.name.clone(), node)) {
+            trace.arrays.push((array.name.clone(), node));
+        }
+        self.tensor(node)
+    }
+
+    /// `tensor[axes](v.x)`; `None` if the value is no array of a file.
+    pub(crate) fn test_array(&mut self, value: &Value, brackets: &Args, call: &Call) -> Res<Option<Value>> {
+        let Value::Foreign(foreign) = value else { return Ok(None) };
+        let Some(array) = foreign.as_any().downcast_ref::<Numbers>() else { return Ok(None) };
+        let words: Vec<(&str, Span)> = bracket_words(brackets).collect();
+        if words.len() != array.shape.len() {
+            return wrong(
+                call,
+                call.span,
+                format!("names {} axes, `{}` has the shape {:?}", words.len(), array.name, array.shape),
+            );
+        }
+        let mut axes = vec![];
+        for ((word, span), n) in words.into_iter().zip(&array.shape) {
+            let axis = match call.env.get(word) {
+                Some(Value::Axes(known)) if known.len() == 1 => known[0].clone(),
+                _ => Axis::fixed(word, *n),
+            };
+            if axis.fixed_size() != Some(*n) {
+                return fault(
+                    "E0201",
+                    span,
+                    format!("`{}` has {n} places along it, not {}", array.name, self.show_axis(&axis)),
+                );
+            }
+            axes.push(axis);
+        }
+        call.env.body().see(&axes);
+        Ok(Some(self.read_array(array, axes)))
+    }
+
+    /// `assert e`
+    pub(crate) fn assert(&mut self, args: &Args, span: Span, env: &Env) -> Res<Value> {
+        let [condition] = &args.positional[..] else { return fault("E0304", span, "`assert` takes one condition") };
+        match self.apart(condition, env)? {
+            Value::Bool(true) => {}
+            Value::Bool(false) => return fault("E0700", condition.span, "this does not hold"),
+            value @ Value::Tensor(_) => {
+                let node = self.node(&value, condition.span)?;
+                let axes = self.graph().axes(node).to_vec();
+                let node = self.graph().reduce(ReduceOp::All, node, &axes);
+                self.trace().asserts.push((node, condition.span));
+            }
+            other => return fault("E0323", condition.span, format!("a condition is a Bool, this is {}", other.kind())),
+        }
+        Ok(Value::Unit)
+    }
+
+    /// Works out all that the test put into its graph, and compares.
+    fn finish_test(&mut self, options: &TestOptions, span: Span, not_compared: &mut Vec<String>) -> Res<()> {
+        let trace = match std::mem::take(&mut self.tracing) {
+            Tracing::Test(trace) => trace,
+            _ => TestTrace::default(),
+        };
+        let mut graph = std::mem::take(self.graph());
+        for (i, (node, _)) in trace.asserts.iter().enumerate() {
+            graph.output(format!("assert {i}"), *node);
+        }
+        for (name, node, _) in &trace.compared {
+            graph.output(format!("value {name}"), *node);
+        }
+        let empty = serde_json::Map::new();
+        let outputs = trace.case["outputs"].as_object().unwrap_or(&empty);
+        let gradients = trace.case["grads"].as_object().unwrap_or(&empty);
+        if trace.has_gradients.is_some() {
+            not_compared.extend(outputs.keys().filter(|k| !trace.compared.iter().any(|(n, ..)| n == *k)).cloned());
+        }
+        let first = outputs.keys().next().and_then(|name| trace.compared.iter().find(|(n, ..)| n == name));
+        if let Some((_, first, at)) = first {
+            let axes = graph.axes(*first).to_vec();
+            let first = graph.cast(*first, DType::Float);
+            let sum = graph.sum(first, &axes);
+            for name in gradients.keys() {
+                let reads: Vec<Node> = trace.arrays.iter().filter(|(n, _)| n == name).map(|(_, node)| *node).collect();
+                let [read] = reads[..] else {
+                    let message = match reads.is_empty() {
+                        true => format!("the file has a gradient by `{name}`, which the test does not read"),
+                        false => format!("`{name}` is read with different axes; its gradient needs one reading"),
+                    };
+                    return fault("E0701", *at, message);
+                };
+                let gradient = vjp(&mut graph, sum, None, &[read])[0];
+                let axes = graph.axes(read).to_vec();
+                let gradient = graph.tile_to(gradient, &axes);
+                graph.output(format!("gradient {name}"), gradient);
+            }
+        }
+        let graph = simplify(&graph);
+        let (given, lengths) = self.test_inputs(&graph, &trace, span)?;
+        let values =
+            (options.run)(&graph, &given, &lengths).map_err(|m| Box::new(Diagnostic::error("E0702", span, m)))?;
+        let find = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        for (i, (_, at)) in trace.asserts.iter().enumerate() {
+            if find(&format!("assert {i}")).is_none_or(|v| v.data.contains(&0.0)) {
+                return fault("E0700", *at, "this does not hold");
+            }
+        }
+        for (name, _, at) in &trace.compared {
+            let Some(expected) = outputs.get(name).and_then(|json| numbers(name, json)) else {
+                return fault("E0701", *at, format!("the file has no output `{name}`"));
+            };
+            let found = find(&format!("value {name}"));
+            compare(name, found, &expected, options.tolerance)
+                .map_err(|m| Box::new(Diagnostic::error("E0703", *at, m)))?;
+        }
+        if let Some(at) = trace.has_gradients {
+            for (name, json) in gradients {
+                let Some(expected) = numbers(name, json) else { continue };
+                let found = find(&format!("gradient {name}"));
+                let name = format!("the gradient by {name}");
+                compare(&name, found, &expected, options.tolerance)
+                    .map_err(|m| Box::new(Diagnostic::error("E0703", at, m)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Values of all inputs: arrays of the file, weights that were drawn, tokens and numbers of example items.
+    fn test_inputs(&mut self, graph: &Graph, trace: &TestTrace, span: Span) -> Res<(Named, Lengths)> {
+        let mut given = trace.given.clone();
+        let mut lengths = Lengths::new();
+        let mut weights = Named::new();
+        for (source, net, seed) in &trace.drawn {
+            for (place, weight) in self.net_weights(net, span)?.into_iter().enumerate() {
+                let mut random = Philox::new(*seed, place as u64);
+                let n = weight.axes.iter().filter_map(Axis::fixed_size).product();
+                let data = (0..n)
+                    .map(|_| match weight.start {
+                        Start::Constant(x) => x,
+                        Start::Normal { mean, std } => mean + std * random.normal(),
+                        Start::Uniform { low, high } => low + (high - low) * random.uniform(),
+                    })
+                    .collect();
+                let value = interp::Value { axes: weight.axes, dtype: DType::Float, data };
+                weights.insert(format!("{source}:{}", weight.path), value);
+            }
+        }
+        for (_, data) in graph.nodes() {
+            for axis in &data.axes {
+                let AxisKind::Ragged { origin, .. } = axis.kind() else { continue };
+                let name = self.origins.get(*origin as usize).cloned().unwrap_or_default();
+                let length = match name.strip_suffix(items::STREAM) {
+                    Some(of) => PROMPT + reply_length(of),
+                    None => reply_length(&name),
+                };
+                lengths.set(axis.clone(), vec![length]);
+            }
+        }
+        for (_, data) in graph.nodes() {
+            match &data.op {
+                Op::Weight(path) => match weights.get(path) {
+                    Some(value) => drop(given.insert(path.clone(), value.clone())),
+                    None => {
+                        return fault(
+                            "E0702",
+                            span,
+                            format!("the weight {path} has no values in a test; use `tiny_policy`"),
+                        );
+                    }
+                },
+                Op::Input(name) if !given.contains_key(name) => {
+                    given.insert(name.clone(), example_input(name, &data.axes, data.dtype, &lengths));
+                }
+                _ => {}
+            }
+        }
+        Ok((given, lengths))
+    }
+}
+
+/// Tokens of an example's prompt.
+const PROMPT: usize = 3;
+/// Ids of example tokens are below this.
+const IDS: usize = 8;
+
+fn reply_length(path: &str) -> usize {
+    2 + path.bytes().map(usize::from).sum::<usize>() % 3
+}
+
+/// A value for an input of an example item.
+fn example_input(name: &str, axes: &[Axis], dtype: DType, lengths: &Lengths) -> interp::Value {
+    let n: usize = axes.iter().map(|a| lengths.size(a)).product();
+    let tokens = |path: &str, from: usize| {
+        let salt: usize = path.bytes().map(usize::from).sum();
+        (0..n).map(|i| ((from + i) * 5 + salt * usize::from(from + i >= PROMPT)) % IDS).map(|id| id as f64).collect()
+    };
+    let data: Vec<f64> = if let Some(path) = name.strip_suffix(items::STREAM) {
+        tokens(path, 0)
+    } else if let Some(path) = name.strip_suffix(items::TOKENS) {
+        tokens(path, PROMPT)
+    } else if name.ends_with(items::PLACES) {
+        (0..n).map(|i| (PROMPT + i - 1) as f64).collect()
+    } else {
+        vec![if dtype == DType::Float { 0.5 } else { 1.0 }; n]
+    };
+    interp::Value { axes: axes.to_vec(), dtype, data }
+}
+
+/// Whether a value is what the file has. Axes have names here and only places there, so any order of them may agree.
+fn compare(name: &str, found: Option<&interp::Value>, expected: &Numbers, tolerance: Tolerance) -> Result<(), String> {
+    let Some(found) = found else { return Err(format!("{name} was not worked out")) };
+    let shape: Vec<usize> = found.axes.iter().map(|a| a.fixed_size().unwrap_or(0)).collect();
+    let largest = expected.data.iter().filter(|x| x.is_finite()).fold(0.0f64, |a, x| a.max(x.abs()));
+    let mut best: Option<(f64, usize, f64)> = None;
+    for order in permutations(shape.len()) {
+        if order.iter().map(|i| shape[*i]).ne(expected.shape.iter().copied()) {
+            continue;
+        }
+        let data = permuted(&found.data, &shape, &order);
+        let worst = (data.iter().zip(&expected.data).enumerate())
+            .map(|(i, (a, b))| {
+                let limit = tolerance.relative * b.abs() + tolerance.absolute * largest.max(1.0);
+                let off = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() / limit };
+                (if off.is_nan() { f64::INFINITY } else { off }, i, *a)
+            })
+            .fold((0.0, 0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
+        if worst.0 <= 1.0 {
+            return Ok(());
+        }
+        if best.is_none_or(|b| worst.0 < b.0) {
+            best = Some(worst);
+        }
+    }
+    Err(match best {
+        Some((_, i, a)) => format!("{name} is {a} at place {i}, the file has {}", expected.data[i]),
+        None => format!("{name} has the shape {shape:?}, the file has {:?}", expected.shape),
+    })
+}
+
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![vec![]];
+    }
+    let shorter = permutations(n - 1);
+    shorter.iter().flat_map(|p| (0..n).map(|at| [&p[..at], &[n - 1], &p[at..]].concat())).collect()
+}
+
+/// Row-major data with its axes in another order.
+fn permuted(data: &[f64], shape: &[usize], order: &[usize]) -> Vec<f64> {
+    let strides: Vec<usize> = (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect();
+    let sizes: Vec<usize> = order.iter().map(|i| shape[*i]).collect();
+    (0..data.len())
+        .map(|mut flat| {
+            let mut at = 0;
+            for (size, axis) in sizes.iter().zip(order).rev() {
+                at += (flat % size) * strides[*axis];
+                flat /= size;
+            }
+            data[at]
+        })
+        .collect()
+}
+
+/// `stub(logp: x, ..)`
+pub(crate) fn stub(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let mut record = Record::default();
+    for (name, arg) in &call.named {
+        if !["logp", "logits", "value", "score", "entropy", "hidden"].contains(&name.text.as_str()) {
+            return wrong(call, name.span, format!("gives no `{}`", name.text));
+        }
+        record.set(&name.text, eval.arg(arg, call.env)?);
+    }
+    Ok(Value::Stub(Rc::new(record)))
+}
+
+/// `example(Pair)`: an item of this type.
+pub(crate) fn example(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [ty] = &call.positional[..] else { return wrong(call, call.span, "takes a record type") };
+    match eval.arg(ty, call.env)? {
+        Value::Type(name, file) => {
+            let top = eval.top(file);
+            match eval.item_type(&name, &top) {
+                Some(ty) => Ok(Value::Item(Rc::new(Item { ty, prefix: String::new() }))),
+                None => wrong(call, ty.span(), format!("knows no record {name}")),
+            }
+        }
+        other => wrong(call, ty.span(), format!("takes a record type, this is {}", other.kind())),
+    }
+}
+
+impl Eval<'_> {
+    /// The fields of a record type, as traced code sees them.
+    pub fn item_type(&mut self, name: &str, env: &Env) -> Option<ItemType> {
+        let (fields, top) = self.record_fields(name, env)?;
+        let mut ty = ItemType { name: Some(name.to_string()), fields: vec![] };
+        for field in fields {
+            let field_type = match &field.ty.kind {
+                TypeKind::Named { name, .. } => match name.text.as_str() {
+                    "Float" => FieldType::Float,
+                    "Int" => FieldType::Int,
+                    "Bool" => FieldType::Bool,
+                    "Text" => FieldType::Text,
+                    "Prompt" => FieldType::Prompt,
+                    "Reply" | "Chat" => FieldType::Reply,
+                    other => match self.item_type(other, &top) {
+                        Some(ty) => FieldType::Record(ty),
+                        None => FieldType::Other(format!("a {other}")),
+                    },
+                },
+                _ => FieldType::Other("of another type".into()),
+            };
+            ty.fields.push((field.name.text.clone(), field_type));
+        }
+        Some(ty)
+    }
+}
+
+/// `drawn(net, seed: n)`: the net with weights drawn by a seed, in tests.
+pub(crate) fn drawn(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [net] = &call.positional[..] else { return wrong(call, call.span, "takes a net") };
+    let seed = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
+        Some(seed) => seed.whole().unwrap_or(0) as u64,
+        None => 0,
+    };
+    match eval.arg(net, call.env)? {
+        Value::Net(net) => {
+            let source = DRAWN + seed as u32;
+            let trace = eval.trace();
+            trace.drawn.push((source, net.clone(), seed));
+            Ok(Value::Net(Rc::new(net.with_source(source))))
+        }
+        other => wrong(call, net.span(), format!("takes a net, this is {}", other.kind())),
+    }
+}
+
+/// Sources of drawn nets begin here.
+const DRAWN: u32 = 1 << 20;
+
+/// `agrees(v, name: e, ..)`
+pub(crate) fn agrees(eval: &mut Eval, call: &Call) -> Res<Value> {
+    for (name, arg) in &call.named {
+        let value = match arg {
+            Arg::Expr(expr) => eval.apart(expr, call.env)?,
+            arg => eval.arg(arg, call.env)?,
+        };
+        let node = eval.node(&value, arg.span())?;
+        eval.trace().compared.push((name.text.clone(), node, arg.span()));
+    }
+    eval.trace().has_gradients = Some(call.span);
+    Ok(Value::Unit)
+}
