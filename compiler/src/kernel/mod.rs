@@ -1,6 +1,10 @@
 //! From a packed, simplified tensor graph to a [`Program`] of fused kernels.
 
+pub mod fuse;
 pub mod ir;
+mod print;
+pub mod reference;
 pub mod size;
 
+pub use fuse::{KernelError, Layouts, fuse, fuse_in};
 pub use ir::*;

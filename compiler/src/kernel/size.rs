@@ -184,6 +184,70 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Gives the step's buffers other ids. Bodies have buffers of their own.
+    pub fn rename(&mut self, to: &impl Fn(BufferId) -> BufferId) {
+        use super::ir::{Part, Scalar};
+        let bind = |b: &mut super::ir::Binding| b.buffer = to(b.buffer);
+        let carry = |c: &mut super::ir::Carry| (c.first, c.last) = (to(c.first), to(c.last));
+        match self {
+            Step::Rows(nest) => {
+                for part in &mut nest.parts {
+                    let block = match part {
+                        Part::Row(block) => block,
+                        Part::Pass(pass) => &mut pass.block,
+                    };
+                    block.lets.iter_mut().for_each(|l| {
+                        if let Scalar::Load(buffer, _) = &mut l.op {
+                            *buffer = to(*buffer);
+                        }
+                    });
+                    block.stores.iter_mut().for_each(|s| s.buffer = to(s.buffer));
+                }
+            }
+            Step::Contraction(c) => {
+                [&mut c.lhs, &mut c.rhs, &mut c.out].into_iter().for_each(|o| o.buffer = to(o.buffer));
+            }
+            Step::Chunked(c) => {
+                c.inputs.iter_mut().for_each(bind);
+                c.outputs.iter_mut().for_each(|o| o.bound.buffer = to(o.bound.buffer));
+            }
+            Step::Scan(s) => {
+                s.slices.iter_mut().chain(&mut s.captured).chain(&mut s.results).for_each(bind);
+                s.carries.iter_mut().for_each(carry);
+            }
+            Step::Loop(l) => {
+                l.captured.iter_mut().for_each(bind);
+                l.carries.iter_mut().for_each(carry);
+            }
+            _ => self.views_mut().into_iter().for_each(|v| v.buffer = to(v.buffer)),
+        }
+    }
+
+    /// The views of a step that has views.
+    fn views_mut(&mut self) -> Vec<&mut View> {
+        match self {
+            Step::Attention(a) => vec![&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse],
+            Step::AttentionGrad(a) => vec![
+                &mut a.query,
+                &mut a.key,
+                &mut a.value,
+                &mut a.out,
+                &mut a.lse,
+                &mut a.cotangent,
+                &mut a.query_grad,
+                &mut a.key_grad,
+                &mut a.value_grad,
+            ],
+            Step::Scatter(s) => vec![&mut s.index, &mut s.values, &mut s.out],
+            Step::Cumsum(c) => vec![&mut c.input, &mut c.out],
+            Step::Sort(s) => vec![&mut s.input, &mut s.out],
+            Step::Dense(d) => d.inputs.iter_mut().chain(&mut d.outs).collect(),
+            _ => vec![],
+        }
+    }
+}
+
 fn reads<'a>(views: impl IntoIterator<Item = &'a View>) -> impl Iterator<Item = (BufferId, Access)> {
     views.into_iter().map(|v| (v.buffer, Access::Read))
 }

@@ -1,0 +1,90 @@
+//! Whether a value that several steps need is stored once, or worked out where it is read.
+
+use crate::kernel::fuse::homes::{Homes, is_anchor, is_opaque, is_reduce, op_cost, usual_size};
+use crate::tensor::{Axis, Node};
+use std::collections::HashSet;
+
+const LOAD: f64 = 4.0;
+/// A store, and the memory that is held until the last reader.
+const STORE: f64 = 8.0;
+/// More readers than that are not told apart.
+const READERS: usize = 8;
+
+/// All nodes that are stored though no step asks for it, and those that steps ask for.
+pub fn stored(homes: &Homes) -> HashSet<Node> {
+    let graph = homes.graph;
+    let fixed = |n: Node| homes.is_forced(n) || is_anchor(graph.op(n));
+    // The stores and reductions that each node is worked out in.
+    let mut readers: Vec<Vec<Node>> = vec![vec![]; graph.len()];
+    for extra in &homes.extras {
+        readers[extra.node.0 as usize].push(extra.node);
+    }
+    for (_, node) in &graph.outputs {
+        readers[node.0 as usize].push(*node);
+    }
+    for i in (0..graph.len()).rev() {
+        let node = Node(i as u32);
+        let data = graph.get(node);
+        let mut own = std::mem::take(&mut readers[i]);
+        own.sort();
+        own.dedup();
+        own.truncate(READERS);
+        if !is_opaque(&data.op) {
+            let passed = if fixed(node) { vec![node] } else { own.clone() };
+            data.inputs.iter().for_each(|n| readers[n.0 as usize].extend(&passed));
+        }
+        readers[i] = own;
+    }
+    let mut stored = HashSet::new();
+    let mut cost = vec![0.0; graph.len()];
+    // Loads of whole rows that one evaluation makes.
+    let mut loads = vec![0; graph.len()];
+    for (node, data) in graph.nodes() {
+        let i = node.0 as usize;
+        if homes.is_forced(node) && !is_anchor(&data.op) {
+            stored.insert(node);
+        }
+        if stored.contains(&node) || is_anchor(&data.op) {
+            continue;
+        }
+        let work: f64 = data.inputs.iter().map(|n| cost[n.0 as usize]).sum::<f64>() + op_cost(&data.op);
+        let full = |n: &Node| stored.contains(n) || is_anchor(graph.op(*n));
+        let wide = |n: &Node| graph.axes(*n).len() >= data.axes.len();
+        let whole = |n: &Node| if full(n) { usize::from(wide(n)) } else { loads[n.0 as usize] };
+        let mut inputs = data.inputs.clone();
+        inputs.dedup();
+        let own_loads: usize = inputs.iter().map(whole).sum();
+        let own = usual(&data.axes);
+        let spaces: Vec<Vec<Axis>> = readers[i].iter().map(|r| space(homes, *r)).collect();
+        let evaluations: f64 = spaces.iter().map(|space| evaluated(space, &data.axes)).sum();
+        let inline = evaluations * work;
+        let once = own * (work + STORE) + spaces.len() as f64 * own * LOAD;
+        if own > 1.0 && (once < inline || (own_loads >= 2 && readers[i].len() >= 2)) {
+            stored.insert(node);
+        } else {
+            (cost[i], loads[i]) = (work, own_loads);
+        }
+    }
+    stored
+}
+
+fn usual(axes: &[Axis]) -> f64 {
+    axes.iter().map(usual_size).product()
+}
+
+fn space(homes: &Homes, reader: Node) -> Vec<Axis> {
+    let graph = homes.graph;
+    match is_reduce(graph.op(reader)) {
+        true => graph.axes(graph.get(reader).inputs[0]).to_vec(),
+        false => homes.layout(reader),
+    }
+}
+
+/// How often a value with these axes is worked out in loops: outside of the loops inward of its last axis.
+fn evaluated(space: &[Axis], axes: &[Axis]) -> f64 {
+    let depth = match axes.iter().all(|a| space.contains(a)) {
+        true => space.iter().rposition(|a| axes.contains(a)).map_or(0, |i| i + 1),
+        false => space.len(),
+    };
+    usual(&space[..depth])
+}
