@@ -1,5 +1,6 @@
 //! Host code: typed scalar programs that call functions of the runtime. Machine code is made of it by the CPU back end.
 
+mod hoist;
 mod print;
 mod scalar;
 mod step_loop;
@@ -7,7 +8,8 @@ mod step_loop;
 mod tests;
 mod verify;
 
-pub use scalar::scalar;
+pub use hoist::{Hoisted, hoist};
+pub use scalar::{scalar, scalar_node};
 pub use step_loop::{FAULT, FINISHED, STOPPED, calls, step_loop};
 pub use verify::verify;
 

@@ -6,7 +6,7 @@ use crate::tensor::{DType, Graph, MapOp, Node, Op};
 /// The output `name` of a graph of scalars, with `input` for what it reads. The error is a clause.
 pub fn scalar(graph: &Graph, name: &str, input: &dyn Fn(&str) -> Option<Expr>) -> Result<Expr, String> {
     let output = graph.outputs.iter().find(|(n, _)| n == name).map(|(_, node)| *node);
-    node(graph, output.ok_or_else(|| format!("there is no output {name}"))?, input)
+    scalar_node(graph, output.ok_or_else(|| format!("there is no output {name}"))?, input)
 }
 
 fn host_type(dtype: DType) -> Type {
@@ -17,13 +17,14 @@ fn host_type(dtype: DType) -> Type {
     }
 }
 
-fn node(graph: &Graph, at: Node, input: &dyn Fn(&str) -> Option<Expr>) -> Result<Expr, String> {
+/// As [`scalar`], for any node of the graph.
+pub fn scalar_node(graph: &Graph, at: Node, input: &dyn Fn(&str) -> Option<Expr>) -> Result<Expr, String> {
     let data = graph.get(at);
     if !data.axes.is_empty() {
         return Err(format!("a value has the axes {:?}", data.axes));
     }
     let inputs =
-        |from: usize| data.inputs[from..].iter().map(|n| node(graph, *n, input)).collect::<Result<Vec<_>, _>>();
+        |from: usize| data.inputs[from..].iter().map(|n| scalar_node(graph, *n, input)).collect::<Result<Vec<_>, _>>();
     Ok(match &data.op {
         Op::Input(name) => input(name).ok_or_else(|| format!("{name} is not known here"))?,
         Op::Const(c) => match data.dtype {

@@ -1,6 +1,6 @@
 //! The loop of a training stage: next batch, counts, launches, schedules, update, metrics, checkpoints, stop.
 
-use super::{Call, Expr, Function, Local, Stmt, Type, scalar, verify};
+use super::{Call, Expr, Function, Local, Stmt, Type, hoist, scalar, scalar_node, verify};
 use crate::stage::train::TrainStage;
 use crate::tensor::MapOp;
 
@@ -32,8 +32,10 @@ pub mod calls {
     /// `(term)`: its numerator over the micro-batch that was launched last.
     pub const SUMMED: Call = call("summed", &[Int], Float);
     pub const GRADIENT_NORM: Call = call("gradient_norm", &[], Float);
-    /// `(schedule, value)`.
-    pub const SET_SCHEDULE: Call = Call { name: "set_schedule", params: &[Int, Float], result: None };
+    /// `(value)`: what is logged as the learning rate.
+    pub const SET_RATE: Call = Call { name: "set_rate", params: &[Float], result: None };
+    /// `(scalar, value)`: a scalar of [`hoist`](super::super::hoist) for the update.
+    pub const SET_SCALAR: Call = Call { name: "set_scalar", params: &[Int, Float], result: None };
     /// `(t, factor)`: the optimizer's step t (from 1), the gradient times `factor`.
     pub const UPDATE: Call = call("update", &[Int, Float], Bool);
     /// `(step)`: evaluations after that many steps.
@@ -90,6 +92,8 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
             (b.local(format!("count.{}", term.name), Type::Float), b.local(format!("sum.{}", term.name), Type::Float))
         })
         .collect();
+    let schedules: Vec<Local> =
+        (0..stage.optimizer.schedules.len()).map(|s| b.local(format!("schedule.{s}"), Type::Float)).collect();
     let read = Expr::Read;
     let next = || map(MapOp::Add, read(step), Expr::Int(1));
     let for_each_micro_batch = |mut body: Vec<Stmt>| {
@@ -145,15 +149,26 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         None => Expr::Float(1.0),
     };
     body.push(Stmt::Set(factor, scaled));
-    for (s, schedule) in stage.optimizer.schedules.iter().enumerate() {
-        let float = |local: Local| Expr::Cast(Type::Float, Box::new(read(local)));
+    let float = |of: Expr| Expr::Cast(Type::Float, Box::new(of));
+    for (s, (schedule, to)) in stage.optimizer.schedules.iter().zip(&schedules).enumerate() {
         let input = |name: &str| match name {
-            "t" => Some(float(step)),
-            "total" => Some(float(total)),
+            "t" => Some(float(read(step))),
+            "total" => Some(float(read(total))),
             _ => None,
         };
         let value = scalar(schedule, "value", &input).map_err(|what| format!("schedule {s}: {what}"))?;
-        body.push(Stmt::Do(call(calls::SET_SCHEDULE, vec![Expr::Int(s as i64), value])));
+        body.push(Stmt::Set(*to, value));
+    }
+    if let Some(rate) = stage.optimizer.learning_rate.and_then(|s| schedules.get(s)) {
+        body.push(Stmt::Do(call(calls::SET_RATE, vec![read(*rate)])));
+    }
+    let input = |name: &str| match name {
+        "t" => Some(float(next())),
+        name => schedules.get(name.strip_prefix("schedule.")?.parse::<usize>().ok()?).map(|local| read(*local)),
+    };
+    for (k, node) in hoist(&stage.optimizer.update).scalars.into_iter().enumerate() {
+        let value = scalar_node(&stage.optimizer.update, node, &input)?;
+        body.push(Stmt::Do(call(calls::SET_SCALAR, vec![Expr::Int(k as i64), value])));
     }
     body.push(need(call(calls::UPDATE, vec![next(), read(factor)])));
     body.push(Stmt::Set(step, next()));

@@ -18,7 +18,23 @@ fn schedule(peak: f64, warmup: f64) -> Graph {
     g
 }
 
-pub(super) fn stage() -> TrainStage {
+/// A step against the gradient, which counts less at first: `w - lr · g / (1 - 0.9^t)`.
+fn update(entry: &Axis) -> Graph {
+    let mut g = Graph::new();
+    let (w, grad) = (g.input("w", vec![entry.clone()], DType::Float), g.input("g", vec![entry.clone()], DType::Float));
+    let (t, lr) = (g.input("t", vec![], DType::Float), g.input("schedule.0", vec![], DType::Float));
+    let (one, decay) = (g.float(1.0), g.float(0.9));
+    let power = g.map(MapOp::Pow, &[decay, t]);
+    let correction = g.map(MapOp::Sub, &[one, power]);
+    let grad = g.map(MapOp::Div, &[grad, correction]);
+    let step = g.map(MapOp::Mul, &[lr, grad]);
+    let next = g.map(MapOp::Sub, &[w, step]);
+    g.output("w", next);
+    g
+}
+
+fn stage() -> TrainStage {
+    let entry = Axis::new("entry", AxisKind::Dynamic(0));
     TrainStage {
         name: "tuned".into(),
         step: Graph::new(),
@@ -29,8 +45,8 @@ pub(super) fn stage() -> TrainStage {
         weights: vec![],
         frozen: vec![],
         optimizer: OptimizerStage {
-            entry: Axis::new("entry", AxisKind::Dynamic(0)),
-            update: Graph::new(),
+            update: update(&entry),
+            entry,
             states: vec![],
             schedules: vec![schedule(1e-3, 10.0)],
             learning_rate: Some(0),
@@ -60,6 +76,7 @@ fn train(step: Int, total: Int) -> Int {
   var sum.sft: Float
   var count.kl: Float
   var sum.kl: Float
+  var schedule.0: Float
   while (step < total) {
     if stop_asked() {
       if not(save(step)) {
@@ -105,7 +122,10 @@ fn train(step: Int, total: Int) -> Int {
       return 2
     }
     factor = min(1.0, (1.0 / (norm + 1e-6)))
-    set_schedule(0, (0.001 * where((float(step) < 10.0), (float(step) / 10.0), ((float(total) - float(step)) / float(total)))))
+    schedule.0 = (0.001 * where((float(step) < 10.0), (float(step) / 10.0), ((float(total) - float(step)) / float(total))))
+    set_rate(schedule.0)
+    set_scalar(0, (1.0 - pow(0.9, float((step + 1)))))
+    set_scalar(1, schedule.0)
     if not(update((step + 1), factor)) {
       return 2
     }
@@ -126,6 +146,20 @@ fn train(step: Int, total: Int) -> Int {
 }
 ";
     assert_eq!(text, want);
+}
+
+#[test]
+fn scalars_leave_the_update() {
+    let graph = update(&Axis::new("entry", AxisKind::Dynamic(0)));
+    let hoisted = hoist(&graph);
+    let input = |(_, n): (_, &crate::tensor::NodeData)| match &n.op {
+        crate::tensor::Op::Input(name) => Some(name.clone()),
+        _ => None,
+    };
+    let mut inputs: Vec<_> = hoisted.graph.nodes().filter_map(input).collect();
+    inputs.sort();
+    assert_eq!(inputs, ["g", "scalar.0", "scalar.1", "w"]);
+    assert_eq!((hoisted.scalars.len(), hoisted.graph.outputs.len()), (2, 1));
 }
 
 #[test]

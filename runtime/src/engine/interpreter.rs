@@ -1,0 +1,61 @@
+//! Graphs run by the interpreter: slow, and right by being plain.
+
+use align_compiler::interp::{Named, Precision, Value, run};
+use align_compiler::tensor::{Graph, Lengths, Op};
+
+use super::{Bindings, Compiled, Engine, Fault, Slot};
+use crate::error::Result;
+
+/// Runs graphs one number at a time, rounded to f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interpreter;
+
+struct Interpreted {
+    graph: Graph,
+}
+
+impl Engine for Interpreter {
+    fn name(&self) -> &'static str {
+        "interpreter"
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>> {
+        Ok(Box::new(Interpreted { graph: graph.clone() }))
+    }
+}
+
+impl Compiled for Interpreted {
+    fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault> {
+        let mut given = Named::new();
+        for (_, node) in self.graph.nodes() {
+            let (Op::Input(name) | Op::Weight(name)) = &node.op else { continue };
+            let data = match bindings.get(name.as_str()) {
+                Some(Slot::Floats(x)) => x.iter().map(|x| f64::from(*x)).collect(),
+                Some(Slot::Ints(x)) => x.iter().map(|x| f64::from(*x)).collect(),
+                Some(Slot::Bools(x)) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
+                _ => return Err(Fault { what: format!("the input {name} is not given") }),
+            };
+            given.insert(name.clone(), Value { axes: node.axes.clone(), dtype: node.dtype, data });
+        }
+        let outputs = run(&self.graph, &given, lengths, Precision::F32).map_err(|e| Fault { what: e.to_string() })?;
+        for (name, value) in outputs {
+            match bindings.get_mut(name.as_str()) {
+                Some(Slot::Write(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x as f32),
+                Some(Slot::Add(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to += *x as f32),
+                Some(Slot::WriteInts(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x as i32),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// As if every value were kept to the end.
+    fn memory(&self, lengths: &Lengths) -> usize {
+        let size = |axes: &[_]| axes.iter().map(|axis| lengths.size(axis)).product::<usize>();
+        self.graph.nodes().map(|(_, node)| 4 * size(&node.axes)).sum()
+    }
+}

@@ -1,0 +1,66 @@
+//! Who runs tensor graphs: compiled kernels, or the interpreter that they are tested against.
+
+use std::collections::HashMap;
+
+use align_compiler::tensor::{Graph, Lengths, Node, Op};
+
+use crate::error::Result;
+
+mod interpreter;
+
+pub use interpreter::Interpreter;
+
+/// What a graph reads, or where one of its outputs goes. Numbers lie in the order of the node's axes.
+pub enum Slot<'a> {
+    Floats(&'a [f32]),
+    Ints(&'a [i32]),
+    Bools(&'a [bool]),
+    Write(&'a mut [f32]),
+    /// The output is added to what is there.
+    Add(&'a mut [f32]),
+    WriteInts(&'a mut [i32]),
+}
+
+/// Inputs, weights and outputs by name. Outputs without a slot are not kept.
+pub type Bindings<'a> = HashMap<&'a str, Slot<'a>>;
+
+/// Why a graph could not be run to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A clause for the user.
+    pub what: String,
+}
+
+/// A way to run graphs.
+pub trait Engine {
+    /// `cpu`, `interpreter`: part of a checkpoint's plan.
+    fn name(&self) -> &'static str;
+    /// How many threads work at once.
+    fn threads(&self) -> usize;
+    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>>;
+}
+
+/// A graph that can be run on batches of any size.
+pub trait Compiled {
+    fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault>;
+    /// Bytes of temporaries for these lengths.
+    fn memory(&self, lengths: &Lengths) -> usize;
+}
+
+/// The inputs that a graph asks its caller for, by name.
+pub fn inputs(graph: &Graph) -> Vec<(String, Node)> {
+    let leaf = |(node, data): (Node, &align_compiler::tensor::NodeData)| match &data.op {
+        Op::Input(name) if !graph.params.contains(&node) => Some((name.clone(), node)),
+        _ => None,
+    };
+    graph.nodes().filter_map(leaf).collect()
+}
+
+/// The weights that a graph reads, by path.
+pub fn weights(graph: &Graph) -> Vec<String> {
+    let leaf = |(_, data): (Node, &align_compiler::tensor::NodeData)| match &data.op {
+        Op::Weight(path) => Some(path.clone()),
+        _ => None,
+    };
+    graph.nodes().filter_map(leaf).collect()
+}
