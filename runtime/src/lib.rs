@@ -2,9 +2,14 @@
 
 pub mod chat;
 pub mod data;
+pub mod engine;
 pub mod error;
+pub mod evaluate;
 pub mod model;
+pub mod run;
+pub mod store;
 pub mod token;
+pub mod train;
 pub mod world;
 
 pub use align_compiler::philox;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 mod blocks;
 pub mod config;
-mod files;
+pub(crate) mod files;
 pub mod gguf;
 mod names;
 mod safetensors;

@@ -30,7 +30,8 @@ pub fn norm(x: &[f32], threads: usize) -> f64 {
     let square = |range: std::ops::Range<usize>| {
         let mut lanes = [0.0f64; 8];
         let chunks = x[range].chunks(8);
-        chunks.for_each(|chunk| chunk.iter().zip(&mut lanes).for_each(|(x, sum)| *sum += f64::from(*x) * f64::from(*x)));
+        chunks
+            .for_each(|chunk| chunk.iter().zip(&mut lanes).for_each(|(x, sum)| *sum += f64::from(*x) * f64::from(*x)));
         lanes.iter().sum::<f64>()
     };
     in_blocks(x.len(), threads, square).into_iter().sum::<f64>().sqrt()

@@ -77,27 +77,23 @@ impl Batches {
 
     /// The steps that so many epochs take. Asks for the tokens of all rows where the batch is counted in tokens.
     pub fn steps<E>(&mut self, epochs: f64, mut tokens: impl FnMut(usize) -> Result<usize, E>) -> Result<usize, E> {
-        let per_epoch = match self.batch {
-            BatchSize::Examples(n) => return Ok((epochs * self.rows.div_ceil(n.max(1)) as f64).ceil() as usize),
-            BatchSize::Tokens(_) => |batches: &mut Batches, epoch, tokens: &mut dyn FnMut(usize) -> Result<usize, E>| {
-                batches.cursor = Cursor { epoch, taken: 0 };
-                let mut steps = 0;
-                while batches.cursor.taken < batches.rows {
-                    batches.next(&mut *tokens)?;
-                    steps += 1;
-                }
-                Ok(steps)
-            },
-        };
+        if let BatchSize::Examples(n) = self.batch {
+            return Ok((epochs * self.rows.div_ceil(n.max(1)) as f64).ceil() as usize);
+        }
         let kept = self.cursor;
-        let mut steps = 0.0;
+        let mut all = 0;
         for epoch in 0..epochs.ceil() as u64 {
+            self.cursor = Cursor { epoch, taken: 0 };
+            let mut steps = 0;
+            while self.cursor.taken < self.rows {
+                self.next(&mut tokens)?;
+                steps += 1;
+            }
             let share = (epochs - epoch as f64).min(1.0);
-            let all: usize = per_epoch(self, epoch, &mut tokens)?;
-            steps += (share * all as f64).ceil();
+            all += (share * steps as f64).ceil() as usize;
         }
         self.cursor = kept;
-        Ok(steps as usize)
+        Ok(all)
     }
 }
 

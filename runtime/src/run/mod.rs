@@ -1,0 +1,7 @@
+//! Running a program's stages.
+
+mod error;
+mod progress;
+
+pub use error::{RunError, StageFault};
+pub use progress::{Progress, Silent, StepShown};

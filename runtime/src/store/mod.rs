@@ -1,0 +1,7 @@
+//! What runs keep: finished stages by content, and checkpoints of unfinished ones.
+
+pub mod arrays;
+pub mod checkpoint;
+mod folder;
+
+pub use folder::{Entry, Store};

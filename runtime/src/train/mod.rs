@@ -1,0 +1,16 @@
+//! Training: the steps of a stage, from starting weights to trained ones.
+
+mod arena;
+mod batches;
+mod bridge;
+mod launch;
+pub mod metrics;
+mod optimizer;
+mod rate;
+mod trainer;
+mod weights;
+
+pub use batches::micro_batches;
+pub use launch::Launch;
+pub use trainer::{Job, Outcome, Saving, Settings, train};
+pub use weights::Weights;

@@ -1,0 +1,33 @@
+//! The numbers of a policy, end to end, and where each weight lies.
+
+use std::rc::Rc;
+
+use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::train::WeightSpec;
+
+/// A policy's weights. Values are shared until they are changed.
+#[derive(Clone)]
+pub struct Weights {
+    pub policy: Rc<PolicySpec>,
+    /// In the order and at the offsets of `policy.weights`.
+    pub values: Rc<Vec<f32>>,
+}
+
+impl Weights {
+    /// The numbers of one weight.
+    pub fn get(&self, spec: &WeightSpec) -> &[f32] {
+        &self.values[spec.offset..spec.offset + spec.len]
+    }
+}
+
+/// The mutable parts of an arena, one for each weight in order. Weights lie end to end.
+pub fn parts<'a>(weights: &[WeightSpec], arena: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+    let mut rest = arena;
+    let mut parts = vec![];
+    for weight in weights {
+        let (part, after) = rest.split_at_mut(weight.len);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
