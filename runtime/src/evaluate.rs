@@ -2,7 +2,7 @@
 
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::items::{Item, pack};
-use align_compiler::tensor::Axis;
+use align_compiler::tensor::{Axis, DType};
 
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::{Error, Result};
@@ -20,34 +20,36 @@ pub struct Evaluation<'a> {
     weights: Vec<String>,
     /// Names of numerator and denominator of each number.
     numbers: Vec<(String, String)>,
-    /// The packed axis of each answer.
-    axes: Vec<Axis>,
+    /// The axis of each answer (`item`, or a packed one), and what its values are.
+    answers: Vec<(Axis, DType)>,
 }
 
 /// What an evaluation found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluated {
     pub numbers: Vec<f64>,
-    /// For each answer and each row the token ids.
-    pub answers: Vec<Vec<Vec<i32>>>,
+    /// For each answer and each row its values.
+    pub answers: Vec<Vec<Vec<f64>>>,
 }
 
 impl<'a> Evaluation<'a> {
     pub fn new(engine: &dyn Engine, stage: &'a EvaluateStage<'a>) -> Result<Evaluation<'a>> {
-        let axis = |name: &String| {
+        let answer = |name: &String| {
             let node = stage.graph.outputs.iter().find(|(output, _)| output == name).map(|(_, node)| *node);
-            match node.map(|node| stage.graph.axes(node)) {
-                Some([axis]) if axis.outer() == Some(Axis::item()) => Ok(axis.clone()),
+            let axis = match node.map(|node| stage.graph.axes(node)) {
+                Some([axis]) if *axis == Axis::item() || axis.outer() == Some(Axis::item()) => axis.clone(),
                 axes => {
-                    Err(Error::new(name, "an answer is one value for each token of a row").found(format!("{axes:?}")))
+                    let wrong = Error::new(name, "an answer has one value for each row, or for each token of a row");
+                    return Err(wrong.found(format!("{axes:?}")));
                 }
-            }
+            };
+            Ok((axis, node.map_or(DType::Float, |node| stage.graph.dtype(node))))
         };
         Ok(Evaluation {
             launch: Launch::new(engine, &stage.graph)?,
             weights: crate::engine::weights(&stage.graph),
             numbers: stage.numbers.iter().map(|n| (format!("track.{n}"), format!("track_count.{n}"))).collect(),
-            axes: stage.answers.iter().map(|answer| axis(&answer.name)).collect::<Result<_>>()?,
+            answers: stage.answers.iter().map(|a| answer(&a.name)).collect::<Result<_>>()?,
             stage,
         })
     }
@@ -64,7 +66,7 @@ impl<'a> Evaluation<'a> {
     ) -> std::result::Result<Evaluated, RunError> {
         let items = &self.stage.items;
         let mut sums = vec![(0.0f64, 0.0f64); self.numbers.len()];
-        let mut answers = vec![vec![vec![]; items.len()]; self.axes.len()];
+        let mut answers = vec![vec![vec![]; items.len()]; self.answers.len()];
         for start in (0..items.len()).step_by(WINDOW) {
             let rows = start..(start + WINDOW).min(items.len());
             let window = rows.map(|row| items.item(row)).collect::<std::result::Result<Vec<Item>, _>>()?;
@@ -77,10 +79,10 @@ impl<'a> Evaluation<'a> {
                     let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
                     bindings.insert(path, Slot::Floats(values));
                 }
-                let sizes = self.axes.iter().map(|axis| packed.lengths.size(axis));
-                let mut found: Vec<Vec<i32>> = sizes.map(|size| vec![0; size]).collect();
+                let mut found: Vec<Found> =
+                    self.answers.iter().map(|(axis, of)| Found::new(*of, packed.lengths.size(axis))).collect();
                 for (answer, values) in self.stage.answers.iter().zip(&mut found) {
-                    bindings.insert(&answer.name, Slot::WriteInts(values));
+                    bindings.insert(&answer.name, values.slot());
                 }
                 self.launch.run(&packed, bindings).map_err(|what| StageFault {
                     what,
@@ -91,9 +93,14 @@ impl<'a> Evaluation<'a> {
                     total.0 += self.launch.scalar(sum);
                     total.1 += self.launch.scalar(count);
                 }
-                for ((axis, values), answers) in self.axes.iter().zip(&found).zip(&mut answers) {
+                for (((axis, _), values), answers) in self.answers.iter().zip(&found).zip(&mut answers) {
+                    let values = values.numbers();
+                    let lengths = match *axis == Axis::item() {
+                        true => vec![1; part.len()],
+                        false => packed.lengths.lengths(axis),
+                    };
                     let mut rest = &values[..];
-                    for (i, length) in part.iter().zip(packed.lengths.lengths(axis)) {
+                    for (i, length) in part.iter().zip(lengths) {
                         let (own, after) = rest.split_at(length);
                         answers[start + i] = own.to_vec();
                         rest = after;
@@ -103,5 +110,38 @@ impl<'a> Evaluation<'a> {
         }
         let numbers = sums.iter().map(|(sum, count)| if *count > 0.0 { sum / count } else { f64::NAN }).collect();
         Ok(Evaluated { numbers, answers })
+    }
+}
+
+/// Where an answer is written.
+enum Found {
+    Floats(Vec<f32>),
+    Ints(Vec<i32>),
+    Bools(Vec<bool>),
+}
+
+impl Found {
+    fn new(of: DType, size: usize) -> Found {
+        match of {
+            DType::Float => Found::Floats(vec![0.0; size]),
+            DType::Int => Found::Ints(vec![0; size]),
+            DType::Bool => Found::Bools(vec![false; size]),
+        }
+    }
+
+    fn slot(&mut self) -> Slot<'_> {
+        match self {
+            Found::Floats(x) => Slot::Write(x),
+            Found::Ints(x) => Slot::WriteInts(x),
+            Found::Bools(x) => Slot::WriteBools(x),
+        }
+    }
+
+    fn numbers(&self) -> Vec<f64> {
+        match self {
+            Found::Floats(x) => x.iter().map(|x| f64::from(*x)).collect(),
+            Found::Ints(x) => x.iter().map(|x| f64::from(*x)).collect(),
+            Found::Bools(x) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
+        }
     }
 }

@@ -47,6 +47,7 @@ impl Compiled for Interpreted {
                 Some(Slot::Write(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x as f32),
                 Some(Slot::Add(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to += *x as f32),
                 Some(Slot::WriteInts(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x as i32),
+                Some(Slot::WriteBools(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x != 0.0),
                 _ => {}
             }
         }

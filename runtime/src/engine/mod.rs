@@ -19,6 +19,7 @@ pub enum Slot<'a> {
     /// The output is added to what is there.
     Add(&'a mut [f32]),
     WriteInts(&'a mut [i32]),
+    WriteBools(&'a mut [bool]),
 }
 
 /// Inputs, weights and outputs by name. Outputs without a slot are not kept.

@@ -45,8 +45,9 @@ impl Launch {
             };
             bindings.insert(name, slot);
         }
+        // The gradient of a weight that is one number has its place already.
         for (name, value) in self.scalars.iter().zip(&mut self.values) {
-            bindings.insert(name, Slot::Write(std::slice::from_mut(value)));
+            bindings.entry(name).or_insert(Slot::Write(std::slice::from_mut(value)));
         }
         self.compiled.run(&packed.lengths, &mut bindings).map_err(|fault| fault.what)
     }

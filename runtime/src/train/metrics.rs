@@ -33,6 +33,12 @@ impl Lines {
         Ok(Lines { path: path.to_path_buf(), file, bytes })
     }
 
+    /// Opens a file to go on at its end.
+    pub fn at_end(path: &Path) -> Result<Lines> {
+        let bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+        Lines::open(path, bytes)
+    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

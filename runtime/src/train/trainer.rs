@@ -66,6 +66,9 @@ pub enum Outcome {
     Stopped,
 }
 
+/// The stage's metrics in its work folder.
+const METRICS: &str = "metrics.jsonl";
+
 /// The state of training. The step loop calls its methods.
 pub(super) struct Trainer<'a, 's> {
     job: &'a Job<'a>,
@@ -180,7 +183,7 @@ impl<'a, 's> Trainer<'a, 's> {
             learning_rate: None,
             evaluated: vec![],
             num_tokens: 0,
-            lines: Lines::open(&settings.work.join("metrics.jsonl"), 0)?,
+            lines: Lines::at_end(&settings.work.join(METRICS))?,
             rate: Rate::new(),
             saved: Instant::now(),
             saving_took: Duration::ZERO,
@@ -195,11 +198,11 @@ impl<'a, 's> Trainer<'a, 's> {
     /// Goes to the last checkpoint that can be read. Gives the steps made.
     fn resume(&mut self) -> std::result::Result<usize, RunError> {
         let work = self.settings.work;
-        let mut start = 0;
+        let mut start = None;
         for step in checkpoint::steps(work) {
             match checkpoint::load(work, step).and_then(|read| self.restore(read)) {
                 Ok(()) => {
-                    start = step;
+                    start = Some(step);
                     break;
                 }
                 Err(error) => {
@@ -207,10 +210,13 @@ impl<'a, 's> Trainer<'a, 's> {
                 }
             }
         }
+        if start.is_none() {
+            self.lines = Lines::open(&work.join(METRICS), 0)?;
+        }
         if let Some(run) = self.settings.metrics.as_deref_mut() {
             run.add(&self.lines.content()?)?;
         }
-        Ok(start)
+        Ok(start.unwrap_or(0))
     }
 
     fn restore(&mut self, (state, arrays): (State, Vec<(String, Vec<f32>)>)) -> Result<()> {
@@ -225,7 +231,7 @@ impl<'a, 's> Trainer<'a, 's> {
             .map(|s| take(&format!("state.{}", s.name), weights.len()))
             .collect::<Result<Vec<_>>>()?;
         let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
-        let lines = Lines::open(&self.settings.work.join("metrics.jsonl"), state.metrics)?;
+        let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
         (self.weights, self.optimizer.states, self.best, self.lines) = (weights, states, best, lines);
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;

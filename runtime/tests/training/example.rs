@@ -1,0 +1,193 @@
+//! A ragged regression: `y = Σ_time w · x`, two weights, momentum.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use align_compiler::batch::BatchOptions;
+use align_compiler::batch::objective::{Objective, Per, Track};
+use align_compiler::batch::training::training_step;
+use align_compiler::rewrite::Rewrites;
+use align_compiler::stage::hash::ContentHash;
+use align_compiler::stage::items::{Item, ItemInput, ItemLayout, ItemValue};
+use align_compiler::stage::source::ItemSource;
+use align_compiler::stage::train::*;
+use align_compiler::tensor::{Axis, AxisKind, DType, Graph, MapOp};
+use align_runtime::engine::{Engine, Interpreter};
+use align_runtime::philox::Philox;
+use align_runtime::run::{Progress, RunError, Silent};
+use align_runtime::train::{Job, Outcome, Saving, Settings, train};
+use align_syntax::diag::Diagnostic;
+
+pub struct Items(pub Vec<Item>);
+
+impl ItemSource for Items {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn item(&self, index: usize) -> Result<Item, Box<Diagnostic>> {
+        Ok(self.0[index].clone())
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("rows.jsonl:{}", index + 1)
+    }
+
+    fn identity(&self) -> ContentHash {
+        unreachable!("nothing asks")
+    }
+}
+
+fn time() -> Axis {
+    Axis::ragged("time", 0, None)
+}
+
+fn dim() -> Axis {
+    Axis::fixed("dim", 3)
+}
+
+/// Rows of 1 to 6 places, whose `y` is made by known weights.
+pub fn items(count: usize) -> Items {
+    let mut random = Philox::new(5, 0);
+    let row = |_| {
+        let length = 1 + random.below(6) as usize;
+        let x: Vec<f32> = (0..3 * length).map(|_| random.normal() as f32).collect();
+        let y = x.chunks(3).map(|x| 0.5 * x[0] - x[1] + 0.25 * x[2]).sum::<f32>() + 0.1 * length as f32;
+        Item { values: vec![ItemValue::Floats(x), ItemValue::Floats(vec![y])], lengths: vec![length], tokens: length }
+    };
+    Items((0..count).map(row).collect())
+}
+
+/// The mean square error per example, and the mean size of a prediction as a tracked value.
+pub fn stage(steps: usize) -> TrainStage {
+    let mut g = Graph::new();
+    let x = g.input("x", vec![time(), dim()], DType::Float);
+    let y = g.input("y", vec![], DType::Float);
+    let (w, b) = (g.weight("w", vec![dim()]), g.weight("part.b", vec![]));
+    let each = g.contract(x, w, &[dim()]);
+    let each = g.map(MapOp::Add, &[each, b]);
+    let found = g.sum(each, &[time()]);
+    let error = g.map(MapOp::Sub, &[found, y]);
+    let square = g.map(MapOp::Mul, &[error, error]);
+    let size = g.map(MapOp::Abs, &[found]);
+    g.output("square", square);
+    g.output("size", size);
+    let terms = [Objective { name: "square".into(), per: Per::Example, value: "square".into(), weight: None }];
+    let tracks = [Track { name: "size".into(), value: "size".into(), weight: None }];
+    let made = training_step(&g, &terms, &tracks, &BatchOptions::default(), &Rewrites::default(), |_| true).unwrap();
+    let input = |name: &str, axes: Vec<Axis>| ItemInput { name: name.into(), axes, dtype: DType::Float };
+    let mut offset = 0;
+    let mut weight = |(path, axes): &(String, Vec<Axis>)| {
+        let len = axes.iter().filter_map(Axis::fixed_size).product();
+        offset += len;
+        WeightSpec { path: path.clone(), axes: axes.clone(), offset: offset - len, len }
+    };
+    TrainStage {
+        name: "fitted".into(),
+        weights: made.weights.iter().map(&mut weight).collect(),
+        step: made.step,
+        counts: made.counts,
+        layout: ItemLayout { inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])], ragged: vec![time()] },
+        terms: vec![Term { name: "square".into(), coefficient: 1.0 }],
+        tracks: vec!["size".into()],
+        frozen: vec![],
+        optimizer: momentum(),
+        batch: BatchSize::Examples(8),
+        length: StageLength::Steps(steps),
+        clip: Some(1.0),
+        order: Order::Shuffled,
+        seed: 3,
+        eval_every: None,
+        keep: Keep::Last,
+    }
+}
+
+/// `m = 0.5 m + g; w = w - lr (1 - 0.5^t) m`, with a falling lr.
+fn momentum() -> OptimizerStage {
+    let entry = Axis::new("entry", AxisKind::Dynamic(0));
+    let mut g = Graph::new();
+    let on_entry = |g: &mut Graph, name: &str| g.input(name, vec![entry.clone()], DType::Float);
+    let (w, grad, m) = (on_entry(&mut g, "w"), on_entry(&mut g, "g"), on_entry(&mut g, "state.m"));
+    let (t, lr) = (g.input("t", vec![], DType::Float), g.input("schedule.0", vec![], DType::Float));
+    let (half, one) = (g.float(0.5), g.float(1.0));
+    let kept = g.map(MapOp::Mul, &[half, m]);
+    let m = g.map(MapOp::Add, &[kept, grad]);
+    let power = g.map(MapOp::Pow, &[half, t]);
+    let share = g.map(MapOp::Sub, &[one, power]);
+    let rate = g.map(MapOp::Mul, &[lr, share]);
+    let step = g.map(MapOp::Mul, &[rate, m]);
+    let w = g.map(MapOp::Sub, &[w, step]);
+    g.output("w", w);
+    g.output("state.m", m);
+    let mut schedule = Graph::new();
+    let (t, total) = (schedule.input("t", vec![], DType::Float), schedule.input("total", vec![], DType::Float));
+    let done = schedule.map(MapOp::Div, &[t, total]);
+    let one = schedule.float(1.0);
+    let left = schedule.map(MapOp::Sub, &[one, done]);
+    let peak = schedule.float(0.05);
+    let value = schedule.map(MapOp::Mul, &[peak, left]);
+    schedule.output("value", value);
+    OptimizerStage {
+        entry,
+        update: g,
+        states: vec![OptimizerState { name: "m".into(), start: 0.0 }],
+        schedules: vec![schedule],
+        learning_rate: Some(0),
+        pointwise: true,
+    }
+}
+
+pub const START: [f32; 4] = [0.3, -0.2, 0.1, 0.0];
+/// Enough for everything.
+pub const MEMORY: usize = 1 << 30;
+
+/// How a test runs the stage.
+pub struct Way<'a> {
+    pub engine: &'a dyn Engine,
+    pub memory: usize,
+    pub saving: Saving,
+    pub stop: &'a AtomicBool,
+}
+
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+impl Default for Way<'_> {
+    fn default() -> Self {
+        Way { engine: &Interpreter, memory: MEMORY, saving: Saving::Steps(5), stop: &NEVER }
+    }
+}
+
+/// Runs the stage in a work folder.
+pub fn run(stage: &TrainStage, items: &Items, work: &Path, way: &Way) -> Result<Outcome, RunError> {
+    run_with(stage, items, work, way, &mut Silent)
+}
+
+pub fn run_with(
+    stage: &TrainStage,
+    items: &Items,
+    work: &Path,
+    way: &Way,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, RunError> {
+    let job = Job { stage, items, fixed: vec![], evals: &[] };
+    let mut settings = Settings {
+        engine: way.engine,
+        memory: way.memory,
+        saving: way.saving,
+        work,
+        metrics: None,
+        stop: way.stop,
+        progress,
+    };
+    train(&job, START.to_vec(), &mut settings)
+}
+
+pub fn metrics(work: &Path) -> String {
+    std::fs::read_to_string(work.join("metrics.jsonl")).unwrap()
+}
+
+/// A field of every line.
+pub fn column(work: &Path, name: &str) -> Vec<f64> {
+    let lines: Vec<serde_json::Value> = metrics(work).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.iter().map(|line| line[name].as_f64().unwrap()).collect()
+}

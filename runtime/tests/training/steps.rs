@@ -1,0 +1,99 @@
+//! The numbers of each step, against plain code.
+
+use align_compiler::stage::data::{Purpose, permutation};
+use align_compiler::stage::items::ItemValue;
+use align_compiler::stage::train::BatchSize;
+use align_runtime::train::Outcome;
+
+use crate::example::*;
+
+/// The same training, written down in f64.
+fn by_hand(items: &Items, steps: usize) -> (Vec<f64>, Vec<f64>, [f64; 4]) {
+    let mut w = START.map(f64::from);
+    let mut m = [0.0; 4];
+    let (mut losses, mut norms) = (vec![], vec![]);
+    let mut rows: Vec<u32> = vec![];
+    let mut epoch = 0;
+    for t in 0..steps {
+        if rows.is_empty() {
+            rows = permutation(3, Purpose::Epoch, epoch, items.0.len());
+            epoch += 1;
+        }
+        let batch: Vec<u32> = rows.drain(..rows.len().min(8)).collect();
+        let (mut loss, mut g) = (0.0, [0.0; 4]);
+        for row in &batch {
+            let item = &items.0[*row as usize];
+            let (ItemValue::Floats(x), ItemValue::Floats(y)) = (&item.values[0], &item.values[1]) else { panic!() };
+            let mut sums = [0.0, 0.0, 0.0, item.lengths[0] as f64];
+            x.chunks(3).for_each(|x| (0..3).for_each(|d| sums[d] += f64::from(x[d])));
+            let error = (0..4).map(|d| w[d] * sums[d]).sum::<f64>() - f64::from(y[0]);
+            loss += error * error / batch.len() as f64;
+            (0..4).for_each(|d| g[d] += 2.0 * error * sums[d] / batch.len() as f64);
+        }
+        let norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let factor = (1.0 / (norm + 1e-6)).min(1.0);
+        let rate = 0.05 * (1.0 - t as f64 / steps as f64) * (1.0 - 0.5f64.powi(t as i32 + 1));
+        for d in 0..4 {
+            m[d] = 0.5 * m[d] + factor * g[d];
+            w[d] -= rate * m[d];
+        }
+        losses.push(loss);
+        norms.push(norm);
+    }
+    (losses, norms, w)
+}
+
+fn close(got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance * want.abs().max(1e-2), "{i}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn as_written_down_by_hand() {
+    let (items, work) = (items(30), tempfile::tempdir().unwrap());
+    let outcome = run(&stage(12), &items, work.path(), &Way::default()).unwrap();
+    let (losses, norms, w) = by_hand(&items, 12);
+    close(&column(work.path(), "loss"), &losses, 1e-5);
+    close(&column(work.path(), "grad_norm"), &norms, 1e-5);
+    // The order of the weights is that in which the loss reads them.
+    let Outcome::Finished(weights) = outcome else { panic!() };
+    close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
+    let rates = column(work.path(), "learning_rate");
+    close(&rates, &(0..12).map(|t| 0.05 * (1.0 - t as f64 / 12.0)).collect::<Vec<_>>(), 1e-12);
+    assert!(losses[11] < 0.5 * losses[0], "it learns: {losses:?}");
+    let tokens = column(work.path(), "num_tokens");
+    let all: usize = items.0.iter().map(|item| item.tokens).sum();
+    assert_eq!(tokens[3], all as f64, "four steps of eight rows are an epoch of thirty");
+    assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(metrics(work.path()).starts_with("{\"stage\":\"fitted\",\"step\":1,\"loss\":"));
+}
+
+/// However a step is cut, its numbers are the same but for rounding.
+#[test]
+fn micro_batches_do_not_matter() {
+    let (items, whole) = (items(30), tempfile::tempdir().unwrap());
+    run(&stage(10), &items, whole.path(), &Way::default()).unwrap();
+    for memory in [600, 800, 1_000] {
+        let cut = tempfile::tempdir().unwrap();
+        run(&stage(10), &items, cut.path(), &Way { memory, ..Way::default() }).unwrap();
+        for name in ["loss", "grad_norm", "size", "num_tokens"] {
+            close(&column(cut.path(), name), &column(whole.path(), name), 1e-6);
+        }
+        assert_ne!(metrics(cut.path()), metrics(whole.path()), "{memory}: it was cut");
+    }
+}
+
+#[test]
+fn batches_in_tokens_and_epochs() {
+    let (items, work) = (items(30), tempfile::tempdir().unwrap());
+    let mut stage = stage(0);
+    stage.batch = BatchSize::Tokens(16);
+    stage.length = align_compiler::stage::train::StageLength::Epochs(2.0);
+    run(&stage, &items, work.path(), &Way::default()).unwrap();
+    let tokens = column(work.path(), "num_tokens");
+    let all: usize = items.0.iter().map(|item| item.tokens).sum();
+    assert_eq!(*tokens.last().unwrap(), 2.0 * all as f64);
+    assert!(tokens.windows(2).all(|pair| pair[1] - pair[0] <= 16.0));
+}
