@@ -4,8 +4,8 @@ use super::objective::{OBJECTIVE, Objective, Track, add_objectives, counts_only}
 use super::{BatchError, BatchOptions, batch};
 use crate::autodiff::vjp;
 use crate::rewrite::lay_out::lay_out;
-use crate::rewrite::simplify::{drop_stops, simplify};
-use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
+use crate::rewrite::simplify::drop_stops;
+use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, DType, Graph, Node, Op};
 
 /// The forward half of a training step.
@@ -74,10 +74,7 @@ fn with_gradients(mut step: Graph, weights: &[(String, Node)], rewrites: &Rewrit
         step.output(format!("grad.{path}"), *grad);
     }
     let axes: Vec<Vec<Axis>> = nodes.iter().map(|n| step.axes(*n).to_vec()).collect();
-    step = drop_stops(&step);
-    if rewrites.simplify {
-        step = simplify(&step);
-    }
+    step = rewrite(&drop_stops(&step), STEP, rewrites);
     let first = step.outputs.len() - grads.len();
     lay_out(&step, &axes.into_iter().enumerate().map(|(i, axes)| (first + i, axes)).collect())
 }

@@ -1,9 +1,11 @@
-//! Rewrites: graphs to equal graphs that are cheaper to run. [`PER_ITEM`] and [`PACKED`] are the lists of them, in order.
+//! Rewrites: graphs to equal graphs that are cheaper to run. [`PER_ITEM`], [`PACKED`] and [`STEP`]
+//! are the lists of them, in order.
 
 pub mod attention;
 pub mod chunk;
 pub mod inline;
 pub mod lay_out;
+pub mod one_hot;
 pub mod rebuild;
 pub mod simplify;
 pub mod sink;
@@ -22,20 +24,21 @@ pub struct Rewrites {
     pub attention: bool,
     pub sink: bool,
     pub chunk: bool,
+    pub one_hot: bool,
     /// A fixed axis with at least so many entries is wide: values on packed rows with it are not stored.
     pub wide: usize,
 }
 
 impl Default for Rewrites {
     fn default() -> Rewrites {
-        Rewrites { simplify: true, attention: true, sink: true, chunk: true, wide: 4096 }
+        Rewrites { simplify: true, attention: true, sink: true, chunk: true, one_hot: true, wide: 4096 }
     }
 }
 
 impl Rewrites {
     /// None at all: graphs stay as they were traced.
     pub fn none() -> Rewrites {
-        Rewrites { simplify: false, attention: false, sink: false, chunk: false, wide: 4096 }
+        Rewrites { simplify: false, attention: false, sink: false, chunk: false, one_hot: false, wide: 4096 }
     }
 
     /// Switches one by its name; false if there is none of this name.
@@ -45,6 +48,7 @@ impl Rewrites {
             "attention" => &mut self.attention,
             "sink" => &mut self.sink,
             "chunk" => &mut self.chunk,
+            "one_hot" => &mut self.one_hot,
             _ => return false,
         };
         *flag = on;
@@ -72,6 +76,10 @@ pub const PACKED: &[Rewrite] = &[
     SIMPLIFY,
     Rewrite { name: "chunk", on: |r| r.chunk, apply: |g, r| chunk::chunk(g, r.wide) },
 ];
+
+/// What runs on the packed graph once all derivatives are taken.
+pub const STEP: &[Rewrite] =
+    &[SIMPLIFY, Rewrite { name: "one_hot", on: |r| r.one_hot, apply: |g, _| one_hot::one_hot(g) }, SIMPLIFY];
 
 /// Applies the rewrites of a list that are on.
 pub fn rewrite(graph: &Graph, list: &[Rewrite], which: &Rewrites) -> Graph {

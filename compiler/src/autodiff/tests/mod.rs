@@ -3,6 +3,7 @@
 mod bodies;
 mod dense;
 mod maps;
+mod nested;
 mod structure;
 
 use super::{jvp, vjp};

@@ -91,7 +91,7 @@ fn gradients_are_the_same_for_all_switches() {
     let (given, lengths) = given(&plain.step);
     let expected = run(&plain.step, &given, &lengths);
     let mut all = vec![(Style::Quotient, cut()), (Style::Sums, cut())];
-    for name in ["simplify", "attention", "sink", "chunk"] {
+    for name in ["simplify", "attention", "sink", "chunk", "one_hot"] {
         let mut one_off = cut();
         assert!(one_off.switch(name, false));
         let mut one_on = Rewrites { wide: 9, ..Rewrites::none() };
@@ -125,6 +125,10 @@ fn nothing_wide_is_stored_on_the_way_back() {
             assert!(!has_axes(step, &[rows, vocab()]));
         }
         assert_eq!(count(step, |op| *op == Op::Stop), 0);
+        for (_, data) in step.nodes() {
+            let Op::Call { kind: CallKind::Chunked { .. }, body } = &data.op else { continue };
+            assert_eq!(count(body, |op| matches!(op, Op::Stop | Op::ScatterAdd(_))), 0);
+        }
         assert!(!step.nodes().any(|(_, data)| data.axes.iter().any(|a| a.to_string().ends_with("**"))), "no pairs");
     }
 }

@@ -34,6 +34,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("reduce of a tile", sums::reduce_of_tile),
     ("segment sum of a tile", sums::segment_sum_of_tile),
     ("sum of a product", sums::sum_of_product),
+    ("sum of a scatter", sums::sum_of_scatter),
 ];
 
 /// More rounds than any graph of nets needs; a bound, should two rules undo each other.

@@ -75,6 +75,20 @@ pub fn sum_of_product(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     Some(value)
 }
 
+/// The sum over all places to which values are scattered is the sum of the values.
+pub fn sum_of_scatter(graph: &mut Graph, data: &NodeData) -> Option<Node> {
+    let Op::Reduce(ReduceOp::Sum, over) = &data.op else { return None };
+    let Op::ScatterAdd(axis) = graph.op(data.inputs[0]) else { return None };
+    if !over.contains(axis) {
+        return None;
+    }
+    let (index, values) = (graph.get(data.inputs[0]).inputs[0], graph.get(data.inputs[0]).inputs[1]);
+    let axes = graph.axes(index).to_vec();
+    let values = graph.tile_to(values, &axes);
+    let summed: Vec<Axis> = graph.axes(values).iter().filter(|a| !data.axes.contains(a)).cloned().collect();
+    Some(graph.sum(values, &summed))
+}
+
 /// A value as a quotient of products.
 #[derive(Default)]
 struct Product {

@@ -175,6 +175,22 @@ fn sums_of_products() {
 }
 
 #[test]
+fn sums_over_all_places_of_a_scatter() {
+    for kept in [vec![a(), b()], vec![b()]] {
+        let simple = check(|g| {
+            let (index, one, two) = (g.iota(&a()), g.int(1), g.int(2));
+            let index = g.map(MapOp::Mul, &[index, two]);
+            let index = g.map(MapOp::Min, &[index, one]);
+            let v = float(g, "v", &[c()]);
+            let axes = [kept.clone(), vec![c()]].concat();
+            let scattered = g.scatter_add(index, v, &b(), axes);
+            g.sum(scattered, &[b()])
+        });
+        assert_eq!(count(&simple, |op| matches!(op, Op::ScatterAdd(_))), 0);
+    }
+}
+
+#[test]
 fn packed_values() {
     let time = Axis::ragged("time", 0, None).packed();
     let lengths = check(|g| {
