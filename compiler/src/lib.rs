@@ -6,6 +6,7 @@ pub mod host;
 pub mod eval;
 pub mod interp;
 pub mod kernel;
+pub mod linalg;
 pub mod philox;
 pub mod program;
 pub mod rewrite;
