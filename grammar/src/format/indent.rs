@@ -96,10 +96,10 @@ impl Layout<'_> {
             self.set_anchor(i);
             return self.content();
         }
-        if matches!(first.text, "else" | "then") {
-            if let Some(place) = self.branch(i) {
-                return place;
-            }
+        if matches!(first.text, "else" | "then")
+            && let Some(place) = self.branch(i)
+        {
+            return place;
         }
         if let Some(open) = self.open.last().filter(|o| !o.brace) {
             let (j, k) = open.place;

@@ -14,7 +14,7 @@ fn formatted(text: &str) -> String {
 fn blanks_between_tokens() {
     let text = "fn f( x:Float,y :Float=-1 )->Float=-x ^ 2*( y-1 )+xs[ 0 ] .a  |>g ( 1 .. )";
     assert_eq!(formatted(text), "fn f(x: Float, y: Float = -1) -> Float = -x^2 * (y - 1) + xs[0].a |> g(1..)\n");
-    let text = "let r=Pair{a:1 , b : {}}\nlet s = not(a)and if(b)then - 1 else x[time:-1 , a:0 ..-2 ]\nlet q = t?.a ..3\nlet e = 2^ -1";
+    let text = "let r=Pair{a:1 , b : {}}\nlet s = not(a)and if(b)then - 1 else x[time:-1 , a:0..-2 ]\nlet q = t?.a..3\nlet e = 2^ -1";
     let out = "let r = Pair { a: 1, b: { } }\nlet s = not (a) and if (b) then -1 else x[time: -1, a: 0..-2]\nlet q = t?.a..3\nlet e = 2^-1\n";
     assert_eq!(formatted(text), out);
     let text = "pipeline{train p{only  .a,.b;clip -1;loss (a,b)=>a-b;each 50 steps{x=x -1};};show (a, b);show -x ;}";
