@@ -4,6 +4,7 @@ pub mod autodiff;
 pub mod batch;
 pub mod host;
 pub mod eval;
+pub mod check;
 pub mod interp;
 pub mod kernel;
 pub mod linalg;

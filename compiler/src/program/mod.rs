@@ -1,6 +1,6 @@
 //! Loading: a file, and of the files that it uses those that are reached.
 
-mod planned;
+pub(crate) mod planned;
 
 use crate::world::World;
 use align_syntax::ast::{self, BindTarget, DefKind, ItemKind, Name, Pattern};

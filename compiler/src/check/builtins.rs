@@ -1,0 +1,264 @@
+//! Types of the compiler's own functions: a row for each name.
+
+/// What a function gives, from what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Elementwise: the element, with the axes of all arguments by the rule of operators.
+    Elementwise(Elem),
+    /// Without the axes in brackets; with `min` and `max` of two arguments and no brackets elementwise.
+    Reduce(Elem),
+    /// With the axes of the operand, along the axes in brackets.
+    Along(Elem),
+    /// `argsort[a]`, `topk[a]`: Int with the operand's axes; the axis gets the size `k`, if there is one.
+    Ranks,
+    /// `argmax[a]`: Int without the axis.
+    RankOf,
+    Index,
+    Size,
+    Tile,
+    Rename,
+    Concat,
+    Stack,
+    Flatten,
+    Place,
+    /// A tensor whose axes are those in brackets.
+    Filled(Elem),
+    Scan,
+    Vmap,
+    Grad,
+    /// `all[batch](x)`: the operand, with the axis.
+    AllItems,
+    Logp,
+    Logits,
+    Next,
+    Hidden,
+    Read,
+    Value,
+    Score,
+    Generate,
+    Sample,
+    Map,
+    FlatMap,
+    /// A stream or list of the same items as the first argument.
+    SameItems,
+    SplitData,
+    Length,
+    /// Always this.
+    Always(Simple),
+    /// Type of the first argument.
+    First,
+    Unknown,
+}
+
+/// The element of an elementwise result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elem {
+    Float,
+    Int,
+    Bool,
+    /// Int if all arguments are, else Float.
+    Number,
+    /// What the arguments have in common, as for the branches of `where`.
+    Same,
+}
+
+/// A type without parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simple {
+    Int,
+    Bool,
+    Text,
+    Unit,
+    Policy,
+    Weights,
+    Patch,
+    Reply,
+    Range,
+    Tokens,
+    Dist,
+}
+
+/// A builtin: its name, its parameters as `name:Type`, with `?` after the name if it may be left out and `*` after the
+/// type if it takes any number of arguments, and what it gives.
+#[derive(Debug)]
+pub struct Row {
+    pub name: &'static str,
+    pub params: &'static str,
+    pub rule: Rule,
+}
+
+/// A parameter of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltinParam {
+    pub name: &'static str,
+    pub ty: &'static str,
+    pub optional: bool,
+    pub many: bool,
+}
+
+impl Row {
+    pub fn params(&self) -> impl Iterator<Item = BuiltinParam> {
+        self.params.split_whitespace().map(|word| {
+            let (name, ty) = word.split_once(':').unwrap_or((word, "Any"));
+            let (ty, many) = ty.strip_suffix('*').map_or((ty, false), |ty| (ty, true));
+            let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
+            BuiltinParam { name, ty, optional, many }
+        })
+    }
+}
+
+/// The row of a name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// All names, for suggestions.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
+const fn row(name: &'static str, params: &'static str, rule: Rule) -> Row {
+    Row { name, params, rule }
+}
+
+use Elem::{Number, Same};
+use Rule::*;
+
+const ROWS: &[Row] = &[
+    // Numbers, at every index.
+    row("abs", "x:Float", Elementwise(Number)),
+    row("exp", "x:Float", Elementwise(Elem::Float)),
+    row("log", "x:Float", Elementwise(Elem::Float)),
+    row("sqrt", "x:Float", Elementwise(Elem::Float)),
+    row("rsqrt", "x:Float", Elementwise(Elem::Float)),
+    row("sin", "x:Float", Elementwise(Elem::Float)),
+    row("cos", "x:Float", Elementwise(Elem::Float)),
+    row("tanh", "x:Float", Elementwise(Elem::Float)),
+    row("sign", "x:Float", Elementwise(Number)),
+    row("floor", "x:Float", Elementwise(Number)),
+    row("ceil", "x:Float", Elementwise(Number)),
+    row("round", "x:Float", Elementwise(Number)),
+    row("int", "x:Float", Elementwise(Elem::Int)),
+    row("is_nan", "x:Float", Elementwise(Elem::Bool)),
+    row("where", "c:Bool a:Any b:Any", Elementwise(Same)),
+    row("stop", "x:Any", First),
+    // Reductions.
+    row("sum", "x:Any where?:Bool or?:Float", Reduce(Number)),
+    row("min", "x:Any y?:Any* where?:Bool or?:Float", Reduce(Number)),
+    row("max", "x:Any y?:Any* where?:Bool or?:Float", Reduce(Number)),
+    row("prod", "x:Any where?:Bool or?:Float", Reduce(Number)),
+    row("any", "x:Any where?:Bool or?:Bool", Reduce(Elem::Bool)),
+    row("all", "x:Any where?:Bool or?:Bool", AllItems),
+    row("mean", "x:Any where?:Bool or?:Float", Reduce(Elem::Float)),
+    row("std", "x:Any where?:Bool or?:Float correction?:Int", Reduce(Elem::Float)),
+    row("variance", "x:Any where?:Bool or?:Float correction?:Int", Reduce(Elem::Float)),
+    row("logsumexp", "x:Any where?:Bool or?:Float", Reduce(Elem::Float)),
+    // Along axes.
+    row("softmax", "x:Any where?:Bool", Along(Elem::Float)),
+    row("log_softmax", "x:Any where?:Bool", Along(Elem::Float)),
+    row("cumsum", "x:Any", Along(Number)),
+    row("argsort", "x:Float", Ranks),
+    row("topk", "x:Float k:Int", Ranks),
+    row("argmax", "x:Float", RankOf),
+    row("argmin", "x:Float", RankOf),
+    // Axes.
+    row("place", "v:Any at:Int or?:Float", Place),
+    row("put", "x:Any i:Int v:Any", First),
+    row("rename", "x:Any", Rename),
+    row("tile", "x:Any", Tile),
+    row("concat", "xs:Any*", Concat),
+    row("stack", "xs:Any*", Stack),
+    row("flatten", "x:Any to?:Any", Flatten),
+    row("index", "like?:Any", Index),
+    row("size", "like?:Any", Size),
+    row("dims", "w:Any", Always(Simple::Int)),
+    row("here", "", Always(Simple::Int)),
+    row("tensor", "list:Any", Filled(Elem::Float)),
+    row("zeros", "like?:Any", Filled(Elem::Float)),
+    row("ones", "like?:Any", Filled(Elem::Float)),
+    row("uniform", "lo?:Float hi?:Float like?:Any seed?:Any", Filled(Elem::Float)),
+    row("normal", "m?:Float s?:Float like?:Any seed?:Any", Filled(Elem::Float)),
+    row("scan", "xs?:Any f:Fn from?:Any reverse?:Bool first?:Bool", Scan),
+    // Functions of functions.
+    row("vmap", "f:Fn", Vmap),
+    row("grad", "f:Fn by?:Any", Grad),
+    row("jvp", "f:Fn", Unknown),
+    // Linear algebra.
+    row("solve", "m:Float y:Float", Unknown),
+    row("eigh", "m:Float", Unknown),
+    row("qr", "m:Float", Unknown),
+    row("svd", "m:Float", Unknown),
+    row("cholesky", "m:Float", First),
+    // Nets.
+    row("logp", "policy:Net reply:Any after?:Any", Logp),
+    row("logits", "policy:Net reply:Any after?:Any", Logits),
+    row("entropy", "policy:Any reply?:Any", Logp),
+    row("kl", "policy:Net reference:Net reply:Any", Logp),
+    row("next", "policy:Net context:Any", Next),
+    row("read", "net:Net reply:Any path:Fn at?:Any", Read),
+    row("hidden", "net:Net reply:Any layer?:Int at?:Any", Hidden),
+    row("value", "critic:Net reply:Any", Value),
+    row("score", "scorer:Any reply:Any reply_two?:Any", Score),
+    row("weights", "net:Net type?:Any", Always(Simple::Weights)),
+    row("lora", "rank:Int experts?:Int mix?:Any", Always(Simple::Patch)),
+    row("head", "head?:Any seed?:Any", Always(Simple::Patch)),
+    row("tokenizer", "letters:Text", Always(Simple::Patch)),
+    row("matrix", "name:Text rows?:Any cols?:Any", Rule::Unknown),
+    row("wide", "n:Int", Always(Simple::Int)),
+    row("fan_in", "w:Any", Always(Simple::Int)),
+    row("wide_in", "w:Any", Always(Simple::Bool)),
+    row("wide_out", "w:Any", Always(Simple::Bool)),
+    // Text and tokens.
+    row("reply", "prompt:Any text:Any", Always(Simple::Reply)),
+    row("empty_reply", "prompt:Any", Always(Simple::Reply)),
+    row("tokens", "text:Any", Always(Simple::Tokens)),
+    row("positions", "reply:Any", Rule::Unknown),
+    row("sampled", "reply:Any", Rule::Unknown),
+    row(
+        "generate",
+        "policy:Any prompt:Any n?:Int begin?:Any sampler?:Any temperature?:Float max_tokens?:Int stop?:Any input?:Any seed?:Any",
+        Generate,
+    ),
+    row("find", "text:Text pattern:Text", Rule::Unknown),
+    row("number", "text:Text", Rule::Unknown),
+    row("json", "text:Text", Rule::Unknown),
+    // Files and the outside.
+    row("http", "url:Text model?:Text", Always(Simple::Policy)),
+    row("env", "name:Text", Always(Simple::Text)),
+    row("load", "path:Text", Always(Simple::Policy)),
+    row("jsonl", "path:Text", Rule::Unknown),
+    row("lines", "path:Any", Rule::Unknown),
+    row("agrees", "v:Any loss?:Any", Always(Simple::Unit)),
+    // Streams and lists.
+    row("map", "xs:Any f:Fn", Map),
+    row("flat_map", "xs:Any f:Fn", FlatMap),
+    row("filter", "xs:Any f:Fn", SameItems),
+    row("filter_map", "xs:Any f:Fn", FlatMap),
+    row("zip", "xs:Any ys:Any", Rule::Unknown),
+    row("range", "n:Int", Always(Simple::Range)),
+    row("sort_by", "xs:Any key:Fn", SameItems),
+    row("length", "xs:Any", Length),
+    row("take", "xs:Any n:Int", SameItems),
+    row("shuffle", "xs:Any seed?:Any", SameItems),
+    row("draw", "xs:Any n?:Int weight?:Any seed?:Any", Rule::Unknown),
+    row("split", "xs:Any", SplitData),
+    row(
+        "sample",
+        "from:Any policy?:Any n?:Int prompt?:Any sampler?:Any begin?:Any env?:Any turns?:Int max_tokens?:Any temperature?:Float stop?:Any input?:Any seed?:Any",
+        Sample,
+    ),
+    // Values that may be absent.
+    row("some", "value:Any", Rule::Unknown),
+    // Records of a run.
+    row("history", "policy:Any", Rule::Unknown),
+    row("run", "policy:Any", Rule::Unknown),
+    row("runs", "policy:Any", Rule::Unknown),
+    row("measure", "f:Fn", Rule::Unknown),
+    row("traced", "f:Fn", Rule::Unknown),
+    row("compile", "text:Text fuel?:Int", Rule::Unknown),
+    row("spent", "of:Any", Rule::Unknown),
+    row("categorical", "logits:Float", Always(Simple::Dist)),
+];
+
+/// Words that are values of the language, with no arguments.
+pub const CONSTANTS: &[&str] = &["inf", "none", "bytes", "empty", "nan"];

@@ -1,0 +1,422 @@
+//! Uses of declarations with a contract: losses, rewards, optimizers, schedules, samplers, environments.
+
+use super::axes::{Axes, Axis, AxisKind, listed};
+use super::call::{Given, Slot, takes};
+use super::dispatch::Brackets;
+use super::fits::{Fit, differ, fit};
+use super::ops::article;
+use super::scope::Scope;
+use super::types::{Fun, LossUse, Record, Type};
+use super::{Capture, Checker};
+use crate::program::ItemRef;
+use align_syntax::ast::{Clause, Def, DefKind, ItemKind, Param, Pattern, TypeKind};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+
+/// Which parameters of a contract its engine gives.
+pub struct Roles {
+    /// The nets that are trained: the first parameters of a loss.
+    pub nets: Vec<usize>,
+    /// The whole item; a loss such as `sft` reads a field of it instead.
+    pub item: Option<usize>,
+    /// The draw that a reward judges.
+    pub draw: Option<usize>,
+}
+
+impl Roles {
+    fn given(&self, i: usize) -> bool {
+        self.nets.contains(&i) || self.item == Some(i) || self.draw == Some(i)
+    }
+}
+
+impl<'p> Checker<'p> {
+    /// A call of a declaration.
+    pub fn call_item(&mut self, item: ItemRef, brackets: &Brackets, given: &Given<'p>, at: Span, s: &Scope) -> Type {
+        let Some(def) = self.def(item) else {
+            self.evaluate(given, s);
+            return Type::Unknown;
+        };
+        match def.kind {
+            DefKind::Fn | DefKind::Policy | DefKind::Data => {
+                let id = self.code_of(item);
+                let result = self.call_code(id, brackets, given, at, s);
+                if def.params.len() > 1 { Type::Unknown } else { result }
+            }
+            DefKind::Net => self.make_net(item, given, at, s),
+            DefKind::Loss | DefKind::Reward => self.use_of(item, def, given, at, s),
+            DefKind::Optimizer | DefKind::Schedule | DefKind::Sampler | DefKind::Env => {
+                self.settings(def, given, at, s);
+                match def.kind {
+                    DefKind::Optimizer => Type::Optimizer,
+                    DefKind::Schedule => Type::Schedule,
+                    DefKind::Sampler => Type::Sampler,
+                    _ => Type::Env,
+                }
+            }
+            DefKind::Pipeline | DefKind::Study => {
+                self.evaluate(given, s);
+                Type::Unknown
+            }
+        }
+    }
+
+    pub fn def(&self, item: ItemRef) -> Option<&'p Def> {
+        let program = self.program;
+        match &program.item(item).kind {
+            ItemKind::Def(def) => Some(def),
+            _ => None,
+        }
+    }
+
+    /// Settings of an optimizer, a schedule, a sampler or an environment.
+    fn settings(&mut self, def: &'p Def, given: &Given<'p>, at: Span, s: &Scope) {
+        let name = def.name.as_ref().map_or("", |n| &n.text);
+        let of = format!("`{name}`");
+        // A schedule with one list has no settings: the list is what each use gives.
+        let params: &'p [Param] = match (def.kind, &def.params[..]) {
+            (DefKind::Schedule | DefKind::Sampler, [_]) => &[],
+            (_, [first, ..]) => first,
+            _ => &[],
+        };
+        let mut slots = Self::slots(params);
+        if def.kind == DefKind::Sampler {
+            // The policy that draws is offered.
+            slots.iter_mut().zip(params).for_each(|(slot, p)| slot.optional |= is_net(p));
+        }
+        let bound = self.bind(&of, &slots, given, at, true);
+        let own = Scope::new(super::call::body_of(def.kind, at.file));
+        for (i, args) in bound.iter().enumerate() {
+            let Some(arg) = args.first() else { continue };
+            let want = self.written(&params[i], own.clone());
+            let ty = self.arg(arg, s, &want);
+            self.fits(&of, &slots[i].name, arg.span(), (&ty, &want));
+        }
+    }
+
+    fn written(&mut self, param: &'p Param, scope: Scope) -> Type {
+        param.ty.as_ref().map_or(Type::Unknown, |t| self.ty(t, &scope))
+    }
+
+    /// Which parameters the engine gives.
+    pub fn roles(&mut self, def: &'p Def, file: align_syntax::span::FileId) -> Roles {
+        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
+        let scope = Scope::new(super::call::body_of(def.kind, file));
+        if def.kind == DefKind::Reward {
+            let draw = params
+                .iter()
+                .position(|p| p.ty.as_ref().is_some_and(|t| named(t) == Some("Reply")))
+                .or_else(|| params.first().filter(|p| p.ty.is_none() && p.default.is_none()).map(|_| 0));
+            return Roles { nets: Vec::new(), item: None, draw };
+        }
+        let mut nets = Vec::new();
+        for (i, param) in params.iter().enumerate() {
+            let ty = self.written(param, scope.clone());
+            if matches!(ty, Type::Net(_)) || is_net(param) { nets.push(i) } else { break }
+        }
+        let item = params.get(nets.len()).filter(|p| p.default.is_none()).and_then(|p| {
+            let whole = match &p.ty {
+                None => true,
+                Some(ty) => match &ty.kind {
+                    TypeKind::Shape(_) => true,
+                    TypeKind::Named { name, args } => {
+                        let plain = ["Reply", "Tensor", "Int", "Float", "Bool", "Text", "Prompt", "Chat", "Tokens", "List"];
+                        name.text == "Group" || (args.is_empty() && !plain.contains(&name.text.as_str()))
+                    }
+                    _ => false,
+                },
+            };
+            whole.then_some(nets.len())
+        });
+        Roles { nets, item, draw: None }
+    }
+
+    /// A loss or reward with its settings, or one that is called with all it takes.
+    fn use_of(&mut self, item: ItemRef, def: &'p Def, given: &Given<'p>, at: Span, s: &Scope) -> Type {
+        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
+        let roles = self.roles(def, item.file);
+        let name = def.name.as_ref().map_or("", |n| n.text.as_str());
+        let of = format!("`{name}`");
+        let first = given.positional.first().map(|arg| self.arg(arg, s, &Type::Unknown));
+        let direct = match (&first, def.kind) {
+            (Some(Type::Net(_)), DefKind::Loss) => !roles.nets.is_empty(),
+            (Some(ty), DefKind::Reward) => matches!(ty.element(), Type::Reply(..)),
+            _ => false,
+        };
+        let unclear = first.as_ref().is_some_and(Type::is_unknown);
+        if direct || unclear {
+            return self.direct(item, def, (given, &roles), at, s, unclear);
+        }
+        let mut order: Vec<usize> = (0..params.len()).filter(|i| !roles.given(*i)).collect();
+        order.extend((0..params.len()).filter(|i| roles.given(*i)));
+        let all = Self::slots(params);
+        let mut slots: Vec<Slot> = order.iter().map(|i| Slot { optional: true, ..all[*i].clone() }).collect();
+        if def.kind == DefKind::Loss {
+            slots.push(Slot { name: "on".to_string(), optional: true, function: false, many: false });
+        }
+        let shown: Vec<Slot> = slots[..slots.len() - roles.nets.len().min(slots.len())].to_vec();
+        let own = Scope::new(super::call::body_of(def.kind, item.file));
+        let positional = order.iter().filter(|i| !roles.given(**i)).count();
+        if given.positional.len() > positional && positional == 0 {
+            let arg = &given.positional[0];
+            let error = Diagnostic::error("E0112", arg.span(), format!("{of} takes no positional arguments here"));
+            self.report(error.help(takes(&of, &shown)));
+            return Type::Unknown;
+        }
+        let bound = self.bind(&of, &slots, given, at, false);
+        let mut settings = Vec::new();
+        let mut data = None;
+        for (i, args) in bound.iter().enumerate() {
+            let Some(arg) = args.first() else { continue };
+            let Some(&param) = order.get(i) else {
+                data = Some(self.arg(arg, s, &Type::Unknown));
+                continue;
+            };
+            let want = self.written(&params[param], own.clone());
+            let ty = self.arg(arg, s, &want);
+            self.fits(&of, &slots[i].name, arg.span(), (&ty, &want));
+            settings.push((slots[i].name.clone(), ty, arg.span()));
+        }
+        let used = LossUse {
+            name: name.to_string(),
+            item: Some(item),
+            given: settings.iter().map(|(n, t, _)| (n.clone(), t.clone())).collect(),
+            at,
+        };
+        // A loss with its own data is checked against these.
+        if let Some(item_ty) = data.as_ref().and_then(Type::item) {
+            self.item_fits(&used, &item_ty);
+            let checked = LossUse { item: None, ..used };
+            return Type::Loss(vec![checked]);
+        }
+        match def.kind {
+            DefKind::Loss => Type::Loss(vec![used]),
+            _ => Type::Reward(vec![used]),
+        }
+    }
+
+    /// `dpo(p, pair, reference: q)`
+    fn direct(
+        &mut self,
+        item: ItemRef,
+        def: &'p Def,
+        (given, roles): (&Given<'p>, &Roles),
+        at: Span,
+        s: &Scope,
+        unclear: bool,
+    ) -> Type {
+        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
+        let of = format!("`{}`", def.name.as_ref().map_or("", |n| n.text.as_str()));
+        let mut slots = Self::slots(params);
+        if unclear {
+            // Whether it is called or given settings is not known.
+            self.evaluate(given, s);
+            for (name, _) in &given.named {
+                if name.text != "on" && !slots.iter().any(|p| p.name == name.text) {
+                    self.unknown_argument(&of, name, &slots);
+                }
+            }
+            return Type::Unknown;
+        }
+        // With the net alone and data elsewhere it is a function of the net.
+        let alone = given.positional.len() <= roles.nets.len();
+        slots.iter_mut().for_each(|slot| slot.optional |= alone);
+        slots.push(Slot { name: "on".to_string(), optional: true, function: false, many: false });
+        let bound = self.bind(&of, &slots, given, at, true);
+        let own = Scope::new(super::call::body_of(def.kind, item.file));
+        let mut lifted = Axes::default();
+        let mut unknown = false;
+        for (i, args) in bound.iter().enumerate() {
+            let Some(arg) = args.first() else { continue };
+            let want = params.get(i).map_or(Type::Unknown, |p| self.written(p, own.clone()));
+            let ty = self.arg(arg, s, &want);
+            match self.fits(&of, &slots[i].name, arg.span(), (&ty, &want)) {
+                Some(axes) => lifted = lifted.union(&axes).unwrap_or(lifted),
+                None => unknown = true,
+            }
+            unknown |= matches!(ty, Type::List(_) | Type::Data(_)) || (ty.is_unknown() && params.get(i).is_some_and(|p| !is_net(p)));
+        }
+        let scalar = match def.kind {
+            DefKind::Loss => matches!(head(def), Some("example" | "group" | "batch")),
+            _ => def.result.as_ref().is_some_and(|r| named(r) == Some("Float")),
+        };
+        if scalar && !unknown && !alone { Type::Float.each(lifted) } else { Type::Unknown }
+    }
+
+    /// Compares what a loss or reward reads with the items of its stage; notes what it takes by name.
+    pub fn item_fits(&mut self, used: &LossUse, item: &Type) {
+        let Some((of_item, def)) = used.item.and_then(|i| Some((i, self.def(i)?))) else { return };
+        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
+        let roles = self.roles(def, of_item.file);
+        let own = Scope::new(super::call::body_of(def.kind, of_item.file));
+        let word = if def.kind == DefKind::Loss { "loss" } else { "reward" };
+        let (element, group) = match item {
+            Type::Each(of, _) => ((**of).clone(), true),
+            other => (other.clone(), false),
+        };
+        for (i, param) in params.iter().enumerate() {
+            let Pattern::Name(name) = &param.pattern else { continue };
+            let declared = self.written(param, own.clone());
+            if let Some((_, ty)) = used.given.iter().find(|g| g.0 == name.text) {
+                self.setting_of_item(used, name.text.as_str(), ty, &declared, &element);
+                continue;
+            }
+            if roles.item == Some(i) {
+                self.whole_item(used, (&element, group), &declared);
+                continue;
+            }
+            if roles.given(i) || param.default.is_some() {
+                continue;
+            }
+            let offered = ["progress", "step"].contains(&name.text.as_str());
+            let from = if offered { format!("stage.{}", name.text) } else { format!("item.{}", name.text) };
+            self.out.captures.push(Capture {
+                at: used.at,
+                of: format!("{word} {}", used.name),
+                param: name.text.clone(),
+                from,
+            });
+            let Type::Record(record) = &element else { continue };
+            match record.get(&name.text) {
+                Some(found) => {
+                    if differ(found, &declared) {
+                        let message = format!("`{}` of `{}` is {}", name.text, used.name, article(&declared));
+                        let error = Diagnostic::error("E0113", used.at, message)
+                            .here(format!("it is taken from the item, whose field is {}", article(found)));
+                        self.report(error);
+                    }
+                }
+                None if record.open || offered || is_net(param) && def.kind == DefKind::Reward => {}
+                None => {
+                    let error = Diagnostic::error("E0111", used.at, format!("`{}` needs `{}`", used.name, name.text))
+                        .here("the items have no field of that name to take it from");
+                    self.report(error.help(field_help(&used.name, &name.text, record, &declared)));
+                }
+            }
+        }
+    }
+
+    /// A setting such as `.answer`: the item must have the field, and of the right type.
+    fn setting_of_item(&mut self, used: &LossUse, param: &str, ty: &Type, declared: &Type, element: &Type) {
+        let (Type::Fn(Fun::Accessor(path)), Type::Record(record)) = (ty, element) else { return };
+        match record.get(&path[0]) {
+            Some(found) if path.len() == 1 && matches!(fit(found, declared), Fit::No) && differ(found, declared) => {
+                let message = format!("`{param}` of `{}` is {}", used.name, article(declared));
+                let error = Diagnostic::error("E0113", used.at, message);
+                self.report(error.here(format!("the field `{}` is {}", path[0], article(found))));
+            }
+            Some(_) => {}
+            None if record.open => {}
+            None => {
+                let error = Diagnostic::error("E0120", used.at, format!("the items have no field `{}`", path[0]))
+                    .here(format!("`{}` reads it", used.name));
+                self.report(match did_you_mean(&path[0], record.names()) {
+                    Some(near) => error.help(format!("Did you mean `.{near}`?")),
+                    None => error.help(format!("They have {}.", listed(&record.names().collect::<Vec<_>>()))),
+                });
+            }
+        }
+    }
+
+    /// The items must have the fields of the record that a loss takes.
+    fn whole_item(&mut self, used: &LossUse, (element, group): (&Type, bool), declared: &Type) {
+        let wants_group = matches!(declared, Type::Each(..));
+        let fields: &Type = declared.element();
+        let error = match fit(element, fields) {
+            Fit::LacksFields(lacking) if !(wants_group && !group) => {
+                Diagnostic::error("E0128", used.at, format!("`{}` reads {} of its items", used.name, listed(&lacking)))
+                    .here(format!("the items are {}, which has no {}", article(element), listed(&lacking)))
+            }
+            Fit::No if !group && !wants_group => {
+                Diagnostic::error("E0128", used.at, format!("`{}` takes items of type {}", used.name, fields))
+                    .here(format!("the items are {}", article(element)))
+            }
+            _ if wants_group && !group && matches!(element, Type::Record(r) if !r.open) => {
+                let error = Diagnostic::error("E0128", used.at, format!("`{}` is a loss of groups", used.name))
+                    .here(format!("the items are {}: one each", article(element)));
+                error.help("A group is several replies to one prompt: `data |> sample(p, n: 8) |> score(reward)`.")
+            }
+            _ => return,
+        };
+        self.report(error);
+    }
+}
+
+/// The head of a loss: `token` of `per token`.
+pub fn head(def: &Def) -> Option<&str> {
+    def.clauses.iter().find_map(|c| match c {
+        Clause::Per(name) => Some(name.text.as_str()),
+        Clause::Over(_) => None,
+    })
+}
+
+/// The axes that the head of a loss leaves, or why the value has others: E0210.
+pub fn head_fits(head: &str, axes: &Axes, grouped: bool) -> Option<(String, String)> {
+    let names: Vec<&str> = axes.names().map(|n| &**n).collect();
+    let extra = |allowed: &[&str]| -> Vec<&str> { names.iter().filter(|n| !allowed.contains(n)).copied().collect() };
+    let reduce = |extra: &[&str]| {
+        let list = extra.join(", ");
+        format!("Reduce it: `sum[{list}](..)` or `mean[{list}](..)`")
+    };
+    match head {
+        "token" => {
+            let more = extra(&["time", "sample"]);
+            if !more.is_empty() {
+                return Some((format!("the value still has {}", listed(&more)), format!("{}.", reduce(&more))));
+            }
+            (!names.contains(&"time")).then(|| {
+                ("the value has no `time`".to_string(), "Say `per example`, or leave the tokens unreduced.".to_string())
+            })
+        }
+        "sample" => {
+            let more = extra(&["sample"]);
+            if !more.is_empty() {
+                return Some((format!("the value still has {}", listed(&more)), format!("{}.", reduce(&more))));
+            }
+            (grouped && !names.contains(&"sample")).then(|| {
+                ("the value has no `sample`".to_string(), "Say `per group`, or leave the samples unreduced.".to_string())
+            })
+        }
+        _ => (!names.is_empty()).then(|| {
+            let other = match (names.contains(&"time"), names.contains(&"sample")) {
+                (true, _) => ", or say `per token`",
+                (false, true) => ", or say `per sample`",
+                _ => "",
+            };
+            (format!("the value still has {}", listed(&names)), format!("{}{other}.", reduce(&names)))
+        }),
+    }
+}
+
+/// The item of a loss `per batch` has its fields for every item.
+pub fn with_batch(ty: Type) -> Type {
+    match ty {
+        Type::Unknown => Type::Unknown,
+        ty => ty.each(Axes(vec![Axis::new("batch", AxisKind::Batch)])),
+    }
+}
+
+fn field_help(of: &str, param: &str, record: &Record, declared: &Type) -> String {
+    let fitting: Vec<&str> = record
+        .fields
+        .iter()
+        .filter(|(_, t)| std::mem::discriminant(t.element()) == std::mem::discriminant(declared.element()))
+        .map(|(n, _)| n.as_str())
+        .collect();
+    match fitting[..] {
+        [] => format!("Give it: `{of}({param}: ..)`."),
+        [one] => format!("Say which field: `{of}(.{one})`."),
+        [first, ..] => format!("Say which field: `{of}(.{first})`; the items have {}.", listed(&fitting)),
+    }
+}
+
+/// Whether a parameter is written as one of the interfaces of nets.
+fn is_net(param: &Param) -> bool {
+    param.ty.as_ref().is_some_and(|t| matches!(named(t), Some("Policy" | "Scorer" | "Net")))
+}
+
+fn named(ty: &align_syntax::ast::Type) -> Option<&str> {
+    match &ty.kind {
+        TypeKind::Named { name, .. } => Some(&name.text),
+        _ => None,
+    }
+}

@@ -1,0 +1,288 @@
+//! Nets: their axes, weights, parts and methods.
+
+use super::axes::{Axis, AxisKind};
+use super::call::{Code, CodeBody, Given};
+use super::ops::article;
+use super::scope::{Body, Scope, VarKind};
+use super::size::Size;
+use super::types::{Fun, Net, NetKind, Type};
+use super::Checker;
+use crate::program::ItemRef;
+use align_syntax::ast::{self, BindTarget, BindValue, BindWord, DefKind, ItemKind, Param, Pattern, StmtKind};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A net's declaration, in terms of its own parameters.
+pub struct NetInfo {
+    /// Weights and parts with their types.
+    pub members: Vec<(String, Type)>,
+    /// Methods with their code.
+    pub methods: Vec<(String, usize)>,
+}
+
+/// The net of a declaration, without values for its parameters.
+pub fn bare(checker: &Checker, item: ItemRef, name: &str) -> Net {
+    Net { kind: kind_of(checker, item), item: Some(item), name: name.to_string(), sizes: Vec::new() }
+}
+
+/// What a net can do, from its methods.
+pub fn kind_of(checker: &Checker, item: ItemRef) -> NetKind {
+    let ItemKind::Def(def) = &checker.program.item(item).kind else { return NetKind::Net };
+    let ast::Body::Block(block) = &def.body else { return NetKind::Net };
+    let has = |name: &str| block.stmts.iter().any(|s| matches!(&s.kind, StmtKind::Method(m) if m.name.text == name));
+    if has("logits") || has("head") {
+        NetKind::Policy
+    } else if has("score") {
+        NetKind::Scorer
+    } else {
+        NetKind::Net
+    }
+}
+
+/// A type of a net's declaration in the terms of its user: sizes with the values of the parameters.
+pub fn in_terms_of(ty: &Type, net: &Net) -> Type {
+    let value = |name: &str| net.sizes.iter().find(|(n, _)| n == name).map(|(_, size)| size.clone());
+    let changed = ty.map_axes(&|axis| match &axis.kind {
+        AxisKind::Fixed(Some(size)) => Axis { name: axis.name.clone(), kind: AxisKind::Fixed(size.substitute(&value)) },
+        _ => axis.clone(),
+    });
+    match changed {
+        Type::Net(part) => {
+            let sizes = part.sizes.iter().filter_map(|(n, s)| Some((n.clone(), s.substitute(&value)?))).collect();
+            Type::Net(Rc::new(Net { sizes, ..(*part).clone() }))
+        }
+        other => other,
+    }
+}
+
+impl<'p> Checker<'p> {
+    /// What a net's declaration holds. Checks it the first time.
+    pub fn net_info(&mut self, item: ItemRef) -> Rc<NetInfo> {
+        if let Some(known) = self.nets.get(&item) {
+            return known.clone();
+        }
+        let empty = Rc::new(NetInfo { members: Vec::new(), methods: Vec::new() });
+        self.nets.insert(item, empty.clone());
+        let program = self.program;
+        let ItemKind::Def(def) = &program.item(item).kind else { return empty };
+        let ast::Body::Block(block) = &def.body else { return empty };
+        let mut body = Body::new(item.file, Some(DefKind::Net));
+        body.generics = super::call::own_generics(&def.generics);
+        let mut scope = Scope::new(body);
+        for param in def.params.iter().flatten() {
+            let ty = self.param_type(param, &scope);
+            if let Some(default) = &param.default {
+                self.expr(default, &scope, &ty);
+            }
+            self.bind_pattern(&param.pattern, ty, VarKind::Param, &mut scope);
+        }
+        self.axes_of_net(block, &mut scope);
+        let mut members = Vec::new();
+        for stmt in &block.stmts {
+            let StmtKind::Bind(bind) = &stmt.kind else { continue };
+            if bind.word == BindWord::Axis {
+                continue;
+            }
+            let before: Vec<String> = bind
+                .binders
+                .iter()
+                .filter_map(|b| match &b.target {
+                    BindTarget::Pattern(Pattern::Name(name)) => Some(name.text.clone()),
+                    _ => None,
+                })
+                .collect();
+            self.bind_stmt(bind, &mut scope);
+            for name in before {
+                if let Some(var) = scope.get(&name) {
+                    members.push((name, var.ty.clone()));
+                }
+            }
+        }
+        // Methods see each other.
+        let net = Rc::new(bare(self, item, def.name.as_ref().map_or("", |n| &n.text)));
+        for stmt in &block.stmts {
+            if let StmtKind::Method(m) = &stmt.kind {
+                let key = self.key();
+                let ty = Type::Fn(Fun::Method(net.clone(), m.name.text.clone()));
+                scope.bind(&m.name.text, ty, VarKind::Member, m.name.span, key);
+            }
+        }
+        let mut methods = Vec::new();
+        for stmt in &block.stmts {
+            let StmtKind::Method(m) = &stmt.kind else { continue };
+            // Names of checkpoint tensors and texts are not computed on the device.
+            let mut body = (*scope.body).clone();
+            body.tensor = matches!(m.name.text.as_str(), "logits" | "hidden") && m.params.iter().flatten().all(annotated);
+            let code = Code {
+                name: m.name.text.clone(),
+                params: m.params.first().map_or(&[], |p| p),
+                result: m.result.as_ref(),
+                generics: &[],
+                body: CodeBody::of(&m.body),
+                scope: scope.in_body(body),
+                lambda: false,
+            };
+            methods.push((m.name.text.clone(), self.add_code(code)));
+        }
+        let info = Rc::new(NetInfo { members, methods });
+        self.nets.insert(item, info.clone());
+        info
+    }
+
+    /// Checks all of a net.
+    pub fn define_net(&mut self, item: ItemRef) {
+        let info = self.net_info(item);
+        for (_, id) in &info.methods {
+            self.define(*id);
+        }
+        let program = self.program;
+        let ItemKind::Def(def) = &program.item(item).kind else { return };
+        let ast::Body::Block(block) = &def.body else { return };
+        for stmt in &block.stmts {
+            if let StmtKind::Expr(e) = &stmt.kind {
+                let error = Diagnostic::error("E0141", e.span, "an expression has no place in a net");
+                self.report(error.help("A net holds `axis`, `weight`, `part` and methods such as `apply(x) = ..`."));
+            }
+        }
+    }
+
+    fn axes_of_net(&mut self, block: &'p ast::Block, scope: &mut Scope) {
+        let mut body = (*scope.body).clone();
+        let mut add = |name: &str, size: Option<Size>| body.axes.push(Axis::new(name, AxisKind::Fixed(size)));
+        for stmt in &block.stmts {
+            let StmtKind::Bind(bind) = &stmt.kind else { continue };
+            for binder in &bind.binders {
+                let BindTarget::Pattern(Pattern::Name(name)) = &binder.target else { continue };
+                if bind.word != BindWord::Axis {
+                    continue;
+                }
+                let size = match &binder.value {
+                    Some(BindValue::Is(e)) => {
+                        self.expr(e, scope, &Type::Int);
+                        self.size_of(e, scope)
+                    }
+                    _ => None,
+                };
+                add(&name.text, size);
+            }
+        }
+        *scope = scope.in_body(body);
+    }
+
+    /// The declared type of a parameter, or that of its default.
+    pub fn param_type(&mut self, param: &'p Param, scope: &Scope) -> Type {
+        param.ty.as_ref().map_or(Type::Unknown, |t| self.ty(t, scope))
+    }
+
+    /// `net(x)`, `net.hidden(x)`
+    pub fn call_method(&mut self, net: &Rc<Net>, name: &str, given: &Given<'p>, at: Span, s: &Scope) -> Type {
+        let Some(item) = net.item else {
+            self.evaluate(given, s);
+            return Type::Unknown;
+        };
+        let info = self.net_info(item);
+        let Some((_, id)) = info.methods.iter().find(|m| m.0 == name) else {
+            self.evaluate(given, s);
+            if name == "apply" && !info.methods.is_empty() {
+                let error = Diagnostic::error("E0114", at, format!("the net `{}` has no `apply`", net.name));
+                let names: Vec<&str> = info.methods.iter().map(|m| m.0.as_str()).collect();
+                self.report(error.help(format!("It has {}.", super::axes::listed(&names))));
+            }
+            return Type::Unknown;
+        };
+        let code = self.codes[*id].clone();
+        let of = format!("`{}`", if name == "apply" { &net.name } else { name });
+        let slots = Self::slots(code.params);
+        let bound = self.bind(&of, &slots, given, at, true);
+        let mut types = Vec::new();
+        let mut lifted = super::axes::Axes::default();
+        let mut unknown = false;
+        for (param, args) in code.params.iter().zip(&bound) {
+            let declared = self.param_type(param, &code.scope);
+            let declared = in_terms_of(&declared, net);
+            let Some(arg) = args.first() else {
+                types.push(declared);
+                continue;
+            };
+            let ty = self.arg(arg, s, &declared);
+            self.interface(net, &ty, &declared, arg.span());
+            match self.fits(&of, &param_name(param), arg.span(), (&ty, &declared)) {
+                Some(axes) => lifted = lifted.union(&axes).unwrap_or(lifted),
+                None => unknown = true,
+            }
+            unknown |= ty.is_unknown();
+            types.push(if param.ty.is_some() { declared } else { ty });
+        }
+        let actual: Vec<Type> = types;
+        let result = match code.result {
+            Some(result) => self.ty(result, &code.scope),
+            None if code.params.iter().all(annotated) => self.define(*id),
+            None => self.entered(at, &code, &actual, |c| c.instance(*id, actual.clone(), &[])),
+        };
+        if unknown && result.is_numeric() {
+            return Type::Unknown;
+        }
+        self.lifted(at, &of, &lifted);
+        in_terms_of(&result, net).each(lifted)
+    }
+
+    /// E0204: an axis of the interface has another size in the caller.
+    fn interface(&mut self, net: &Net, actual: &Type, declared: &Type, at: Span) {
+        for want in &declared.axes().0 {
+            let (axes, AxisKind::Fixed(Some(inner))) = (actual.axes(), &want.kind) else { continue };
+            let Some(AxisKind::Fixed(Some(outer))) = axes.get(&want.name).map(|a| &a.kind) else { continue };
+            if inner.differs(outer) {
+                let error = Diagnostic::error(
+                    "E0204",
+                    at,
+                    format!("`{}` takes `{}` of size {inner}, but here it is {outer}", net.name, want.name),
+                )
+                .here(format!("this is {}, with {} = {outer}", article(actual), want.name));
+                self.report(error.help(format!("Build `{}` with the size that it is given.", net.name)));
+            }
+        }
+    }
+
+    /// The net that a call of its declaration makes: sizes of its parameters in the terms of the caller.
+    pub fn make_net(&mut self, item: ItemRef, given: &Given<'p>, at: Span, s: &Scope) -> Type {
+        let program = self.program;
+        let ItemKind::Def(def) = &program.item(item).kind else { return Type::Unknown };
+        let name = def.name.as_ref().map_or("", |n| n.text.as_str());
+        let of = format!("`{name}`");
+        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
+        let slots = Self::slots(params);
+        let bound = self.bind(&of, &slots, given, at, true);
+        let own = Scope::new(Body::new(item.file, Some(DefKind::Net)));
+        let mut sizes: Vec<(String, Size)> = Vec::new();
+        for (param, args) in params.iter().zip(&bound) {
+            let declared = self.param_type(param, &own);
+            if let Some(arg) = args.first() {
+                let ty = self.arg(arg, s, &declared);
+                self.fits(&of, &param_name(param), arg.span(), (&ty, &declared));
+                if let Some(size) = self.size_of(arg.expr(), s) {
+                    sizes.push((param_name(param), size));
+                }
+                continue;
+            }
+            let size = match param.default.as_ref().map(|d| &*d.kind) {
+                Some(ast::ExprKind::Int(n)) => Some(Size::constant(*n)),
+                Some(ast::ExprKind::Word(other)) => sizes.iter().find(|(n, _)| n == other).map(|(_, s)| s.clone()),
+                _ => None,
+            };
+            sizes.extend(size.map(|size| (param_name(param), size)));
+        }
+        Type::Net(Rc::new(Net { sizes, ..bare(self, item, name) }))
+    }
+}
+
+fn annotated(param: &Param) -> bool {
+    param.ty.is_some()
+}
+
+fn param_name(param: &Param) -> String {
+    match &param.pattern {
+        Pattern::Name(name) => name.text.clone(),
+        Pattern::Tuple(..) => String::new(),
+    }
+}

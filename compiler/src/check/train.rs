@@ -1,0 +1,342 @@
+//! `train`: its slots.
+
+use super::block::as_data;
+use super::ops::article;
+use super::scope::{Scope, VarKind};
+use super::types::{LossUse, Type};
+use super::Checker;
+use align_syntax::ast::{Args, Expr, ExprKind, Name, Pattern, SlotKind, Slots};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+
+/// A slot: its word, the arguments it may have by name, and whether it needs a first one.
+struct SlotRow {
+    word: &'static str,
+    named: &'static [&'static str],
+    value: bool,
+}
+
+const fn row(word: &'static str, named: &'static [&'static str], value: bool) -> SlotRow {
+    SlotRow { word, named, value }
+}
+
+const SLOTS: &[SlotRow] = &[
+    row("on", &[], true),
+    row("loss", &[], true),
+    row("optimizer", &[], true),
+    row("batch", &[], true),
+    row("clip", &[], true),
+    row("order", &[], true),
+    row("epochs", &[], true),
+    row("steps", &[], true),
+    row("until", &["within"], true),
+    row("precision", &[], true),
+    row("eval", &["every"], true),
+    row("keep", &[], true),
+    row("only", &[], true),
+    row("except", &[], true),
+    row("carry", &["of"], true),
+    row("workers", &[], true),
+    row("passes", &["minibatch"], true),
+    row("seed", &[], true),
+    row("truncate", &[], true),
+    row("on_fault", &[], true),
+    row("incremental", &[], true),
+    row("update", &["every"], true),
+];
+
+/// Units of `batch`.
+const UNITS: &[&str] = &["examples", "tokens", "groups", "samples", "steps"];
+/// Orders, precisions and what may be carried.
+const WORDS: &[(&str, &[&str])] = &[
+    ("order", &["given", "shuffled"]),
+    ("precision", &["bf16", "f16", "f32"]),
+    ("carry", &["optimizer", "data", "time"]),
+];
+
+/// What the slots of a `train`, or of an `update` in it, say.
+#[derive(Default)]
+struct Said {
+    items: Option<Type>,
+    losses: Vec<LossUse>,
+    words: Vec<(String, Span)>,
+}
+
+impl<'p> Checker<'p> {
+    pub fn train(
+        &mut self,
+        span: Span,
+        what: &'p Expr,
+        pattern: Option<&'p Pattern>,
+        slots: &'p Slots,
+        s: &Scope,
+    ) -> Type {
+        let start = self.expr(what, s, &Type::Unknown);
+        if matches!(start, Type::Int | Type::Float | Type::Bool | Type::Text | Type::Data(_) | Type::Optimizer) {
+            let error = Diagnostic::error("E0113", what.span, "what is trained is a policy or another net");
+            self.report(error.here(format!("this is {}", article(&start))));
+        }
+        let mut inner = s.inner(self.key());
+        if let Some(pattern) = pattern {
+            self.bind_pattern(pattern, start.clone(), VarKind::Param, &mut inner);
+        }
+        for line in &slots.lines {
+            if let SlotKind::Bind(bind) = &line.kind {
+                self.bind_stmt(bind, &mut inner);
+            }
+        }
+        let said = self.slots_of(slots, &inner, None);
+        let has = |word: &str| said.words.iter().any(|w| w.0 == word);
+        for (word, example) in [("loss", "loss sft(.reply)"), ("optimizer", "optimizer adamw(lr: 1e-4)")] {
+            if !has(word) && !has("update") {
+                let at = Span { end: span.start + 5, ..span };
+                let error = Diagnostic::error("E0131", at, format!("`train` needs the slot `{word}`"));
+                self.report(error.help(format!("Add it: `{example}`.")));
+            }
+        }
+        start
+    }
+
+    /// Checks slots; `outer` is what stands around an `update`.
+    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>) -> Said {
+        let mut said = Said { items: outer.cloned(), ..Said::default() };
+        let mut updates = Vec::new();
+        for line in &slots.lines {
+            match &line.kind {
+                SlotKind::Bind(_) => {}
+                SlotKind::Each { count, body } => {
+                    self.expr(count, s, &Type::Int);
+                    let mut inner = s.inner(self.key());
+                    let key = self.key();
+                    // The items of the step: a list that is also read like one item with the axis `batch`.
+                    inner.bind("batch", Type::Unknown, VarKind::Let, line.span, key);
+                    inner.bind("step", Type::Int, VarKind::Let, line.span, key);
+                    self.block_in(body, inner, &Type::Unknown);
+                }
+                SlotKind::Slot { word, args, slots: nested } => {
+                    let Some(row) = SLOTS.iter().find(|r| r.word == word.text) else {
+                        self.unknown_slot(word, args, s);
+                        continue;
+                    };
+                    let repeats = matches!(row.word, "update" | "eval" | "on" | "loss");
+                    if let Some((_, first)) = said.words.iter().find(|w| w.0 == word.text && !repeats) {
+                        let error = Diagnostic::error("E0133", word.span, format!("the slot `{}` stands twice", word.text));
+                        self.report(error.label(*first, "first here"));
+                    }
+                    said.words.push((word.text.clone(), word.span));
+                    self.slot(row, word, args, s, &mut said);
+                    if let Some(nested) = nested {
+                        updates.push(nested);
+                    }
+                }
+            }
+        }
+        let items = said.items.clone();
+        for nested in updates {
+            self.slots_of(nested, s, items.as_ref());
+        }
+        if let Some(items) = &items {
+            for used in std::mem::take(&mut said.losses) {
+                self.item_fits(&used, items);
+            }
+        }
+        said
+    }
+
+    /// E0130
+    fn unknown_slot(&mut self, word: &'p Name, args: &'p Args, s: &Scope) {
+        let error = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{}`", word.text));
+        let near = did_you_mean(&word.text, SLOTS.iter().map(|r| r.word));
+        let error = match (word.text.as_str(), near) {
+            ("reward", _) => error.help("Rewards are part of the data: `on prompts |> sample(q, n: 8) |> score(reward)`."),
+            ("lr" | "learning_rate", _) => {
+                error.help("The learning rate is a setting of the optimizer: `optimizer adamw(lr: 1e-4)`.")
+            }
+            ("data" | "dataset", _) => error.help("The data are the slot `on`."),
+            ("grad_clip" | "max_grad_norm", _) => error.help("The norm of the gradient is cut by `clip 1.0`."),
+            ("accumulate" | "gradient_accumulation_steps" | "micro_batch", _) => {
+                error.help("Micro-batches follow from memory; `batch` is the whole optimizer step.")
+            }
+            (_, Some(near)) => error.help(format!("Did you mean `{near}`?")),
+            (_, None) => {
+                let words: Vec<&str> = SLOTS.iter().map(|r| r.word).collect();
+                error.help(format!("Its slots are {}.", super::axes::listed(&words)))
+            }
+        };
+        self.report(error);
+        for e in args.positional.iter().chain(args.named.iter().map(|n| &n.1)) {
+            if !matches!(&*e.kind, ExprKind::Word(_)) {
+                self.expr(e, s, &Type::Unknown);
+            }
+        }
+    }
+
+    fn slot(&mut self, row: &SlotRow, word: &'p Name, args: &'p Args, s: &Scope, said: &mut Said) {
+        for (name, value) in &args.named {
+            // `eval { name: e }` is a record; `eval name: e` is not.
+            if !row.named.contains(&name.text.as_str()) {
+                let error =
+                    Diagnostic::error("E0110", name.span, format!("the slot `{}` has no argument `{}`", word.text, name.text));
+                self.report(match (did_you_mean(&name.text, row.named.iter().copied()), row.named) {
+                    (Some(near), _) => error.help(format!("Did you mean `{near}`?")),
+                    (None, []) => error.help(format!("`{}` takes a value alone.", word.text)),
+                    (None, named) => error.help(format!("It takes {}.", super::axes::listed(named))),
+                });
+            }
+            self.expr(value, s, &Type::Unknown);
+        }
+        let values: Vec<&'p Expr> = args.positional.iter().chain(&args.trailing).collect();
+        let Some(first) = values.first().copied() else {
+            if row.value {
+                let error = Diagnostic::error("E0131", word.span, format!("the slot `{}` needs a value", word.text));
+                self.report(error);
+            }
+            return;
+        };
+        if let Some((_, words)) = WORDS.iter().find(|w| w.0 == row.word) {
+            for value in values {
+                self.one_of(word, value, words);
+            }
+            return;
+        }
+        match row.word {
+            "on" => {
+                let ty = self.expr(first, s, &Type::Unknown);
+                self.data_slot(first, &ty);
+                said.items = Some(as_data(ty).item().unwrap_or(Type::Unknown));
+            }
+            "loss" => {
+                let ty = self.expr(first, s, &Type::Unknown);
+                self.loss_slot(first, &ty, said);
+            }
+            "optimizer" => {
+                let ty = self.expr(first, s, &Type::Unknown);
+                self.optimizer_slot(first, &ty);
+            }
+            "batch" => self.batch(first, s),
+            "steps" | "epochs" | "workers" | "seed" | "passes" => {
+                if let ExprKind::Quantity(_, unit) = &*first.kind {
+                    let error = Diagnostic::error("E0132", unit.span, format!("`{}` is a number alone", word.text));
+                    return self.report(error.help(format!("Take `{}` out.", unit.text)));
+                }
+                let ty = self.expr(first, s, &Type::Int);
+                if matches!(ty, Type::Text | Type::Bool | Type::Record(_) | Type::List(_)) && row.word != "seed" {
+                    let error = Diagnostic::error("E0113", first.span, format!("`{}` is a number", word.text));
+                    self.report(error.here(format!("this is {}", article(&ty))));
+                }
+            }
+            "clip" => {
+                if !matches!(&*first.kind, ExprKind::Word(w) if w == "none") {
+                    self.expr(first, s, &Type::Float);
+                }
+            }
+            // These read what is tracked, by name; paths are accessors.
+            "until" | "keep" | "only" | "except" | "on_fault" | "incremental" | "truncate" => {}
+            "update" => {
+                if !matches!(&*first.kind, ExprKind::Word(w) if s.get(w).is_some()) {
+                    self.expr(first, s, &Type::Unknown);
+                }
+            }
+            _ => {
+                for value in values {
+                    self.expr(value, s, &Type::Unknown);
+                }
+            }
+        }
+    }
+
+    fn one_of(&mut self, word: &Name, value: &'p Expr, words: &[&str]) {
+        let ExprKind::Word(text) = &*value.kind else { return };
+        if words.contains(&text.as_str()) {
+            return;
+        }
+        let error = Diagnostic::error("E0134", value.span, format!("`{}` cannot be `{text}`", word.text));
+        self.report(match did_you_mean(text, words.iter().copied()) {
+            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            None => error.help(format!("It is one of {}.", super::axes::listed(words))),
+        });
+    }
+
+    fn data_slot(&mut self, e: &'p Expr, ty: &Type) {
+        let wrong = matches!(ty, Type::Int | Type::Float | Type::Bool | Type::Text | Type::Net(_) | Type::Loss(_));
+        let parts: Vec<&str> = match ty {
+            Type::Record(record) if record.fields.iter().all(|(_, t)| matches!(t, Type::Data(_))) => record.names().collect(),
+            _ => Vec::new(),
+        };
+        if !wrong && parts.is_empty() {
+            return;
+        }
+        let error = Diagnostic::error("E0113", e.span, "`on` takes data").here(format!("this is {}", article(ty)));
+        self.report(match parts[..] {
+            [first, ..] => {
+                let source = self.source(e.span).to_string();
+                error.help(format!("The data were split. Name the part: `{source}.{first}`."))
+            }
+            [] => error,
+        });
+    }
+
+    fn loss_slot(&mut self, e: &'p Expr, ty: &Type, said: &mut Said) {
+        match ty {
+            Type::Loss(uses) => said.losses.extend(uses.iter().cloned()),
+            Type::Fn(super::types::Fun::Item(item)) if self.def(*item).is_some_and(|d| d.kind == align_syntax::ast::DefKind::Loss) => {
+                let source = self.source(e.span).to_string();
+                let error = Diagnostic::error("E0118", e.span, format!("`{source}` is used without its parentheses"));
+                self.report(error.help(format!("A loss is given its settings, even if there are none: `{source}()`.")));
+            }
+            Type::Record(record) => {
+                for (_, part) in &record.fields {
+                    if let Type::Loss(uses) = part {
+                        said.losses.extend(uses.iter().cloned());
+                    }
+                }
+            }
+            Type::Int | Type::Float | Type::Bool | Type::Text | Type::Optimizer | Type::Schedule | Type::Reward(_)
+            | Type::Net(_) | Type::Data(_) => {
+                let error = Diagnostic::error("E0113", e.span, "`loss` takes a loss");
+                self.report(error.here(format!("this is {}", article(ty))));
+            }
+            _ => {}
+        }
+    }
+
+    fn optimizer_slot(&mut self, e: &'p Expr, ty: &Type) {
+        let source = self.source(e.span).to_string();
+        match ty {
+            Type::Fn(super::types::Fun::Item(_)) => {
+                let error = Diagnostic::error("E0118", e.span, format!("`{source}` is used without its parentheses"));
+                self.report(error.help(format!("An optimizer is given its settings: `{source}(lr: 1e-4)`.")));
+            }
+            Type::Int | Type::Float | Type::Bool | Type::Text | Type::Schedule | Type::Loss(_) | Type::Net(_) | Type::Data(_) => {
+                let error = Diagnostic::error("E0113", e.span, "`optimizer` takes an optimizer");
+                let error = error.here(format!("this is {}", article(ty)));
+                self.report(match ty {
+                    Type::Schedule => error.help("A schedule is a setting of it: `optimizer adamw(lr: cosine(peak: 1e-3))`."),
+                    _ => error,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// `batch 32 examples`
+    fn batch(&mut self, e: &'p Expr, s: &Scope) {
+        match &*e.kind {
+            ExprKind::Quantity(_, unit) if UNITS.contains(&unit.text.as_str()) && unit.text != "steps" => {}
+            ExprKind::Quantity(n, unit) => {
+                let error = Diagnostic::error("E0132", unit.span, format!("a batch has no unit `{}`", unit.text));
+                self.report(match did_you_mean(&unit.text, UNITS[..4].iter().copied()) {
+                    Some(near) => error.help(format!("Did you mean `{n} {near}`?")),
+                    None => error.help("It is counted in `examples`, `tokens`, `groups` or `samples`."),
+                });
+            }
+            ExprKind::Int(n) => {
+                let error = Diagnostic::error("E0132", e.span, "a batch says what it counts");
+                self.report(error.help(format!("Write `batch {n} examples`, or `tokens`, `groups`, `samples`.")));
+            }
+            _ => {
+                self.expr(e, s, &Type::Unknown);
+            }
+        }
+    }
+}
