@@ -2,9 +2,9 @@
 
 pub mod autodiff;
 pub mod batch;
-pub mod host;
-pub mod eval;
 pub mod check;
+pub mod eval;
+pub mod host;
 pub mod interp;
 pub mod kernel;
 pub mod linalg;

@@ -127,11 +127,7 @@ impl Axes {
         let all = self.union(other)?;
         let (left, right) = (self.beyond(other, paired), other.beyond(self, paired));
         let contracted = under.iter().any(|r| self.has(r) && other.has(r));
-        if left.is_empty() || right.is_empty() || contracted {
-            Ok(all)
-        } else {
-            Err(Clash::Broadcast { left, right })
-        }
+        if left.is_empty() || right.is_empty() || contracted { Ok(all) } else { Err(Clash::Broadcast { left, right }) }
     }
 }
 
@@ -186,7 +182,8 @@ mod tests {
 
     #[test]
     fn replies_do_not_meet_on_time() {
-        let time = |of: &str| Axes(vec![Axis::new("time", AxisKind::Ragged(Origin { key: of.into(), shown: of.into() }))]);
+        let time =
+            |of: &str| Axes(vec![Axis::new("time", AxisKind::Ragged(Origin { key: of.into(), shown: of.into() }))]);
         assert!(time("chosen").combine(&time("chosen"), &[], &[]).is_ok());
         let clash = time("chosen").combine(&time("rejected"), &[], &[]);
         assert_eq!(clash, Err(Clash::Origins { axis: "time".into(), left: "chosen".into(), right: "rejected".into() }));

@@ -1,11 +1,11 @@
 //! Blocks and statements.
 
+use super::Checker;
 use super::call::{Code, CodeBody};
 use super::fits::differ;
 use super::ops::article;
 use super::scope::{Scope, VarKind};
 use super::types::{Fun, Type};
-use super::Checker;
 use align_syntax::ast::{
     Args, Bind, BindTarget, BindValue, BindWord, Binder, Block, Def, DefKind, Expr, ExprKind, Name, Pattern, StmtKind,
     TypeArg, TypeKind,
@@ -30,7 +30,11 @@ impl<'p> Checker<'p> {
                 StmtKind::Command { word, args } => self.command(word, args, &s),
                 StmtKind::Def(def) => self.inner_def(def, &mut s),
                 StmtKind::Method(method) => {
-                    let error = Diagnostic::error("E0141", method.name.span, "a method stands in a net, an optimizer or an env");
+                    let error = Diagnostic::error(
+                        "E0141",
+                        method.name.span,
+                        "a method stands in a net, an optimizer or an env",
+                    );
                     self.report(error.help(format!("A function here is `let {} = (..) => ..`.", method.name.text)));
                 }
                 StmtKind::Expr(e) => {
@@ -49,12 +53,14 @@ impl<'p> Checker<'p> {
         if matches!(ty, Type::Unit) || ty.is_unknown() {
             return;
         }
-        let error = Diagnostic::error("E0310", e.span, "this value is not used").here(format!("this is {}", article(ty)));
+        let error =
+            Diagnostic::error("E0310", e.span, "this value is not used").here(format!("this is {}", article(ty)));
         let compares = matches!((&*e.kind, ty), (ExprKind::Infix { .. }, Type::Bool));
         self.report(if compares {
             error.help("To test it, write `assert`; to give a name to it, `let x = ..`.")
         } else {
-            error.help("Only the last value of a block is its result. Give it a name with `let x = ..`, or take it out.")
+            error
+                .help("Only the last value of a block is its result. Give it a name with `let x = ..`, or take it out.")
         });
     }
 
@@ -83,7 +89,7 @@ impl<'p> Checker<'p> {
     fn bound_once(&mut self, pattern: &Pattern, s: &Scope) {
         for name in crate::program::pattern_names(pattern) {
             let Some(first) = s.in_block(&name.text).filter(|_| name.text != "_") else { continue };
-            let error = Diagnostic::error("E0105", name.span, format!("`{}` is bound twice in this block", name.text))
+            let error = Diagnostic::error("E0103", name.span, format!("`{}` is bound twice in this block", name.text))
                 .label(first.span, "first here");
             self.report(error.help("`let` binds once. Give it another name; a name that changes is a `var`."));
         }
@@ -102,8 +108,11 @@ impl<'p> Checker<'p> {
                 }
                 if let Some(declared) = &declared {
                     if differ(&ty, declared) {
-                        let error =
-                            Diagnostic::error("E0113", e.span, format!("this is {}, not {}", article(&ty), article(declared)));
+                        let error = Diagnostic::error(
+                            "E0113",
+                            e.span,
+                            format!("this is {}, not {}", article(&ty), article(declared)),
+                        );
                         let error = match &binder.ty {
                             Some(written) => error.label(written.span, "declared here"),
                             None => error,
@@ -140,8 +149,12 @@ impl<'p> Checker<'p> {
     fn item_axes_in_state(&mut self, binder: &'p Binder, e: &'p Expr, ty: &Type) {
         let Some(axis) = ty.axes().0.into_iter().find(|a| a.of_items()) else { return };
         let BindTarget::Pattern(Pattern::Name(name)) = &binder.target else { return };
-        let error = Diagnostic::error("E0211", e.span, format!("the state `{}` cannot have the axis `{}`", name.text, axis.name))
-            .here(format!("this is {}", article(ty)));
+        let error = Diagnostic::error(
+            "E0211",
+            e.span,
+            format!("the state `{}` cannot have the axis `{}`", name.text, axis.name),
+        )
+        .here(format!("this is {}", article(ty)));
         self.report(error.help(format!(
             "A state is one value for the whole stage, and items have lengths of their own. Reduce it, `mean[{}](..)`; a value for each row of the data is `state {}: Float each item = 0`.",
             axis.name, name.text
@@ -177,7 +190,9 @@ impl<'p> Checker<'p> {
                     let error = Diagnostic::error("E0106", span, format!("there is no `{name}` to assign"));
                     self.report(match near {
                         Some(near) => error.help(format!("Did you mean `{near}`?")),
-                        None => error.help(format!("A new name begins with `let`, or with `var` if it changes: `let {name} = ..`.")),
+                        None => error.help(format!(
+                            "A new name begins with `let`, or with `var` if it changes: `let {name} = ..`."
+                        )),
                     });
                 }
             }

@@ -1,5 +1,6 @@
 //! Calls of the compiler's own functions, by the rule of their row.
 
+use super::Checker;
 use super::axes::{Axes, Axis, AxisKind, Clash};
 use super::builtins::{Elem, Row, Rule, Simple};
 use super::call::{Arg, Bound, Given, Slot};
@@ -8,7 +9,6 @@ use super::fits::join;
 use super::ops::article;
 use super::scope::Scope;
 use super::types::{Fun, NetKind, Record, Type};
-use super::Checker;
 use align_syntax::ast::{Expr, ExprKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -34,6 +34,17 @@ impl<'p> Checker<'p> {
                 self.evaluate(given, s);
                 return Type::Unit;
             }
+            Rule::Free => {
+                self.evaluate(given, s);
+                return Type::Unknown;
+            }
+            // Axes, not values, stand in the lists of its named arguments.
+            Rule::Matrix => {
+                given.positional.iter().for_each(|arg| {
+                    self.arg(arg, s, &Type::Text);
+                });
+                return Type::Unknown;
+            }
             _ => {}
         }
         let slots: Vec<Slot> = params
@@ -47,6 +58,9 @@ impl<'p> Checker<'p> {
             let wanted = simple(params[i].ty);
             let mut of_param = Vec::new();
             for arg in args {
+                if params[i].ty == "Word" {
+                    continue;
+                }
                 self.under = match row.rule {
                     Rule::Reduce(_) | Rule::Along(_) if i == 0 => brackets.iter().map(|b| b.1.name.clone()).collect(),
                     Rule::Elementwise(_) if slots.len() == 1 || row.name == "where" => under.to_vec(),
@@ -76,7 +90,11 @@ impl<'p> Checker<'p> {
             Rule::Reduce(elem) => self.reduce(elem, brackets, (&known, spans.first().copied().unwrap_or(at)), at, s),
             Rule::Along(elem) => {
                 self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), at, s);
-                if known.is_numeric() { element_of(elem, std::slice::from_ref(&known)).each(known.axes()) } else { Type::Unknown }
+                if known.is_numeric() {
+                    element_of(elem, std::slice::from_ref(&known)).each(known.axes())
+                } else {
+                    Type::Unknown
+                }
             }
             Rule::Ranks | Rule::RankOf => {
                 self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), at, s);
@@ -98,10 +116,21 @@ impl<'p> Checker<'p> {
             Rule::Size => Type::Int,
             Rule::Tile => brackets.iter().fold(known, |ty, (_, axis)| ty.each(Axes(vec![axis.clone()]))),
             Rule::Concat | Rule::Stack => self.joined_along(row.rule, at, brackets, &spans, &flat),
-            Rule::Rename | Rule::Flatten | Rule::SplitData | Rule::Place | Rule::Vmap | Rule::Grad | Rule::Read | Rule::Unknown => Type::Unknown,
+            Rule::Rename
+            | Rule::Flatten
+            | Rule::SplitData
+            | Rule::Free
+            | Rule::Matrix
+            | Rule::Place
+            | Rule::Vmap
+            | Rule::Grad
+            | Rule::Read
+            | Rule::Unknown => Type::Unknown,
             Rule::Filled(elem) => filled(elem, row.name, brackets, &bound, &types, &params),
             Rule::Scan => self.scan(brackets, &bound, &types),
-            Rule::Logp | Rule::Logits | Rule::Value | Rule::Hidden | Rule::Next => self.of_reply(row, &bound, &types, brackets),
+            Rule::Logp | Rule::Logits | Rule::Value | Rule::Hidden | Rule::Next => {
+                self.of_reply(row, &bound, &types, brackets)
+            }
             Rule::Score => self.score(&types),
             Rule::Generate => {
                 let many = types.iter().zip(&params).any(|(t, p)| p.name == "n" && !t.is_empty());
@@ -133,6 +162,15 @@ impl<'p> Checker<'p> {
                 known
             }
             Rule::Length => Type::Int,
+            Rule::OrElse => match known {
+                Type::Option(of) => (*of).clone(),
+                _ => Type::Unknown,
+            },
+            Rule::Indexed => match known.item() {
+                Some(of) if !matches!(known, Type::Each(..)) => Type::list(Type::pair(vec![of, Type::Int])),
+                _ => Type::Unknown,
+            },
+            Rule::Some => Type::option(known),
             Rule::Always(simple) => always(simple),
             Rule::First => known,
         }
@@ -339,12 +377,17 @@ impl<'p> Checker<'p> {
         let last = if row.name == "kl" { 2 } else { 1 };
         let Some(reply) = types[last].first() else { return Type::Unknown };
         if let Type::Record(record) = reply.element() {
-            let replies: Vec<&str> =
-                record.fields.iter().filter(|f| matches!(f.1.element(), Type::Reply(..))).map(|f| f.0.as_str()).collect();
+            let replies: Vec<&str> = record
+                .fields
+                .iter()
+                .filter(|f| matches!(f.1.element(), Type::Reply(..)))
+                .map(|f| f.0.as_str())
+                .collect();
             if !record.open && !replies.is_empty() {
                 let at = bound[last][0].span();
-                let error = Diagnostic::error("E0113", at, format!("`{}` is of a reply, not of a whole record", row.name))
-                    .here(format!("this is {}", article(reply)));
+                let error =
+                    Diagnostic::error("E0113", at, format!("`{}` is of a reply, not of a whole record", row.name))
+                        .here(format!("this is {}", article(reply)));
                 let source = self.source(at).to_string();
                 self.report(error.help(format!("Name the field: `{source}.{}`.", replies[0])));
             }
@@ -407,7 +450,13 @@ impl<'p> Checker<'p> {
                 self.field_of(&item, (&path[0], at), None);
             }
         }
-        let Type::Record(record) = item else { return if matches!(source, Type::Data(_) | Type::List(_)) { Type::data(Type::Unknown) } else { Type::Unknown } };
+        let Type::Record(record) = item else {
+            return if matches!(source, Type::Data(_) | Type::List(_)) {
+                Type::data(Type::Unknown)
+            } else {
+                Type::Unknown
+            };
+        };
         let time = Axes(vec![Axis::open("time")]);
         let mut record = (*record).clone();
         record.open = true;
@@ -480,7 +529,11 @@ fn filled(
         }
         ty = ty.each(arg.axes());
     }
-    if brackets.is_empty() && matches!(name, "zeros" | "ones") { Type::Unknown } else { ty }
+    if brackets.is_empty() && matches!(name, "zeros" | "ones" | "full" | "eye" | "linspace") {
+        Type::Unknown
+    } else {
+        ty
+    }
 }
 
 /// The union of the axes of operands, one of which has all; or the two that do not meet.
@@ -538,6 +591,7 @@ fn always(simple: Simple) -> Type {
         Simple::Reply => Type::Reply(None, None),
         Simple::Range => Type::Range,
         Simple::Tokens => Type::Tokens,
+        Simple::Texts => Type::list(Type::Text),
         Simple::Dist => Type::Dist(Rc::new(Type::Unknown)),
     }
 }

@@ -165,8 +165,10 @@ impl<'p> Checker<'p> {
             }
         }
         if lacking {
-            let missing: Vec<&str> =
-                (0..slots.len()).filter(|i| bound[*i].is_empty() && !slots[*i].optional).map(|i| &*slots[i].name).collect();
+            let missing: Vec<&str> = (0..slots.len())
+                .filter(|i| bound[*i].is_empty() && !slots[*i].optional)
+                .map(|i| &*slots[i].name)
+                .collect();
             if let [first, ..] = missing[..] {
                 let list: Vec<String> = missing.iter().map(|m| format!("`{m}`")).collect();
                 let error = Diagnostic::error("E0111", at, format!("{of} needs {}", list.join(" and ")));
@@ -178,6 +180,11 @@ impl<'p> Checker<'p> {
 
     /// E0110
     pub fn unknown_argument(&mut self, of: &str, name: &Name, slots: &[Slot]) {
+        let core = crate::program::planned::names(crate::program::CORE);
+        if matches!(name.text.as_str(), "where" | "or") && core.is_some_and(|c| c.contains(&of.trim_matches('`'))) {
+            let message = format!("the standard library does not have `{}` of {of} yet", name.text);
+            return self.report(Diagnostic::error("E0102", name.span, message));
+        }
         let error = Diagnostic::error("E0110", name.span, format!("{of} has no argument `{}`", name.text));
         let near = did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str()));
         self.report(match near {
@@ -269,8 +276,9 @@ impl<'p> Checker<'p> {
             Fit::No => format!("this is {}", article(found)),
         };
         // What is joined by a branch or grown by `++` is not decided here.
-        let error = Diagnostic::error("E0140", span, format!("`{}` is declared to give {}", code.name, article(declared)))
-            .here(what);
+        let error =
+            Diagnostic::error("E0140", span, format!("`{}` is declared to give {}", code.name, article(declared)))
+                .here(what);
         let error = match code.result {
             Some(result) => error.label(result.span, "declared here"),
             None => error,
@@ -338,7 +346,14 @@ impl<'p> Checker<'p> {
     // ---------------------------------------------------------------------------------------------------- calls
 
     /// A call of a code: its arguments are bound, compared with the parameters, and lifted over what these do not name.
-    pub fn call_code(&mut self, id: usize, brackets: &[(Rc<str>, Axis)], given: &Given<'p>, at: Span, s: &Scope) -> Type {
+    pub fn call_code(
+        &mut self,
+        id: usize,
+        brackets: &[(Rc<str>, Axis)],
+        given: &Given<'p>,
+        at: Span,
+        s: &Scope,
+    ) -> Type {
         let code = self.codes[id].clone();
         let of = if code.lambda { "the lambda".to_string() } else { format!("`{}`", code.name) };
         let mut slots = Self::slots(code.params);
@@ -467,6 +482,15 @@ impl<'p> Checker<'p> {
 
     /// Compares an argument with its parameter. The axes over which it is lifted; `None` if it does not fit.
     pub fn fits(&mut self, of: &str, param: &str, at: Span, (actual, wanted): (&Type, &Type)) -> Option<Axes> {
+        if matches!((actual, wanted), (Type::Float, Type::Int)) {
+            // Whether a Float is whole is seen when it is computed; of a literal now.
+            if self.source(at).replace('_', "").parse::<f64>().is_ok_and(|x| x.fract() != 0.0) {
+                let error =
+                    Diagnostic::error("E0113", at, format!("`{param}` of {of} is an Int")).here("this is a Float");
+                self.report(error);
+                return None;
+            }
+        }
         let error = match fits::fit(actual, wanted) {
             Fit::Yes => return Some(Axes::default()),
             Fit::Unknown => return Some(Axes::default()),
@@ -482,10 +506,12 @@ impl<'p> Checker<'p> {
                 Diagnostic::error("E0209", at, format!("`{param}` of {of} needs {}", super::axes::listed(&axes)))
                     .here(format!("{has}; `{param}` is {}", article(wanted)))
             }
-            Fit::LacksFields(fields) => {
-                Diagnostic::error("E0113", at, format!("`{param}` of {of} is {}", article(wanted)))
-                    .here(format!("{} has no {}", article(actual), super::axes::listed(&fields)))
-            }
+            Fit::LacksFields(fields) => Diagnostic::error(
+                "E0113",
+                at,
+                format!("`{param}` of {of} is {}", article(wanted)),
+            )
+            .here(format!("{} has no {}", article(actual), super::axes::listed(&fields))),
         };
         self.report(match fits::advice(actual, wanted) {
             Some(advice) => error.help(advice),
@@ -610,7 +636,11 @@ fn counted(n: usize) -> String {
 pub fn takes(of: &str, slots: &[Slot]) -> String {
     let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).filter(|n| !n.is_empty()).collect();
     let capital = format!("{}{}", of[..1].to_uppercase(), &of[1..]);
-    if names.is_empty() { format!("{capital} takes nothing.") } else { format!("{capital} takes {}.", super::axes::listed(&names)) }
+    if names.is_empty() {
+        format!("{capital} takes nothing.")
+    } else {
+        format!("{capital} takes {}.", super::axes::listed(&names))
+    }
 }
 
 /// The body of a declaration.

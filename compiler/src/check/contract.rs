@@ -36,6 +36,17 @@ impl<'p> Checker<'p> {
             self.evaluate(given, s);
             return Type::Unknown;
         };
+        // A name with axes in brackets is another function than the name without.
+        let axes = def.generics.iter().any(|g| !matches!(g, align_syntax::ast::Generic::Type(_)));
+        let mut other = !brackets.is_empty() && !axes && def.kind != DefKind::Fn;
+        if brackets.is_empty() && axes && def.kind == DefKind::Fn {
+            let first = given.positional.first().map(|arg| self.arg(arg, s, &Type::Unknown));
+            other |= first.is_some_and(|ty| !ty.is_numeric());
+        }
+        if other {
+            self.evaluate(given, s);
+            return Type::Unknown;
+        }
         match def.kind {
             DefKind::Fn | DefKind::Policy | DefKind::Data => {
                 let id = self.code_of(item);
@@ -119,7 +130,8 @@ impl<'p> Checker<'p> {
                 Some(ty) => match &ty.kind {
                     TypeKind::Shape(_) => true,
                     TypeKind::Named { name, args } => {
-                        let plain = ["Reply", "Tensor", "Int", "Float", "Bool", "Text", "Prompt", "Chat", "Tokens", "List"];
+                        let plain =
+                            ["Reply", "Tensor", "Int", "Float", "Bool", "Text", "Prompt", "Chat", "Tokens", "List"];
                         name.text == "Group" || (args.is_empty() && !plain.contains(&name.text.as_str()))
                     }
                     _ => false,
@@ -144,7 +156,11 @@ impl<'p> Checker<'p> {
         };
         let unclear = first.as_ref().is_some_and(Type::is_unknown);
         if direct || unclear {
-            return self.direct(item, def, (given, &roles), at, s, unclear);
+            // One net for a loss of two may be a setting of it.
+            let nets =
+                given.positional.iter().filter(|a| matches!(self.arg(a, s, &Type::Unknown), Type::Net(_))).count();
+            let few = direct && nets < roles.nets.len();
+            return self.direct(item, def, (given, &roles), at, s, unclear || few);
         }
         let mut order: Vec<usize> = (0..params.len()).filter(|i| !roles.given(*i)).collect();
         order.extend((0..params.len()).filter(|i| roles.given(*i)));
@@ -233,7 +249,8 @@ impl<'p> Checker<'p> {
                 Some(axes) => lifted = lifted.union(&axes).unwrap_or(lifted),
                 None => unknown = true,
             }
-            unknown |= matches!(ty, Type::List(_) | Type::Data(_)) || (ty.is_unknown() && params.get(i).is_some_and(|p| !is_net(p)));
+            unknown |= matches!(ty, Type::List(_) | Type::Data(_))
+                || (ty.is_unknown() && params.get(i).is_some_and(|p| !is_net(p)));
         }
         let scalar = match def.kind {
             DefKind::Loss => matches!(head(def), Some("example" | "group" | "batch")),
@@ -373,7 +390,10 @@ pub fn head_fits(head: &str, axes: &Axes, grouped: bool) -> Option<(String, Stri
                 return Some((format!("the value still has {}", listed(&more)), format!("{}.", reduce(&more))));
             }
             (grouped && !names.contains(&"sample")).then(|| {
-                ("the value has no `sample`".to_string(), "Say `per group`, or leave the samples unreduced.".to_string())
+                (
+                    "the value has no `sample`".to_string(),
+                    "Say `per group`, or leave the samples unreduced.".to_string(),
+                )
             })
         }
         _ => (!names.is_empty()).then(|| {

@@ -1,12 +1,12 @@
 //! Which kind of function a call calls.
 
+use super::Checker;
 use super::axes::{Axes, Axis, AxisKind};
 use super::builtins;
 use super::call::{Arg, Given};
 use super::ops::article;
 use super::scope::Scope;
 use super::types::{Fun, Type};
-use super::Checker;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, ItemKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -16,7 +16,15 @@ use std::rc::Rc;
 pub type Brackets = Vec<(Rc<str>, Axis)>;
 
 impl<'p> Checker<'p> {
-    pub fn call(&mut self, e: &'p Expr, f: &'p Expr, args: &'p Args, s: &Scope, want: &Type, under: &[Rc<str>]) -> Type {
+    pub fn call(
+        &mut self,
+        e: &'p Expr,
+        f: &'p Expr,
+        args: &'p Args,
+        s: &Scope,
+        want: &Type,
+        under: &[Rc<str>],
+    ) -> Type {
         self.call_given(e.span, f, Given::new(args), s, (want, under))
     }
 
@@ -52,6 +60,12 @@ impl<'p> Checker<'p> {
             ExprKind::Index(g, axes) if self.takes_axes(g, s) => (g, Some(self.brackets(axes, s))),
             _ => (f, None),
         };
+        if let (Some(_), ExprKind::Word(name)) = (&brackets, &*f.kind) {
+            if self.planned_along(name, f.span, s) {
+                self.evaluate(&given, s);
+                return Type::Unknown;
+            }
+        }
         let ty = self.expr(f, s, &Type::Unknown);
         let brackets = brackets.unwrap_or_default();
         match &ty {
@@ -68,8 +82,17 @@ impl<'p> Checker<'p> {
                 self.evaluate(&given, s);
                 Type::Float
             }
-            Type::Int | Type::Float | Type::Bool | Type::Text | Type::Record(_) | Type::List(_) | Type::Unit
-            | Type::Data(_) | Type::Tuple(_) | Type::Each(..) | Type::Option(_) => {
+            Type::Int
+            | Type::Float
+            | Type::Bool
+            | Type::Text
+            | Type::Record(_)
+            | Type::List(_)
+            | Type::Unit
+            | Type::Data(_)
+            | Type::Tuple(_)
+            | Type::Each(..)
+            | Type::Option(_) => {
                 let not_each_function = !matches!(ty.element(), Type::Unknown | Type::Fn(_) | Type::Net(_));
                 if not_each_function {
                     let error = Diagnostic::error("E0114", f.span, "this is not a function")
@@ -150,7 +173,9 @@ impl<'p> Checker<'p> {
         for (name, size) in &args.named {
             self.expr(size, s, &Type::Int);
             let kind = AxisKind::Fixed(self.size_of(size, s));
-            axes.push((Rc::from(name.text.as_str()), Axis::new(name.text.as_str(), kind)));
+            // The name may be a generic one.
+            let axis = s.body.axes_of(&name.text).into_iter().next().unwrap_or_else(|| Axis::open(name.text.as_str()));
+            axes.push((Rc::from(name.text.as_str()), Axis { kind, ..axis }));
         }
         axes
     }
@@ -188,7 +213,9 @@ impl<'p> Checker<'p> {
     /// The result of a function of which the arguments' types are known: `map(f)`.
     pub fn apply_function(&mut self, f: &Type, arg: Type, e: &'p Expr, s: &Scope) -> Type {
         match f {
-            Type::Fn(Fun::Accessor(path)) => path.iter().fold(arg, |ty, field| self.field_of(&ty, (field, e.span), None)),
+            Type::Fn(Fun::Accessor(path)) => {
+                path.iter().fold(arg, |ty, field| self.field_of(&ty, (field, e.span), None))
+            }
             Type::Fn(Fun::Closure(id)) => {
                 let code = self.codes[*id].clone();
                 let types = match (&arg, code.params.len()) {

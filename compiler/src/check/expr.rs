@@ -1,6 +1,6 @@
 //! Expressions.
 
-use super::axes::{Axes, Axis, AxisKind, Clash, Origin};
+use super::axes::{Axes, Axis, AxisKind, Origin};
 use super::builtins;
 use super::fits::{differ, join};
 use super::ops::article;
@@ -144,7 +144,11 @@ impl<'p> Checker<'p> {
                     self.expr(&entry.value, s, &Type::Unknown);
                     if let Type::Record(record) = &to {
                         if record.get(&entry.key.text).is_none() {
-                            self.no_field((&entry.key.text, entry.key.span), &to, record.names().map(str::to_string).collect());
+                            self.no_field(
+                                (&entry.key.text, entry.key.span),
+                                &to,
+                                record.names().map(str::to_string).collect(),
+                            );
                         }
                     }
                 }
@@ -172,7 +176,8 @@ impl<'p> Checker<'p> {
     }
 
     fn text_in_tensor(&mut self, e: &'p Expr, before: usize) {
-        let reads = matches!(&*e.kind, ExprKind::Word(_) | ExprKind::Dot(..) | ExprKind::Call(..) | ExprKind::Index(..));
+        let reads =
+            matches!(&*e.kind, ExprKind::Word(_) | ExprKind::Dot(..) | ExprKind::Call(..) | ExprKind::Index(..));
         let inside = self.out.diagnostics[before..].iter().any(|d| d.code == "E0301");
         let literal = matches!(&*e.kind, ExprKind::Word(w) if w == "none");
         if !reads || inside || literal {
@@ -237,8 +242,11 @@ impl<'p> Checker<'p> {
             let wanted = want.field(&entry.key.text).cloned().unwrap_or(Type::Unknown);
             let ty = self.expr(&entry.value, s, &wanted);
             if record.get(&entry.key.text).is_some() {
-                let error =
-                    Diagnostic::error("E0105", entry.key.span, format!("the field `{}` is given twice", entry.key.text));
+                let error = Diagnostic::error(
+                    "E0105",
+                    entry.key.span,
+                    format!("the field `{}` is given twice", entry.key.text),
+                );
                 self.report(error);
             }
             record = record.with(&entry.key.text, ty);
@@ -249,9 +257,7 @@ impl<'p> Checker<'p> {
     /// `Pair { prompt: p, chosen: a }`
     fn make(&mut self, name: &'p Name, entries: &'p [Entry], s: &Scope) -> Type {
         let declared = match self.program.lookup(s.body.file, &name.text) {
-            Some(at) if matches!(self.program.item(at).kind, ItemKind::Record { .. }) => {
-                Some((at, self.record_of(at)))
-            }
+            Some(at) if matches!(self.program.item(at).kind, ItemKind::Record { .. }) => Some((at, self.record_of(at))),
             _ => {
                 self.type_name(&name.text, name.span, s);
                 None
@@ -308,7 +314,8 @@ impl<'p> Checker<'p> {
             || super::typing::is_known(name);
         if !known {
             let error = Diagnostic::error("E0108", span, format!("there is no type `{name}`"));
-            let own: Vec<&str> = self.program.names(s.body.file).filter(|n| n.starts_with(char::is_uppercase)).collect();
+            let own: Vec<&str> =
+                self.program.names(s.body.file).filter(|n| n.starts_with(char::is_uppercase)).collect();
             self.report(match did_you_mean(name, own) {
                 Some(near) => error.help(format!("Did you mean `{near}`?")),
                 None => error,
@@ -321,7 +328,8 @@ impl<'p> Checker<'p> {
     pub fn is_imported(&self, file: FileId, name: &str) -> bool {
         self.program.file(file).tree.items.iter().any(|item| match &item.kind {
             ItemKind::Import { names, path } => {
-                names.iter().any(|n| n.text == name) || (names.is_empty() && path.last().is_some_and(|l| l.text == name))
+                names.iter().any(|n| n.text == name)
+                    || (names.is_empty() && path.last().is_some_and(|l| l.text == name))
             }
             _ => false,
         })
@@ -350,6 +358,23 @@ impl<'p> Checker<'p> {
         Type::Unknown
     }
 
+    /// E0102: a function of the core, by name and axes in brackets, that is not there yet.
+    pub fn planned_along(&mut self, name: &str, span: Span, s: &Scope) -> bool {
+        let known = s.get(name).is_some()
+            || self.program.lookup(s.body.file, name).is_some()
+            || builtins::find(name).is_some()
+            || self.is_imported(s.body.file, name);
+        let planned = !known && planned::names(crate::program::CORE).is_some_and(|names| names.contains(&name));
+        if planned {
+            self.not_yet(name, span);
+        }
+        planned
+    }
+
+    fn not_yet(&mut self, name: &str, span: Span) {
+        self.report(Diagnostic::error("E0102", span, format!("the standard library does not have `{name}` yet")));
+    }
+
     fn unknown_name(&mut self, name: &str, span: Span, s: &Scope) {
         let file = s.body.file;
         let in_sight: Vec<String> = {
@@ -363,13 +388,12 @@ impl<'p> Checker<'p> {
         let module = planned::module_of(name);
         if let Some(module) = module {
             if module == crate::program::CORE {
-                let message = format!("the standard library does not have `{name}` yet");
-                return self.report(Diagnostic::error("E0102", span, message));
+                return self.not_yet(name, span);
             }
             let error = Diagnostic::error("E0104", span, format!("`{name}` is not in sight"));
             return self.report(error.help(format!("It is in the standard library: `use {module} {{ {name} }}`.")));
         }
-        let error = Diagnostic::error("E0101", span, format!("there is nothing named `{name}` here"));
+        let error = Diagnostic::error("E0104", span, format!("there is nothing named `{name}` here"));
         self.report(match near {
             Some(near) => error.help(format!("Did you mean `{near}`?")),
             None => error,
@@ -392,9 +416,8 @@ impl<'p> Checker<'p> {
                 let types = match &ty {
                     Type::Tuple(types) => Some(types.iter().map(|t| t.1.clone()).collect::<Vec<_>>()),
                     Type::Int | Type::Float | Type::Bool | Type::Text | Type::Unit | Type::Net(_) => {
-                        let error =
-                            Diagnostic::error("E0121", *span, format!("{} names for one value", parts.len()))
-                                .here(format!("the value is {}", article(&ty)));
+                        let error = Diagnostic::error("E0121", *span, format!("{} names for one value", parts.len()))
+                            .here(format!("the value is {}", article(&ty)));
                         self.report(error);
                         None
                     }
@@ -584,7 +607,8 @@ fn textual(want: &Type) -> Type {
 /// What a fold carries: an Int may become a Float, an empty list a list of anything.
 fn opened(start: &Type) -> Type {
     match start {
-        Type::Int => Type::Float,
+        Type::Int => Type::Unknown,
+        Type::List(of) if of.is_unknown() => Type::Unknown,
         Type::Tuple(parts) => Type::Tuple(Rc::new(parts.iter().map(|(n, t)| (n.clone(), opened(t))).collect())),
         other => other.clone(),
     }

@@ -1,11 +1,11 @@
 //! `x.name`
 
+use super::Checker;
 use super::axes::{Axes, Axis, AxisKind, Origin};
 use super::ops::article;
 use super::scope::Scope;
 use super::types::{Fun, Net, Record, Type};
 use super::typing::{time_of_record, with_origin};
-use super::Checker;
 use align_syntax::ast::{Expr, ExprKind, Name};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;

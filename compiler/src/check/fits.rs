@@ -31,7 +31,12 @@ enum Kind {
 }
 
 fn kind(ty: &Type) -> Kind {
-    match ty.element() {
+    let element = match ty {
+        // A group is many and one.
+        Type::Each(..) if !ty.is_numeric() => return Kind::Other,
+        other => other.element(),
+    };
+    match element {
         Type::Int | Type::Float | Type::Bool => Kind::Number,
         Type::Text | Type::Prompt | Type::Reply(..) | Type::Tokens => Kind::Text,
         Type::Record(_) => Kind::Record,
@@ -64,6 +69,11 @@ pub fn fit(actual: &Type, wanted: &Type) -> Fit {
     }
     let (element, axes) = actual.split();
     let (want, want_axes) = wanted.split();
+    // Weights are numbers in tensor code, and a net where one is called.
+    let weights = |a: &Type, b: &Type| matches!(a, Type::Weights | Type::Net(_)) && matches!(b, Type::Float);
+    if weights(&element, &want) && !want_axes.is_empty() || weights(&want, &element) && !axes.is_empty() {
+        return Fit::Unknown;
+    }
     match element_fit(&element, &want) {
         Fit::Yes => {}
         other => return other,
@@ -80,22 +90,21 @@ pub fn fit(actual: &Type, wanted: &Type) -> Fit {
 fn element_fit(actual: &Type, wanted: &Type) -> Fit {
     let yes = |ok: bool| if ok { Fit::Yes } else { Fit::No };
     match (actual, wanted) {
-        (Type::Int | Type::Bool | Type::Float, Type::Float) | (Type::Int | Type::Bool, Type::Int) => Fit::Yes,
-        (Type::Float, Type::Int) => Fit::No,
+        // A Float where an Int is needed must be whole; literals are looked at where they stand.
+        (Type::Int | Type::Bool | Type::Float, Type::Float | Type::Int) => Fit::Yes,
         (Type::Bool, Type::Bool) => Fit::Yes,
         // A number counts as true where it is not 0 only if it says so: `x > 0`.
         (Type::Int | Type::Float, Type::Bool) => Fit::No,
         (Type::Text | Type::Prompt | Type::Tokens | Type::Reply(..), Type::Prompt | Type::Tokens) => Fit::Yes,
         (Type::Text | Type::Prompt, Type::Text | Type::Reply(..)) | (Type::Reply(..), Type::Reply(..)) => Fit::Yes,
         (Type::Tokens, Type::Reply(..)) => Fit::Yes,
-        (Type::Reply(..), Type::Text) => Fit::No,
+        (Type::Reply(..), Type::Text) => Fit::Yes,
         (Type::Net(a), Type::Net(b)) => match (a.kind, b.kind, b.item) {
             (NetKind::Policy, NetKind::Scorer, _) => Fit::Unknown,
             _ => Fit::Yes,
         },
         (Type::Record(a), Type::Record(b)) => {
-            let lacks: Vec<String> =
-                b.names().filter(|n| a.get(n).is_none() && !a.open).map(str::to_string).collect();
+            let lacks: Vec<String> = b.names().filter(|n| a.get(n).is_none() && !a.open).map(str::to_string).collect();
             if !lacks.is_empty() {
                 return Fit::LacksFields(lacks);
             }
@@ -104,6 +113,7 @@ fn element_fit(actual: &Type, wanted: &Type) -> Fit {
                 false => Fit::Yes,
             }
         }
+        (Type::Reply(..), Type::Data(_)) => Fit::Unknown,
         // A stream or list is gone through item by item.
         (Type::List(_) | Type::Data(_), _) if !matches!(wanted, Type::Text | Type::Net(_)) => Fit::Unknown,
         // A setting may be a field of the item, or a function of it.
@@ -125,8 +135,6 @@ fn element_fit(actual: &Type, wanted: &Type) -> Fit {
 /// Why a value does not fit, where there is a usual cause: the fix.
 pub fn advice(actual: &Type, wanted: &Type) -> Option<String> {
     let text = match (actual.element(), wanted.element()) {
-        (Type::Float, Type::Int) => "`int(x)` cuts a Float down to an Int, `round(x)` takes the nearest.",
-        (Type::Reply(..), Type::Text) => "The text of a reply is `.text`.",
         (Type::Int | Type::Float, Type::Bool) => "Compare it: `x > 0`.",
         (Type::Option(_), _) => "It may be absent. Say what holds then: `x |> or_else(0)`.",
         (Type::Text, Type::Int | Type::Float) => "`number(text)` reads a number.",
@@ -148,9 +156,7 @@ pub fn join(a: &Type, b: &Type) -> Type {
         (Type::Reply(p, o), Type::Reply(q, r)) => {
             Type::Reply(p.clone().filter(|_| p == q), o.clone().filter(|_| o == r))
         }
-        (Type::Net(p), Type::Net(q)) if p != q => {
-            Type::net(if p.kind == q.kind { p.kind } else { NetKind::Net })
-        }
+        (Type::Net(p), Type::Net(q)) if p != q => Type::net(if p.kind == q.kind { p.kind } else { NetKind::Net }),
         (Type::Record(p), Type::Record(q)) if p != q => {
             let mut common = (**p).clone();
             common.open = true;

@@ -146,7 +146,7 @@ impl<'p> Checker<'p> {
             result: def.result.as_ref(),
             generics: &def.generics,
             body: CodeBody::of(&def.body),
-            scope: Scope::new(body_of(def.kind, at.file)),
+            scope: Scope::new(Body { types: type_variables(&def.generics), ..body_of(def.kind, at.file) }),
             lambda: false,
         };
         let id = self.add_code(code);
@@ -204,7 +204,9 @@ impl<'p> Checker<'p> {
         let Some(per) = head(def) else {
             let name = def.name.as_ref().map_or(def.kind_span, |n| n.span);
             let error = Diagnostic::error("E0212", name, "a loss says what its objective is a mean of");
-            self.report(error.help("Add to its head: `per token`, `per sample`, `per example`, `per group` or `per batch`."));
+            self.report(
+                error.help("Add to its head: `per token`, `per sample`, `per example`, `per group` or `per batch`."),
+            );
             return;
         };
         let mut grouped = false;
@@ -275,6 +277,7 @@ impl<'p> Checker<'p> {
         };
         // States may begin as the weight.
         let key = self.key();
+        let mut scope = scope.inner(key);
         scope.bind("w", weight.clone(), VarKind::Param, def.kind_span, key);
         for stmt in &block.stmts {
             match &stmt.kind {
@@ -303,7 +306,8 @@ impl<'p> Checker<'p> {
                 });
                 if method.name.text == "update" && !OF_UPDATE.contains(&name) {
                     if let Some(name) = names.first() {
-                        let error = Diagnostic::error("E0117", name.span, format!("`update` is not given `{}`", name.text));
+                        let error =
+                            Diagnostic::error("E0117", name.span, format!("`update` is not given `{}`", name.text));
                         self.report(error.help(format!("It may read {}.", super::axes::listed(OF_UPDATE))));
                     }
                 }
@@ -375,8 +379,20 @@ impl<'p> Checker<'p> {
         if wrong {
             let span = CodeBody::of(&def.body).span();
             let wanted = declared.unwrap_or(Type::Float);
-            let error = Diagnostic::error("E0140", span, format!("this is {}, not {}", article(&found), article(&wanted)));
+            let error =
+                Diagnostic::error("E0140", span, format!("this is {}, not {}", article(&found), article(&wanted)));
             self.report(error);
         }
     }
+}
+
+/// The type variables of a declaration.
+pub fn type_variables(generics: &[ast::Generic]) -> Vec<std::rc::Rc<str>> {
+    generics
+        .iter()
+        .filter_map(|g| match g {
+            ast::Generic::Type(name) => Some(name.text.as_str().into()),
+            _ => None,
+        })
+        .collect()
 }

@@ -1,12 +1,12 @@
 //! Nets: their axes, weights, parts and methods.
 
+use super::Checker;
 use super::axes::{Axis, AxisKind};
 use super::call::{Code, CodeBody, Given};
 use super::ops::article;
 use super::scope::{Body, Scope, VarKind};
 use super::size::Size;
 use super::types::{Fun, Net, NetKind, Type};
-use super::Checker;
 use crate::program::ItemRef;
 use align_syntax::ast::{self, BindTarget, BindValue, BindWord, DefKind, ItemKind, Param, Pattern, StmtKind};
 use align_syntax::diag::Diagnostic;
@@ -77,6 +77,7 @@ impl<'p> Checker<'p> {
             }
             self.bind_pattern(&param.pattern, ty, VarKind::Param, &mut scope);
         }
+        let mut scope = scope.inner(self.key());
         self.axes_of_net(block, &mut scope);
         let mut members = Vec::new();
         for stmt in &block.stmts {
@@ -113,7 +114,8 @@ impl<'p> Checker<'p> {
             let StmtKind::Method(m) = &stmt.kind else { continue };
             // Names of checkpoint tensors and texts are not computed on the device.
             let mut body = (*scope.body).clone();
-            body.tensor = matches!(m.name.text.as_str(), "logits" | "hidden") && m.params.iter().flatten().all(annotated);
+            body.tensor =
+                matches!(m.name.text.as_str(), "logits" | "hidden") && m.params.iter().flatten().all(annotated);
             let code = Code {
                 name: m.name.text.clone(),
                 params: m.params.first().map_or(&[], |p| p),
@@ -201,6 +203,8 @@ impl<'p> Checker<'p> {
         for (param, args) in code.params.iter().zip(&bound) {
             let declared = self.param_type(param, &code.scope);
             let declared = in_terms_of(&declared, net);
+            // Generic axes are those of the argument.
+            let declared = if generic(&declared, &code) { Type::Unknown } else { declared };
             let Some(arg) = args.first() else {
                 types.push(declared);
                 continue;
@@ -216,7 +220,11 @@ impl<'p> Checker<'p> {
         }
         let actual: Vec<Type> = types;
         let result = match code.result {
-            Some(result) => self.ty(result, &code.scope),
+            Some(result) => match self.ty(result, &code.scope) {
+                result if generic(&result, &code) => Type::Unknown,
+                result => result,
+            },
+            None if !code.scope.body.generics.is_empty() => Type::Unknown,
             None if code.params.iter().all(annotated) => self.define(*id),
             None => self.entered(at, &code, &actual, |c| c.instance(*id, actual.clone(), &[])),
         };
@@ -274,6 +282,11 @@ impl<'p> Checker<'p> {
         }
         Type::Net(Rc::new(Net { sizes, ..bare(self, item, name) }))
     }
+}
+
+/// Whether a type has axes that a net's user names.
+fn generic(ty: &Type, code: &Code) -> bool {
+    code.scope.body.generics.iter().any(|(name, _)| ty.axes().has(name))
 }
 
 fn annotated(param: &Param) -> bool {

@@ -1,10 +1,10 @@
 //! Operators.
 
+use super::Checker;
 use super::axes::{Axes, AxisKind, Clash, listed};
 use super::fits::{differ, join};
 use super::scope::Scope;
 use super::types::{Fun, NetKind, Type};
-use super::Checker;
 use align_syntax::ast::{Expr, ExprKind, InfixOp, PrefixOp};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -79,7 +79,8 @@ impl<'p> Checker<'p> {
             InfixOp::In => Type::Bool.each(a.axes()),
             InfixOp::Join => self.joined((left, &a), (right, &b)),
             InfixOp::Eq | InfixOp::Ne => {
-                if differ(&a, &b) && !matches!((a.element(), b.element()), (Type::Record(_), _) | (_, Type::Record(_))) {
+                if differ(&a, &b) && !matches!((a.element(), b.element()), (Type::Record(_), _) | (_, Type::Record(_)))
+                {
                     self.incomparable(*op_span, (left, &a), (right, &b));
                     return Type::Bool;
                 }
@@ -226,9 +227,7 @@ impl<'p> Checker<'p> {
 
     /// Reports that the axes of two values do not meet.
     pub fn clash(&mut self, span: Span, a: (Span, &Axes), b: (Span, &Axes), clash: Clash) {
-        let places = |error: Diagnostic| {
-            error.label(a.0, described(a.1, b.1)).label(b.0, described(b.1, a.1))
-        };
+        let places = |error: Diagnostic| error.label(a.0, described(a.1, b.1)).label(b.0, described(b.1, a.1));
         let error = match clash {
             Clash::Sizes { axis, left, right } => {
                 Diagnostic::error("E0201", span, format!("`{axis}` has two sizes: {left} and {right}"))

@@ -48,6 +48,8 @@ pub struct Body {
     /// Axes with sizes (those of a net), and axes that stand for generic names.
     pub axes: Vec<Axis>,
     pub generics: Vec<(Rc<str>, Vec<Axis>)>,
+    /// Type variables.
+    pub types: Vec<Rc<str>>,
     /// Whether each value is computed in the step, on the device: Text is then an error.
     pub tensor: bool,
     /// The type of `w`, for states of an optimizer.
@@ -62,6 +64,7 @@ impl Body {
             paired: Vec::new(),
             axes: Vec::new(),
             generics: Vec::new(),
+            types: Vec::new(),
             tensor: false,
             weight: None,
         }

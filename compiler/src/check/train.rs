@@ -1,10 +1,10 @@
 //! `train`: its slots.
 
+use super::Checker;
 use super::block::as_data;
 use super::ops::article;
 use super::scope::{Scope, VarKind};
 use super::types::{LossUse, Type};
-use super::Checker;
 use align_syntax::ast::{Args, Expr, ExprKind, Name, Pattern, SlotKind, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -120,7 +120,8 @@ impl<'p> Checker<'p> {
                     };
                     let repeats = matches!(row.word, "update" | "eval" | "on" | "loss");
                     if let Some((_, first)) = said.words.iter().find(|w| w.0 == word.text && !repeats) {
-                        let error = Diagnostic::error("E0133", word.span, format!("the slot `{}` stands twice", word.text));
+                        let error =
+                            Diagnostic::error("E0133", word.span, format!("the slot `{}` stands twice", word.text));
                         self.report(error.label(*first, "first here"));
                     }
                     said.words.push((word.text.clone(), word.span));
@@ -148,7 +149,9 @@ impl<'p> Checker<'p> {
         let error = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{}`", word.text));
         let near = did_you_mean(&word.text, SLOTS.iter().map(|r| r.word));
         let error = match (word.text.as_str(), near) {
-            ("reward", _) => error.help("Rewards are part of the data: `on prompts |> sample(q, n: 8) |> score(reward)`."),
+            ("reward", _) => {
+                error.help("Rewards are part of the data: `on prompts |> sample(q, n: 8) |> score(reward)`.")
+            }
             ("lr" | "learning_rate", _) => {
                 error.help("The learning rate is a setting of the optimizer: `optimizer adamw(lr: 1e-4)`.")
             }
@@ -175,8 +178,11 @@ impl<'p> Checker<'p> {
         for (name, value) in &args.named {
             // `eval { name: e }` is a record; `eval name: e` is not.
             if !row.named.contains(&name.text.as_str()) {
-                let error =
-                    Diagnostic::error("E0110", name.span, format!("the slot `{}` has no argument `{}`", word.text, name.text));
+                let error = Diagnostic::error(
+                    "E0110",
+                    name.span,
+                    format!("the slot `{}` has no argument `{}`", word.text, name.text),
+                );
                 self.report(match (did_you_mean(&name.text, row.named.iter().copied()), row.named) {
                     (Some(near), _) => error.help(format!("Did you mean `{near}`?")),
                     (None, []) => error.help(format!("`{}` takes a value alone.", word.text)),
@@ -258,9 +264,11 @@ impl<'p> Checker<'p> {
     }
 
     fn data_slot(&mut self, e: &'p Expr, ty: &Type) {
-        let wrong = matches!(ty, Type::Int | Type::Float | Type::Bool | Type::Text | Type::Net(_) | Type::Loss(_));
+        let wrong = matches!(ty, Type::Int | Type::Bool | Type::Text | Type::Net(_) | Type::Loss(_));
         let parts: Vec<&str> = match ty {
-            Type::Record(record) if record.fields.iter().all(|(_, t)| matches!(t, Type::Data(_))) => record.names().collect(),
+            Type::Record(record) if record.fields.iter().all(|(_, t)| matches!(t, Type::Data(_))) => {
+                record.names().collect()
+            }
             _ => Vec::new(),
         };
         if !wrong && parts.is_empty() {
@@ -279,7 +287,9 @@ impl<'p> Checker<'p> {
     fn loss_slot(&mut self, e: &'p Expr, ty: &Type, said: &mut Said) {
         match ty {
             Type::Loss(uses) => said.losses.extend(uses.iter().cloned()),
-            Type::Fn(super::types::Fun::Item(item)) if self.def(*item).is_some_and(|d| d.kind == align_syntax::ast::DefKind::Loss) => {
+            Type::Fn(super::types::Fun::Item(item))
+                if self.def(*item).is_some_and(|d| d.kind == align_syntax::ast::DefKind::Loss) =>
+            {
                 let source = self.source(e.span).to_string();
                 let error = Diagnostic::error("E0118", e.span, format!("`{source}` is used without its parentheses"));
                 self.report(error.help(format!("A loss is given its settings, even if there are none: `{source}()`.")));
@@ -291,8 +301,15 @@ impl<'p> Checker<'p> {
                     }
                 }
             }
-            Type::Int | Type::Float | Type::Bool | Type::Text | Type::Optimizer | Type::Schedule | Type::Reward(_)
-            | Type::Net(_) | Type::Data(_) => {
+            Type::Int
+            | Type::Float
+            | Type::Bool
+            | Type::Text
+            | Type::Optimizer
+            | Type::Schedule
+            | Type::Reward(_)
+            | Type::Net(_)
+            | Type::Data(_) => {
                 let error = Diagnostic::error("E0113", e.span, "`loss` takes a loss");
                 self.report(error.here(format!("this is {}", article(ty))));
             }
@@ -307,11 +324,20 @@ impl<'p> Checker<'p> {
                 let error = Diagnostic::error("E0118", e.span, format!("`{source}` is used without its parentheses"));
                 self.report(error.help(format!("An optimizer is given its settings: `{source}(lr: 1e-4)`.")));
             }
-            Type::Int | Type::Float | Type::Bool | Type::Text | Type::Schedule | Type::Loss(_) | Type::Net(_) | Type::Data(_) => {
+            Type::Int
+            | Type::Float
+            | Type::Bool
+            | Type::Text
+            | Type::Schedule
+            | Type::Loss(_)
+            | Type::Net(_)
+            | Type::Data(_) => {
                 let error = Diagnostic::error("E0113", e.span, "`optimizer` takes an optimizer");
                 let error = error.here(format!("this is {}", article(ty)));
                 self.report(match ty {
-                    Type::Schedule => error.help("A schedule is a setting of it: `optimizer adamw(lr: cosine(peak: 1e-3))`."),
+                    Type::Schedule => {
+                        error.help("A schedule is a setting of it: `optimizer adamw(lr: cosine(peak: 1e-3))`.")
+                    }
                     _ => error,
                 });
             }

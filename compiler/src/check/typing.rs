@@ -25,14 +25,42 @@ const NAMED: &[(&str, Type)] = &[
     ("Sampler", Type::Sampler),
     ("Env", Type::Env),
     ("Reward", Type::Reward(Vec::new())),
-    ("Steps", Type::Float),
 ];
 
 /// Other types of the language and its library, of which the checker knows the name alone.
 const OTHERS: &[&str] = &[
-    "Tensor", "Reply", "Group", "List", "Option", "Map", "Data", "Dist", "Policy", "Scorer", "Net", "Loss", "Any", "Call",
-    "Solution", "Rollout", "Episode", "Tree", "Step", "Task", "Module", "Problem", "Running", "Scored", "Pair", "Demo",
-    "Rated", "Image", "ImagePair",
+    "Tensor",
+    "Reply",
+    "Group",
+    "List",
+    "Option",
+    "Map",
+    "Data",
+    "Dist",
+    "Policy",
+    "Scorer",
+    "Net",
+    "Loss",
+    "Any",
+    "Call",
+    "Solution",
+    "Rollout",
+    "Episode",
+    "Tree",
+    "Step",
+    "Task",
+    "Module",
+    "Problem",
+    "Running",
+    "Scored",
+    "Pair",
+    "Demo",
+    "Rated",
+    "Image",
+    "ImagePair",
+    "Tokenizer",
+    "Record",
+    "Objective",
 ];
 
 impl<'p> Checker<'p> {
@@ -88,7 +116,14 @@ impl<'p> Checker<'p> {
                 };
                 Type::Record(Rc::new(item)).each(Axes(vec![Axis::open("sample")]))
             }
-            text if text.starts_with(|c: char| c.is_lowercase()) && !text.contains('.') => Type::Var(text.to_string()),
+            text if scope.body.types.iter().any(|t| &**t == text) => Type::Var(text.to_string()),
+            text if text.starts_with(char::is_lowercase) && !text.contains('.') => {
+                // A net's name is the type of its weights; other words are type variables.
+                match self.program.lookup(scope.body.file, text).and_then(|at| self.def(at)) {
+                    Some(def) if def.kind == DefKind::Net => self.item_type(name, text, scope),
+                    _ => Type::Var(text.to_string()),
+                }
+            }
             text => self.item_type(name, text, scope),
         }
     }
@@ -220,12 +255,8 @@ pub fn with_origin(ty: Type, key: &str, shown: &str) -> Type {
 
 /// The origin of the `time` of a record's plain fields (`x.logp`): its only reply, if it has exactly one; itself, if none.
 pub fn time_of_record(record: &Record, key: &str, shown: &str) -> Option<Origin> {
-    let replies: Vec<&str> = record
-        .fields
-        .iter()
-        .filter(|(_, t)| matches!(t.element(), Type::Reply(..)))
-        .map(|(n, _)| n.as_str())
-        .collect();
+    let replies: Vec<&str> =
+        record.fields.iter().filter(|(_, t)| matches!(t.element(), Type::Reply(..))).map(|(n, _)| n.as_str()).collect();
     match (replies[..].first(), replies.len()) {
         (None, _) if !record.open => Some(Origin { key: format!("{key}.time").into(), shown: shown.into() }),
         (Some(reply), 1) => Some(Origin { key: format!("{key}.{reply}").into(), shown: (*reply).into() }),

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 12] = [
+pub(super) const CODES: [Code; 15] = [
     Code {
         code: "E0201",
         title: "one axis, two sizes",
@@ -56,6 +56,20 @@ pub(super) const CODES: [Code; 12] = [
         right: "",
     },
     Code {
+        code: "E0208",
+        title: "an axis that the value does not have",
+        text: "A reduction, an index or a rename names an axis of its operand.",
+        wrong: "fn f(x: Tensor[time]) = sum[vocab](x)",
+        right: "fn f(x: Tensor[time]) = sum[time](x)",
+    },
+    Code {
+        code: "E0209",
+        title: "an argument lacks an axis",
+        text: "A parameter that is declared with axes takes these by name and is applied for every index of the others; those that it names must be there.",
+        wrong: "fn total(x: Tensor[time]) = sum[time](x)\nfn f(y: Tensor[vocab]) = total(y)",
+        right: "fn total[..a](x: Tensor[..a]) = sum[a](x)\nfn f(y: Tensor[vocab]) = total[vocab](y)",
+    },
+    Code {
         code: "E0210",
         title: "a loss has other axes than its head says",
         text: "`per token` asks for a value with the axis `time`, `per sample` for one with `sample`, `per example`, `per group` \
@@ -70,6 +84,13 @@ pub(super) const CODES: [Code; 12] = [
                keeps one for every row.",
         wrong: "",
         right: "",
+    },
+    Code {
+        code: "E0212",
+        title: "a loss without its head, or with an unknown one",
+        text: "A loss says what its objective is a mean of: `per token`, `per sample`, `per example`, `per group` or `per batch`.",
+        wrong: "loss l(policy: Policy, reply: Reply) = -logp(policy, reply)",
+        right: "loss l(policy: Policy, reply: Reply) per token = -logp(policy, reply)",
     },
     Code {
         code: "E0301",
