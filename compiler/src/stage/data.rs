@@ -1,8 +1,9 @@
-//! Data: rows in an order, made when asked for. `V` is what a row is; the evaluator's values in programs.
+//! Data: rows in an order, made when asked for by the evaluator. `V` is what a row is.
 //!
 //! Nothing here holds rows. Shuffles and filters hold an index of four bytes a row, so data may be larger than memory.
 
 use super::hash::{ContentHash, Hasher};
+use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
@@ -44,7 +45,7 @@ pub trait RowSource<V> {
         self.len() == 0
     }
     /// A row. The message of an error need not say which; [`Data::get`] does.
-    fn get(&self, index: usize) -> Result<V, Diagnostic>;
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V>;
     /// Where a row comes from: file and line, or its number.
     fn place(&self, index: usize) -> String;
 }
@@ -66,12 +67,12 @@ impl<V: 'static> Data<V> {
     }
 
     /// `len` rows, each a function of its number.
-    pub fn generated(len: usize, row: impl Fn(usize) -> Result<V, Diagnostic> + 'static) -> Data<V> {
+    pub fn generated(len: usize, row: impl Fn(&mut Eval, usize) -> Res<V> + 'static) -> Data<V> {
         Data::new(Generated { len, row })
     }
 
     /// The rows of a file; `read` makes a row of its JSON value.
-    pub fn file(rows: Rc<dyn Rows>, read: impl Fn(serde_json::Value) -> Result<V, Diagnostic> + 'static) -> Data<V> {
+    pub fn file(rows: Rc<dyn Rows>, read: impl Fn(&mut Eval, serde_json::Value) -> Res<V> + 'static) -> Data<V> {
         Data::new(File { rows, read })
     }
 
@@ -84,8 +85,8 @@ impl<V: 'static> Data<V> {
     }
 
     /// A row. An error says which row it is of.
-    pub fn get(&self, index: usize) -> Result<V, Diagnostic> {
-        self.source.get(index).map_err(|mut error| {
+    pub fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.source.get(eval, index).map_err(|mut error| {
             let place = self.source.place(index);
             if !error.message.starts_with(&place) {
                 error.message = format!("{place}: {}", error.message);
@@ -98,19 +99,16 @@ impl<V: 'static> Data<V> {
         self.source.place(index)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Result<V, Diagnostic>> {
-        (0..self.len()).map(|i| self.get(i))
-    }
-
-    pub fn map<W: 'static>(&self, f: impl Fn(V) -> Result<W, Diagnostic> + 'static) -> Data<W> {
+    pub fn map<W: 'static>(&self, f: impl Fn(&mut Eval, V) -> Res<W> + 'static) -> Data<W> {
         Data::new(Mapped { of: self.clone(), f })
     }
 
     /// The rows where `keep` holds. Reads all rows at once.
-    pub fn filter(&self, keep: impl Fn(&V) -> Result<bool, Diagnostic>) -> Result<Data<V>, Diagnostic> {
+    pub fn filter(&self, eval: &mut Eval, keep: impl Fn(&mut Eval, &V) -> Res<bool>) -> Res<Data<V>> {
         let mut order = vec![];
         for i in 0..self.len() {
-            if keep(&self.get(i)?)? {
+            let row = self.get(eval, i)?;
+            if keep(eval, &row)? {
                 order.push(i as u32);
             }
         }
@@ -145,10 +143,10 @@ impl<V: 'static> Data<V> {
     }
 
     /// The hash of all rows, in order. Reads all rows, so what is wrong with any is found here.
-    pub fn content(&self, mut add: impl FnMut(&V, &mut Hasher)) -> Result<ContentHash, Diagnostic> {
+    pub fn content(&self, eval: &mut Eval, mut add: impl FnMut(&V, &mut Hasher)) -> Res<ContentHash> {
         let mut hasher = Hasher::new("rows");
-        for row in self.iter() {
-            add(&row?, &mut hasher);
+        for row in 0..self.len() {
+            add(&self.get(eval, row)?, &mut hasher);
         }
         Ok(hasher.int("rows", self.len() as u64).finish())
     }
@@ -200,13 +198,13 @@ struct Generated<F> {
     row: F,
 }
 
-impl<V, F: Fn(usize) -> Result<V, Diagnostic>> RowSource<V> for Generated<F> {
+impl<V, F: Fn(&mut Eval, usize) -> Res<V>> RowSource<V> for Generated<F> {
     fn len(&self) -> usize {
         self.len
     }
 
-    fn get(&self, index: usize) -> Result<V, Diagnostic> {
-        (self.row)(index)
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        (self.row)(eval, index)
     }
 
     fn place(&self, index: usize) -> String {
@@ -219,13 +217,14 @@ struct File<F> {
     read: F,
 }
 
-impl<V, F: Fn(serde_json::Value) -> Result<V, Diagnostic>> RowSource<V> for File<F> {
+impl<V, F: Fn(&mut Eval, serde_json::Value) -> Res<V>> RowSource<V> for File<F> {
     fn len(&self) -> usize {
         self.rows.len()
     }
 
-    fn get(&self, index: usize) -> Result<V, Diagnostic> {
-        (self.read)(self.rows.row(index).map_err(|message| unplaced("E0701", message))?)
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        let row = self.rows.row(index).map_err(|message| unplaced("E0701", message))?;
+        (self.read)(eval, row)
     }
 
     fn place(&self, index: usize) -> String {
@@ -234,9 +233,9 @@ impl<V, F: Fn(serde_json::Value) -> Result<V, Diagnostic>> RowSource<V> for File
 }
 
 /// An error of a file's row, before it is known which words of the program read it.
-fn unplaced(code: &'static str, message: String) -> Diagnostic {
+fn unplaced(code: &'static str, message: String) -> Box<Diagnostic> {
     use align_syntax::span::{FileId, Span};
-    Diagnostic::error(code, Span::new(FileId(0), 0, 0), message)
+    Box::new(Diagnostic::error(code, Span::new(FileId(0), 0, 0), message))
 }
 
 struct Mapped<V, F> {
@@ -244,13 +243,14 @@ struct Mapped<V, F> {
     f: F,
 }
 
-impl<V: 'static, W, F: Fn(V) -> Result<W, Diagnostic>> RowSource<W> for Mapped<V, F> {
+impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F> {
     fn len(&self) -> usize {
         self.of.len()
     }
 
-    fn get(&self, index: usize) -> Result<W, Diagnostic> {
-        (self.f)(self.of.get(index)?)
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
+        let row = self.of.get(eval, index)?;
+        (self.f)(eval, row)
     }
 
     fn place(&self, index: usize) -> String {
@@ -268,8 +268,8 @@ impl<V: 'static> RowSource<V> for Picked<V> {
         self.order.len()
     }
 
-    fn get(&self, index: usize) -> Result<V, Diagnostic> {
-        self.of.get(self.order[index] as usize)
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.order[index] as usize)
     }
 
     fn place(&self, index: usize) -> String {
@@ -288,8 +288,8 @@ impl<V: 'static> RowSource<V> for Slice<V> {
         self.len
     }
 
-    fn get(&self, index: usize) -> Result<V, Diagnostic> {
-        self.of.get(self.start + index)
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.start + index)
     }
 
     fn place(&self, index: usize) -> String {

@@ -94,8 +94,17 @@ pub struct TrainNode<'p> {
     pub policy: Rc<PolicySpec>,
     pub stage: TrainStage,
     pub items: Rc<dyn ItemSource + 'p>,
-    /// Evaluated every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
-    pub evals: Vec<(String, EvaluateStage<'p>)>,
+    /// Worked out every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
+    pub evals: Vec<StageEval<'p>>,
+}
+
+/// A number of the policy as it trains.
+pub struct StageEval<'p> {
+    pub name: String,
+    /// Its `stage`s are places in `evaluations`.
+    pub number: Number,
+    /// Each reads one policy: the one that trains.
+    pub evaluations: Vec<EvaluateStage<'p>>,
 }
 
 pub struct SaveStage {

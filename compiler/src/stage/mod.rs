@@ -12,3 +12,16 @@ pub mod print;
 pub mod source;
 pub mod text;
 pub mod train;
+pub mod build;
+pub mod commands;
+pub mod convert;
+pub mod foreign;
+pub mod lower;
+pub mod metric;
+pub mod nets;
+pub mod params;
+pub mod rows;
+pub mod slots;
+pub mod words;
+#[cfg(test)]
+pub mod testing;

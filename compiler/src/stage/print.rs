@@ -1,6 +1,6 @@
 //! The stage graph as text: `emit --level stages`.
 
-use super::graph::{Cell, Reads, Stage, StageGraph, StageId, StageKind, Table, TrainNode};
+use super::graph::{Cell, Reads, Stage, StageGraph, StageEval, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Keep, Order, StageLength};
@@ -91,7 +91,7 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     }
     let trained: usize = stage.weights.iter().map(|w| w.len).sum();
     writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())?;
-    for (name, _) in &node.evals {
+    for StageEval { name, .. } in &node.evals {
         writeln!(f, "  eval {name}, every {}", stage.eval_every.unwrap_or_default())?;
     }
     Ok(())

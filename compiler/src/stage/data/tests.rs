@@ -1,12 +1,24 @@
 use super::*;
+use crate::program::Program;
+use crate::stage::testing::{Lines, Memory};
 use std::collections::BTreeSet;
 
+/// Runs with an evaluator of an empty program.
+fn with<T>(f: impl FnOnce(&mut Eval) -> T) -> T {
+    let (program, world) = (Program::default(), Memory::default());
+    f(&mut Eval::new(&program, &world))
+}
+
 fn numbers(len: usize) -> Data<usize> {
-    Data::generated(len, Ok)
+    Data::generated(len, |_, i| Ok(i))
+}
+
+fn row(data: &Data<usize>, index: usize) -> Result<usize, String> {
+    with(|eval| data.get(eval, index).map_err(|error| error.message))
 }
 
 fn all(data: &Data<usize>) -> Vec<usize> {
-    data.iter().map(Result::unwrap).collect()
+    (0..data.len()).map(|i| row(data, i).unwrap()).collect()
 }
 
 #[test]
@@ -15,8 +27,8 @@ fn a_shuffle_is_a_permutation_by_seed() {
     assert_ne!(all(&a), all(&b));
     assert_eq!(all(&a), all(&numbers(100).shuffle(1)));
     assert_eq!(all(&a).into_iter().collect::<BTreeSet<_>>().len(), 100);
-    assert_eq!(a.place(0), format!("row {}", a.get(0).unwrap() + 1));
-    let first: Vec<usize> = (0..500).map(|seed| numbers(5).shuffle(seed).get(0).unwrap()).collect();
+    assert_eq!(a.place(0), format!("row {}", row(&a, 0).unwrap() + 1));
+    let first: Vec<usize> = (0..500).map(|seed| row(&numbers(5).shuffle(seed), 0).unwrap()).collect();
     for row in 0..5 {
         let count = first.iter().filter(|r| **r == row).count();
         assert!((60..140).contains(&count), "{count}");
@@ -40,50 +52,31 @@ fn parts_cover_the_rows_once() {
 
 #[test]
 fn rows_are_made_when_asked_for_and_errors_name_theirs() {
-    let data = numbers(10).map(|x| if x == 7 { Err(unplaced("E0701", "no".into())) } else { Ok(x * 2) });
-    let even = data.slice(2, 3).filter(|x| Ok(x % 4 == 0)).unwrap();
+    let data = numbers(10).map(|_, x| if x == 7 { Err(unplaced("E0701", "no".into())) } else { Ok(x * 2) });
+    let even = with(|eval| data.slice(2, 3).filter(eval, |_, x| Ok(x % 4 == 0))).unwrap();
     assert_eq!(all(&even), [4, 8]);
-    let again = data.map(Ok).slice(5, 100).map(Ok);
+    let again = data.map(|_, x| Ok(x)).slice(5, 100).map(|_, x| Ok(x));
     assert_eq!(again.len(), 5);
-    assert_eq!(again.get(2).unwrap_err().message, "row 8: no");
-    assert!(again.content(|_, _| {}).is_err());
+    assert_eq!(row(&again, 2).unwrap_err(), "row 8: no");
+    assert!(with(|eval| again.content(eval, |_, _| {})).is_err());
 }
 
 #[test]
 fn the_hash_of_rows_is_that_of_their_content() {
     let hash = |data: Data<usize>| {
-        data.content(|x, h| {
+        let add = |x: &usize, h: &mut Hasher| {
             h.int("x", *x as u64);
-        })
-        .unwrap()
+        };
+        with(|eval| data.content(eval, add)).unwrap()
     };
-    assert_eq!(hash(numbers(5).map(|x| Ok(x + 1))), hash(numbers(6).slice(1, 5)));
+    assert_eq!(hash(numbers(5).map(|_, x| Ok(x + 1))), hash(numbers(6).slice(1, 5)));
     assert_ne!(hash(numbers(5)), hash(numbers(4)));
-}
-
-struct Lines(Vec<&'static str>);
-
-impl Rows for Lines {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn row(&self, index: usize) -> Result<serde_json::Value, String> {
-        serde_json::from_str(self.0[index]).map_err(|_| "this is not JSON".into())
-    }
-
-    fn identity(&self) -> String {
-        self.0.concat()
-    }
-
-    fn place(&self, index: usize) -> String {
-        format!("a.jsonl:{}", index + 1)
-    }
 }
 
 #[test]
 fn rows_of_files_name_file_and_line() {
-    let data = Data::file(Rc::new(Lines(vec!["1", "{", "3"])), |json| Ok(json.as_u64().unwrap_or(0) as usize));
-    assert_eq!(data.get(2).unwrap(), 3);
-    assert_eq!(data.picked(vec![2, 1]).get(1).unwrap_err().message, "a.jsonl:2: this is not JSON");
+    let lines = Lines { name: "a.jsonl", lines: vec!["1", "{", "3"] };
+    let data = Data::file(Rc::new(lines), |_, json| Ok(json.as_u64().unwrap_or(0) as usize));
+    assert_eq!(row(&data, 2), Ok(3));
+    assert_eq!(row(&data.picked(vec![2, 1]), 1).unwrap_err(), "a.jsonl:2: this is not JSON");
 }

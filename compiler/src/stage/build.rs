@@ -1,0 +1,384 @@
+//! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
+
+use super::foreign::{History, Later, Rows, cast, number};
+use super::evaluate::EvaluateStage;
+use super::graph::{DataStage, InitStage, LoadStage, Reads, Stage, StageGraph, StageId, StageKind};
+use super::hash::{ContentHash, Hasher};
+use super::number::Number;
+use super::policy::PolicySpec;
+use super::source::ItemSource;
+use super::words;
+use crate::eval::env::Env;
+use crate::eval::value::{Foreign, Function, Net, NetShape, Value};
+use crate::eval::{Call, Eval, Hooks, Res, fault};
+use crate::program::Program;
+use crate::tensor::MapOp;
+use crate::world::{Model, World};
+use align_syntax::ast::{self, BindTarget, DefKind, InfixOp, ItemKind, Name, Pattern, Slots, StmtKind};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What the command line gives.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOptions {
+    /// `--set name=value`: values of `param`s as they were written.
+    pub sets: Vec<(String, String)>,
+    pub seed: u64,
+}
+
+/// The stages of all pipelines and studies of a program, in order. Data are read, checked and hashed here; nothing is
+/// computed with them.
+pub fn build<'p>(
+    program: &'p Program,
+    options: &BuildOptions,
+    world: &'p dyn World,
+) -> Result<StageGraph<'p>, Vec<Diagnostic>> {
+    let settings = super::params::settings(program, &options.sets, world, options.seed)?;
+    let builder = Rc::new(Builder {
+        program,
+        world,
+        seed: options.seed,
+        settings,
+        state: RefCell::default(),
+    });
+    let mut eval = builder.eval();
+    eval.hooks = Some(builder.clone());
+    let mut diagnostics = vec![];
+    for (at, item) in program.items(program.main()) {
+        if let ItemKind::Def(def) = &item.kind
+            && matches!(def.kind, DefKind::Pipeline | DefKind::Study)
+            && let Err(diagnostic) = builder.pipeline(&mut eval, def, at.file)
+        {
+            diagnostics.push(*diagnostic);
+        }
+    }
+    drop(eval);
+    match diagnostics.is_empty() {
+        true => Ok(std::mem::take(&mut builder.state.borrow_mut().graph)),
+        false => Err(diagnostics),
+    }
+}
+
+/// Turns what pipelines ask for into stages.
+pub struct Builder<'p> {
+    pub(super) program: &'p Program,
+    world: &'p dyn World,
+    pub(super) seed: u64,
+    settings: HashMap<String, Value>,
+    pub(super) state: RefCell<State<'p>>,
+}
+
+#[derive(Default)]
+pub(super) struct State<'p> {
+    pub graph: StageGraph<'p>,
+    /// Nets by [`Net::source`].
+    nets: Vec<Entry>,
+    /// Stages by what they do: equal ones are one.
+    known: HashMap<ContentHash, StageId>,
+    /// The name that the value of the current statement is bound to.
+    binding: Option<String>,
+    /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
+    pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
+}
+
+/// A net with weights of its own.
+struct Entry {
+    net: Rc<Net>,
+    /// How it is handed on, once that is known.
+    policy: Option<Rc<PolicySpec>>,
+    /// The stage that makes its weights; for a net that was born, once something asks for them.
+    stage: Option<StageId>,
+}
+
+/// Weights of a policy: the stage that makes them.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub stage: StageId,
+    pub policy: Rc<PolicySpec>,
+}
+
+impl<'p> Builder<'p> {
+    /// An evaluator of the program for rows of data, long after the pipeline was read.
+    pub(super) fn eval(&self) -> Eval<'p> {
+        let mut eval = Eval::new(self.program, self.world);
+        eval.settings = self.settings.clone();
+        eval.seed = self.seed;
+        eval.hooks = Some(Rc::new(RowHooks));
+        eval
+    }
+
+    fn pipeline(&self, eval: &mut Eval, def: &'p ast::Def, file: align_syntax::span::FileId) -> Res<()> {
+        let env = eval.top(file).inner();
+        let block = match &def.body {
+            ast::Body::Block(block) => block,
+            ast::Body::Expr(expr) => return eval.eval(expr, &env).map(drop),
+        };
+        for stmt in &block.stmts {
+            let binding = match &stmt.kind {
+                StmtKind::Bind(bind) => match &bind.binders[..] {
+                    [ast::Binder { target: BindTarget::Pattern(Pattern::Name(name)), .. }] => Some(name.text.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            self.state.borrow_mut().binding = binding;
+            eval.stmt(stmt, &env)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a stage, or finds its equal.
+    pub(super) fn add(&self, stage: Stage<'p>, reads: &[(StageId, Reads)]) -> StageId {
+        let mut state = self.state.borrow_mut();
+        if let Some(id) = state.known.get(&stage.hash) {
+            return *id;
+        }
+        let hash = stage.hash;
+        let is_result = !matches!(stage.kind, StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_));
+        let id = state.graph.add(stage);
+        for (from, what) in reads {
+            state.graph.reads(id, *from, *what);
+        }
+        if is_result {
+            state.known.insert(hash, id);
+        }
+        id
+    }
+
+    /// The name that the value of the current statement is bound to, or none.
+    pub(super) fn binding(&self) -> String {
+        self.state.borrow().binding.clone().unwrap_or_default()
+    }
+
+    /// The net of a source.
+    pub(super) fn net(&self, source: u32) -> Option<Rc<Net>> {
+        self.state.borrow().nets.get(source as usize).map(|entry| entry.net.clone())
+    }
+
+    fn add_net(&self, shape: &Rc<NetShape>, policy: Option<Rc<PolicySpec>>, stage: Option<StageId>) -> Rc<Net> {
+        let nets = &mut self.state.borrow_mut().nets;
+        let net = Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32 });
+        nets.push(Entry { net: net.clone(), policy, stage });
+        net
+    }
+
+    /// The stage that makes a policy's weights.
+    pub(super) fn source(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Res<Source> {
+        if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) = self.state.borrow().nets.get(net.source as usize) {
+            return Ok(Source { stage: *stage, policy: policy.clone() });
+        }
+        let Some(net) = self.net(net.source) else {
+            return fault("E0301", span, "this policy does not belong to the pipeline");
+        };
+        let policy = Rc::new(super::nets::spec(eval, &net, None, span)?);
+        let mut hasher = Hasher::new("init");
+        super::nets::hash(&policy, &mut hasher);
+        let hash = hasher.int("seed", self.seed).finish();
+        let name = policy.net.clone();
+        let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
+        let stage = self.add(Stage { name, span, hash, kind }, &[]);
+        let entry = &mut self.state.borrow_mut().nets[net.source as usize];
+        (entry.policy, entry.stage) = (Some(policy.clone()), Some(stage));
+        Ok(Source { stage, policy })
+    }
+
+    /// The policy as a stage trains it: the same net with weights that no stage makes.
+    pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>) -> Rc<Net> {
+        self.add_net(&of.shape, Some(policy), None)
+    }
+
+    /// How a net is handed on, whoever makes its weights.
+    pub(super) fn spec(&self, eval: &mut Eval, source: u32, span: Span) -> Res<Rc<PolicySpec>> {
+        let entry = self.state.borrow().nets.get(source as usize).map(|e| (e.net.clone(), e.policy.clone()));
+        match entry {
+            Some((_, Some(policy))) => Ok(policy),
+            Some((net, None)) => self.source(eval, &net, span).map(|source| source.policy),
+            None => fault("E0301", span, "this policy does not belong to the pipeline"),
+        }
+    }
+
+    /// The net whose weights a stage makes.
+    pub(super) fn policy(&self, of: &Net, source: Source) -> Value {
+        Value::Net(self.add_net(&of.shape, Some(source.policy), Some(source.stage)))
+    }
+
+    /// The rows of a stage as a stage of their own.
+    pub(super) fn data(&self, items: &Rc<dyn ItemSource + 'p>, span: Span) -> StageId {
+        let hash = Hasher::new("data").hash("items", &items.identity()).finish();
+        let kind = StageKind::Data(DataStage { rows: items.len() });
+        self.add(Stage { name: self.words(span), span, hash, kind }, &[])
+    }
+
+    /// `load("models/x.gguf")`
+    fn load(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
+        words::only(call, &[])?;
+        let (path, span) = words::argument(eval, call, 0, "the path of a model")?;
+        let Some(path) = path.as_text() else {
+            return fault("E0301", span, format!("the path of a model is a Text, this is {}", path.kind()));
+        };
+        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0801", span, message))?;
+        let net = super::nets::of_model(eval, &*model, span)?;
+        let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
+        super::nets::check_stored(&policy, &*model, span)?;
+        let mut hasher = Hasher::new("load");
+        super::nets::hash(&policy, &mut hasher);
+        let identity = model.identity().or_else(|message| fault("E0801", span, message))?;
+        let hash = hasher.text("model", &identity).finish();
+        let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
+        let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
+        Ok(self.policy(&net, Source { stage, policy }))
+    }
+
+    /// The text of a span, on one line.
+    pub(super) fn words(&self, span: Span) -> String {
+        self.program.sources.slice(span).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Hooks for Builder<'_> {
+    fn train(
+        &self,
+        eval: &mut Eval,
+        span: Span,
+        what: Value,
+        pattern: Option<&Pattern>,
+        slots: &Slots,
+        env: &Env,
+    ) -> Res<Value> {
+        super::lower::train(self, eval, span, what, pattern, slots, env)
+    }
+
+    fn command(&self, eval: &mut Eval, word: &Name, args: &ast::Args, env: &Env) -> Res<Value> {
+        super::commands::command(self, eval, word, args, env)
+    }
+
+    fn builtin(&self, name: &str) -> Option<&'static str> {
+        const OWN: [&str; 3] = ["load", "history", "decode"];
+        OWN.into_iter().find(|word| *word == name).or_else(|| RowHooks.builtin(name))
+    }
+
+    fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
+        match name {
+            "load" => self.load(eval, call),
+            "history" => {
+                let (of, span) = words::argument(eval, call, 0, "a policy that was trained")?;
+                let Value::Net(net) = &of else {
+                    return fault("E0301", span, format!("`history` takes a policy, this is {}", of.kind()));
+                };
+                let source = self.source(eval, net, span)?;
+                match &self.state.borrow().graph.get(source.stage).kind {
+                    StageKind::Train(_) => Ok(Value::Foreign(Rc::new(History { stage: source.stage, name: None }))),
+                    _ => fault("E0301", span, "this policy was not trained, so it has no history"),
+                }
+            }
+            "mean" => {
+                let (value, span) = words::argument(eval, call, 0, "data")?;
+                match cast::<Rows>(&value) {
+                    Some(rows) => super::metric::mean(self, eval, rows, span),
+                    None => fault("E0301", span, format!("`mean` takes numbers, this is {}", value.kind())),
+                }
+            }
+            "decode" => super::metric::decode(eval, call),
+            _ => RowHooks.call(eval, name, call),
+        }
+    }
+
+    fn cast(
+        &self,
+        eval: &mut Eval,
+        value: &Value,
+        ty: &ast::Type,
+        fields: Option<&[ast::Entry]>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        RowHooks.cast(eval, value, ty, fields, span, env)
+    }
+
+    fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>> {
+        if let Some(history) = of.as_any().downcast_ref::<History>() {
+            let full = history.name.as_ref().map_or(name.text.clone(), |n| format!("{n}.{}", name.text));
+            return Some(Ok(Value::Foreign(Rc::new(History { stage: history.stage, name: Some(full) }))));
+        }
+        RowHooks.field(eval, of, name)
+    }
+
+    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
+        None
+    }
+
+    /// Arithmetic on numbers that only a run gives.
+    fn map(&self, _: &mut Eval, op: MapOp, inputs: &[Value], _: Span) -> Option<Res<Value>> {
+        let numbers: Vec<Number> = inputs.iter().map(number).collect::<Option<_>>()?;
+        use MapOp::*;
+        let is_bool = matches!(op, Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsNan);
+        Some(Ok(Later::value(Number::map(op, numbers), is_bool)))
+    }
+
+    /// Every net has weights of its own.
+    fn born(&self, shape: &Rc<NetShape>) -> u32 {
+        self.add_net(shape, None, None).source
+    }
+}
+
+/// Hooks of code that makes rows: data, but no stages.
+pub(super) struct RowHooks;
+
+impl Hooks for RowHooks {
+    fn train(&self, _: &mut Eval, span: Span, _: Value, _: Option<&Pattern>, _: &Slots, _: &Env) -> Res<Value> {
+        fault("E0320", span, "`train` does not stand in code that makes rows")
+    }
+
+    fn command(&self, _: &mut Eval, word: &Name, _: &ast::Args, _: &Env) -> Res<Value> {
+        fault("E0320", word.span, format!("`{}` does not stand in code that makes rows", word.text))
+    }
+
+    fn builtin(&self, name: &str) -> Option<&'static str> {
+        words::find(name)
+    }
+
+    fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
+        words::call(eval, name, call)
+    }
+
+    fn cast(
+        &self,
+        eval: &mut Eval,
+        value: &Value,
+        ty: &ast::Type,
+        fields: Option<&[ast::Entry]>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        words::cast_rows(eval, value, ty, fields, span, env)
+    }
+
+    /// `data.f` maps `.f` over the rows.
+    fn field(&self, _: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>> {
+        let rows = of.as_any().downcast_ref::<Rows>()?;
+        let f = Value::function(Function::Accessor(name.text.as_str().into()));
+        Some(Ok(words::mapped(&rows.data, f, name.span)))
+    }
+
+    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
+        None
+    }
+
+    fn map(&self, _: &mut Eval, _: MapOp, _: &[Value], _: Span) -> Option<Res<Value>> {
+        None
+    }
+}
+
+/// A name that is near to one of several, as help.
+pub(super) fn near<'a>(diagnostic: Diagnostic, name: &str, all: impl IntoIterator<Item = &'a str>) -> Box<Diagnostic> {
+    Box::new(match did_you_mean(name, all) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! `show`, `save`, `assert`, `plot`.
+
+use super::build::Builder;
+use super::foreign::{History, Rows, cast, number};
+use super::graph::{AssertStage, Cell, PlotStage, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table};
+use super::hash::Hasher;
+use super::number::Number;
+use super::metric;
+use crate::eval::env::Env;
+use crate::eval::value::{Record, Value};
+use crate::eval::{Arg, Eval, Res, fault};
+use align_syntax::ast::{Args, Expr, ExprKind, InfixOp, Name};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+
+/// Rows of data that `show` prints.
+const SHOWN: usize = 20;
+
+pub(super) fn command(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<Value> {
+    match word.text.as_str() {
+        "show" => show(builder, eval, word, args, env)?,
+        "save" => save(builder, eval, word, args, env)?,
+        "assert" => assert(builder, eval, word, args, env)?,
+        "plot" => plot(builder, eval, word, args, env)?,
+        other => return fault("E0320", word.span, format!("`{other}` is not a command")),
+    }
+    Ok(Value::Unit)
+}
+
+/// Adds the stage of a command. It reads the evaluations behind its numbers.
+fn add<'p>(builder: &Builder<'p>, word: &Name, kind: StageKind<'p>, numbers: &[(StageId, usize)], reads: &[(StageId, Reads)]) {
+    let mut all: Vec<(StageId, Reads)> = vec![];
+    let numbers = numbers.iter().map(|(stage, output)| (*stage, Reads::Number(*output)));
+    for read in reads.iter().copied().chain(numbers) {
+        if !all.contains(&read) {
+            all.push(read);
+        }
+    }
+    // A command makes nothing that others read: it is what it reads.
+    let mut hasher = Hasher::new(&word.text);
+    for (stage, _) in &all {
+        hasher.hash("of", &builder.state.borrow().graph.get(*stage).hash);
+    }
+    let stage = Stage { name: String::new(), span: word.span, hash: hasher.finish(), kind };
+    builder.add(stage, &all);
+}
+
+fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
+    let mut line = Table::default();
+    line.rows.push(vec![]);
+    let named = args.named.iter().map(|(name, expr)| (name.text.clone(), expr));
+    let plain = args.positional.iter().chain(&args.trailing).map(|expr| (builder.words(expr.span), expr));
+    let mut tables = vec![];
+    for (label, expr) in plain.chain(named) {
+        let value = eval.arg(&Arg::Expr(expr), env)?;
+        match &value {
+            Value::Foreign(_) if cast::<Rows>(&value).is_some() => {
+                let rows = cast::<Rows>(&value).expect("just seen");
+                tables.push(metric::table(builder, eval, rows, SHOWN, expr.span)?);
+            }
+            Value::List(list) if list.iter().any(|v| matches!(v, Value::Record(_))) => {
+                tables.push(list_table(list, expr.span)?);
+            }
+            Value::Record(record) => {
+                for (name, value) in &record.fields {
+                    line.head.push(format!("{label}.{name}"));
+                    line.rows[0].push(cell(value, expr.span)?);
+                }
+            }
+            value => {
+                line.head.push(label);
+                line.rows[0].push(cell(value, expr.span)?);
+            }
+        }
+    }
+    if !line.head.is_empty() {
+        tables.insert(0, line);
+    }
+    if tables.is_empty() {
+        return fault("E0302", word.span, "`show` needs a value");
+    }
+    for table in tables {
+        let (mut numbers, mut answers) = (vec![], vec![]);
+        for cell in table.rows.iter().flatten() {
+            match cell {
+                Cell::Number(number) => numbers.extend(number.reads()),
+                Cell::Answer { stage, output, .. } => answers.push((*stage, Reads::Answer(*output))),
+                Cell::Text(_) => {}
+            }
+        }
+        add(builder, word, StageKind::Show(ShowStage { table }), &numbers, &answers);
+    }
+    Ok(())
+}
+
+/// One value in a table.
+pub(super) fn cell(value: &Value, span: Span) -> Res<Cell> {
+    if let Some(number) = number(value) {
+        return Ok(match value {
+            Value::Int(n) => Cell::Text(n.to_string()),
+            Value::Bool(b) => Cell::Text(b.to_string()),
+            _ => Cell::Number(number),
+        });
+    }
+    match super::convert::display(value) {
+        Some(text) => Ok(Cell::Text(text)),
+        None => fault("E0301", span, format!("{} cannot be shown", value.kind())),
+    }
+}
+
+/// Records as rows of a table, by the fields of the first.
+pub(super) fn list_table(list: &[Value], span: Span) -> Res<Table> {
+    let Some(Value::Record(first)) = list.first() else {
+        let rows = list.iter().map(|value| Ok(vec![cell(value, span)?])).collect::<Res<_>>()?;
+        return Ok(Table { head: vec![], rows });
+    };
+    let head: Vec<String> = first.fields.iter().map(|(name, _)| name.to_string()).collect();
+    let row = |record: &Record| -> Res<Vec<Cell>> {
+        let field = |name: &String| match record.get(name) {
+            Some(value) => cell(value, span),
+            None => Ok(Cell::Text(String::new())),
+        };
+        head.iter().map(field).collect()
+    };
+    let rows = list.iter().map(|value| match value {
+        Value::Record(record) => row(record),
+        other => Ok(vec![cell(other, span)?]),
+    });
+    let rows = rows.collect::<Res<_>>()?;
+    Ok(Table { head, rows })
+}
+
+fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
+    let [what] = &args.positional[..] else {
+        return fault("E0302", word.span, "`save` takes a policy: `save p, to: \"out/model\"`");
+    };
+    let Some((_, to)) = args.named.iter().find(|(name, _)| name.text == "to") else {
+        let diagnostic = Diagnostic::error("E0302", word.span, "`save` needs `to:`");
+        return Err(Box::new(diagnostic.help("`save p, to: \"out/model\"`")));
+    };
+    if let Some((name, _)) = args.named.iter().find(|(name, _)| name.text != "to") {
+        return fault("E0303", name.span, format!("`save` has no argument `{}`", name.text));
+    }
+    let value = eval.arg(&Arg::Expr(what), env)?;
+    let Value::Net(net) = &value else {
+        return fault("E0301", what.span, format!("`save` takes a policy, this is {}", value.kind()));
+    };
+    let path = eval.arg(&Arg::Expr(to), env)?;
+    let Some(path) = path.as_text().filter(|path| !path.is_empty()) else {
+        return fault("E0301", to.span, format!("a folder is a Text, this is {}", path.kind()));
+    };
+    let source = builder.source(eval, net, what.span)?;
+    add(builder, word, StageKind::Save(SaveStage { to: path.to_string() }), &[], &[(source.stage, Reads::Policy)]);
+    Ok(())
+}
+
+fn assert(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
+    let [condition] = &args.positional[..] else {
+        return fault("E0302", word.span, "`assert` takes a condition");
+    };
+    let value = eval.arg(&Arg::Expr(condition), env)?;
+    let holds = match (&value, number(&value)) {
+        (Value::Bool(_) | Value::Foreign(_), Some(holds)) => holds,
+        _ => return fault("E0323", condition.span, format!("a condition is a Bool, this is {}", value.kind())),
+    };
+    let mut parts = vec![];
+    compared(builder, eval, condition, env, &mut parts)?;
+    let reads = holds.reads();
+    let kind = StageKind::Assert(AssertStage { holds, text: builder.words(condition.span), parts });
+    add(builder, word, kind, &reads, &[]);
+    Ok(())
+}
+
+/// The numbers that a condition compares, as they are written.
+fn compared(builder: &Builder, eval: &mut Eval, expr: &Expr, env: &Env, parts: &mut Vec<(String, Number)>) -> Res<()> {
+    match &*expr.kind {
+        ExprKind::Paren(inner) => compared(builder, eval, inner, env, parts),
+        ExprKind::Infix { op: InfixOp::And | InfixOp::Or, left, right, .. } => {
+            compared(builder, eval, left, env, parts)?;
+            compared(builder, eval, right, env, parts)
+        }
+        ExprKind::Infix { op, left, right, .. } => {
+            if !matches!(op, InfixOp::Lt | InfixOp::Le | InfixOp::Gt | InfixOp::Ge | InfixOp::Eq | InfixOp::Ne) {
+                return Ok(());
+            }
+            for side in [left, right] {
+                let value = eval.arg(&Arg::Expr(side), env)?;
+                if let (Value::Foreign(_), Some(number)) = (&value, number(&value)) {
+                    parts.push((builder.words(side.span), number));
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn plot(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
+    let mut series = vec![];
+    for expr in &args.positional {
+        let value = eval.arg(&Arg::Expr(expr), env)?;
+        let label = builder.words(expr.span);
+        match cast::<History>(&value) {
+            Some(History { stage, name: Some(name) }) => {
+                series.push(Series { label, stage: *stage, name: name.clone() });
+            }
+            _ => {
+                let diagnostic = Diagnostic::error("E0399", expr.span, "only what a stage logged can be plotted yet");
+                return Err(Box::new(diagnostic.help("`plot history(p).loss`")));
+            }
+        }
+    }
+    let reads: Vec<(StageId, Reads)> = series.iter().map(|s| (s.stage, Reads::History)).collect();
+    add(builder, word, StageKind::Plot(PlotStage { series }), &[], &reads);
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Values to the types that records declare: rows of files, and fields given in a program.
+
+use crate::eval::value::{Record, Value};
+use crate::program::{ItemRef, Program};
+use crate::stage::text::{Chat, Message, Pieces, Prompt, Reply};
+use align_syntax::ast::{self, ItemKind, Type, TypeArg, TypeKind};
+use align_syntax::span::FileId;
+use std::rc::Rc;
+
+/// A JSON value as a value of the language: an object is a record, null is `none`.
+pub fn from_json(json: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => Value::None,
+        Json::Bool(b) => Value::Bool(*b),
+        Json::Number(n) => n.as_i64().map_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::NAN)), Value::Int),
+        Json::String(text) => Value::text(text),
+        Json::Array(list) => Value::list(list.iter().map(from_json).collect()),
+        Json::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.as_str().into(), from_json(value))).collect();
+            Value::Record(Rc::new(Record { name: None, fields }))
+        }
+    }
+}
+
+/// A value as JSON, for what is plain data.
+pub fn to_json(value: &Value) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match value {
+        Value::None | Value::Unit => Json::Null,
+        Value::Some(inner) => to_json(inner)?,
+        Value::Bool(b) => Json::Bool(*b),
+        Value::Int(n) => Json::from(*n),
+        Value::Float(x) => Json::from(*x),
+        Value::Text(_) | Value::Pieces(_) => Json::from(&*value.as_text()?),
+        Value::List(list) => Json::Array(list.iter().map(to_json).collect::<Option<_>>()?),
+        Value::Record(record) => {
+            let fields = record.fields.iter().map(|(n, v)| Some((n.to_string(), to_json(v)?)));
+            Json::Object(fields.collect::<Option<_>>()?)
+        }
+        _ => return None,
+    })
+}
+
+/// A declared record.
+#[derive(Clone, Copy)]
+pub struct Declared<'p> {
+    pub name: &'p str,
+    pub fields: &'p [ast::Field],
+    /// Where its types are looked up.
+    pub file: FileId,
+}
+
+/// The record that a name means in a file.
+pub fn declared<'p>(program: &'p Program, file: FileId, name: &str) -> Option<Declared<'p>> {
+    let at: ItemRef = program.lookup(file, name)?;
+    match &program.item(at).kind {
+        ItemKind::Record { name, fields, .. } => Some(Declared { name: &name.text, fields, file: at.file }),
+        _ => None,
+    }
+}
+
+/// A record of a declared type from its fields. More fields than are declared stay as they are. `default` works out the
+/// default of a field that is not given. The error is a sentence that names the field.
+pub fn record(
+    program: &Program,
+    ty: Declared,
+    mut fields: Vec<(Rc<str>, Value)>,
+    default: &mut dyn FnMut(&ast::Expr) -> Result<Value, String>,
+) -> Result<Record, String> {
+    for field in ty.fields {
+        let given = fields.iter().position(|(name, _)| **name == *field.name.text);
+        let value = match (given, &field.default) {
+            (Some(at), _) => fields[at].1.clone(),
+            (None, Some(expr)) => default(expr)?,
+            (None, None) if is_option(&field.ty) => Value::None,
+            (None, None) => {
+                let has: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+                let near = align_syntax::diag::did_you_mean(&field.name.text, has.iter().copied());
+                let hint = near.map(|n| format!(" (is it {n}?)")).unwrap_or_default();
+                return Err(format!("a {} needs the field {}, which is not there{hint}", ty.name, field.name.text));
+            }
+        };
+        if is_reply(&field.ty).is_some() {
+            // Replies wait for the prompts that they answer.
+            if given.is_none() {
+                fields.push((field.name.text.as_str().into(), value));
+            }
+            continue;
+        }
+        let value = convert(program, ty.file, &value, &field.ty).map_err(|e| format!("field {}: {e}", field.name.text))?;
+        match given {
+            Some(at) => fields[at].1 = value,
+            None => fields.push((field.name.text.as_str().into(), value)),
+        }
+    }
+    for field in ty.fields {
+        let Some(answers) = is_reply(&field.ty) else { continue };
+        let at = fields.iter().position(|(name, _)| **name == *field.name.text).expect("every declared field is there");
+        let prompt = match answers {
+            Some(name) => match fields.iter().find(|(n, _)| **n == *name) {
+                Some((_, Value::Prompt(prompt))) => Some(prompt.clone()),
+                Some((_, other)) => return Err(format!("field {name}: expected a Prompt, this is {}", other.kind())),
+                None => return Err(format!("field {} answers {name}, which is not a field", field.name.text)),
+            },
+            None => None,
+        };
+        fields[at].1 = reply(&fields[at].1, prompt).map_err(|e| format!("field {}: {e}", field.name.text))?;
+    }
+    Ok(Record { name: Some(ty.name.into()), fields })
+}
+
+fn is_option(ty: &Type) -> bool {
+    matches!(&ty.kind, TypeKind::Named { name, .. } if name.text == "Option")
+}
+
+/// Whether the type is a Reply, and the field that it answers.
+fn is_reply(ty: &Type) -> Option<Option<&str>> {
+    let TypeKind::Named { name, args } = &ty.kind else { return None };
+    if name.text != "Reply" {
+        return None;
+    }
+    Some(args.first().and_then(|arg| match arg {
+        TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) => Some(name.text.as_str()),
+        _ => None,
+    }))
+}
+
+/// A reply to a prompt. A reply that is one already keeps its text; it answers the prompt if there is one.
+fn reply(value: &Value, prompt: Option<Rc<Prompt>>) -> Result<Value, String> {
+    let text = match value {
+        Value::Reply(reply) => match prompt {
+            Some(prompt) => return Ok(Value::Reply(Rc::new(Reply { prompt, text: reply.text.clone() }))),
+            None => return Ok(value.clone()),
+        },
+        // A chat holds its own prompt.
+        Value::Chat(_) => return Ok(value.clone()),
+        other => pieces(other).ok_or_else(|| format!("expected a Reply or Text, this is {}", shown(other)))?,
+    };
+    Ok(Value::Reply(Rc::new(Reply { prompt: prompt.unwrap_or_default(), text })))
+}
+
+/// The pieces of a text; those of a Text come from data.
+pub fn pieces(value: &Value) -> Option<Pieces> {
+    match value {
+        Value::Text(text) => Some(Pieces::filled(text.clone())),
+        Value::Pieces(pieces) => Some((**pieces).clone()),
+        Value::Prompt(prompt) => Some(prompt.0.clone()),
+        _ => None,
+    }
+}
+
+/// A value as a value of a type. The error is a sentence: what was expected, and what it is.
+pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Result<Value, String> {
+    let wrong = |expected: &str| Err(format!("expected {expected}, this is {}", shown(value)));
+    let (name, args) = match &ty.kind {
+        TypeKind::Named { name, args } => (name.text.as_str(), args),
+        TypeKind::Shape(fields) => {
+            let Value::Record(given) = value else { return wrong("a record") };
+            let ty = Declared { name: "record", fields, file };
+            let made = record(program, ty, given.fields.clone(), &mut |_| Err("it has no value".into()))?;
+            return Ok(Value::Record(Rc::new(Record { name: given.name.clone(), ..made })));
+        }
+        // Tensors, tuples and functions are checked where they are used.
+        _ => return Ok(value.clone()),
+    };
+    match (name, value) {
+        ("Int", Value::Int(_)) | ("Bool", Value::Bool(_)) | ("Text", Value::Text(_)) => Ok(value.clone()),
+        ("Float", Value::Float(_)) => Ok(value.clone()),
+        ("Float", Value::Int(n)) => Ok(Value::Float(*n as f64)),
+        ("Text", Value::Pieces(_)) => Ok(Value::Text(value.as_text().expect("pieces are text"))),
+        ("Int", _) => wrong("an Int"),
+        ("Float", Value::Tensor(_)) => Ok(value.clone()),
+        ("Float", _) => wrong("a Float"),
+        ("Bool", _) => wrong("a Bool"),
+        ("Text", _) => wrong("a Text"),
+        ("Prompt", Value::Prompt(_)) => Ok(value.clone()),
+        ("Prompt", _) => match pieces(value) {
+            Some(pieces) => Ok(Value::Prompt(Rc::new(Prompt(pieces)))),
+            None => wrong("a Prompt or Text"),
+        },
+        ("Reply", _) => reply(value, None),
+        ("Chat", _) => chat(value),
+        ("List", Value::List(list)) => {
+            let Some(TypeArg::Type(of)) = args.first() else { return Ok(value.clone()) };
+            let convert = |(i, v): (usize, &Value)| convert(program, file, v, of).map_err(|e| format!("element {i}: {e}"));
+            Ok(Value::list(list.iter().enumerate().map(convert).collect::<Result<_, _>>()?))
+        }
+        ("List", _) => wrong("a List"),
+        ("Option", Value::None) => Ok(Value::None),
+        ("Option", _) => {
+            let inner = if let Value::Some(inner) = value { inner } else { value };
+            let Some(TypeArg::Type(of)) = args.first() else { return Ok(value.clone()) };
+            Ok(Value::Some(Rc::new(convert(program, file, inner, of)?)))
+        }
+        (name, _) => match (declared(program, file, name), value) {
+            (Some(ty), Value::Record(given)) => {
+                let fields = given.fields.clone();
+                let made = record(program, ty, fields, &mut |_| Err("a field that is not given".into()))?;
+                Ok(Value::Record(Rc::new(made)))
+            }
+            (Some(ty), _) => wrong(&format!("a {}", ty.name)),
+            (None, _) => Ok(value.clone()),
+        },
+    }
+}
+
+/// A list of `{ role, content }`, or a record with such a list as `messages` (and perhaps `tools`).
+fn chat(value: &Value) -> Result<Value, String> {
+    let (list, tools) = match value {
+        Value::Chat(_) => return Ok(value.clone()),
+        Value::List(list) => (list.clone(), serde_json::Value::Null),
+        Value::Record(record) => match record.get("messages") {
+            Some(Value::List(list)) => {
+                let tools = record.get("tools").and_then(to_json).unwrap_or_default();
+                (list.clone(), tools)
+            }
+            _ => return Err("a Chat is a list of messages, or a record with `messages`".into()),
+        },
+        other => return Err(format!("expected a list of messages, this is {}", shown(other))),
+    };
+    let messages: Result<Vec<Message>, String> = (list.iter().enumerate())
+        .map(|(i, value)| message(value).map_err(|e| format!("message {}: {e}", i + 1)))
+        .collect();
+    let messages = messages?;
+    match messages.is_empty() {
+        true => Err("a Chat has at least one message".into()),
+        false => Ok(Value::Chat(Rc::new(Chat { messages, tools }))),
+    }
+}
+
+fn message(value: &Value) -> Result<Message, String> {
+    let Value::Record(record) = value else {
+        return Err(format!("expected {{ role, content }}, this is {}", shown(value)));
+    };
+    let text = |name: &str| match record.get(name) {
+        Some(field) => field.as_text().ok_or_else(|| format!("field {name}: expected a Text, this is {}", shown(field))),
+        None => Err(format!("the field {name} is not there")),
+    };
+    // A message that only calls tools may have no content.
+    let content = match record.get("content") {
+        None | Some(Value::None) if record.get("tool_calls").is_some() => "".into(),
+        _ => text("content")?,
+    };
+    let others = record.fields.iter().filter(|(name, _)| !matches!(&**name, "role" | "content"));
+    let fields = others.filter_map(|(name, value)| Some((name.to_string(), to_json(value)?))).collect();
+    Ok(Message { role: text("role")?, content, fields })
+}
+
+/// A value in a message: what it is, and how it begins.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Int(n) => n.to_string(),
+        Value::Float(x) => x.to_string(),
+        Value::Bool(b) => b.to_string(),
+        Value::None => "nothing (null)".into(),
+        Value::Text(_) | Value::Pieces(_) => {
+            let text = value.as_text().unwrap_or_default();
+            let short: String = text.chars().take(24).collect();
+            let dots = if short.len() < text.len() { ".." } else { "" };
+            format!("the text {short:?}{dots}")
+        }
+        other => other.kind(),
+    }
+}
+
+/// The plain text of a value, as a template's hole shows it.
+pub fn display(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Int(n) => n.to_string(),
+        Value::Float(x) => x.to_string(),
+        Value::Bool(b) => b.to_string(),
+        Value::Text(_) | Value::Pieces(_) => value.as_text()?.to_string(),
+        Value::Prompt(prompt) => prompt.0.to_string(),
+        Value::Reply(reply) => reply.text.to_string(),
+        _ => return None,
+    })
+}

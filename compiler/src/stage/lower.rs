@@ -1,0 +1,256 @@
+//! `train` to a training stage: its loss traced and packed, its optimizer and schedules traced, its data as items.
+
+use super::build::{Builder, Source};
+use super::evaluate::PolicyUse;
+use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
+use super::hash::{ContentHash, Hasher};
+use super::rows::{RowItems, item_type};
+use super::source::ItemSource;
+use super::slots::{self, Said};
+use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
+use super::{metric, nets, words};
+use crate::batch::BatchOptions;
+use crate::batch::objective::{Objective, Per};
+use crate::batch::training::training_step;
+use crate::eval::env::Env;
+use crate::eval::loss::TracedLoss;
+use crate::eval::value::{Net, Value};
+use crate::eval::{Arg, Eval, Res, fault};
+use crate::rewrite::Rewrites;
+use align_syntax::ast::{self, ExprKind, Pattern, Slots};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+pub(super) fn train(
+    builder: &Builder,
+    eval: &mut Eval,
+    span: Span,
+    what: Value,
+    pattern: Option<&Pattern>,
+    slots: &Slots,
+    env: &Env,
+) -> Res<Value> {
+    let name = builder.binding();
+    let Value::Net(start) = &what else {
+        let message = match &what {
+            Value::Tuple(_) => "training several policies in one stage is not there yet".into(),
+            other => format!("`train` takes a policy, this is {}", other.kind()),
+        };
+        return fault(if matches!(what, Value::Tuple(_)) { "E0399" } else { "E0301" }, span, message);
+    };
+    let from = builder.source(eval, start, span)?;
+    // The policy as it trains has weights of its own, so that the loss may also read those it started from.
+    let moving = builder.moving(start, from.policy.clone());
+    let inner = env.inner();
+    if let Some(pattern) = pattern {
+        let Pattern::Name(name) = pattern else {
+            return fault("E0324", span, "one policy is trained, so it has one name");
+        };
+        inner.bind(&name.text, Value::Net(moving.clone()));
+        refuse_drawn(slots, &name.text)?;
+    }
+    let said = slots::read(eval, slots, span, &inner)?;
+    let (on, on_span) = &said.on;
+    let Some(data) = words::as_data(on) else {
+        return fault("E0301", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
+    };
+    if data.is_empty() {
+        return fault("E0706", *on_span, "the data has no rows");
+    }
+    let first = data.get(eval, 0)?;
+    let traced = eval.trace_loss(
+        &said.loss.0,
+        &Value::Net(moving.clone()),
+        &item_type(&first),
+        &[(moving.source, String::new())],
+        said.loss.1,
+    )?;
+    let lowered = lower(builder, eval, &from, traced, &said, name.clone())?;
+    let LoweredStage { stage, frozen } = lowered;
+    let mut reading = metric::reading(&uses(&from, &stage), *on_span)?;
+    if let Some(reading) = &mut reading {
+        reading.truncate = said.truncate;
+    }
+    let items = RowItems::new(builder.eval(), data.clone(), stage.layout.clone(), reading, *on_span)?;
+    let items: Rc<dyn ItemSource + '_> = Rc::new(items);
+    let evals = evaluations(builder, eval, &said, &moving, &inner)?;
+    let hash = hash(builder, &stage, &from, &frozen, items.identity());
+    let data = builder.data(&items, *on_span);
+    let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
+    reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
+    let policy = from.policy.clone();
+    let node = TrainNode { policy: policy.clone(), stage, items, evals };
+    let stage = builder.add(Stage { name, span, hash, kind: StageKind::Train(Box::new(node)) }, &reads);
+    Ok(builder.policy(start, Source { stage, policy }))
+}
+
+struct LoweredStage {
+    stage: TrainStage,
+    /// The stages that make the policies of [`TrainStage::frozen`].
+    frozen: Vec<Source>,
+}
+
+fn lower(
+    builder: &Builder,
+    eval: &mut Eval,
+    from: &Source,
+    traced: TracedLoss,
+    said: &Said,
+    name: String,
+) -> Res<LoweredStage> {
+    let span = said.loss.1;
+    if let Some((term, _)) = traced.terms.iter().find(|(term, _)| term.per == Per::Batch) {
+        let message = format!("the term `{}` couples all examples of a batch, which are not one graph yet", term.name);
+        return fault("E0408", span, message);
+    }
+    let (graph, frozen, sources) = nets::used(builder, eval, &traced.graph, span)?;
+    let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
+    let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
+    let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
+    let options = BatchOptions::default();
+    let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &Rewrites::default(), |path| own.contains(path))
+        .map_err(|error| nets::at(span, &error.what))?;
+    let mut weights: Vec<WeightSpec> = vec![];
+    for (path, axes) in &graphs.weights {
+        let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
+        // In the arena as in the graph: gradients are laid out as the weights are.
+        debug_assert_eq!(&spec.axes, axes);
+        weights.push(spec.clone());
+    }
+    weights.sort_by_key(|w| w.offset);
+    let stage = TrainStage {
+        name,
+        step: graphs.step,
+        counts: graphs.counts,
+        layout: nets::layout(&graph, span)?,
+        terms: terms.collect(),
+        tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
+        weights,
+        frozen,
+        optimizer: eval.trace_optimizer(&said.optimizer.0, said.optimizer.1)?,
+        batch: said.batch,
+        length: said.length,
+        clip: said.clip,
+        order: said.order,
+        seed: said.seed.unwrap_or(builder.seed),
+        eval_every: said.eval_every,
+        keep: said.keep.clone(),
+    };
+    Ok(LoweredStage { stage, frozen: sources })
+}
+
+/// All policies of a stage, to see how they read text.
+fn uses(from: &Source, stage: &TrainStage) -> Vec<PolicyUse> {
+    let own = PolicyUse { prefix: String::new(), policy: from.policy.clone() };
+    [own].into_iter().chain(stage.frozen.iter().cloned()).collect()
+}
+
+/// Everything that decides what the stage makes.
+fn hash(builder: &Builder, stage: &TrainStage, from: &Source, frozen: &[Source], items: ContentHash) -> ContentHash {
+    let mut hasher = Hasher::new("train");
+    let state = builder.state.borrow();
+    hasher.hash("from", &state.graph.get(from.stage).hash).hash("items", &items);
+    for source in frozen {
+        hasher.hash("frozen", &state.graph.get(source.stage).hash);
+    }
+    hasher.graph("step", &stage.step).graph("counts", &stage.counts).graph("update", &stage.optimizer.update);
+    for schedule in &stage.optimizer.schedules {
+        hasher.graph("schedule", schedule);
+    }
+    for state in &stage.optimizer.states {
+        hasher.text("state", &state.name).float("start", state.start);
+    }
+    for term in &stage.terms {
+        hasher.text("term", &term.name).float("coefficient", term.coefficient);
+    }
+    match stage.batch {
+        BatchSize::Examples(n) => hasher.int("examples", n as u64),
+        BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
+    };
+    match stage.length {
+        StageLength::Steps(n) => hasher.int("steps", n as u64),
+        StageLength::Epochs(n) => hasher.float("epochs", n),
+    };
+    hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
+    match stage.order {
+        Order::Shuffled => hasher.int("seed", stage.seed),
+        Order::Given => hasher.text("order", "given"),
+    };
+    hasher.text("keep", &format!("{:?}", stage.keep));
+    hasher.finish()
+}
+
+/// The evaluations of the slot `eval`. A call whose first argument is no policy is given the one that trains.
+fn evaluations<'p>(
+    builder: &Builder<'p>,
+    eval: &mut Eval,
+    said: &Said,
+    moving: &Rc<Net>,
+    env: &Env,
+) -> Res<Vec<StageEval<'p>>> {
+    let mut evals = vec![];
+    for (name, expr) in &said.evals {
+        builder.state.borrow_mut().moving = Some((moving.source, vec![]));
+        let value = call_with_policy(eval, expr, moving, env);
+        let evaluations = builder.state.borrow_mut().moving.take().map(|(_, evaluations)| evaluations);
+        let value = value?;
+        match super::foreign::number(&value) {
+            Some(number) if !number.reads().is_empty() => {
+                evals.push(StageEval { name: name.clone(), number, evaluations: evaluations.unwrap_or_default() });
+            }
+            _ => {
+                let message = format!("an evaluation gives a number that depends on the policy, this is {}", value.kind());
+                return fault("E0309", expr.span, message);
+            }
+        }
+    }
+    Ok(evals)
+}
+
+fn call_with_policy(eval: &mut Eval, expr: &ast::Expr, moving: &Rc<Net>, env: &Env) -> Res<Value> {
+    let ExprKind::Call(callee, args) = &*expr.kind else { return eval.arg(&Arg::Expr(expr), env) };
+    let given = match args.positional.first() {
+        Some(first) => matches!(eval.arg(&Arg::Expr(first), env)?, Value::Net(_)),
+        None => false,
+    };
+    match given {
+        true => eval.arg(&Arg::Expr(expr), env),
+        false => eval.call_expr(callee, args, Some(Arg::Value(Value::Net(moving.clone()), expr.span)), expr.span, env),
+    }
+}
+
+/// Data that are drawn from the policy as it trains need generation.
+fn refuse_drawn(slots: &Slots, moving: &str) -> Res<()> {
+    for line in &slots.lines {
+        if let ast::SlotKind::Slot { word, args, .. } = &line.kind
+            && word.text == "on"
+            && let Some(on) = args.positional.first()
+            && let Some(span) = mentions(on, moving)
+        {
+            let diagnostic = Diagnostic::error("E0399", span, "data that are drawn from the policy as it trains are not there yet");
+            return Err(Box::new(diagnostic));
+        }
+    }
+    Ok(())
+}
+
+/// The first place in an expression where a word stands.
+fn mentions(expr: &ast::Expr, word: &str) -> Option<Span> {
+    let all = |args: &ast::Args| {
+        let named = args.named.iter().map(|(_, e)| e);
+        args.positional.iter().chain(named).chain(&args.trailing).find_map(|e| mentions(e, word))
+    };
+    match &*expr.kind {
+        ExprKind::Word(name) => (name == word).then_some(expr.span),
+        ExprKind::Call(callee, args) | ExprKind::Index(callee, args) => mentions(callee, word).or_else(|| all(args)),
+        ExprKind::Infix { left, right, .. } => mentions(left, word).or_else(|| mentions(right, word)),
+        ExprKind::Paren(inner) | ExprKind::Dot(inner, _) | ExprKind::Prefix(_, inner) => mentions(inner, word),
+        ExprKind::Cast { value, .. } => mentions(value, word),
+        ExprKind::List(items) => items.iter().find_map(|e| mentions(e, word)),
+        ExprKind::Tuple(args) => all(args),
+        ExprKind::Lambda { body, .. } => mentions(body, word),
+        _ => None,
+    }
+}

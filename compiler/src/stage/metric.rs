@@ -1,0 +1,250 @@
+//! Evaluations: means over data of what policies say, and tables of what they answer.
+
+use super::build::{Builder, Source};
+use super::commands::{cell, list_table};
+use super::data::Data;
+use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse};
+use super::foreign::{Decoded, Later, Rows, cast};
+use super::graph::{Cell, Reads, Stage, StageId, StageKind, Table};
+use super::hash::Hasher;
+use super::nets;
+use super::number::Number;
+use super::rows::{Reading, RowItems, item_type};
+use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
+use crate::batch::{BatchOptions, batch};
+use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
+use crate::eval::{Call, Eval, Res, fault};
+use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
+use crate::tensor::{AxisKind, Graph};
+use crate::world::Tokenizer;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A function of a row, traced.
+struct Traced {
+    graph: Graph,
+    value: Value,
+}
+
+/// Traces a function for rows like the first one.
+fn trace(eval: &mut Eval, f: &Value, row: &Value, span: Span) -> Res<Traced> {
+    let item = Value::Item(Rc::new(Item { ty: item_type(row), prefix: String::new() }));
+    let (value, graph) = eval.in_new_graph(|eval| eval.call_value(f, vec![item], span))?;
+    Ok(Traced { graph, value })
+}
+
+/// Whether traced code could read anything of such rows that host code cannot: text as tokens.
+fn has_text(ty: &ItemType) -> bool {
+    ty.fields.iter().any(|(_, ty)| match ty {
+        FieldType::Prompt | FieldType::Reply => true,
+        FieldType::Record(inner) => has_text(inner),
+        _ => false,
+    })
+}
+
+/// `mean(data)`
+pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) -> Res<Value> {
+    if rows.data.is_empty() {
+        return fault("E0706", span, "the data has no rows, so it has no mean");
+    }
+    if let Some((base, f)) = &rows.mapped {
+        let first = base.get(eval, 0)?;
+        if has_text(&item_type(&first)) {
+            let traced = trace(eval, f, &first, span)?;
+            if let Value::Tensor(tensor) = &traced.value {
+                let mut graph = traced.graph;
+                graph.output("mean", tensor.node);
+                let stage = evaluate(builder, eval, base, graph, &["mean"], &[], span)?;
+                return Ok(Later::value(Number::Of { stage, output: 0 }, false));
+            }
+        }
+    }
+    let mut sum = 0.0;
+    for row in 0..rows.data.len() {
+        let value = rows.data.get(eval, row)?;
+        match value.number() {
+            Some(x) => sum += x,
+            None => return fault("E0301", span, format!("`mean` takes numbers, a row is {}", value.kind())),
+        }
+    }
+    Ok(Value::Float(sum / rows.data.len() as f64))
+}
+
+/// `decode(policy, tokens)`: token ids that a traced function makes, as text.
+pub(super) fn decode(eval: &mut Eval, call: &Call) -> Res<Value> {
+    super::words::only(call, &[])?;
+    let (policy, at) = super::words::argument(eval, call, 0, "a policy")?;
+    let (tokens, of) = super::words::argument(eval, call, 1, "token ids")?;
+    let Value::Net(net) = &policy else {
+        return fault("E0301", at, format!("`decode` takes a policy first, this is {}", policy.kind()));
+    };
+    match &tokens {
+        Value::Tensor(_) => Ok(Value::Foreign(Rc::new(Decoded { tokens, source: net.source }))),
+        other => fault("E0301", of, format!("`decode` takes token ids, this is {}", other.kind())),
+    }
+}
+
+/// The first rows of data as a table. What policies say of them is an evaluation over these rows.
+pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usize, span: Span) -> Res<Table> {
+    let shown = rows.data.slice(0, limit);
+    let Some((base, f)) = &rows.mapped else { return host_table(eval, &shown, span) };
+    let base = base.slice(0, limit);
+    if base.is_empty() {
+        return host_table(eval, &shown, span);
+    }
+    let first = base.get(eval, 0)?;
+    if !has_text(&item_type(&first)) {
+        return host_table(eval, &shown, span);
+    }
+    let traced = match trace(eval, f, &first, span) {
+        Ok(traced) => traced,
+        // Host code, such as templates, has no traced form.
+        Err(error) => return host_table(eval, &shown, span).map_err(|_| error),
+    };
+    let Value::Record(record) = &traced.value else { return host_table(eval, &shown, span) };
+    let mut graph = traced.graph;
+    let (mut answers, mut fields) = (vec![], vec![]);
+    for (name, value) in &record.fields {
+        let field = match value {
+            Value::Tensor(tensor) => {
+                let row_number = graph.axes(tensor.node).is_empty();
+                graph.output(name.to_string(), tensor.node);
+                answers.push((name.to_string(), if row_number { AnswerKind::Number } else { AnswerKind::Numbers }));
+                Field::Answer(answers.len() - 1)
+            }
+            value => match (cast::<Decoded>(value), value) {
+                (Some(decoded), _) => {
+                    let Value::Tensor(tensor) = decoded.tokens else { unreachable!("`decode` takes tensors") };
+                    graph.output(name.to_string(), tensor.node);
+                    let policy = builder.spec(eval, decoded.source, span)?;
+                    let Some(tokenizer) = policy.tokenizer.clone() else {
+                        return fault("E0301", span, format!("{} has no tokenizer", policy.net));
+                    };
+                    answers.push((name.to_string(), AnswerKind::Text(tokenizer)));
+                    Field::Answer(answers.len() - 1)
+                }
+                (None, Value::Stream(stream)) => Field::Text(stream.clone()),
+                (None, other) => Field::Same(cell(other, span)?),
+            },
+        };
+        fields.push((name.to_string(), field));
+    }
+    if answers.is_empty() {
+        return host_table(eval, &shown, span);
+    }
+    let stage = evaluate(builder, eval, &base, graph, &[], &answers, span)?;
+    let mut table = Table { head: fields.iter().map(|(name, _)| name.clone()).collect(), rows: vec![] };
+    for row in 0..base.len() {
+        let value = base.get(eval, row)?;
+        let mut cells = vec![];
+        for (_, field) in &fields {
+            cells.push(match field {
+                Field::Answer(output) => Cell::Answer { stage, output: *output, row },
+                Field::Same(cell) => cell.clone(),
+                Field::Text(stream) => cell(super::rows::field(&value, &stream.path, span)?, span)?,
+            });
+        }
+        table.rows.push(cells);
+    }
+    Ok(table)
+}
+
+/// A column of a table.
+enum Field {
+    Answer(usize),
+    /// Text of the row.
+    Text(Rc<Stream>),
+    /// The same in every row.
+    Same(Cell),
+}
+
+fn host_table(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Table> {
+    let rows = (0..data.len()).map(|row| data.get(eval, row)).collect::<Res<Vec<_>>>()?;
+    list_table(&rows, span)
+}
+
+/// An evaluation over data of a graph for one item: means of some of its outputs, others for each row.
+fn evaluate<'p>(
+    builder: &Builder<'p>,
+    eval: &mut Eval,
+    data: &Data<Value>,
+    graph: Graph,
+    means: &[&str],
+    answers: &[(String, AnswerKind)],
+    span: Span,
+) -> Res<StageId> {
+    let (stage, sources) = lower(builder, eval, data, graph, means, answers, span)?;
+    if let Some((_, evaluations)) = &mut builder.state.borrow_mut().moving {
+        // Of a stage's own: by its place among them.
+        evaluations.push(stage);
+        return Ok(StageId::new(evaluations.len() - 1));
+    }
+    let mut hasher = Hasher::new("evaluate");
+    hasher.graph("graph", &stage.graph).hash("items", &stage.items.identity());
+    for source in &sources {
+        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
+    }
+    let hash = hasher.finish();
+    let name = builder.binding();
+    let reads: Vec<(StageId, Reads)> = sources.iter().enumerate().map(|(i, s)| (s.stage, Reads::Frozen(i))).collect();
+    let data = builder.data(&stage.items, span);
+    let reads: Vec<(StageId, Reads)> = reads.into_iter().chain([(data, Reads::Data)]).collect();
+    Ok(builder.add(Stage { name, span, hash, kind: StageKind::Evaluate(Box::new(stage)) }, &reads))
+}
+
+/// The stage itself, and the policies that it reads.
+pub(super) fn lower<'p>(
+    builder: &Builder<'p>,
+    eval: &mut Eval,
+    data: &Data<Value>,
+    graph: Graph,
+    means: &[&str],
+    answers: &[(String, AnswerKind)],
+    span: Span,
+) -> Res<(EvaluateStage<'p>, Vec<Source>)> {
+    let (graph, policies, sources) = nets::used(builder, eval, &graph, span)?;
+    let layout = nets::layout(&graph, span)?;
+    let graph = rewrite(&graph, PER_ITEM, &Rewrites::default());
+    let packed = batch(&graph, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
+    let tracks: Vec<Track> =
+        means.iter().map(|name| Track { name: name.to_string(), value: name.to_string(), weight: None }).collect();
+    let mut summed = add_objectives(&packed, &[], &tracks).or_else(|error| fault("E0407", span, error.what))?;
+    summed.outputs.retain(|(name, _)| name != OBJECTIVE);
+    for (name, _) in answers {
+        let node = packed.outputs.iter().find(|(n, _)| n == name).map(|(_, node)| *node).expect("an output of the graph");
+        match packed.axes(node) {
+            [axis] if matches!(axis.kind(), AxisKind::Packed(_) | AxisKind::Item) => {}
+            axes => return fault("E0407", span, format!("`{name}` cannot be shown: it has the axes {axes:?}")),
+        }
+        summed.output(name.clone(), node);
+    }
+    let graph = rewrite(&summed, PACKED, &Rewrites::default());
+    let reading = reading(&policies, span)?;
+    let items = RowItems::new(builder.eval(), data.clone(), layout.clone(), reading, span)?;
+    let stage = EvaluateStage {
+        graph,
+        layout,
+        items: Rc::new(items),
+        numbers: means.iter().map(|name| name.to_string()).collect(),
+        answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
+        policies,
+    };
+    Ok((stage, sources))
+}
+
+/// How the policies of a stage read text: they must agree.
+pub(super) fn reading(policies: &[PolicyUse], span: Span) -> Res<Option<Reading>> {
+    let readers: Vec<(&PolicyUse, &Rc<dyn Tokenizer>)> =
+        policies.iter().filter_map(|p| Some((p, p.policy.tokenizer.as_ref()?))).collect();
+    let Some((first, tokenizer)) = readers.first() else { return Ok(None) };
+    if let Some((other, _)) = readers.iter().find(|(_, t)| t.identity() != tokenizer.identity()) {
+        let message = format!("{} and {} read text by different tokenizers in one graph", first.policy.net, other.policy.net);
+        return fault("E0707", span, message);
+    }
+    Ok(Some(Reading {
+        tokenizer: (*tokenizer).clone(),
+        model: policies.iter().find_map(|p| p.policy.model.clone()),
+        context: policies.iter().filter_map(|p| p.policy.context).min(),
+        truncate: None,
+    }))
+}

@@ -1,0 +1,188 @@
+//! Nets of the evaluator as policies of stages, and the inputs and weights that a traced graph reads.
+
+use super::build::{Builder, Source};
+use super::evaluate::PolicyUse;
+use super::hash::Hasher;
+use super::items::{ItemInput, ItemLayout};
+use super::policy::{PolicySpec, Start};
+use super::train::WeightSpec;
+use crate::eval::value::{Net, Value};
+use crate::eval::{Eval, Res, fault};
+use crate::tensor::{Axis, AxisKind, Graph, Node, NodeData, Op};
+use crate::world::Model;
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A net as stages hand it on. `model`: where it was loaded from.
+pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>, span: Span) -> Res<PolicySpec> {
+    let (mut weights, mut starts, mut stored, mut offset) = (vec![], vec![], vec![], 0);
+    for weight in eval.net_weights(net, span)? {
+        let len = weight.axes.iter().filter_map(Axis::fixed_size).product();
+        weights.push(WeightSpec { path: weight.path, axes: weight.axes, offset, len });
+        starts.push(weight.start);
+        stored.push(weight.stored);
+        offset += len;
+    }
+    let mut settings = serde_json::Map::new();
+    for (name, value) in net.settings() {
+        if let Some(json) = super::convert::to_json(value) {
+            settings.insert(name.to_string(), json);
+        }
+    }
+    let tokenizer = match (net.tokenizer(), &model) {
+        (Some(tokenizer), _) => Some(tokenizer),
+        (None, Some(model)) => Some(model.tokenizer().or_else(|message| fault("E0801", span, message))?),
+        (None, None) => None,
+    };
+    let context = settings.get("context").and_then(|n| n.as_u64());
+    let context = context.or_else(|| model.as_ref()?.config().get("context")?.as_u64()).map(|n| n as usize);
+    Ok(PolicySpec { net: net.name(), settings, weights, starts, stored, tokenizer, model, context })
+}
+
+/// Adds what the weights of a policy are, and how its text is read, to a hash.
+pub(super) fn hash(policy: &PolicySpec, hasher: &mut Hasher) {
+    for (weight, start) in policy.weights.iter().zip(&policy.starts) {
+        hasher.text("weight", &weight.path).text("axes", &format!("{:?}", weight.axes));
+        match start {
+            Start::Constant(x) => hasher.float("constant", *x),
+            Start::Normal { mean, std } => hasher.float("normal", *mean).float("std", *std),
+            Start::Uniform { low, high } => hasher.float("uniform", *low).float("high", *high),
+        };
+    }
+    hasher.text("tokenizer", &policy.tokenizer.as_ref().map(|t| t.identity()).unwrap_or_default());
+    hasher.int("context", policy.context.map_or(0, |n| n as u64 + 1));
+}
+
+/// The net that a model's configuration describes.
+pub(super) fn of_model(eval: &mut Eval, model: &dyn Model, span: Span) -> Res<Rc<Net>> {
+    let config = model.config();
+    let name = config.get("net").and_then(|n| n.as_str()).unwrap_or_default().to_string();
+    let settings = config.as_object().into_iter().flatten().filter(|(name, _)| *name != "net");
+    let settings = settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect();
+    match eval.loaded_net(&name, settings, span).transpose()? {
+        Some(Value::Net(net)) => Ok(net),
+        None => fault("E0801", span, format!("this model is a `{name}`, which std.nets does not have")),
+        Some(other) => fault("E0801", span, format!("`{name}` is not a net but {}", other.kind())),
+    }
+}
+
+/// Every weight is in the model, with its shape.
+pub(super) fn check_stored(policy: &PolicySpec, model: &dyn Model, span: Span) -> Res<()> {
+    for (weight, stored) in policy.weights.iter().zip(&policy.stored) {
+        let Some(stored) = stored else {
+            return fault("E0802", span, format!("`names` of {} does not say where {} is stored", policy.net, weight.path));
+        };
+        match model.shape(&stored.tensor) {
+            None => {
+                let message = format!("the model has no tensor {}, which is {} of {}", stored.tensor, weight.path, policy.net);
+                return fault("E0802", span, message);
+            }
+            Some(shape) if shape != stored.shape => {
+                let message = format!("tensor {} has the shape {shape:?}, {} needs {:?}", stored.tensor, policy.net, stored.shape);
+                return fault("E0802", span, message);
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The inputs of a graph for one item, and its ragged axes.
+pub(super) fn layout(graph: &Graph, span: Span) -> Res<ItemLayout> {
+    let mut layout = ItemLayout::default();
+    for (_, data) in graph.nodes() {
+        if let Op::Input(name) = &data.op {
+            layout.inputs.push(ItemInput { name: name.clone(), axes: data.axes.clone(), dtype: data.dtype });
+            for axis in &data.axes {
+                if matches!(axis.kind(), AxisKind::Ragged { .. }) && !layout.ragged.contains(axis) {
+                    layout.ragged.push(axis.clone());
+                }
+            }
+        }
+    }
+    let mut ragged = graph.nodes().flat_map(|(_, data)| &data.axes);
+    match ragged.find(|a| matches!(a.kind(), AxisKind::Ragged { .. }) && !layout.ragged.contains(a)) {
+        Some(axis) => fault("E0407", span, format!("nothing of the item has the axis {}", axis.name())),
+        None => Ok(layout),
+    }
+}
+
+/// The policies whose weights a graph reads under a prefix (`3:embed`), in the order in which it first does, and the
+/// graph with the prefixes `p0:`, `p1:`, .. instead: they do not depend on what else is in the program.
+pub(super) fn used(builder: &Builder, eval: &mut Eval, graph: &Graph, span: Span) -> Res<(Graph, Vec<PolicyUse>, Vec<Source>)> {
+    let mut numbers = vec![];
+    weight_paths(graph, &mut |path| {
+        if let Some((number, _)) = path.split_once(':')
+            && !numbers.iter().any(|n| n == number)
+        {
+            numbers.push(number.to_string());
+        }
+    });
+    let moving = builder.state.borrow().moving.as_ref().map(|(source, _)| source.to_string());
+    let (mut uses, mut sources) = (vec![], vec![]);
+    for (i, number) in numbers.iter().enumerate() {
+        let source = number.parse().ok().and_then(|number: u32| builder.net(number));
+        let Some(net) = source else {
+            return fault("E0301", span, "this reads a policy that the pipeline does not know");
+        };
+        if moving.as_ref() == Some(number) {
+            uses.push(PolicyUse { prefix: format!("p{i}:"), policy: builder.spec(eval, net.source, span)? });
+            continue;
+        }
+        if moving.is_some() {
+            return fault("E0399", span, "an evaluation of a stage reads only the policy that trains yet");
+        }
+        let source = builder.source(eval, &net, span)?;
+        uses.push(PolicyUse { prefix: format!("p{i}:"), policy: source.policy.clone() });
+        sources.push(source);
+    }
+    let renamed = renamed(graph, &|path| match path.split_once(':') {
+        Some((number, rest)) => {
+            let at = numbers.iter().position(|n| n == number).expect("every prefix was collected");
+            format!("p{at}:{rest}")
+        }
+        None => path.to_string(),
+    });
+    Ok((renamed, uses, sources))
+}
+
+/// Calls `f` for the path of every weight, in bodies too.
+fn weight_paths(graph: &Graph, f: &mut dyn FnMut(&str)) {
+    for (_, data) in graph.nodes() {
+        match &data.op {
+            Op::Weight(path) => f(path),
+            Op::Scan { body, .. } | Op::Loop { body, .. } | Op::Call { body, .. } => weight_paths(body, f),
+            _ => {}
+        }
+    }
+}
+
+/// The graph with other paths of weights.
+fn renamed(graph: &Graph, f: &dyn Fn(&str) -> String) -> Graph {
+    let mut new = Graph::new();
+    let mut nodes: Vec<Node> = vec![];
+    for (_, data) in graph.nodes() {
+        let mut op = data.op.clone();
+        match &mut op {
+            Op::Weight(path) => *path = f(path),
+            Op::Scan { body, .. } | Op::Loop { body, .. } | Op::Call { body, .. } => **body = renamed(body, f),
+            _ => {}
+        }
+        let inputs = data.inputs.iter().map(|n| nodes[n.0 as usize]).collect();
+        nodes.push(new.push(NodeData { op, inputs, axes: data.axes.clone(), dtype: data.dtype }));
+    }
+    new.params = graph.params.iter().map(|n| nodes[n.0 as usize]).collect();
+    new.outputs = graph.outputs.iter().map(|(name, n)| (name.clone(), nodes[n.0 as usize])).collect();
+    new
+}
+
+/// A fault of a pass that works on graphs, at the words that asked for them.
+pub(super) fn at(span: Span, message: &str) -> Box<Diagnostic> {
+    let (code, message) = match message.split_once(": ") {
+        Some(("E0401", rest)) => ("E0401", rest),
+        Some(("E0408", rest)) => ("E0408", rest),
+        _ => ("E0407", message),
+    };
+    Box::new(Diagnostic::error(code, span, message))
+}

@@ -1,0 +1,343 @@
+//! Rows of data as items: fields to numbers and token ids, in the layout that a traced function asks for.
+
+use super::data::Data;
+use super::encode::{Encoded, Reader, Truncate};
+use super::hash::{ContentHash, Hasher};
+use super::items::{Item, ItemLayout, ItemValue, PLACES, STREAM, TOKENS};
+use super::source::ItemSource;
+use super::text::{Origin, Pieces};
+use crate::eval::value::{FieldType, ItemType, Value};
+use crate::eval::{Eval, Res, fault};
+use crate::tensor::DType;
+use crate::world::{Model, Tokenizer};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// How text of rows becomes tokens.
+#[derive(Clone)]
+pub struct Reading {
+    pub tokenizer: Rc<dyn Tokenizer>,
+    /// For chats.
+    pub model: Option<Rc<dyn Model>>,
+    /// The longest sequence.
+    pub context: Option<usize>,
+    /// What is done with longer rows; without it they are a fault.
+    pub truncate: Option<Truncate>,
+}
+
+impl Reading {
+    fn reader(&self) -> Reader<'_> {
+        Reader { tokenizer: &*self.tokenizer, model: self.model.as_deref() }
+    }
+}
+
+/// The rows of a stage.
+pub struct RowItems<'p> {
+    /// Works out rows; of its own, since a stage asks for rows long after the program was read.
+    eval: RefCell<Eval<'p>>,
+    data: Data<Value>,
+    layout: ItemLayout,
+    /// `None` if no text is read.
+    reading: Option<Reading>,
+    /// The words of the program that gave the data.
+    span: Span,
+    identity: ContentHash,
+}
+
+impl<'p> RowItems<'p> {
+    /// Reads every row once, so that what is wrong with any is found before anything runs; then checks the items of some.
+    pub fn new(
+        mut eval: Eval<'p>,
+        data: Data<Value>,
+        layout: ItemLayout,
+        reading: Option<Reading>,
+        span: Span,
+    ) -> Res<RowItems<'p>> {
+        if data.is_empty() {
+            return fault("E0706", span, "the data has no rows");
+        }
+        let mut content = data.content(&mut eval, hash).map_err(|error| placed(error, span))?;
+        let mut data = data;
+        if let Some(Reading { truncate: Some(Truncate::Drop), context: Some(_), .. }) = &reading {
+            let fits = |_: &mut Eval, row: &Value| Ok(item(&layout, reading.as_ref(), row, span)?.is_some());
+            data = data.filter(&mut eval, fits)?;
+            if data.is_empty() {
+                return fault("E0706", span, "no row fits the context, so nothing is left");
+            }
+        }
+        let mut hasher = Hasher::new("items");
+        hasher.hash("rows", &content);
+        for input in &layout.inputs {
+            hasher.text("input", &input.name);
+        }
+        if let Some(reading) = &reading {
+            hasher.text("tokenizer", &reading.tokenizer.identity());
+            hasher.text("template", &reading.model.as_ref().and_then(|m| m.chat_template()).unwrap_or_default());
+            hasher.text("truncate", &format!("{:?} {:?}", reading.truncate, reading.context));
+        }
+        content = hasher.finish();
+        let items = RowItems { eval: RefCell::new(eval), data, layout, reading, span, identity: content };
+        items.check()?;
+        Ok(items)
+    }
+
+    /// Checks the items of sampled rows.
+    fn check(&self) -> Res<()> {
+        let step = self.data.len().div_ceil(SAMPLED);
+        let (mut stops, mut replies, mut doubled) = (false, false, None);
+        for row in (0..self.data.len()).step_by(step) {
+            let item = self.item(row)?;
+            let Some(reading) = &self.reading else { continue };
+            for (input, value) in self.layout.inputs.iter().zip(&item.values) {
+                let ItemValue::Ints(ids) = value else { continue };
+                if input.name.ends_with(TOKENS) {
+                    replies = true;
+                    stops |= ids.contains(&(reading.tokenizer.stop() as i32));
+                } else if input.name.ends_with(STREAM) {
+                    let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+                    doubled = doubled.or(reading.reader().doubled_start(&ids).then_some(row));
+                }
+            }
+        }
+        if let Some(row) = doubled {
+            let message = format!("{}: the token that begins a sequence stands there twice", self.data.place(row));
+            let help = "the model's own begin token is put before every prompt; leave it out of the template";
+            return Err(Box::new(Diagnostic::error("E0704", self.span, message).help(help)));
+        }
+        if replies && !stops {
+            let message = "no sampled row puts loss on the stop token, so the model would never learn to stop";
+            let help = "a chat template must end what the assistant says with it; `truncate:` may cut it off";
+            return Err(Box::new(Diagnostic::error("E0703", self.span, message).help(help)));
+        }
+        Ok(())
+    }
+}
+
+/// How many rows are checked before a stage.
+const SAMPLED: usize = 512;
+
+impl ItemSource for RowItems<'_> {
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn item(&self, index: usize) -> Result<Item, Box<Diagnostic>> {
+        let row = self.data.get(&mut self.eval.borrow_mut(), index).map_err(|error| placed(error, self.span))?;
+        let of_row = |error: Box<Diagnostic>| {
+            Box::new(Diagnostic { message: format!("{}: {}", self.data.place(index), error.message), ..*error })
+        };
+        match item(&self.layout, self.reading.as_ref(), &row, self.span).map_err(of_row)? {
+            Some(item) => Ok(item),
+            None => {
+                let message = "cut to the context, the row has no token left that carries loss";
+                fault("E0705", self.span, message).map_err(of_row)
+            }
+        }
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.data.place(index)
+    }
+
+    fn identity(&self) -> ContentHash {
+        self.identity
+    }
+}
+
+/// An error of a file's row gets the words of the program that read it.
+fn placed(mut error: Box<Diagnostic>, span: Span) -> Box<Diagnostic> {
+    let at = error.labels[0].0;
+    if at.start == at.end {
+        error.labels[0].0 = span;
+    }
+    error
+}
+
+/// One row as an item; `None` if it is longer than the context and nothing is left of it.
+fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span) -> Res<Option<Item>> {
+    let mut made = Item::default();
+    let mut encoded: Vec<(&str, Encoded)> = vec![];
+    let mut lengths = vec![None; layout.ragged.len()];
+    for input in &layout.inputs {
+        let suffix = [STREAM, TOKENS, PLACES].into_iter().find(|suffix| input.name.ends_with(suffix));
+        let value = match (suffix, reading) {
+            (Some(suffix), Some(reading)) => {
+                let path = &input.name[..input.name.len() - suffix.len()];
+                let at = match encoded.iter().position(|(p, _)| *p == path) {
+                    Some(at) => at,
+                    None => {
+                        let Some(text) = encode(reading, field(row, path, span)?, path, span)? else { return Ok(None) };
+                        made.tokens += text.stream.len();
+                        encoded.push((path, text));
+                        encoded.len() - 1
+                    }
+                };
+                let text = &encoded[at].1;
+                let ids = |ids: &[u32]| ids.iter().map(|id| *id as i32).collect();
+                ItemValue::Ints(match suffix {
+                    STREAM => ids(&text.stream),
+                    TOKENS => ids(&text.tokens),
+                    _ => text.places.iter().map(|place| *place as i32).collect(),
+                })
+            }
+            _ => number(input.dtype, field(row, &input.name, span)?, &input.name, span)?,
+        };
+        for axis in &input.axes {
+            if let Some(at) = layout.ragged.iter().position(|a| a == axis) {
+                lengths[at] = Some(value.len());
+            }
+        }
+        made.values.push(value);
+    }
+    made.lengths = lengths.into_iter().map(|n| n.expect("every ragged axis has an input")).collect();
+    Ok(Some(made))
+}
+
+/// The field of a row that a path names.
+pub(super) fn field<'v>(row: &'v Value, path: &str, span: Span) -> Res<&'v Value> {
+    let mut value = row;
+    for name in path.split('.') {
+        value = match value {
+            Value::Record(record) => match record.get(name) {
+                Some(value) => value,
+                None => return fault("E0702", span, format!("the row has no field {name}")),
+            },
+            other => return fault("E0702", span, format!("field {path}: {} has no field {name}", other.kind())),
+        };
+    }
+    Ok(value)
+}
+
+fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Encoded>> {
+    let reader = reading.reader();
+    let encoded = match value {
+        Value::Reply(reply) => reader.reply(reply),
+        Value::Chat(chat) => reader.chat(chat),
+        Value::Prompt(prompt) => Ok(Encoded { stream: reader.prompt(prompt), ..Encoded::default() }),
+        other => Err(format!("expected a Reply, Chat or Prompt, this is {}", other.kind())),
+    };
+    let encoded = encoded.or_else(|message| fault("E0702", span, format!("field {path}: {message}")))?;
+    let Some(context) = reading.context.filter(|context| encoded.stream.len() > *context) else { return Ok(Some(encoded)) };
+    match reading.truncate {
+        Some(how) => Ok(encoded.cut(context, how)),
+        None => {
+            let message = format!("field {path} has {} tokens, the context is {context}", encoded.stream.len());
+            let help = "say what is done with such rows: `on data, truncate: drop` (or `start`, or `end`)";
+            Err(Box::new(Diagnostic::error("E0705", span, message).help(help)))
+        }
+    }
+}
+
+/// A number, or a list of numbers, as an input.
+fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue> {
+    let list = match value {
+        Value::List(list) => &list[..],
+        one => std::slice::from_ref(one),
+    };
+    let numbers = list.iter().map(|v| v.number().ok_or(v));
+    let numbers: Vec<f64> = match numbers.collect::<Result<_, _>>() {
+        Ok(numbers) => numbers,
+        Err(other) => return fault("E0702", span, format!("field {path}: expected a number, this is {}", other.kind())),
+    };
+    Ok(match dtype {
+        DType::Float => ItemValue::Floats(numbers.iter().map(|x| *x as f32).collect()),
+        DType::Bool => ItemValue::Bools(numbers.iter().map(|x| *x != 0.0).collect()),
+        DType::Int => match numbers.iter().find(|x| i32::try_from(**x as i64).is_err() || x.fract() != 0.0) {
+            Some(x) => return fault("E0702", span, format!("field {path}: {x} is not an Int of 32 bits")),
+            None => ItemValue::Ints(numbers.iter().map(|x| *x as i32).collect()),
+        },
+    })
+}
+
+/// What traced code may read of rows like this one.
+pub fn item_type(row: &Value) -> ItemType {
+    match row {
+        Value::Record(record) => ItemType {
+            name: record.name.as_ref().map(|n| n.to_string()),
+            fields: record.fields.iter().map(|(name, value)| (name.to_string(), field_type(value))).collect(),
+        },
+        _ => ItemType::default(),
+    }
+}
+
+fn field_type(value: &Value) -> FieldType {
+    match value {
+        Value::Float(_) => FieldType::Float,
+        Value::Int(_) => FieldType::Int,
+        Value::Bool(_) => FieldType::Bool,
+        Value::Text(_) | Value::Pieces(_) => FieldType::Text,
+        Value::Prompt(_) => FieldType::Prompt,
+        Value::Reply(_) | Value::Chat(_) => FieldType::Reply,
+        Value::Record(_) => FieldType::Record(item_type(value)),
+        other => FieldType::Other(other.kind()),
+    }
+}
+
+/// Adds a row's content to a hash.
+pub fn hash(value: &Value, hasher: &mut Hasher) {
+    match value {
+        Value::Int(n) => {
+            hasher.int("Int", *n as u64);
+        }
+        Value::Float(x) => {
+            hasher.float("Float", *x);
+        }
+        Value::Bool(b) => {
+            hasher.int("Bool", u64::from(*b));
+        }
+        Value::Text(text) => {
+            hasher.text("Text", text);
+        }
+        Value::Pieces(pieces) => hash_pieces(pieces, hasher),
+        Value::Prompt(prompt) => hash_pieces(&prompt.0, hasher),
+        Value::Reply(reply) => {
+            hash_pieces(&reply.prompt.0, hasher);
+            hash_pieces(&reply.text, hasher);
+        }
+        Value::Chat(chat) => {
+            for message in &chat.messages {
+                hasher.text("role", &message.role).text("content", &message.content);
+                hasher.text("fields", &serde_json::Value::Object(message.fields.clone()).to_string());
+            }
+            hasher.text("tools", &chat.tools.to_string());
+        }
+        Value::Record(record) => {
+            hasher.int("Record", record.fields.len() as u64);
+            for (name, value) in &record.fields {
+                hasher.text("field", name);
+                hash(value, hasher);
+            }
+        }
+        Value::Tuple(tuple) => {
+            hasher.int("Tuple", (tuple.positional.len() + tuple.named.len()) as u64);
+            tuple.positional.iter().chain(tuple.named.iter().map(|(_, v)| v)).for_each(|v| hash(v, hasher));
+        }
+        Value::List(list) => {
+            hasher.int("List", list.len() as u64);
+            list.iter().for_each(|v| hash(v, hasher));
+        }
+        Value::Map(pairs) => {
+            hasher.int("Map", pairs.len() as u64);
+            for (key, value) in pairs.iter() {
+                hash(key, hasher);
+                hash(value, hasher);
+            }
+        }
+        Value::Some(inner) => {
+            hasher.text("Some", "");
+            hash(inner, hasher);
+        }
+        other => {
+            hasher.text("other", &other.kind());
+        }
+    }
+}
+
+fn hash_pieces(pieces: &Pieces, hasher: &mut Hasher) {
+    for piece in pieces.iter() {
+        hasher.text(if piece.origin == Origin::Written { "written" } else { "filled" }, &piece.text);
+    }
+    hasher.text("end", "");
+}

@@ -1,0 +1,270 @@
+//! The slots of `train`, read: what each says, checked by itself.
+
+use super::convert::shown;
+use super::encode::Truncate;
+use super::train::{BatchSize, Keep, Order, StageLength};
+use crate::eval::env::Env;
+use crate::eval::value::Value;
+use crate::eval::{Arg, Eval, Res, fault};
+use align_syntax::ast::{Args, Expr, ExprKind, Name, SlotKind, Slots};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+
+/// What the slots of one stage say.
+pub struct Said {
+    /// The data, and the words that name them.
+    pub on: (Value, Span),
+    pub truncate: Option<Truncate>,
+    pub loss: (Value, Span),
+    pub optimizer: (Value, Span),
+    pub batch: BatchSize,
+    pub length: StageLength,
+    pub clip: Option<f64>,
+    pub order: Order,
+    pub seed: Option<u64>,
+    /// Evaluations with their names.
+    pub evals: Vec<(String, Expr)>,
+    pub eval_every: Option<usize>,
+    pub keep: Keep,
+}
+
+/// Slots that have a meaning, and those that are known and not there yet.
+const SLOTS: [&str; 11] =
+    ["on", "loss", "optimizer", "batch", "steps", "epochs", "clip", "order", "eval", "keep", "seed"];
+const LATER: [&str; 11] =
+    ["until", "state", "each", "update", "carry", "only", "except", "passes", "workers", "minibatch", "on_fault"];
+
+/// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy.
+pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
+    let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
+    let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
+    let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
+    let mut seen: Vec<&Name> = vec![];
+    for line in &slots.lines {
+        let (word, args) = match &line.kind {
+            SlotKind::Bind(bind) if bind.word == align_syntax::ast::BindWord::Let => {
+                eval.bind(bind, env)?;
+                continue;
+            }
+            SlotKind::Bind(bind) => return later(bind.word_span, "`state` in `train`"),
+            SlotKind::Each { .. } => return later(line.span, "`each` in `train`"),
+            SlotKind::Slot { word, args, slots: None } => (word, args),
+            SlotKind::Slot { word, .. } => return later(word.span, &format!("`{}` with slots of its own", word.text)),
+        };
+        if let Some(first) = seen.iter().find(|name| name.text == word.text) {
+            let twice = Diagnostic::error("E0308", word.span, format!("the slot `{}` stands twice", word.text));
+            return Err(Box::new(twice.label(first.span, "first here")));
+        }
+        seen.push(word);
+        let given = Slot { word, args, env };
+        match word.text.as_str() {
+            "on" => {
+                let (expr, value) = given.value(eval, &["truncate"])?;
+                if let Some(how) = given.word_of("truncate", &Truncate::WORDS)? {
+                    truncate = Some(how);
+                }
+                on = Some((value, expr.span));
+            }
+            "loss" => loss = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
+            "optimizer" => optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
+            "batch" => batch = Some(given.batch(eval)?),
+            "steps" => length = Some((StageLength::Steps(given.count(eval)?), word)),
+            "epochs" => {
+                let (expr, value) = given.value(eval, &[])?;
+                match value.number().filter(|n| *n > 0.0) {
+                    Some(n) => length = Some((StageLength::Epochs(n), word)),
+                    None => return fault("E0309", expr.span, format!("`epochs` is a number above 0, this is {}", shown(&value))),
+                }
+            }
+            "clip" => clip = given.clip(eval)?,
+            "order" => match given.one(&[])?.kind.as_ref() {
+                ExprKind::Word(word) if word == "given" => order = Order::Given,
+                _ => return fault("E0309", word.span, "the only order that can be said is `order given`"),
+            },
+            "seed" => seed = Some(given.count(eval)? as u64),
+            "eval" => (evals, eval_every) = given.evals(eval)?,
+            "keep" => keep = given.keep()?,
+            "precision" => given.precision()?,
+            other if LATER.contains(&other) => return later(word.span, &format!("the slot `{other}`")),
+            other => {
+                let all = SLOTS.iter().chain(&LATER).copied().chain(["precision"]);
+                let diagnostic = Diagnostic::error("E0307", word.span, format!("`train` has no slot `{other}`"));
+                return Err(Box::new(match did_you_mean(other, all) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic.help(format!("its slots are {}", SLOTS.join(", "))),
+                }));
+            }
+        }
+    }
+    if seen.iter().any(|w| w.text == "steps") && seen.iter().any(|w| w.text == "epochs") {
+        return fault("E0308", span, "a stage has `steps` or `epochs`, not both");
+    }
+    if let Keep::Best(name) = &keep
+        && !evals.iter().any(|(n, _)| n == name)
+    {
+        return fault("E0309", span, format!("`keep best({name})` needs a slot `eval` that gives `{name}`"));
+    }
+    let missing = |slot: &str, example: &str| {
+        let diagnostic = Diagnostic::error("E0310", span, format!("this `train` has no slot `{slot}`"));
+        Box::new(diagnostic.help(format!("for instance `{example}`")))
+    };
+    Ok(Said {
+        on: on.ok_or_else(|| missing("on", "on data.train"))?,
+        truncate,
+        loss: loss.ok_or_else(|| missing("loss", "loss sft(.reply)"))?,
+        optimizer: optimizer.ok_or_else(|| missing("optimizer", "optimizer adamw(lr: 1e-4)"))?,
+        batch: batch.ok_or_else(|| missing("batch", "batch 32 examples"))?,
+        length: length.map(|(length, _)| length).ok_or_else(|| missing("epochs", "epochs 1"))?,
+        clip,
+        order,
+        seed,
+        evals,
+        eval_every,
+        keep,
+    })
+}
+
+/// What the language has and this compiler does not have yet.
+fn later<T>(span: Span, what: &str) -> Res<T> {
+    fault("E0399", span, format!("{what} is not there yet"))
+}
+
+/// A slot: a word with the arguments of a call.
+struct Slot<'a> {
+    word: &'a Name,
+    args: &'a Args,
+    env: &'a Env,
+}
+
+impl<'a> Slot<'a> {
+    /// The only positional argument; other named ones than these are refused.
+    fn one(&self, named: &[&str]) -> Res<&'a Expr> {
+        for (name, _) in &self.args.named {
+            if !named.contains(&name.text.as_str()) {
+                let message = format!("the slot `{}` has no argument `{}`", self.word.text, name.text);
+                let diagnostic = Diagnostic::error("E0303", name.span, message);
+                return Err(Box::new(match did_you_mean(&name.text, named.iter().copied()) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                }));
+            }
+        }
+        let all: Vec<&Expr> = self.args.positional.iter().chain(&self.args.trailing).collect();
+        match all[..] {
+            [one] => Ok(one),
+            [] => fault("E0302", self.word.span, format!("the slot `{}` needs a value", self.word.text)),
+            [_, second, ..] => fault("E0304", second.span, format!("the slot `{}` has one value", self.word.text)),
+        }
+    }
+
+    fn value(&self, eval: &mut Eval, named: &[&str]) -> Res<(&'a Expr, Value)> {
+        let expr = self.one(named)?;
+        let value = eval.arg(&Arg::Expr(expr), self.env)?;
+        Ok((expr, value))
+    }
+
+    /// A whole number of at least 0.
+    fn count(&self, eval: &mut Eval) -> Res<usize> {
+        let (expr, value) = self.value(eval, &[])?;
+        match value.whole().filter(|n| *n >= 0) {
+            Some(n) => Ok(n as usize),
+            None => fault("E0309", expr.span, format!("`{}` is an Int of at least 0, this is {}", self.word.text, shown(&value))),
+        }
+    }
+
+    fn batch(&self, eval: &mut Eval) -> Res<BatchSize> {
+        let (expr, value) = self.value(eval, &[])?;
+        let (n, unit) = match &value {
+            Value::Quantity(n, unit) => (*n, unit.to_string()),
+            other => {
+                let message = format!("a batch is counted in examples or tokens, this is {}", shown(other));
+                let diagnostic = Diagnostic::error("E0309", expr.span, message);
+                return Err(Box::new(diagnostic.help("`batch 32 examples` or `batch 16_384 tokens`")));
+            }
+        };
+        if n < 1.0 || n.fract() != 0.0 {
+            return fault("E0309", expr.span, format!("a batch holds at least one, this is {n}"));
+        }
+        match unit.as_str() {
+            "examples" | "example" => Ok(BatchSize::Examples(n as usize)),
+            "tokens" | "token" => Ok(BatchSize::Tokens(n as usize)),
+            "groups" | "group" => later(expr.span, "a batch of groups"),
+            other => fault("E0309", expr.span, format!("a batch is counted in examples or tokens, not in {other}")),
+        }
+    }
+
+    fn clip(&self, eval: &mut Eval) -> Res<Option<f64>> {
+        if matches!(&*self.one(&[])?.kind, ExprKind::Word(word) if word == "none") {
+            return Ok(None);
+        }
+        let (expr, value) = self.value(eval, &[])?;
+        match value.number().filter(|n| *n > 0.0) {
+            Some(norm) => Ok(Some(norm)),
+            None if matches!(value, Value::None) => Ok(None),
+            None => fault("E0309", expr.span, format!("`clip` is a norm above 0 or none, this is {}", shown(&value))),
+        }
+    }
+
+    fn precision(&self) -> Res<()> {
+        let expr = self.one(&[])?;
+        match &*expr.kind {
+            ExprKind::Word(word) if word == "f32" => Ok(()),
+            ExprKind::Word(word) if ["bf16", "f16"].contains(&word.as_str()) => {
+                later(expr.span, &format!("precision {word}"))
+            }
+            _ => fault("E0309", expr.span, "the precisions are f32, bf16 and f16"),
+        }
+    }
+
+    /// `eval accuracy(test), every: 50`, `eval { right: accuracy(test), .. }, every: 50`
+    fn evals(&self, eval: &mut Eval) -> Res<(Vec<(String, Expr)>, Option<usize>)> {
+        let expr = self.one(&["every"])?;
+        let Some((name, every)) = self.args.named.iter().find(|(n, _)| n.text == "every") else {
+            let diagnostic = Diagnostic::error("E0302", self.word.span, "`eval` needs `every:`");
+            return Err(Box::new(diagnostic.help("`eval accuracy(p, test), every: 50`")));
+        };
+        let value = eval.arg(&Arg::Expr(every), self.env)?;
+        let Some(steps) = value.whole().filter(|n| *n > 0) else {
+            return fault("E0309", name.span, format!("`every` is a number of steps, this is {}", shown(&value)));
+        };
+        let evals = match &*expr.kind {
+            ExprKind::Fields(entries) => entries.iter().map(|e| (e.key.text.clone(), e.value.clone())).collect(),
+            ExprKind::Call(callee, _) => match &*callee.kind {
+                ExprKind::Word(word) => vec![(word.clone(), expr.clone())],
+                _ => return fault("E0309", expr.span, "name this evaluation: `eval { name: .. }`"),
+            },
+            _ => return fault("E0309", expr.span, "name this evaluation: `eval { name: .. }`"),
+        };
+        Ok((evals, Some(steps as usize)))
+    }
+
+    /// `keep last`, `keep best(accuracy)`
+    fn keep(&self) -> Res<Keep> {
+        let expr = self.one(&[])?;
+        match &*expr.kind {
+            ExprKind::Word(word) if word == "last" => Ok(Keep::Last),
+            ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {
+                (ExprKind::Word(best), [name]) if best == "best" => match &*name.kind {
+                    ExprKind::Word(name) => Ok(Keep::Best(name.clone())),
+                    _ => fault("E0309", name.span, "`best` takes the name of an evaluation"),
+                },
+                (ExprKind::Word(every), _) if every == "every" => later(expr.span, "`keep every(n)`"),
+                _ => fault("E0309", expr.span, "`keep last` or `keep best(name)`"),
+            },
+            _ => fault("E0309", expr.span, "`keep last` or `keep best(name)`"),
+        }
+    }
+
+    /// A named argument that is one of some words.
+    fn word_of<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Res<Option<T>> {
+        let Some((_, expr)) = self.args.named.iter().find(|(n, _)| n.text == name) else { return Ok(None) };
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        match &*expr.kind {
+            ExprKind::Word(word) => match words.iter().find(|(w, _)| w == word) {
+                Some((_, value)) => Ok(Some(*value)),
+                None => fault("E0309", expr.span, format!("`{name}` is one of {}", all.join(", "))),
+            },
+            _ => fault("E0309", expr.span, format!("`{name}` is one of {}", all.join(", "))),
+        }
+    }
+}

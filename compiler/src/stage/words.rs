@@ -1,0 +1,250 @@
+//! What programs say about data: `jsonl shuffle split map filter take` and so on, on Data and on lists.
+
+use super::convert::{Declared, declared, from_json, record, shown};
+use super::data::{Data, Share};
+use super::foreign::{Rows, cast};
+use crate::eval::env::Env;
+use crate::eval::value::{Record, Value};
+use crate::eval::{Arg, Call, Eval, Res, fault};
+use align_syntax::ast::{Entry, Type, TypeKind};
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A word and what it does. The first argument of all but the readers of files is data.
+type Word = fn(&mut Eval, &Call) -> Res<Value>;
+
+/// The words that only data have; lists share the others with the evaluator.
+pub const WORDS: &[(&str, Word)] = &[
+    ("jsonl", read_file),
+    ("text_lines", read_file),
+    ("shuffle", shuffle),
+    ("split", split),
+    ("map", map),
+    ("filter", filter),
+    ("take", take),
+    ("length", length),
+];
+
+/// The word of this name.
+pub fn find(name: &str) -> Option<&'static str> {
+    WORDS.iter().map(|(word, _)| *word).find(|word| *word == name)
+}
+
+/// Calls a word.
+pub fn call(eval: &mut Eval, name: &str, call: &Call) -> Res<Value> {
+    match WORDS.iter().find(|(word, _)| *word == name) {
+        Some((_, word)) => word(eval, call),
+        None => fault("E0320", call.span, format!("`{name}` does not stand here")),
+    }
+}
+
+/// The argument at a place, worked out.
+pub fn argument(eval: &mut Eval, call: &Call, at: usize, what: &str) -> Res<(Value, Span)> {
+    match call.positional.get(at) {
+        Some(arg) => Ok((eval.arg(arg, call.env)?, arg.span())),
+        None => fault("E0302", call.span, format!("`{}` needs {what}", call.name)),
+    }
+}
+
+/// A named argument, worked out.
+pub fn named(eval: &mut Eval, call: &Call, name: &str) -> Res<Option<(Value, Span)>> {
+    match call.named(name) {
+        Some(arg) => Ok(Some((eval.arg(arg, call.env)?, arg.span()))),
+        None => Ok(None),
+    }
+}
+
+/// Refuses named arguments that the word does not have.
+pub fn only(call: &Call, names: &[&str]) -> Res<()> {
+    for (name, _) in &call.named {
+        if !names.contains(&name.text.as_str()) {
+            let message = format!("`{}` has no parameter `{}`", call.name, name.text);
+            let diagnostic = Diagnostic::error("E0303", name.span, message);
+            return Err(Box::new(match did_you_mean(&name.text, names.iter().copied()) {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Data as it is; a list or a range of Ints as data.
+pub fn as_data(value: &Value) -> Option<Data<Value>> {
+    if let Some(rows) = cast::<Rows>(value) {
+        return Some(rows.data.clone());
+    }
+    match value {
+        Value::List(list) => {
+            let list = list.clone();
+            Some(Data::generated(list.len(), move |_, i| Ok(list[i].clone())))
+        }
+        Value::Range(start, Some(end)) => {
+            let start = *start;
+            Some(Data::generated((end - start).max(0) as usize, move |_, i| Ok(Value::Int(start + i as i64))))
+        }
+        _ => None,
+    }
+}
+
+fn data(eval: &mut Eval, call: &Call) -> Res<Data<Value>> {
+    let (value, span) = argument(eval, call, 0, "data")?;
+    match as_data(&value) {
+        Some(data) => Ok(data),
+        None => fault("E0301", span, format!("`{}` takes Data or a List, this is {}", call.name, value.kind())),
+    }
+}
+
+fn read_file(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let (path, span) = argument(eval, call, 0, "the path of a file")?;
+    let Some(path) = path.as_text() else {
+        return fault("E0301", span, format!("the path of a file is a Text, this is {}", path.kind()));
+    };
+    match eval.world.rows(&path) {
+        Ok(rows) => Ok(Rows::value(Data::file(rows, |_, json| Ok(from_json(&json))))),
+        Err(message) => fault("E0701", span, message),
+    }
+}
+
+fn shuffle(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &["seed"])?;
+    let data = data(eval, call)?;
+    let seed = match named(eval, call, "seed")? {
+        None => eval.seed,
+        Some((value, span)) => match value.whole() {
+            Some(seed) => seed as u64,
+            None => return fault("E0301", span, format!("a seed is an Int, this is {}", value.kind())),
+        },
+    };
+    Ok(Rows::value(data.shuffle(seed)))
+}
+
+fn split(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let data = data(eval, call)?;
+    let mut shares = vec![];
+    for (_, arg) in &call.named {
+        let value = eval.arg(arg, call.env)?;
+        shares.push(match value {
+            Value::Int(n) if n >= 0 => Share::Rows(n as usize),
+            Value::Float(part) => Share::Part(part),
+            other => {
+                return fault("E0301", arg.span(), format!("a part is a share or a number of rows, this is {}", shown(&other)));
+            }
+        });
+    }
+    if shares.is_empty() {
+        let diagnostic = Diagnostic::error("E0302", call.span, "`split` needs names for its parts");
+        return Err(Box::new(diagnostic.help("`split(train: 0.9, test: 0.1)`")));
+    }
+    let parts = data.split(&shares).or_else(|message| fault("E0301", call.span, message))?;
+    let names = call.named.iter().map(|(name, _)| name.text.as_str().into());
+    let fields = names.zip(parts.into_iter().map(Rows::value)).collect();
+    Ok(Value::Record(Rc::new(Record { name: None, fields })))
+}
+
+/// The function that a word is given: the second argument.
+fn function(eval: &mut Eval, call: &Call) -> Res<(Value, Span)> {
+    let (f, span) = argument(eval, call, 1, "a function of a row")?;
+    match f {
+        Value::Function(_) | Value::Applied(_) => Ok((f, span)),
+        other => fault("E0301", span, format!("`{}` takes a function of a row, this is {}", call.name, other.kind())),
+    }
+}
+
+fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let data = data(eval, call)?;
+    let (f, span) = function(eval, call)?;
+    Ok(mapped(&data, f, span))
+}
+
+/// A function of every row.
+pub fn mapped(data: &Data<Value>, f: Value, span: Span) -> Value {
+    let of = f.clone();
+    let mapped = data.map(move |eval, row| eval.call_value(&of, vec![row], span));
+    Value::Foreign(Rc::new(Rows { data: mapped, mapped: Some((data.clone(), f)) }))
+}
+
+fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let data = data(eval, call)?;
+    let (f, span) = function(eval, call)?;
+    let kept = data.filter(eval, |eval, row| match eval.call_value(&f, vec![row.clone()], span)? {
+        Value::Bool(keep) => Ok(keep),
+        other => fault("E0323", span, format!("a condition is a Bool, this is {}", other.kind())),
+    })?;
+    Ok(Rows::value(kept))
+}
+
+fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let data = data(eval, call)?;
+    let (n, span) = argument(eval, call, 1, "a number of rows")?;
+    match n.whole().filter(|n| *n >= 0) {
+        Some(n) => Ok(Rows::value(data.slice(0, n as usize))),
+        None => fault("E0301", span, format!("a number of rows is an Int, this is {}", shown(&n))),
+    }
+}
+
+fn length(eval: &mut Eval, call: &Call) -> Res<Value> {
+    Ok(Value::Int(data(eval, call)?.len() as i64))
+}
+
+/// `data as Record { field: .x }`: every row is checked against the record's types.
+pub fn cast_rows(eval: &mut Eval, value: &Value, ty: &Type, fields: Option<&[Entry]>, span: Span, env: &Env) -> Res<Value> {
+    let Some(data) = as_data(value) else {
+        return fault("E0301", span, format!("`as` takes Data or a record, this is {}", value.kind()));
+    };
+    let (ty, file, env) = (ty.clone(), env.file(), env.clone());
+    let fields: Vec<(Rc<str>, Value, Span)> = (fields.unwrap_or_default().iter())
+        .map(|entry| Ok((entry.key.text.as_str().into(), eval.arg(&Arg::Expr(&entry.value), &env)?, entry.value.span)))
+        .collect::<Res<_>>()?;
+    if let TypeKind::Named { name, .. } = &ty.kind
+        && let Some(of) = declared(eval.program, file, &name.text)
+    {
+        for (field, _, at) in &fields {
+            if !of.fields.iter().any(|f| *f.name.text == **field) {
+                let diagnostic = Diagnostic::error("E0303", *at, format!("{} has no field `{field}`", name.text));
+                return Err(Box::new(match did_you_mean(field, of.fields.iter().map(|f| f.name.text.as_str())) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                }));
+            }
+        }
+    }
+    let cast = data.map(move |eval, row| {
+        let program = eval.program;
+        let TypeKind::Named { name, .. } = &ty.kind else { return Ok(row) };
+        let Some(of) = declared(program, file, &name.text) else {
+            return super::convert::convert(program, file, &row, &ty).or_else(|message| fault("E0702", span, message));
+        };
+        let Value::Record(given) = &row else {
+            return fault("E0702", span, format!("expected a {}, this is {}", name.text, shown(&row)));
+        };
+        let mut entries = given.fields.clone();
+        for (field, value, at) in &fields {
+            let new = match value {
+                Value::Function(_) => eval.call_value(value, vec![row.clone()], *at)?,
+                value => value.clone(),
+            };
+            match entries.iter_mut().find(|(n, _)| n == field) {
+                Some((_, old)) => *old = new,
+                None => entries.push((field.clone(), new)),
+            }
+        }
+        made(eval, of, entries, span)
+    });
+    Ok(Rows::value(cast))
+}
+
+fn made(eval: &mut Eval, of: Declared, entries: Vec<(Rc<str>, Value)>, span: Span) -> Res<Value> {
+    let program = eval.program;
+    let top = eval.top(of.file);
+    let mut default = |expr: &align_syntax::ast::Expr| eval.eval(expr, &top).map_err(|error| error.message);
+    match record(program, of, entries, &mut default) {
+        Ok(record) => Ok(Value::Record(Rc::new(record))),
+        Err(message) => fault("E0702", span, message),
+    }
+}
