@@ -209,7 +209,14 @@ impl<'p> Builder<'p> {
     pub(super) fn data(&self, items: &Rc<dyn ItemSource + 'p>, span: Span) -> StageId {
         let hash = Hasher::new("data").hash("items", &items.identity()).finish();
         let kind = StageKind::Data(DataStage { rows: items.len() });
-        self.add(Stage { name: self.words(span), span, hash, kind }, &[])
+        // Words of the library say nothing of the program.
+        let name = if span.file == self.program.main() { self.words(span) } else { String::new() };
+        self.add(Stage { name, span, hash, kind }, &[])
+    }
+
+    /// What stages that the next expressions ask for are named by.
+    pub(super) fn bind(&self, name: String) {
+        self.state.borrow_mut().binding = Some(name);
     }
 
     /// `load("models/x.gguf")`

@@ -52,6 +52,7 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
     let plain = args.positional.iter().chain(&args.trailing).map(|expr| (builder.words(expr.span), expr));
     let mut tables = vec![];
     for (label, expr) in plain.chain(named) {
+        builder.bind(label.clone());
         let value = eval.arg(&Arg::Expr(expr), env)?;
         match &value {
             Value::Foreign(_) if cast::<Rows>(&value).is_some() => {
@@ -158,6 +159,7 @@ fn assert(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &En
     let [condition] = &args.positional[..] else {
         return fault("E0302", word.span, "`assert` takes a condition");
     };
+    builder.bind(builder.words(condition.span));
     let value = eval.arg(&Arg::Expr(condition), env)?;
     let holds = match (&value, number(&value)) {
         (Value::Bool(_) | Value::Foreign(_), Some(holds)) => holds,

@@ -17,6 +17,7 @@ use crate::eval::loss::TracedLoss;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
 use crate::rewrite::Rewrites;
+use crate::tensor::Graph;
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -68,7 +69,7 @@ pub(super) fn train(
         said.loss.1,
     )?;
     let lowered = lower(builder, eval, &from, traced, &said, name.clone())?;
-    let LoweredStage { stage, frozen } = lowered;
+    let LoweredStage { stage, frozen, traced, objectives } = lowered;
     let mut reading = metric::reading(&uses(&from, &stage), *on_span)?;
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
@@ -76,7 +77,7 @@ pub(super) fn train(
     let items = RowItems::new(builder.eval(), data.clone(), stage.layout.clone(), reading, *on_span)?;
     let items: Rc<dyn ItemSource + '_> = Rc::new(items);
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &from, &frozen, items.identity());
+    let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity());
     let data = builder.data(&items, *on_span);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
@@ -90,6 +91,9 @@ struct LoweredStage {
     stage: TrainStage,
     /// The stages that make the policies of [`TrainStage::frozen`].
     frozen: Vec<Source>,
+    /// The graph of the loss for one item, before any pass.
+    traced: Graph,
+    objectives: Vec<Objective>,
 }
 
 fn lower(
@@ -138,7 +142,7 @@ fn lower(
         eval_every: said.eval_every,
         keep: said.keep.clone(),
     };
-    Ok(LoweredStage { stage, frozen: sources })
+    Ok(LoweredStage { stage, frozen: sources, traced: graph, objectives })
 }
 
 /// All policies of a stage, to see how they read text.
@@ -148,22 +152,30 @@ fn uses(from: &Source, stage: &TrainStage) -> Vec<PolicyUse> {
 }
 
 /// Everything that decides what the stage makes.
-fn hash(builder: &Builder, stage: &TrainStage, from: &Source, frozen: &[Source], items: ContentHash) -> ContentHash {
+fn hash(
+    builder: &Builder,
+    stage: &TrainStage,
+    traced: &Graph,
+    objectives: &[Objective],
+    from: &Source,
+    frozen: &[Source],
+    items: ContentHash,
+) -> ContentHash {
     let mut hasher = Hasher::new("train");
     let state = builder.state.borrow();
     hasher.hash("from", &state.graph.get(from.stage).hash).hash("items", &items);
     for source in frozen {
         hasher.hash("frozen", &state.graph.get(source.stage).hash);
     }
-    hasher.graph("step", &stage.step).graph("counts", &stage.counts).graph("update", &stage.optimizer.update);
+    hasher.graph("loss", traced).graph("update", &stage.optimizer.update);
     for schedule in &stage.optimizer.schedules {
         hasher.graph("schedule", schedule);
     }
     for state in &stage.optimizer.states {
         hasher.text("state", &state.name).float("start", state.start);
     }
-    for term in &stage.terms {
-        hasher.text("term", &term.name).float("coefficient", term.coefficient);
+    for (objective, term) in objectives.iter().zip(&stage.terms) {
+        hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);
     }
     match stage.batch {
         BatchSize::Examples(n) => hasher.int("examples", n as u64),

@@ -173,14 +173,14 @@ fn evaluate<'p>(
     answers: &[(String, AnswerKind)],
     span: Span,
 ) -> Res<StageId> {
-    let (stage, sources) = lower(builder, eval, data, graph, means, answers, span)?;
+    let Lowered { stage, sources, traced } = lower(builder, eval, data, graph, means, answers, span)?;
     if let Some((_, evaluations)) = &mut builder.state.borrow_mut().moving {
         // Of a stage's own: by its place among them.
         evaluations.push(stage);
         return Ok(StageId::new(evaluations.len() - 1));
     }
     let mut hasher = Hasher::new("evaluate");
-    hasher.graph("graph", &stage.graph).hash("items", &stage.items.identity());
+    hasher.graph("graph", &traced).hash("items", &stage.items.identity());
     for source in &sources {
         hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
     }
@@ -192,8 +192,16 @@ fn evaluate<'p>(
     Ok(builder.add(Stage { name, span, hash, kind: StageKind::Evaluate(Box::new(stage)) }, &reads))
 }
 
-/// The stage itself, and the policies that it reads.
-pub(super) fn lower<'p>(
+/// An evaluation, and what it is known by.
+struct Lowered<'p> {
+    stage: EvaluateStage<'p>,
+    /// The policies that it reads.
+    sources: Vec<Source>,
+    /// Its graph before any pass.
+    traced: Graph,
+}
+
+fn lower<'p>(
     builder: &Builder<'p>,
     eval: &mut Eval,
     data: &Data<Value>,
@@ -201,10 +209,10 @@ pub(super) fn lower<'p>(
     means: &[&str],
     answers: &[(String, AnswerKind)],
     span: Span,
-) -> Res<(EvaluateStage<'p>, Vec<Source>)> {
-    let (graph, policies, sources) = nets::used(builder, eval, &graph, span)?;
-    let layout = nets::layout(&graph, span)?;
-    let graph = rewrite(&graph, PER_ITEM, &Rewrites::default());
+) -> Res<Lowered<'p>> {
+    let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
+    let layout = nets::layout(&traced, span)?;
+    let graph = rewrite(&traced, PER_ITEM, &Rewrites::default());
     let packed = batch(&graph, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
     let tracks: Vec<Track> =
         means.iter().map(|name| Track { name: name.to_string(), value: name.to_string(), weight: None }).collect();
@@ -229,7 +237,7 @@ pub(super) fn lower<'p>(
         answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
         policies,
     };
-    Ok((stage, sources))
+    Ok(Lowered { stage, sources, traced })
 }
 
 /// How the policies of a stage read text: they must agree.

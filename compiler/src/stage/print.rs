@@ -8,7 +8,10 @@ use std::fmt;
 
 /// A stage: what it is, what it reads, and its slots on lines of their own.
 pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId, stage: &Stage) -> fmt::Result {
-    write!(f, "%{} {} {}", id.index(), word(&stage.kind), stage.name)?;
+    write!(f, "%{} {}", id.index(), word(&stage.kind))?;
+    if !stage.name.is_empty() {
+        write!(f, " {}", stage.name)?;
+    }
     let inputs = graph.inputs(id);
     let of = |what: fn(&Reads) -> bool| inputs.iter().find(|(_, reads)| what(reads)).map(|(from, _)| from.index());
     match &stage.kind {
@@ -20,7 +23,7 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
                 write!(f, " %{policy}")?;
             }
             for (from, _) in inputs.iter().filter(|(_, reads)| matches!(reads, Reads::Frozen(_))) {
-                write!(f, " with %{}", from.index())?;
+                write!(f, ", reads %{}", from.index())?;
             }
             if let Some(data) = of(|r| *r == Reads::Data) {
                 write!(f, " on %{data}")?;
