@@ -27,7 +27,8 @@ impl Eval<'_> {
         Ok(value)
     }
 
-    fn stmt(&mut self, stmt: &Stmt, env: &Env) -> Res<Value> {
+    /// Runs a statement; the value is that of an expression.
+    pub(crate) fn stmt(&mut self, stmt: &Stmt, env: &Env) -> Res<Value> {
         match &stmt.kind {
             StmtKind::Bind(bind) => self.bind(bind, env).map(|()| Value::Unit),
             StmtKind::Assign { target, value } => {

@@ -91,6 +91,10 @@ pub trait Hooks {
     fn applied(&self, _eval: &mut Eval, _def: &Rc<DefCode>, _call: &Call) -> Option<Res<Value>> {
         None
     }
+    /// A net was built: the number of its weights among all nets of the pipeline. See [`Net::source`].
+    fn born(&self, _shape: &Rc<value::NetShape>) -> u32 {
+        0
+    }
     /// The condition of an `if` that only a run decides.
     fn branch(&self, _eval: &mut Eval, _condition: &Rc<dyn Foreign>, _span: Span) -> Option<Res<bool>> {
         None
@@ -101,7 +105,7 @@ pub trait Hooks {
 pub struct Eval<'p> {
     pub program: &'p Program,
     pub world: &'p dyn World,
-    pub hooks: Option<Rc<dyn Hooks>>,
+    pub hooks: Option<Rc<dyn Hooks + 'p>>,
     /// Values of `param` that were set from outside, by name.
     pub settings: HashMap<String, Value>,
     /// The seed of draws in host code.
@@ -291,6 +295,19 @@ impl<'p> Eval<'p> {
     fn def_code(&mut self, at: ItemRef, def: &ast::Def) -> Rc<DefCode> {
         let make = || Rc::new(DefCode { def: def.clone(), file: at.file, env: None });
         self.defs.entry(at).or_insert_with(make).clone()
+    }
+
+    /// A net that models are loaded as, by its name, with these settings.
+    pub fn loaded_net(&mut self, name: &str, settings: Vec<(Rc<str>, Value)>, span: Span) -> Option<Res<Value>> {
+        let at = self.program.loadable(name)?;
+        let ast::ItemKind::Def(def) = &self.program.item(at).kind else { return None };
+        let def = self.def_code(at, def);
+        let has = |name: &str| def.def.params.iter().flatten().any(|p| bind::param_name(p) == name);
+        let named =
+            settings.into_iter().filter(|(name, _)| has(name)).map(|(name, value)| (name, value, span)).collect();
+        let values = bind::Values { positional: vec![], named };
+        let net = Value::function(Function::Def { def, given: None });
+        Some(self.call_with(&net, &[], values, span))
     }
 
     /// A declaration of the program by its name, for those who run it: pipelines have none and are found by their items.

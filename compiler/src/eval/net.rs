@@ -83,7 +83,9 @@ impl Eval<'_> {
             }
         }
         let shape = NetShape::Defined { code: code.clone(), env, settings, axes, parts, weights, methods, tokenizer };
-        Ok(Value::Net(Rc::new(Net { shape: Rc::new(shape), prefix: "".into(), source: 0 })))
+        let shape = Rc::new(shape);
+        let source = self.hooks.as_ref().map_or(0, |hooks| hooks.born(&shape));
+        Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source })))
     }
 
     fn bound(&mut self, binder: &Binder, word: Span, env: &Env) -> Res<(Rc<str>, Value, Span)> {

@@ -18,6 +18,8 @@ pub struct Program {
     pub files: Vec<ProgramFile>,
     /// Names of the core, in sight in every file.
     core: HashMap<String, ItemRef>,
+    /// What `load` may make of a model: the nets of the library, by name.
+    loadable: HashMap<String, ItemRef>,
 }
 
 /// A parsed file.
@@ -54,6 +56,11 @@ impl Program {
     /// What a name means at the top of a file: its own item, an imported one, or one of the core.
     pub fn lookup(&self, file: FileId, name: &str) -> Option<ItemRef> {
         self.file(file).names.get(name).or_else(|| self.core.get(name)).copied()
+    }
+
+    /// A net of the library, if the program loads models.
+    pub fn loadable(&self, net: &str) -> Option<ItemRef> {
+        self.loadable.get(net).copied()
     }
 
     /// All names in sight at the top of a file, for suggestions.
@@ -98,7 +105,21 @@ impl Loader<'_> {
         self.diagnostics.extend(parsed.diagnostics);
         self.program.files.push(ProgramFile { tree: parsed.file, module, names: HashMap::new() });
         self.core_of(text);
+        if self.program.loadable.is_empty() && mentions(text, "load") {
+            self.nets();
+        }
         id
+    }
+
+    /// Reads the library's nets: which of them a model is, only the model says.
+    fn nets(&mut self) {
+        let Some(nets) = self.world.module("std.nets") else { return };
+        for (name, file) in &nets.names {
+            let id = self.library_file("std.nets", file, &nets.files);
+            if let Some(item) = id.and_then(|id| own_item(&self.program, id, name)) {
+                self.program.loadable.insert(name.clone(), item);
+            }
+        }
     }
 
     /// Reads the core's files of which a text names something.

@@ -1,7 +1,7 @@
 //! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
 
-use super::foreign::{History, Later, Rows, cast, number};
 use super::evaluate::EvaluateStage;
+use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, InitStage, LoadStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::number::Number;
@@ -37,13 +37,7 @@ pub fn build<'p>(
     world: &'p dyn World,
 ) -> Result<StageGraph<'p>, Vec<Diagnostic>> {
     let settings = super::params::settings(program, &options.sets, world, options.seed)?;
-    let builder = Rc::new(Builder {
-        program,
-        world,
-        seed: options.seed,
-        settings,
-        state: RefCell::default(),
-    });
+    let builder = Rc::new(Builder { program, world, seed: options.seed, settings, state: RefCell::default() });
     let mut eval = builder.eval();
     eval.hooks = Some(builder.clone());
     let mut diagnostics = vec![];
@@ -137,7 +131,8 @@ impl<'p> Builder<'p> {
             return *id;
         }
         let hash = stage.hash;
-        let is_result = !matches!(stage.kind, StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_));
+        let is_result =
+            !matches!(stage.kind, StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_));
         let id = state.graph.add(stage);
         for (from, what) in reads {
             state.graph.reads(id, *from, *what);
@@ -167,7 +162,9 @@ impl<'p> Builder<'p> {
 
     /// The stage that makes a policy's weights.
     pub(super) fn source(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Res<Source> {
-        if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) = self.state.borrow().nets.get(net.source as usize) {
+        if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) =
+            self.state.borrow().nets.get(net.source as usize)
+        {
             return Ok(Source { stage: *stage, policy: policy.clone() });
         }
         let Some(net) = self.net(net.source) else {

@@ -2,10 +2,12 @@
 
 use super::build::Builder;
 use super::foreign::{History, Rows, cast, number};
-use super::graph::{AssertStage, Cell, PlotStage, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table};
+use super::graph::{
+    AssertStage, Cell, PlotStage, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table,
+};
 use super::hash::Hasher;
-use super::number::Number;
 use super::metric;
+use super::number::Number;
 use crate::eval::env::Env;
 use crate::eval::value::{Record, Value};
 use crate::eval::{Arg, Eval, Res, fault};
@@ -28,7 +30,13 @@ pub(super) fn command(builder: &Builder, eval: &mut Eval, word: &Name, args: &Ar
 }
 
 /// Adds the stage of a command. It reads the evaluations behind its numbers.
-fn add<'p>(builder: &Builder<'p>, word: &Name, kind: StageKind<'p>, numbers: &[(StageId, usize)], reads: &[(StageId, Reads)]) {
+fn add<'p>(
+    builder: &Builder<'p>,
+    word: &Name,
+    kind: StageKind<'p>,
+    numbers: &[(StageId, usize)],
+    reads: &[(StageId, Reads)],
+) {
     let mut all: Vec<(StageId, Reads)> = vec![];
     let numbers = numbers.iter().map(|(stage, output)| (*stage, Reads::Number(*output)));
     for read in reads.iter().copied().chain(numbers) {

@@ -88,7 +88,8 @@ pub fn record(
             }
             continue;
         }
-        let value = convert(program, ty.file, &value, &field.ty).map_err(|e| format!("field {}: {e}", field.name.text))?;
+        let value =
+            convert(program, ty.file, &value, &field.ty).map_err(|e| format!("field {}: {e}", field.name.text))?;
         match given {
             Some(at) => fields[at].1 = value,
             None => fields.push((field.name.text.as_str().into(), value)),
@@ -183,7 +184,8 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
         ("Chat", _) => chat(value),
         ("List", Value::List(list)) => {
             let Some(TypeArg::Type(of)) = args.first() else { return Ok(value.clone()) };
-            let convert = |(i, v): (usize, &Value)| convert(program, file, v, of).map_err(|e| format!("element {i}: {e}"));
+            let convert =
+                |(i, v): (usize, &Value)| convert(program, file, v, of).map_err(|e| format!("element {i}: {e}"));
             Ok(Value::list(list.iter().enumerate().map(convert).collect::<Result<_, _>>()?))
         }
         ("List", _) => wrong("a List"),
@@ -234,7 +236,9 @@ fn message(value: &Value) -> Result<Message, String> {
         return Err(format!("expected {{ role, content }}, this is {}", shown(value)));
     };
     let text = |name: &str| match record.get(name) {
-        Some(field) => field.as_text().ok_or_else(|| format!("field {name}: expected a Text, this is {}", shown(field))),
+        Some(field) => {
+            field.as_text().ok_or_else(|| format!("field {name}: expected a Text, this is {}", shown(field)))
+        }
         None => Err(format!("the field {name} is not there")),
     };
     // A message that only calls tools may have no content.

@@ -5,8 +5,8 @@ use super::evaluate::PolicyUse;
 use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
 use super::rows::{RowItems, item_type};
-use super::source::ItemSource;
 use super::slots::{self, Said};
+use super::source::ItemSource;
 use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words};
 use crate::batch::BatchOptions;
@@ -114,8 +114,9 @@ fn lower(
     let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
     let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
     let options = BatchOptions::default();
-    let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &Rewrites::default(), |path| own.contains(path))
-        .map_err(|error| nets::at(span, &error.what))?;
+    let graphs =
+        training_step(&graph, &objectives, &traced.tracks, &options, &Rewrites::default(), |path| own.contains(path))
+            .map_err(|error| nets::at(span, &error.what))?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {
         let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
@@ -213,7 +214,8 @@ fn evaluations<'p>(
                 evals.push(StageEval { name: name.clone(), number, evaluations: evaluations.unwrap_or_default() });
             }
             _ => {
-                let message = format!("an evaluation gives a number that depends on the policy, this is {}", value.kind());
+                let message =
+                    format!("an evaluation gives a number that depends on the policy, this is {}", value.kind());
                 return fault("E0309", expr.span, message);
             }
         }
@@ -241,7 +243,8 @@ fn refuse_drawn(slots: &Slots, moving: &str) -> Res<()> {
             && let Some(on) = args.positional.first()
             && let Some(span) = mentions(on, moving)
         {
-            let diagnostic = Diagnostic::error("E0399", span, "data that are drawn from the policy as it trains are not there yet");
+            let diagnostic =
+                Diagnostic::error("E0399", span, "data that are drawn from the policy as it trains are not there yet");
             return Err(Box::new(diagnostic));
         }
     }

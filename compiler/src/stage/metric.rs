@@ -219,7 +219,8 @@ fn lower<'p>(
     let mut summed = add_objectives(&packed, &[], &tracks).or_else(|error| fault("E0407", span, error.what))?;
     summed.outputs.retain(|(name, _)| name != OBJECTIVE);
     for (name, _) in answers {
-        let node = packed.outputs.iter().find(|(n, _)| n == name).map(|(_, node)| *node).expect("an output of the graph");
+        let node =
+            packed.outputs.iter().find(|(n, _)| n == name).map(|(_, node)| *node).expect("an output of the graph");
         match packed.axes(node) {
             [axis] if matches!(axis.kind(), AxisKind::Packed(_) | AxisKind::Item) => {}
             axes => return fault("E0407", span, format!("`{name}` cannot be shown: it has the axes {axes:?}")),
@@ -246,7 +247,8 @@ pub(super) fn reading(policies: &[PolicyUse], span: Span) -> Res<Option<Reading>
         policies.iter().filter_map(|p| Some((p, p.policy.tokenizer.as_ref()?))).collect();
     let Some((first, tokenizer)) = readers.first() else { return Ok(None) };
     if let Some((other, _)) = readers.iter().find(|(_, t)| t.identity() != tokenizer.identity()) {
-        let message = format!("{} and {} read text by different tokenizers in one graph", first.policy.net, other.policy.net);
+        let message =
+            format!("{} and {} read text by different tokenizers in one graph", first.policy.net, other.policy.net);
         return fault("E0707", span, message);
     }
     Ok(Some(Reading {

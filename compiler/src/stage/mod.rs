@@ -1,27 +1,27 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
-pub mod data;
-pub mod encode;
-pub mod evaluate;
-pub mod graph;
-pub mod hash;
-pub mod items;
-pub mod number;
-pub mod policy;
-pub mod print;
-pub mod source;
-pub mod text;
-pub mod train;
 pub mod build;
 pub mod commands;
 pub mod convert;
+pub mod data;
+pub mod encode;
+pub mod evaluate;
 pub mod foreign;
+pub mod graph;
+pub mod hash;
+pub mod items;
 pub mod lower;
 pub mod metric;
 pub mod nets;
+pub mod number;
 pub mod params;
+pub mod policy;
+pub mod print;
 pub mod rows;
 pub mod slots;
-pub mod words;
+pub mod source;
 #[cfg(test)]
 pub mod testing;
+pub mod text;
+pub mod train;
+pub mod words;

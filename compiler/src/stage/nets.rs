@@ -71,15 +71,23 @@ pub(super) fn of_model(eval: &mut Eval, model: &dyn Model, span: Span) -> Res<Rc
 pub(super) fn check_stored(policy: &PolicySpec, model: &dyn Model, span: Span) -> Res<()> {
     for (weight, stored) in policy.weights.iter().zip(&policy.stored) {
         let Some(stored) = stored else {
-            return fault("E0802", span, format!("`names` of {} does not say where {} is stored", policy.net, weight.path));
+            return fault(
+                "E0802",
+                span,
+                format!("`names` of {} does not say where {} is stored", policy.net, weight.path),
+            );
         };
         match model.shape(&stored.tensor) {
             None => {
-                let message = format!("the model has no tensor {}, which is {} of {}", stored.tensor, weight.path, policy.net);
+                let message =
+                    format!("the model has no tensor {}, which is {} of {}", stored.tensor, weight.path, policy.net);
                 return fault("E0802", span, message);
             }
             Some(shape) if shape != stored.shape => {
-                let message = format!("tensor {} has the shape {shape:?}, {} needs {:?}", stored.tensor, policy.net, stored.shape);
+                let message = format!(
+                    "tensor {} has the shape {shape:?}, {} needs {:?}",
+                    stored.tensor, policy.net, stored.shape
+                );
                 return fault("E0802", span, message);
             }
             Some(_) => {}
@@ -110,7 +118,12 @@ pub(super) fn layout(graph: &Graph, span: Span) -> Res<ItemLayout> {
 
 /// The policies whose weights a graph reads under a prefix (`3:embed`), in the order in which it first does, and the
 /// graph with the prefixes `p0:`, `p1:`, .. instead: they do not depend on what else is in the program.
-pub(super) fn used(builder: &Builder, eval: &mut Eval, graph: &Graph, span: Span) -> Res<(Graph, Vec<PolicyUse>, Vec<Source>)> {
+pub(super) fn used(
+    builder: &Builder,
+    eval: &mut Eval,
+    graph: &Graph,
+    span: Span,
+) -> Res<(Graph, Vec<PolicyUse>, Vec<Source>)> {
     let mut numbers = vec![];
     weight_paths(graph, &mut |path| {
         if let Some((number, _)) = path.split_once(':')

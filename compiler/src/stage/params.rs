@@ -37,7 +37,8 @@ pub fn settings(
         }
     }
     for (name, _) in sets.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
-        let diagnostic = Diagnostic::error("E0107", Span::new(main, 0, 0), format!("there is no param `{name}` to set"));
+        let diagnostic =
+            Diagnostic::error("E0107", Span::new(main, 0, 0), format!("there is no param `{name}` to set"));
         errors.push(*near(diagnostic, name, names.iter().copied()));
     }
     match errors.is_empty() {
@@ -73,7 +74,11 @@ fn setting(
                 return fault("E0109", name.span, format!("`{}` cannot be set from outside", name.text));
             }
             None => {
-                return fault("E0109", name.span, format!("`{}` is of type {wanted}, it is set to {text:?}", name.text));
+                return fault(
+                    "E0109",
+                    name.span,
+                    format!("`{}` is of type {wanted}, it is set to {text:?}", name.text),
+                );
             }
         },
         None => (eval.coerce(given, ty, default.span, &top)?, default.span),
@@ -93,7 +98,9 @@ fn setting(
             let diagnostic = Diagnostic::error("E0109", span, format!("`{}` is {}", name.text, shown(&value)));
             return Err(Box::new(diagnostic.label(range.span, "not among these")));
         }
-        other => return fault("E0109", range.span, format!("a param lies in a range or a List, this is {}", other.kind())),
+        other => {
+            return fault("E0109", range.span, format!("a param lies in a range or a List, this is {}", other.kind()));
+        }
     };
     match value.number() {
         Some(x) if (low..=high).contains(&x) => Ok(value),

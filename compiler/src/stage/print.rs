@@ -1,6 +1,6 @@
 //! The stage graph as text: `emit --level stages`.
 
-use super::graph::{Cell, Reads, Stage, StageGraph, StageEval, StageId, StageKind, Table, TrainNode};
+use super::graph::{Cell, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Keep, Order, StageLength};

@@ -219,7 +219,9 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
         other => Err(format!("expected a Reply, Chat or Prompt, this is {}", other.kind())),
     };
     let encoded = encoded.or_else(|message| fault("E0702", span, format!("field {path}: {message}")))?;
-    let Some(context) = reading.context.filter(|context| encoded.stream.len() > *context) else { return Ok(Some(encoded)) };
+    let Some(context) = reading.context.filter(|context| encoded.stream.len() > *context) else {
+        return Ok(Some(encoded));
+    };
     match reading.truncate {
         Some(how) => Ok(encoded.cut(context, how)),
         None => {
@@ -239,7 +241,9 @@ fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue>
     let numbers = list.iter().map(|v| v.number().ok_or(v));
     let numbers: Vec<f64> = match numbers.collect::<Result<_, _>>() {
         Ok(numbers) => numbers,
-        Err(other) => return fault("E0702", span, format!("field {path}: expected a number, this is {}", other.kind())),
+        Err(other) => {
+            return fault("E0702", span, format!("field {path}: expected a number, this is {}", other.kind()));
+        }
     };
     Ok(match dtype {
         DType::Float => ItemValue::Floats(numbers.iter().map(|x| *x as f32).collect()),

@@ -73,7 +73,13 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 let (expr, value) = given.value(eval, &[])?;
                 match value.number().filter(|n| *n > 0.0) {
                     Some(n) => length = Some((StageLength::Epochs(n), word)),
-                    None => return fault("E0309", expr.span, format!("`epochs` is a number above 0, this is {}", shown(&value))),
+                    None => {
+                        return fault(
+                            "E0309",
+                            expr.span,
+                            format!("`epochs` is a number above 0, this is {}", shown(&value)),
+                        );
+                    }
                 }
             }
             "clip" => clip = given.clip(eval)?,
@@ -168,7 +174,11 @@ impl<'a> Slot<'a> {
         let (expr, value) = self.value(eval, &[])?;
         match value.whole().filter(|n| *n >= 0) {
             Some(n) => Ok(n as usize),
-            None => fault("E0309", expr.span, format!("`{}` is an Int of at least 0, this is {}", self.word.text, shown(&value))),
+            None => fault(
+                "E0309",
+                expr.span,
+                format!("`{}` is an Int of at least 0, this is {}", self.word.text, shown(&value)),
+            ),
         }
     }
 

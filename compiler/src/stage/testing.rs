@@ -69,7 +69,10 @@ impl World for Memory {
     fn module(&self, path: &str) -> Option<Module> {
         let module = align_stdlib::module(path)?;
         let names = module.names.iter().map(|(name, file)| (name.to_string(), file.to_string())).collect();
-        Some(Module { names, files: module.files.iter().map(|(name, text)| (name.to_string(), (*text).into())).collect() })
+        Some(Module {
+            names,
+            files: module.files.iter().map(|(name, text)| (name.to_string(), (*text).into())).collect(),
+        })
     }
 
     fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String> {

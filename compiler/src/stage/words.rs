@@ -130,7 +130,11 @@ fn split(eval: &mut Eval, call: &Call) -> Res<Value> {
             Value::Int(n) if n >= 0 => Share::Rows(n as usize),
             Value::Float(part) => Share::Part(part),
             other => {
-                return fault("E0301", arg.span(), format!("a part is a share or a number of rows, this is {}", shown(&other)));
+                return fault(
+                    "E0301",
+                    arg.span(),
+                    format!("a part is a share or a number of rows, this is {}", shown(&other)),
+                );
             }
         });
     }
@@ -193,7 +197,14 @@ fn length(eval: &mut Eval, call: &Call) -> Res<Value> {
 }
 
 /// `data as Record { field: .x }`: every row is checked against the record's types.
-pub fn cast_rows(eval: &mut Eval, value: &Value, ty: &Type, fields: Option<&[Entry]>, span: Span, env: &Env) -> Res<Value> {
+pub fn cast_rows(
+    eval: &mut Eval,
+    value: &Value,
+    ty: &Type,
+    fields: Option<&[Entry]>,
+    span: Span,
+    env: &Env,
+) -> Res<Value> {
     let Some(data) = as_data(value) else {
         return fault("E0301", span, format!("`as` takes Data or a record, this is {}", value.kind()));
     };

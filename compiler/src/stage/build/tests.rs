@@ -11,7 +11,12 @@ use crate::stage::train::{BatchSize, Keep, Order, StageLength};
 use crate::tensor::{Axis, DType, Op};
 
 /// Builds a program and gives what `look` makes of its graph, or its errors.
-fn built<T>(text: &str, world: &Memory, sets: &[(&str, &str)], look: impl FnOnce(&StageGraph) -> T) -> Result<T, String> {
+fn built<T>(
+    text: &str,
+    world: &Memory,
+    sets: &[(&str, &str)],
+    look: impl FnOnce(&StageGraph) -> T,
+) -> Result<T, String> {
     let (program, diagnostics) = load("main.align", text, world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -202,9 +207,8 @@ fn hashes_follow_what_is_computed() {
 
 #[test]
 fn params_are_set_and_checked() {
-    let set = |sets: &[(&str, &str)]| {
-        built(SUMS, &Memory::default(), sets, |graph| train(graph, "imitated").stage.length)
-    };
+    let set =
+        |sets: &[(&str, &str)]| built(SUMS, &Memory::default(), sets, |graph| train(graph, "imitated").stage.length);
     assert_eq!(set(&[("steps", "1_000")]), Ok(StageLength::Steps(1000)));
     assert_eq!(set(&[("steps", "1"), ("steps", "2")]), Ok(StageLength::Steps(2)));
     assert_eq!(set(&[("steps", "0")]).unwrap_err(), "E0109 `steps` is 0");
@@ -235,7 +239,8 @@ fn slots_are_checked() {
 
 #[test]
 fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
-    let slots = format!("{SLOTS}\neval {{ worse: perplexity(demos), right: accuracy(p, demos) }}, every: 5\nkeep best(right)");
+    let slots =
+        format!("{SLOTS}\neval {{ worse: perplexity(demos), right: accuracy(p, demos) }}, every: 5\nkeep best(right)");
     graph(&program(DEMOS, &slots, ""), |graph| {
         let node = train(graph, "tuned");
         assert_eq!(node.stage.eval_every, Some(5));
@@ -260,8 +265,14 @@ fn rows_of_files_are_checked_against_records() {
     let good = r#"{"question": "a", "answer": "b", "more": [1]}"#;
     assert_eq!(build(&[good, good]), Ok(2));
     let error = |line| build(&[good, line]).unwrap_err();
-    assert_eq!(error(r#"{"question": "a", "answer": 3}"#), "E0702 d.jsonl:2: field reply: expected a Reply or Text, this is 3");
-    assert_eq!(error(r#"{"question": null, "answer": "b"}"#), "E0702 d.jsonl:2: field prompt: expected a Prompt or Text, this is nothing (null)");
+    assert_eq!(
+        error(r#"{"question": "a", "answer": 3}"#),
+        "E0702 d.jsonl:2: field reply: expected a Reply or Text, this is 3"
+    );
+    assert_eq!(
+        error(r#"{"question": null, "answer": "b"}"#),
+        "E0702 d.jsonl:2: field prompt: expected a Prompt or Text, this is nothing (null)"
+    );
     assert_eq!(error(r#"{"question": "a"}"#), "E0307 d.jsonl:2: a record has no field `answer`");
     assert_eq!(error("{"), "E0701 d.jsonl:2: this is not JSON");
     assert_eq!(build(&[]).unwrap_err(), "E0706 the data has no rows");
@@ -331,5 +342,9 @@ fn chats_need_a_template() {
     let data = r#"[{ chat: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }] }] as Talk"#;
     let text = program(data, &SLOTS.replace(".reply", ".chat"), "");
     let text = text.replace("data demos", "record Talk { chat: Chat }\ndata demos");
-    assert!(error(&text).starts_with("E0702 row 1: field chat: a Chat needs a model with a chat template"), "{}", error(&text));
+    assert!(
+        error(&text).starts_with("E0702 row 1: field chat: a Chat needs a model with a chat template"),
+        "{}",
+        error(&text)
+    );
 }
