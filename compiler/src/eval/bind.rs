@@ -4,7 +4,7 @@ use super::call::Arg;
 use super::env::{Body, Env};
 use super::value::{Function, Given, Item, KindWord, Record, Value};
 use super::{Eval, Res, fault};
-use crate::stage::text;
+use crate::stage::{convert, text};
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, Entry, ExprKind, Generic, ItemKind, Name, Param, Pattern, Type, TypeArg, TypeKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
@@ -289,6 +289,7 @@ impl Eval<'_> {
                 Ok(Value::Prompt(Rc::new(text::Prompt(pieces(&value)))))
             }
             ("Text", Value::Pieces(pieces)) => Ok(Value::text(pieces.to_string())),
+            ("Data", value) => Ok(self.hooks.as_ref().map_or(value.clone(), |hooks| hooks.data(value))),
             ("List", Value::List(list)) => {
                 let [TypeArg::Type(inner)] = &args[..] else { return Ok(Value::List(list)) };
                 let list =
@@ -325,46 +326,31 @@ impl Eval<'_> {
     pub(crate) fn make_record(
         &mut self,
         name: &Name,
-        mut given: Vec<(Rc<str>, Value)>,
+        given: Vec<(Rc<str>, Value)>,
         span: Span,
         env: &Env,
     ) -> Res<Value> {
-        let Some((fields, top)) = self.record_fields(&name.text, env) else {
+        let program = self.program;
+        let Some(of) = convert::declared(program, env.file(), &name.text) else {
             return fault("E0106", name.span, format!("there is no record {}", name.text));
         };
-        let mut record = Record { name: Some(name.text.as_str().into()), fields: vec![] };
-        for field in &fields {
-            let at = given.iter().position(|(n, _)| **n == *field.name.text);
-            let value = match (at, &field.default) {
-                (Some(at), _) => given.remove(at).1,
-                (None, Some(default)) => self.apart(default, &top)?,
-                (None, None) => {
-                    return fault("E0305", span, format!("{} needs the field `{}`", name.text, field.name.text));
-                }
-            };
-            let value = match (&field.ty.kind, value) {
-                (TypeKind::Named { name: ty, args }, value @ (Value::Text(_) | Value::Pieces(_)))
-                    if ty.text == "Reply" =>
-                {
-                    let prompt = match &args[..] {
-                        [TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. })] => {
-                            record.get(&name.text).cloned()
-                        }
-                        _ => record.fields.iter().map(|(_, v)| v.clone()).find(|v| matches!(v, Value::Prompt(_))),
-                    };
-                    let prompt = match prompt {
-                        Some(Value::Prompt(prompt)) => prompt,
-                        _ => Rc::new(text::Prompt::default()),
-                    };
-                    Value::Reply(Rc::new(text::Reply { prompt, text: pieces(&value) }))
-                }
-                (_, value) => self.coerce(value, Some(&field.ty), span, &top)?,
-            };
-            record.set(&field.name.text, value);
+        if let Some(field) = convert::missing(&of, &given) {
+            return fault("E0305", span, format!("{} needs the field `{}`", name.text, field.name.text));
         }
-        // Records are open: further fields stay.
-        record.fields.extend(given);
-        Ok(Value::Record(Rc::new(record)))
+        let top = self.top(of.file);
+        let mut fault_of_default = None;
+        let made = convert::record(program, of, given, &mut |default| {
+            self.apart(default, &top).map_err(|fault| {
+                let message = fault.message.clone();
+                fault_of_default = Some(fault);
+                message
+            })
+        });
+        match (made, fault_of_default) {
+            (Ok(record), _) => Ok(Value::Record(Rc::new(record))),
+            (Err(_), Some(fault)) => Err(fault),
+            (Err(message), None) => fault("E0321", span, message),
+        }
     }
 
     /// `x as Demo { prompt: .question }`
@@ -395,11 +381,11 @@ impl Eval<'_> {
                 }
                 self.make_record(name, given, span, env)
             }
-            Value::List(list) => {
+            Value::List(list) if self.hooks.is_none() => {
                 let cast = |eval: &mut Self, v: &Value| eval.cast(v.clone(), ty, fields, span, env);
                 Ok(Value::list(list.iter().map(|v| cast(self, v)).collect::<Res<Vec<_>>>()?))
             }
-            Value::Foreign(_) => {
+            Value::List(_) | Value::Foreign(_) => {
                 let Some(hooks) = self.hooks.clone() else { return fault("E0320", span, "data stand in a pipeline") };
                 hooks.cast(self, &value, ty, fields, span, env)
             }

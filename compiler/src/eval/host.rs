@@ -5,6 +5,7 @@ use super::env::Env;
 use super::expr::NONE;
 use super::value::{Record, Tuple, Value};
 use super::{Eval, Res, fault};
+use align_syntax::ast::ExprKind;
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cmp::Ordering;
@@ -282,6 +283,12 @@ pub(crate) fn sort_by(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// `lines(t)`, `chars(t)`, `contains(t, u)`, `join(ts, sep)`, `number(t)`
 pub(crate) fn text(eval: &mut Eval, call: &Call) -> Res<Value> {
+    if let ("lines", Some(Arg::Expr(path)), Some(hooks)) = (call.name, call.positional.first(), eval.hooks.clone())
+        && matches!(&*path.kind, ExprKind::Text(path) if !path.contains('\n'))
+    {
+        // The lines of a file, named as it stands there; the lines of a text come from a value.
+        return hooks.call(eval, "lines", call);
+    }
     let values = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
     let texts: Vec<Option<Rc<str>>> = values.iter().map(Value::as_text).collect();
     match (call.name, &texts[..]) {

@@ -77,6 +77,10 @@ pub trait Hooks {
         span: Span,
         env: &Env,
     ) -> Res<Value>;
+    /// A List where Data are expected.
+    fn data(&self, value: Value) -> Value {
+        value
+    }
     /// A field of a foreign value; `None` if it has none of this name.
     fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>>;
     /// A place of a foreign value or of a net: `p.blocks[0..8]`; `None` if it has none.
@@ -278,7 +282,11 @@ impl<'p> Eval<'p> {
             }
             ast::ItemKind::Def(def) if def.params.is_empty() && matches!(def.kind, DefKind::Policy | DefKind::Data) => {
                 let value = self.body(&def.body, env)?;
-                self.coerce(value, def.result.as_ref(), def.kind_span, env)
+                let value = self.coerce(value, def.result.as_ref(), def.kind_span, env)?;
+                match &self.hooks {
+                    Some(hooks) if def.kind == DefKind::Data => Ok(hooks.data(value)),
+                    _ => Ok(value),
+                }
             }
             ast::ItemKind::Def(def) => {
                 let def = self.def_code(at, def);

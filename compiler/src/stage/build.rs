@@ -302,6 +302,10 @@ impl Hooks for Builder<'_> {
         RowHooks.cast(eval, value, ty, fields, span, env)
     }
 
+    fn data(&self, value: Value) -> Value {
+        RowHooks.data(value)
+    }
+
     fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>> {
         if let Some(history) = of.as_any().downcast_ref::<History>() {
             let full = history.name.as_ref().map_or(name.text.clone(), |n| format!("{n}.{}", name.text));
@@ -358,6 +362,10 @@ impl Hooks for RowHooks {
         env: &Env,
     ) -> Res<Value> {
         words::cast_rows(eval, value, ty, fields, span, env)
+    }
+
+    fn data(&self, value: Value) -> Value {
+        words::as_data(&value).map_or(value, Rows::value)
     }
 
     /// `data.f` maps `.f` over the rows.

@@ -60,6 +60,12 @@ pub fn declared<'p>(program: &'p Program, file: FileId, name: &str) -> Option<De
     }
 }
 
+/// The first field that has to be given and is not.
+pub fn missing<'p>(ty: &Declared<'p>, given: &[(Rc<str>, Value)]) -> Option<&'p ast::Field> {
+    let is_given = |field: &ast::Field| given.iter().any(|(name, _)| **name == *field.name.text);
+    ty.fields.iter().find(|field| field.default.is_none() && !is_option(&field.ty) && !is_given(field))
+}
+
 /// A record of a declared type from its fields. More fields than are declared stay as they are. `default` works out the
 /// default of a field that is not given. The error is a sentence that names the field.
 pub fn record(
@@ -98,17 +104,25 @@ pub fn record(
     for field in ty.fields {
         let Some(answers) = is_reply(&field.ty) else { continue };
         let at = fields.iter().position(|(name, _)| **name == *field.name.text).expect("every declared field is there");
+        if is_traced(&fields[at].1) {
+            continue;
+        }
         let prompt = match answers {
             Some(name) => match fields.iter().find(|(n, _)| **n == *name) {
                 Some((_, Value::Prompt(prompt))) => Some(prompt.clone()),
                 Some((_, other)) => return Err(format!("field {name}: expected a Prompt, this is {}", other.kind())),
                 None => return Err(format!("field {} answers {name}, which is not a field", field.name.text)),
             },
-            None => None,
+            None => fields.iter().find_map(|(_, v)| if let Value::Prompt(p) = v { Some(p.clone()) } else { None }),
         };
         fields[at].1 = reply(&fields[at].1, prompt).map_err(|e| format!("field {}: {e}", field.name.text))?;
     }
     Ok(Record { name: Some(ty.name.into()), fields })
+}
+
+/// Values of traced code are checked where they are used.
+fn is_traced(value: &Value) -> bool {
+    matches!(value, Value::Tensor(_) | Value::Stream(_) | Value::Item(_) | Value::Foreign(_) | Value::Stub(_))
 }
 
 fn is_option(ty: &Type) -> bool {
@@ -153,6 +167,9 @@ pub fn pieces(value: &Value) -> Option<Pieces> {
 
 /// A value as a value of a type. The error is a sentence: what was expected, and what it is.
 pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Result<Value, String> {
+    if is_traced(value) {
+        return Ok(value.clone());
+    }
     let wrong = |expected: &str| Err(format!("expected {expected}, this is {}", shown(value)));
     let (name, args) = match &ty.kind {
         TypeKind::Named { name, args } => (name.text.as_str(), args),
@@ -169,9 +186,9 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
         ("Int", Value::Int(_)) | ("Bool", Value::Bool(_)) | ("Text", Value::Text(_)) => Ok(value.clone()),
         ("Float", Value::Float(_)) => Ok(value.clone()),
         ("Float", Value::Int(n)) => Ok(Value::Float(*n as f64)),
+        ("Int", Value::Float(_)) if value.whole().is_some() => Ok(Value::Int(value.whole().unwrap_or(0))),
         ("Text", Value::Pieces(_)) => Ok(Value::Text(value.as_text().expect("pieces are text"))),
         ("Int", _) => wrong("an Int"),
-        ("Float", Value::Tensor(_)) => Ok(value.clone()),
         ("Float", _) => wrong("a Float"),
         ("Bool", _) => wrong("a Bool"),
         ("Text", _) => wrong("a Text"),

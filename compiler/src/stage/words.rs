@@ -17,7 +17,7 @@ type Word = fn(&mut Eval, &Call) -> Res<Value>;
 /// The words that only data have; lists share the others with the evaluator.
 pub const WORDS: &[(&str, Word)] = &[
     ("jsonl", read_file),
-    ("text_lines", read_file),
+    ("lines", read_file),
     ("shuffle", shuffle),
     ("split", split),
     ("map", map),
@@ -35,7 +35,7 @@ pub fn find(name: &str) -> Option<&'static str> {
 pub fn call(eval: &mut Eval, name: &str, call: &Call) -> Res<Value> {
     match WORDS.iter().find(|(word, _)| *word == name) {
         Some((_, word)) => word(eval, call),
-        None => fault("E0320", call.span, format!("`{name}` does not stand here")),
+        None => fault("E0399", call.span, format!("`{name}` of Data is not there yet")),
     }
 }
 
@@ -247,7 +247,14 @@ pub fn cast_rows(
         }
         made(eval, of, entries, span)
     });
-    Ok(Rows::value(cast))
+    match value {
+        // A list stays one.
+        Value::List(_) => {
+            let rows = (0..cast.len()).map(|row| cast.get(eval, row)).collect::<Res<_>>()?;
+            Ok(Value::list(rows))
+        }
+        _ => Ok(Rows::value(cast)),
+    }
 }
 
 fn made(eval: &mut Eval, of: Declared, entries: Vec<(Rc<str>, Value)>, span: Span) -> Res<Value> {

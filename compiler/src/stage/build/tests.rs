@@ -331,7 +331,8 @@ fn what_is_shown_saved_and_asserted() {
             unreachable!()
         };
         assert_eq!(assert.parts.len(), 2);
-        assert_eq!(assert.holds.value(&|stage, _| f64::from(stage.index() as u32)), 0.0);
+        let holds = |sign: f64| assert.holds.value(&|stage, _| sign * f64::from(stage.index() as u32));
+        assert_eq!((holds(1.0), holds(-1.0)), (1.0, 0.0), "the tuned policy was evaluated first");
     });
     let kind = AnswerKind::Number;
     assert_eq!((kind.show(&[0.25]), kind.show(&[3.0])), ("0.2500".into(), "3".into()));
