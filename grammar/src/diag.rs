@@ -66,7 +66,9 @@ pub type Outcome<T> = Result<T, Vec<Diagnostic>>;
 
 /// The nearest of `candidates` to a misspelt `name`, if one is near enough to be meant.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = 1 + name.chars().count() / 4;
+    let length = name.chars().count();
+    // Of a name of one or two letters every other such name is near.
+    let limit = if length < 3 { 0 } else { 1 + length / 4 };
     candidates
         .into_iter()
         .map(|c| (distance(name, c), c))

@@ -46,6 +46,7 @@ pub enum Rule {
     OrElse,
     Indexed,
     Some,
+    Rows,
     /// Any arguments, nothing known.
     Free,
     Matrix,
@@ -241,7 +242,7 @@ const ROWS: &[Row] = &[
     row("http", "url:Text model?:Text", Always(Simple::Policy)),
     row("env", "name:Text", Always(Simple::Text)),
     row("load", "path:Text", Always(Simple::Policy)),
-    row("jsonl", "path:Text", Rule::Unknown),
+    row("jsonl", "path:Text", Rows),
     row("lines", "path:Any", Rule::Unknown),
     row("drawn", "of:Any", Free),
     row("example", "of:Any", Free),

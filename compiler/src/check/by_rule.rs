@@ -86,10 +86,10 @@ impl<'p> Checker<'p> {
             Rule::AllItems if brackets.iter().any(|b| &*b.0 == "batch") => {
                 known.each(Axes(vec![Axis::new("batch", AxisKind::Batch)]))
             }
-            Rule::AllItems => self.reduce(Elem::Bool, brackets, (&known, spans.first().copied().unwrap_or(at)), at, s),
-            Rule::Reduce(elem) => self.reduce(elem, brackets, (&known, spans.first().copied().unwrap_or(at)), at, s),
+            Rule::AllItems => self.reduce(Elem::Bool, brackets, (&known, spans.first().copied().unwrap_or(at)), s),
+            Rule::Reduce(elem) => self.reduce(elem, brackets, (&known, spans.first().copied().unwrap_or(at)), s),
             Rule::Along(elem) => {
-                self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), at, s);
+                self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), s);
                 if known.is_numeric() {
                     element_of(elem, std::slice::from_ref(&known)).each(known.axes())
                 } else {
@@ -97,7 +97,7 @@ impl<'p> Checker<'p> {
                 }
             }
             Rule::Ranks | Rule::RankOf => {
-                self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), at, s);
+                self.present(brackets, (&known, spans.first().copied().unwrap_or(at)), s);
                 if !known.is_numeric() || brackets.is_empty() {
                     return Type::Unknown;
                 }
@@ -110,11 +110,11 @@ impl<'p> Checker<'p> {
                 }
             }
             Rule::Index => {
-                let axes = brackets.iter().map(|(_, axis)| known.axes().get(&axis.name).unwrap_or(axis).clone());
+                let axes = brackets.iter().map(|(_, axis, _)| known.axes().get(&axis.name).unwrap_or(axis).clone());
                 Type::Int.each(Axes(axes.collect()))
             }
             Rule::Size => Type::Int,
-            Rule::Tile => brackets.iter().fold(known, |ty, (_, axis)| ty.each(Axes(vec![axis.clone()]))),
+            Rule::Tile => brackets.iter().fold(known, |ty, (_, axis, _)| ty.each(Axes(vec![axis.clone()]))),
             Rule::Concat | Rule::Stack => self.joined_along(row.rule, at, brackets, &spans, &flat),
             Rule::Rename
             | Rule::Flatten
@@ -171,6 +171,7 @@ impl<'p> Checker<'p> {
                 _ => Type::Unknown,
             },
             Rule::Some => Type::option(known),
+            Rule::Rows => Type::data(Type::Unknown),
             Rule::Always(simple) => always(simple),
             Rule::First => known,
         }
@@ -196,28 +197,28 @@ impl<'p> Checker<'p> {
     }
 
     /// Reports axes in brackets that the operand does not have.
-    fn present(&mut self, brackets: &Brackets, (ty, at): (&Type, Span), call: Span, s: &Scope) -> bool {
+    fn present(&mut self, brackets: &Brackets, (ty, at): (&Type, Span), s: &Scope) -> bool {
         if !ty.is_numeric() {
             return true;
         }
         let mut all = true;
-        for (written, axis) in brackets {
+        for (written, axis, place) in brackets {
             let generic = s.body.generics.iter().any(|g| g.0 == *written);
             if !ty.axes().has(&axis.name) && !matches!(&*axis.name, "batch" | "tensor") && !generic && all {
-                self.absent_axis(&axis.name, call, (at, ty));
+                self.absent_axis(&axis.name, *place, (at, ty));
                 all = false;
             }
         }
         all
     }
 
-    fn reduce(&mut self, elem: Elem, brackets: &Brackets, (ty, at): (&Type, Span), call: Span, s: &Scope) -> Type {
+    fn reduce(&mut self, elem: Elem, brackets: &Brackets, (ty, at): (&Type, Span), s: &Scope) -> Type {
         if matches!(ty.element(), Type::Text | Type::Fn(Fun::Closure(_) | Fun::Item(_))) {
             let error = Diagnostic::error("E0113", at, "a reduction is over numbers");
             self.report(error.here(format!("this is {}", article(ty))));
             return Type::Unknown;
         }
-        if !self.present(brackets, (ty, at), call, s) {
+        if !self.present(brackets, (ty, at), s) {
             return Type::Unknown;
         }
         match ty {
@@ -269,7 +270,7 @@ impl<'p> Checker<'p> {
                 _ => Type::Unknown,
             };
         }
-        if !self.present(brackets, (&ty, arg.span()), arg.span(), s) || !ty.is_numeric() {
+        if !self.present(brackets, (&ty, arg.span()), s) || !ty.is_numeric() {
             return Type::Unknown;
         }
         let names: Vec<Rc<str>> = brackets.iter().map(|b| b.1.name.clone()).collect();
@@ -285,7 +286,7 @@ impl<'p> Checker<'p> {
         let ty = self.arg(arg, s, &Type::Unknown);
         let rest: Vec<Type> = args.map(|a| self.arg(a, s, &Type::Unknown)).collect();
         if !brackets.is_empty() {
-            if !self.present(brackets, (&ty, arg.span()), arg.span(), s) || !ty.is_numeric() {
+            if !self.present(brackets, (&ty, arg.span()), s) || !ty.is_numeric() {
                 return Type::Unknown;
             }
             let (element, axes) = ty.split();
@@ -349,7 +350,7 @@ impl<'p> Checker<'p> {
         else {
             return Type::Unknown;
         };
-        let [(_, axis)] = &brackets[..] else { return Type::Unknown };
+        let [(_, axis, _)] = &brackets[..] else { return Type::Unknown };
         let code = self.codes[*f].clone();
         let Some(found) = xs.axes().get(&axis.name).cloned() else { return Type::Unknown };
         if code.params.len() != 2 || !xs.is_numeric() || !from.is_numeric() {
@@ -459,7 +460,9 @@ impl<'p> Checker<'p> {
         };
         let time = Axes(vec![Axis::open("time")]);
         let mut record = (*record).clone();
-        record.open = true;
+        record.name = None;
+        // A sampler or an environment adds fields of its own.
+        record.open |= ["sampler", "env"].iter().any(|p| position(p).is_some_and(|i| !bound[i].is_empty()));
         let prompt = Some("prompt".to_string());
         let record = record
             .with("reply", Type::Reply(prompt, None))
@@ -481,7 +484,7 @@ impl<'p> Checker<'p> {
 fn scored(ty: &Type) -> Type {
     let with = |of: &Type| match of {
         Type::Record(record) => {
-            let record = Record { open: true, ..(**record).clone() };
+            let record = Record { name: None, ..(**record).clone() };
             Type::Record(Rc::new(record.with("reward", Type::Unknown).with("rewards", Type::Unknown)))
         }
         other => other.clone(),

@@ -142,6 +142,7 @@ impl<'p> Checker<'p> {
                 }
             }
         }
+        let mut misspelt = false;
         for (name, arg) in &given.named {
             match slots.iter().position(|s| s.name == name.text) {
                 Some(i) if bound[i].is_empty() || slots[i].many => bound[i].push(arg.clone()),
@@ -149,7 +150,10 @@ impl<'p> Checker<'p> {
                     let error = Diagnostic::error("E0115", name.span, format!("`{}` is given twice", name.text));
                     self.report(error.label(bound[i][0].span(), "this is it already"));
                 }
-                None => self.unknown_argument(of, name, slots),
+                None => {
+                    misspelt |= did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str())).is_some();
+                    self.unknown_argument(of, name, slots);
+                }
             }
         }
         if let Some(lambda) = last {
@@ -164,7 +168,8 @@ impl<'p> Checker<'p> {
                 },
             }
         }
-        if lacking {
+        // What is missing may be what was misspelt.
+        if lacking && !misspelt {
             let missing: Vec<&str> = (0..slots.len())
                 .filter(|i| bound[*i].is_empty() && !slots[*i].optional)
                 .map(|i| &*slots[i].name)
@@ -349,7 +354,7 @@ impl<'p> Checker<'p> {
     pub fn call_code(
         &mut self,
         id: usize,
-        brackets: &[(Rc<str>, Axis)],
+        brackets: &[(Rc<str>, Axis, Span)],
         given: &Given<'p>,
         at: Span,
         s: &Scope,
@@ -376,7 +381,7 @@ impl<'p> Checker<'p> {
         &mut self,
         id: usize,
         of: &str,
-        brackets: &[(Rc<str>, Axis)],
+        brackets: &[(Rc<str>, Axis, Span)],
         bound: Bound<'p>,
         at: Span,
         s: &Scope,
@@ -430,7 +435,11 @@ impl<'p> Checker<'p> {
             }
         }
         if !unknown {
-            self.shared_axes(&types, &bound, at);
+            let declared: Vec<Type> =
+                code.params.iter().zip(&types).filter(|(p, _)| p.ty.is_some()).map(|(_, t)| t.clone()).collect();
+            let args: Bound =
+                bound.iter().zip(code.params).filter(|(_, p)| p.ty.is_some()).map(|(b, _)| b.clone()).collect();
+            self.shared_axes(&declared, &args, at);
         }
         let result = match code.result {
             Some(result) => {
@@ -505,6 +514,19 @@ impl<'p> Checker<'p> {
                 };
                 Diagnostic::error("E0209", at, format!("`{param}` of {of} needs {}", super::axes::listed(&axes)))
                     .here(format!("{has}; `{param}` is {}", article(wanted)))
+                    .help(match (&actual.axes().0[..], &axes[..]) {
+                        ([own], [needed]) => {
+                            format!(
+                                "If they are the same axis, say so: `rename({}, {}: {needed})`.",
+                                self.source(at),
+                                own.name
+                            )
+                        }
+                        _ => format!(
+                            "`{param}` takes {} by name, and is applied for every index of other axes.",
+                            super::axes::listed(&axes)
+                        ),
+                    })
             }
             Fit::LacksFields(fields) => Diagnostic::error(
                 "E0113",
@@ -541,7 +563,7 @@ impl<'p> Checker<'p> {
     fn generics_of(
         &mut self,
         code: &Code<'p>,
-        brackets: &[(Rc<str>, Axis)],
+        brackets: &[(Rc<str>, Axis, Span)],
         actual: &[Type],
         at: Span,
     ) -> Vec<(Rc<str>, Vec<Axis>)> {

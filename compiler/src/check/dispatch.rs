@@ -12,8 +12,8 @@ use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
-/// Axes in brackets: the name as written, and the axis.
-pub type Brackets = Vec<(Rc<str>, Axis)>;
+/// Axes in brackets: the name as written, the axis, and the place.
+pub type Brackets = Vec<(Rc<str>, Axis, Span)>;
 
 impl<'p> Checker<'p> {
     pub fn call(
@@ -163,7 +163,7 @@ impl<'p> Checker<'p> {
         for e in &args.positional {
             match &*e.kind {
                 ExprKind::Word(name) => {
-                    axes.extend(s.body.axes_of(name).into_iter().map(|a| (Rc::from(name.as_str()), a)));
+                    axes.extend(s.body.axes_of(name).into_iter().map(|a| (Rc::from(name.as_str()), a, e.span)));
                 }
                 _ => {
                     self.expr(e, s, &Type::Unknown);
@@ -175,7 +175,7 @@ impl<'p> Checker<'p> {
             let kind = AxisKind::Fixed(self.size_of(size, s));
             // The name may be a generic one.
             let axis = s.body.axes_of(&name.text).into_iter().next().unwrap_or_else(|| Axis::open(name.text.as_str()));
-            axes.push((Rc::from(name.text.as_str()), Axis { kind, ..axis }));
+            axes.push((Rc::from(name.text.as_str()), Axis { kind, ..axis }, name.span));
         }
         axes
     }

@@ -103,11 +103,11 @@ impl<'p> Checker<'p> {
                     self.want_bool(&ty, until.span, "`until`");
                 }
                 let end = self.block_in(body, inner, want);
-                if differ(&carried, &end) {
+                if differ(&start, &end) {
                     let error = Diagnostic::error(
                         "E0122",
                         body.span,
-                        format!("a round gives {}, but it began with {}", article(&end), article(&carried)),
+                        format!("a round gives {}, but it began with {}", article(&end), article(&start)),
                     )
                     .label(from.span, "the first value");
                     self.report(error);

@@ -36,7 +36,7 @@ impl<'p> Checker<'p> {
                 let declared = ty.as_ref().map(|t| self.ty(t, &scope));
                 let found = self.expr(value, &scope, declared.as_ref().unwrap_or(&Type::Unknown));
                 if let Some(declared) = &declared {
-                    self.fits(&format!("`param {}`", name.text), "the value", value.span, (&found, declared));
+                    self.expects(&format!("`param {}`", name.text), value.span, &found, declared);
                 }
                 if let Some(range) = range {
                     self.expr(range, &scope, &Type::Unknown);
@@ -48,7 +48,7 @@ impl<'p> Checker<'p> {
                     if let Some(default) = &field.default {
                         let want = self.ty(&field.ty, &scope);
                         let found = self.expr(default, &scope, &want);
-                        self.fits(&format!("`{}`", field.name.text), "the default", default.span, (&found, &want));
+                        self.expects(&format!("the field `{}`", field.name.text), default.span, &found, &want);
                     }
                 }
             }
@@ -111,6 +111,14 @@ impl<'p> Checker<'p> {
                 }
                 self.body(&def.body, scope);
             }
+        }
+    }
+
+    /// Reports a value that is certainly not what is declared.
+    fn expects(&mut self, what: &str, at: align_syntax::span::Span, found: &Type, declared: &Type) {
+        if matches!(super::fits::fit(found, declared), super::fits::Fit::No) {
+            let error = Diagnostic::error("E0113", at, format!("{what} is {}", article(declared)));
+            self.report(error.here(format!("this is {}", article(found))));
         }
     }
 
@@ -243,7 +251,16 @@ impl<'p> Checker<'p> {
         }
         let found = self.instance(id, types, &[]);
         if !found.is_numeric() {
-            if matches!(found.element(), Type::Text | Type::List(_) | Type::Unit | Type::Tuple(_) | Type::Net(_)) {
+            if matches!(
+                found.element(),
+                Type::Text
+                    | Type::List(_)
+                    | Type::Unit
+                    | Type::Tuple(_)
+                    | Type::Net(_)
+                    | Type::Reply(..)
+                    | Type::Record(_)
+            ) {
                 let error = Diagnostic::error("E0210", code.body.span(), "a loss gives a number");
                 self.report(error.here(format!("this is {}", article(&found))));
             }

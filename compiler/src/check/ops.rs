@@ -149,6 +149,10 @@ impl<'p> Checker<'p> {
             let error = Diagnostic::error("E0123", op_span, format!("`{}` is for numbers", sign(op)))
                 .label(a.0.span, format!("this is {}", article(a.1)))
                 .label(b.0.span, format!("this is {}", article(b.1)));
+            if !a.1.is_numeric() && !text(a.1) || !b.1.is_numeric() && !text(b.1) {
+                self.report(error);
+                return Type::Unknown;
+            }
             self.report(error.help(if op == InfixOp::Add && text(a.1) && text(b.1) {
                 "Texts are joined with `++`."
             } else {

@@ -33,3 +33,20 @@ fn the_library_has_no_mistakes() {
         }
     }
 }
+
+fn folder(of: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(of)
+}
+
+/// Programs that can be read but are wrong: each says what is wrong with it.
+#[test]
+fn wrong_programs_say_what_is_wrong() {
+    align_syntax::expect::check_folder(&folder("bad/types"), |path, text| {
+        let name = path.file_name().map(|n| n.to_string_lossy().to_string()).unwrap_or_default();
+        let (program, mut diagnostics) = load(&name, text, &Library);
+        diagnostics.extend(check(&program).diagnostics);
+        diagnostics.retain(|d| d.span().file == program.main());
+        diagnostics.sort_by_key(|d| d.span());
+        (program.main(), diagnostics)
+    });
+}

@@ -115,6 +115,8 @@ impl<'p> Checker<'p> {
                 }
                 SlotKind::Slot { word, args, slots: nested } => {
                     let Some(row) = SLOTS.iter().find(|r| r.word == word.text) else {
+                        let near = did_you_mean(&word.text, SLOTS.iter().map(|r| r.word));
+                        said.words.extend(near.map(|near| (near.to_string(), word.span)));
                         self.unknown_slot(word, args, s);
                         continue;
                     };

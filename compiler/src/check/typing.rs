@@ -61,6 +61,7 @@ const OTHERS: &[&str] = &[
     "Tokenizer",
     "Record",
     "Objective",
+    "Steps",
 ];
 
 impl<'p> Checker<'p> {

@@ -52,10 +52,10 @@ fn wrong_imports_are_told_apart() {
     let found =
         codes("use std.losses { frist, dpo, gae }\nuse std.rl { grpo }\nuse std.loses { sft }\nlet a = 1\nlet a = 2\n");
     let has = |code: &str, what: &str| found.iter().any(|(c, m)| *c == code && m.contains(what));
-    assert!(has("E0101", "std.losses has no `frist` did you mean `first`?"), "{found:?}");
+    assert!(has("E0101", "std.losses has no `frist` Did you mean `first`?"), "{found:?}");
     assert!(has("E0102", "does not have `dpo` of std.losses yet"), "{found:?}");
-    assert!(has("E0101", "`gae` is in std.rl"), "{found:?}");
+    assert!(has("E0101", "It is in std.rl: `use std.rl { gae }`."), "{found:?}");
     assert!(has("E0102", "does not have std.rl yet"), "{found:?}");
-    assert!(has("E0101", "there is no module std.loses did you mean std.losses?"), "{found:?}");
+    assert!(has("E0101", "there is no module std.loses Did you mean `std.losses`?"), "{found:?}");
     assert!(has("E0103", "`a` is defined twice"), "{found:?}");
 }
