@@ -68,7 +68,11 @@ pub type Outcome<T> = Result<T, Vec<Diagnostic>>;
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     // Of a name of one or two letters every other such name is near.
-    let limit = if length < 3 { 0 } else { 1 + length / 4 };
+    let limit = match length {
+        0..3 => 0,
+        3..6 => 1,
+        _ => 1 + length / 4,
+    };
     candidates
         .into_iter()
         .map(|c| (distance(name, c), c))

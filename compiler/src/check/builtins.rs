@@ -84,6 +84,7 @@ pub enum Simple {
     Tokens,
     Dist,
     Texts,
+    Remote,
 }
 
 /// A builtin: its name, its parameters as `name:Type`, with `?` after the name if it may be left out and `*` after the
@@ -222,7 +223,7 @@ const ROWS: &[Row] = &[
     row("wide_in", "w:Any", Always(Simple::Bool)),
     row("wide_out", "w:Any", Always(Simple::Bool)),
     // Text and tokens.
-    row("reply", "prompt:Any text:Any", Always(Simple::Reply)),
+    row("reply", "prompt?:Any text?:Any tokens?:Any", Always(Simple::Reply)),
     row("empty_reply", "prompt:Any", Always(Simple::Reply)),
     row("tokens", "text:Any", Always(Simple::Tokens)),
     row("positions", "reply:Any", Rule::Unknown),
@@ -232,6 +233,7 @@ const ROWS: &[Row] = &[
         "policy:Any prompt:Any n?:Int begin?:Any sampler?:Any temperature?:Float max_tokens?:Int stop?:Any input?:Any seed?:Any",
         Generate,
     ),
+    row("decode", "of:Any tokens:Any", Free),
     row("find", "text:Text pattern:Text", Rule::Unknown),
     row("number", "text:Text", Rule::Unknown),
     row("chars", "text:Text", Always(Simple::Texts)),
@@ -239,7 +241,7 @@ const ROWS: &[Row] = &[
     row("join", "texts:Any between?:Text", Always(Simple::Text)),
     row("json", "text:Text", Rule::Unknown),
     // Files and the outside.
-    row("http", "url:Text model?:Text", Always(Simple::Policy)),
+    row("http", "url:Text model?:Text", Always(Simple::Remote)),
     row("env", "name:Text", Always(Simple::Text)),
     row("load", "path:Text", Always(Simple::Policy)),
     row("jsonl", "path:Text", Rows),

@@ -8,11 +8,14 @@ use super::dispatch::Brackets;
 use super::fits::join;
 use super::ops::article;
 use super::scope::Scope;
-use super::types::{Fun, NetKind, Record, Type};
+use super::types::{Fun, Net, NetKind, Record, Type};
 use align_syntax::ast::{Expr, ExprKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
+
+/// The name of a policy that is asked over the network.
+const REMOTE: &str = "a remote policy";
 
 impl<'p> Checker<'p> {
     pub fn builtin(
@@ -375,6 +378,18 @@ impl<'p> Checker<'p> {
         if !brackets.is_empty() || types.get(1).is_none_or(Vec::is_empty) {
             return Type::Unknown;
         }
+        if let Some(Type::Net(net)) = types[0].first().filter(|_| !matches!(row.name, "score")) {
+            if net.name == REMOTE {
+                let at = bound[0][0].span();
+                let error = Diagnostic::error("E0302", at, format!("a remote policy has no `{}`", row.name));
+                self.report(
+                    error.here("it is asked over the network and gives texts only").help(
+                        "It can `generate`. To compare log-probabilities, load the model: `load(\"models/..\")`.",
+                    ),
+                );
+                return Type::Unknown;
+            }
+        }
         let last = if row.name == "kl" { 2 } else { 1 };
         let Some(reply) = types[last].first() else { return Type::Unknown };
         if let Type::Record(record) = reply.element() {
@@ -594,6 +609,9 @@ fn always(simple: Simple) -> Type {
         Simple::Reply => Type::Reply(None, None),
         Simple::Range => Type::Range,
         Simple::Tokens => Type::Tokens,
+        Simple::Remote => {
+            Type::Net(Rc::new(Net { kind: NetKind::Policy, item: None, name: REMOTE.to_string(), sizes: Vec::new() }))
+        }
         Simple::Texts => Type::list(Type::Text),
         Simple::Dist => Type::Dist(Rc::new(Type::Unknown)),
     }

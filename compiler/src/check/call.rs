@@ -6,6 +6,7 @@ use super::ops::article;
 use super::scope::{Body, Scope, VarKind};
 use super::types::{Fun, Type};
 use super::{Checker, Lift, MAX_CALLS, MAX_DEPTH, walk};
+use crate::program::planned;
 use align_syntax::ast::{self, Args, DefKind, Expr, ExprKind, Generic, Name, Param, Pattern};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -175,6 +176,12 @@ impl<'p> Checker<'p> {
                 .map(|i| &*slots[i].name)
                 .collect();
             if let [first, ..] = missing[..] {
+                let function = of.trim_matches('`');
+                if self.of_library(function) && planned::more_of(function, None) {
+                    let message = format!("the standard library does not have this form of {of} yet");
+                    self.report(Diagnostic::error("E0102", at, message).help(takes(of, slots)));
+                    return bound;
+                }
                 let list: Vec<String> = missing.iter().map(|m| format!("`{m}`")).collect();
                 let error = Diagnostic::error("E0111", at, format!("{of} needs {}", list.join(" and ")));
                 self.report(error.help(format!("Add `{first}: ..`. {}", takes(of, slots))));
@@ -183,12 +190,20 @@ impl<'p> Checker<'p> {
         bound
     }
 
+    /// Whether the program's own file takes this name from the library.
+    fn of_library(&self, function: &str) -> bool {
+        let main = self.program.main();
+        self.program.lookup(main, function).is_some_and(|item| item.file != main)
+    }
+
     /// E0110
     pub fn unknown_argument(&mut self, of: &str, name: &Name, slots: &[Slot]) {
-        let core = crate::program::planned::names(crate::program::CORE);
-        if matches!(name.text.as_str(), "where" | "or") && core.is_some_and(|c| c.contains(&of.trim_matches('`'))) {
+        let core = planned::names(crate::program::CORE);
+        let function = of.trim_matches('`');
+        let reduction = matches!(name.text.as_str(), "where" | "or") && core.is_some_and(|c| c.contains(&function));
+        if reduction || self.of_library(function) && planned::more_of(function, Some(&name.text)) {
             let message = format!("the standard library does not have `{}` of {of} yet", name.text);
-            return self.report(Diagnostic::error("E0102", name.span, message));
+            return self.report(Diagnostic::error("E0102", name.span, message).help(takes(of, slots)));
         }
         let error = Diagnostic::error("E0110", name.span, format!("{of} has no argument `{}`", name.text));
         let near = did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str()));
@@ -500,7 +515,12 @@ impl<'p> Checker<'p> {
                 return None;
             }
         }
+        let function = of.trim_matches('`');
         let error = match fits::fit(actual, wanted) {
+            Fit::LacksAxes(_) if planned::more_of(function, None) && self.of_library(function) => {
+                let message = format!("the standard library does not have this form of {of} yet");
+                Diagnostic::error("E0102", at, message).here(format!("it takes {}", article(wanted)))
+            }
             Fit::Yes => return Some(Axes::default()),
             Fit::Unknown => return Some(Axes::default()),
             Fit::Lifted(axes) => return Some(axes),

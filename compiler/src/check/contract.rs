@@ -192,12 +192,7 @@ impl<'p> Checker<'p> {
             self.fits(&of, &slots[i].name, arg.span(), (&ty, &want));
             settings.push((slots[i].name.clone(), ty, arg.span()));
         }
-        let used = LossUse {
-            name: name.to_string(),
-            item: Some(item),
-            given: settings.iter().map(|(n, t, _)| (n.clone(), t.clone())).collect(),
-            at,
-        };
+        let used = LossUse { name: name.to_string(), item: Some(item), given: settings, at };
         // A loss with its own data is checked against these.
         if let Some(item_ty) = data.as_ref().and_then(Type::item) {
             self.item_fits(&used, &item_ty);
@@ -273,8 +268,8 @@ impl<'p> Checker<'p> {
         for (i, param) in params.iter().enumerate() {
             let Pattern::Name(name) = &param.pattern else { continue };
             let declared = self.written(param, own.clone());
-            if let Some((_, ty)) = used.given.iter().find(|g| g.0 == name.text) {
-                self.setting_of_item(used, name.text.as_str(), ty, &declared, &element);
+            if let Some((_, ty, at)) = used.given.iter().find(|g| g.0 == name.text) {
+                self.setting_of_item(used, (&name.text, *at), ty, &declared, &element);
                 continue;
             }
             if roles.item == Some(i) {
@@ -313,18 +308,25 @@ impl<'p> Checker<'p> {
     }
 
     /// A setting such as `.answer`: the item must have the field, and of the right type.
-    fn setting_of_item(&mut self, used: &LossUse, param: &str, ty: &Type, declared: &Type, element: &Type) {
+    fn setting_of_item(
+        &mut self,
+        used: &LossUse,
+        (param, at): (&str, Span),
+        ty: &Type,
+        declared: &Type,
+        element: &Type,
+    ) {
         let (Type::Fn(Fun::Accessor(path)), Type::Record(record)) = (ty, element) else { return };
         match record.get(&path[0]) {
             Some(found) if path.len() == 1 && matches!(fit(found, declared), Fit::No) && differ(found, declared) => {
                 let message = format!("`{param}` of `{}` is {}", used.name, article(declared));
-                let error = Diagnostic::error("E0113", used.at, message);
+                let error = Diagnostic::error("E0113", at, message);
                 self.report(error.here(format!("the field `{}` is {}", path[0], article(found))));
             }
             Some(_) => {}
             None if record.open => {}
             None => {
-                let error = Diagnostic::error("E0120", used.at, format!("the items have no field `{}`", path[0]))
+                let error = Diagnostic::error("E0120", at, format!("the items have no field `{}`", path[0]))
                     .here(format!("`{}` reads it", used.name));
                 self.report(match did_you_mean(&path[0], record.names()) {
                     Some(near) => error.help(format!("Did you mean `.{near}`?")),

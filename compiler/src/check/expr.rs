@@ -79,6 +79,7 @@ impl<'p> Checker<'p> {
                     let over_ty = self.expr(over, &inner, &Type::Unknown);
                     self.bind_item(pattern, &over_ty, over.span, &mut inner);
                 }
+                self.seeds_are_read(overs, body);
                 match self.block_in(body, inner, &Type::Unknown) {
                     Type::Unit => Type::Unit,
                     of => Type::list(of),
@@ -436,6 +437,19 @@ impl<'p> Checker<'p> {
                     let ty = types.as_ref().and_then(|t| t.get(i)).cloned().unwrap_or(Type::Unknown);
                     self.bind_pattern(part, ty, kind, s);
                 }
+            }
+        }
+    }
+
+    /// W0601: rounds that differ in a seed which none of them reads are all the same.
+    fn seeds_are_read(&mut self, overs: &'p [(Pattern, Expr)], body: &'p align_syntax::ast::Block) {
+        for name in overs.iter().flat_map(|(pattern, _)| crate::program::pattern_names(pattern)) {
+            let mut reads = super::walk::Reads { name: &name.text, found: false };
+            super::walk::block(body, &mut reads);
+            if name.text.contains("seed") && !reads.found {
+                let message = format!("`{}` is not read, so every round is the same", name.text);
+                let warning = Diagnostic::warning("W0601", name.span, message);
+                self.report(warning.help("Pass it on: `seed: seed` in a call, `seed seed` as a slot of `train`."));
             }
         }
     }

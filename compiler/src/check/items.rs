@@ -253,13 +253,7 @@ impl<'p> Checker<'p> {
         if !found.is_numeric() {
             if matches!(
                 found.element(),
-                Type::Text
-                    | Type::List(_)
-                    | Type::Unit
-                    | Type::Tuple(_)
-                    | Type::Net(_)
-                    | Type::Reply(..)
-                    | Type::Record(_)
+                Type::Text | Type::List(_) | Type::Unit | Type::Tuple(_) | Type::Net(_) | Type::Reply(..)
             ) {
                 let error = Diagnostic::error("E0210", code.body.span(), "a loss gives a number");
                 self.report(error.here(format!("this is {}", article(&found))));

@@ -309,6 +309,7 @@ pub fn article(ty: &Type) -> String {
             format!("a {ty}")
         }
         Type::Net(net) if matches!(net.name.as_str(), "Policy" | "Scorer" | "Net") => format!("a {ty}"),
+        Type::Net(net) if net.item.is_none() => net.name.clone(),
         Type::Net(net) => format!("a net `{}`", net.name),
         _ => ty.to_string(),
     }

@@ -81,8 +81,8 @@ pub struct LossUse {
     pub name: String,
     /// The declaration; `None` for a lambda or a loss about which nothing is known.
     pub item: Option<ItemRef>,
-    /// Settings that were given, with their types.
-    pub given: Vec<(String, Type)>,
+    /// Settings that were given, with their types and places.
+    pub given: Vec<(String, Type, align_syntax::span::Span)>,
     pub at: align_syntax::span::Span,
 }
 

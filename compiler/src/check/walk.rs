@@ -228,3 +228,15 @@ impl<'p> Visitor<'p> for Renames {
         }
     }
 }
+
+/// Whether a word stands anywhere.
+pub struct Reads<'n> {
+    pub name: &'n str,
+    pub found: bool,
+}
+
+impl<'p> Visitor<'p> for Reads<'_> {
+    fn expr(&mut self, e: &'p Expr) {
+        self.found |= matches!(&*e.kind, ExprKind::Word(word) if word == self.name);
+    }
+}

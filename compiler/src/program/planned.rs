@@ -15,6 +15,16 @@ pub fn is_primitive(module: &str, name: &str) -> bool {
     module == "std.toys" && ["example", "stub", "agrees"].contains(&name)
 }
 
+/// Functions of the library that are to take more than they do: arguments by name. Other forms of them may come too.
+const ARGUMENTS: &[(&str, &[&str])] =
+    &[("accuracy", &["temperature", "max_tokens", "sampler", "instruction"]), ("dense", &["to"]), ("mlp", &["seed"])];
+
+/// Whether more forms of a function of the library are planned; with an argument, whether that is one of them.
+pub fn more_of(function: &str, argument: Option<&str>) -> bool {
+    let row = ARGUMENTS.iter().find(|(name, _)| *name == function);
+    row.is_some_and(|(_, arguments)| argument.is_none_or(|a| arguments.contains(&a)))
+}
+
 /// Modules with their names.
 pub const MODULES: &[(&str, &[&str])] = &[
     ("std.data", &["Demo", "Pair", "Rollout", "Rated"]),
