@@ -168,7 +168,7 @@ impl<'p> Builder<'p> {
             return Ok(Source { stage: *stage, policy: policy.clone() });
         }
         let Some(net) = self.net(net.source) else {
-            return fault("E0301", span, "this policy does not belong to the pipeline");
+            return fault("E0113", span, "this policy does not belong to the pipeline");
         };
         let policy = Rc::new(super::nets::spec(eval, &net, None, span)?);
         let mut hasher = Hasher::new("init");
@@ -193,7 +193,7 @@ impl<'p> Builder<'p> {
         match entry {
             Some((_, Some(policy))) => Ok(policy),
             Some((net, None)) => self.source(eval, &net, span).map(|source| source.policy),
-            None => fault("E0301", span, "this policy does not belong to the pipeline"),
+            None => fault("E0113", span, "this policy does not belong to the pipeline"),
         }
     }
 
@@ -221,15 +221,15 @@ impl<'p> Builder<'p> {
         words::only(call, &[])?;
         let (path, span) = words::argument(eval, call, 0, "the path of a model")?;
         let Some(path) = path.as_text() else {
-            return fault("E0301", span, format!("the path of a model is a Text, this is {}", path.kind()));
+            return fault("E0113", span, format!("the path of a model is a Text, this is {}", path.kind()));
         };
-        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0801", span, message))?;
+        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0708", span, message))?;
         let net = super::nets::of_model(eval, &*model, span)?;
         let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
         super::nets::check_stored(&policy, &*model, span)?;
         let mut hasher = Hasher::new("load");
         super::nets::hash(&policy, &mut hasher);
-        let identity = model.identity().or_else(|message| fault("E0801", span, message))?;
+        let identity = model.identity().or_else(|message| fault("E0708", span, message))?;
         let hash = hasher.text("model", &identity).finish();
         let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
         let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
@@ -270,19 +270,19 @@ impl Hooks for Builder<'_> {
             "history" => {
                 let (of, span) = words::argument(eval, call, 0, "a policy that was trained")?;
                 let Value::Net(net) = &of else {
-                    return fault("E0301", span, format!("`history` takes a policy, this is {}", of.kind()));
+                    return fault("E0113", span, format!("`history` takes a policy, this is {}", of.kind()));
                 };
                 let source = self.source(eval, net, span)?;
                 match &self.state.borrow().graph.get(source.stage).kind {
                     StageKind::Train(_) => Ok(Value::Foreign(Rc::new(History { stage: source.stage, name: None }))),
-                    _ => fault("E0301", span, "this policy was not trained, so it has no history"),
+                    _ => fault("E0113", span, "this policy was not trained, so it has no history"),
                 }
             }
             "mean" => {
                 let (value, span) = words::argument(eval, call, 0, "data")?;
                 match cast::<Rows>(&value) {
                     Some(rows) => super::metric::mean(self, eval, rows, span),
-                    None => fault("E0301", span, format!("`mean` takes numbers, this is {}", value.kind())),
+                    None => fault("E0113", span, format!("`mean` takes numbers, this is {}", value.kind())),
                 }
             }
             "decode" => super::metric::decode(eval, call),
@@ -337,11 +337,11 @@ pub(super) struct RowHooks;
 
 impl Hooks for RowHooks {
     fn train(&self, _: &mut Eval, span: Span, _: Value, _: Option<&Pattern>, _: &Slots, _: &Env) -> Res<Value> {
-        fault("E0320", span, "`train` does not stand in code that makes rows")
+        fault("E0141", span, "`train` does not stand in code that makes rows")
     }
 
     fn command(&self, _: &mut Eval, word: &Name, _: &ast::Args, _: &Env) -> Res<Value> {
-        fault("E0320", word.span, format!("`{}` does not stand in code that makes rows", word.text))
+        fault("E0141", word.span, format!("`{}` does not stand in code that makes rows", word.text))
     }
 
     fn builtin(&self, name: &str) -> Option<&'static str> {

@@ -24,7 +24,7 @@ pub(super) fn command(builder: &Builder, eval: &mut Eval, word: &Name, args: &Ar
         "save" => save(builder, eval, word, args, env)?,
         "assert" => assert(builder, eval, word, args, env)?,
         "plot" => plot(builder, eval, word, args, env)?,
-        other => return fault("E0320", word.span, format!("`{other}` is not a command")),
+        other => return fault("E0141", word.span, format!("`{other}` is not a command")),
     }
     Ok(Value::Unit)
 }
@@ -86,7 +86,7 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         tables.insert(0, line);
     }
     if tables.is_empty() {
-        return fault("E0302", word.span, "`show` needs a value");
+        return fault("E0111", word.span, "`show` needs a value");
     }
     for table in tables {
         let (mut numbers, mut answers) = (vec![], vec![]);
@@ -113,7 +113,7 @@ pub(super) fn cell(value: &Value, span: Span) -> Res<Cell> {
     }
     match super::convert::display(value) {
         Some(text) => Ok(Cell::Text(text)),
-        None => fault("E0301", span, format!("{} cannot be shown", value.kind())),
+        None => fault("E0113", span, format!("{} cannot be shown", value.kind())),
     }
 }
 
@@ -141,22 +141,22 @@ pub(super) fn list_table(list: &[Value], span: Span) -> Res<Table> {
 
 fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
     let [what] = &args.positional[..] else {
-        return fault("E0302", word.span, "`save` takes a policy: `save p, to: \"out/model\"`");
+        return fault("E0111", word.span, "`save` takes a policy: `save p, to: \"out/model\"`");
     };
     let Some((_, to)) = args.named.iter().find(|(name, _)| name.text == "to") else {
-        let diagnostic = Diagnostic::error("E0302", word.span, "`save` needs `to:`");
+        let diagnostic = Diagnostic::error("E0111", word.span, "`save` needs `to:`");
         return Err(Box::new(diagnostic.help("`save p, to: \"out/model\"`")));
     };
     if let Some((name, _)) = args.named.iter().find(|(name, _)| name.text != "to") {
-        return fault("E0303", name.span, format!("`save` has no argument `{}`", name.text));
+        return fault("E0110", name.span, format!("`save` has no argument `{}`", name.text));
     }
     let value = eval.arg(&Arg::Expr(what), env)?;
     let Value::Net(net) = &value else {
-        return fault("E0301", what.span, format!("`save` takes a policy, this is {}", value.kind()));
+        return fault("E0113", what.span, format!("`save` takes a policy, this is {}", value.kind()));
     };
     let path = eval.arg(&Arg::Expr(to), env)?;
     let Some(path) = path.as_text().filter(|path| !path.is_empty()) else {
-        return fault("E0301", to.span, format!("a folder is a Text, this is {}", path.kind()));
+        return fault("E0113", to.span, format!("a folder is a Text, this is {}", path.kind()));
     };
     let source = builder.source(eval, net, what.span)?;
     add(builder, word, StageKind::Save(SaveStage { to: path.to_string() }), &[], &[(source.stage, Reads::Policy)]);
@@ -165,13 +165,13 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
 
 fn assert(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
     let [condition] = &args.positional[..] else {
-        return fault("E0302", word.span, "`assert` takes a condition");
+        return fault("E0111", word.span, "`assert` takes a condition");
     };
     builder.bind(builder.words(condition.span));
     let value = eval.arg(&Arg::Expr(condition), env)?;
     let holds = match (&value, number(&value)) {
         (Value::Bool(_) | Value::Foreign(_), Some(holds)) => holds,
-        _ => return fault("E0323", condition.span, format!("a condition is a Bool, this is {}", value.kind())),
+        _ => return fault("E0124", condition.span, format!("a condition is a Bool, this is {}", value.kind())),
     };
     let mut parts = vec![];
     compared(builder, eval, condition, env, &mut parts)?;
@@ -215,7 +215,7 @@ fn plot(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
                 series.push(Series { label, stage: *stage, name: name.clone() });
             }
             _ => {
-                let diagnostic = Diagnostic::error("E0399", expr.span, "only what a stage logged can be plotted yet");
+                let diagnostic = Diagnostic::error("E0190", expr.span, "only what a stage logged can be plotted yet");
                 return Err(Box::new(diagnostic.help("`plot history(p).loss`")));
             }
         }

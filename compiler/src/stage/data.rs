@@ -223,7 +223,7 @@ impl<V, F: Fn(&mut Eval, serde_json::Value) -> Res<V>> RowSource<V> for File<F> 
     }
 
     fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        let row = self.rows.row(index).map_err(|message| unplaced("E0701", message))?;
+        let row = self.rows.row(index).map_err(|message| unplaced("E0702", message))?;
         (self.read)(eval, row)
     }
 

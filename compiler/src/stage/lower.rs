@@ -39,7 +39,7 @@ pub(super) fn train(
             Value::Tuple(_) => "training several policies in one stage is not there yet".into(),
             other => format!("`train` takes a policy, this is {}", other.kind()),
         };
-        return fault(if matches!(what, Value::Tuple(_)) { "E0399" } else { "E0301" }, span, message);
+        return fault(if matches!(what, Value::Tuple(_)) { "E0190" } else { "E0113" }, span, message);
     };
     let from = builder.source(eval, start, span)?;
     // The policy as it trains has weights of its own, so that the loss may also read those it started from.
@@ -47,7 +47,7 @@ pub(super) fn train(
     let inner = env.inner();
     if let Some(pattern) = pattern {
         let Pattern::Name(name) = pattern else {
-            return fault("E0324", span, "one policy is trained, so it has one name");
+            return fault("E0121", span, "one policy is trained, so it has one name");
         };
         inner.bind(&name.text, Value::Net(moving.clone()));
         refuse_drawn(slots, &name.text)?;
@@ -55,7 +55,7 @@ pub(super) fn train(
     let said = slots::read(eval, slots, span, &inner)?;
     let (on, on_span) = &said.on;
     let Some(data) = words::as_data(on) else {
-        return fault("E0301", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
+        return fault("E0113", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
     };
     if data.is_empty() {
         return fault("E0706", *on_span, "the data has no rows");
@@ -216,7 +216,7 @@ fn evaluations<'p>(
             _ => {
                 let message =
                     format!("an evaluation gives a number that depends on the policy, this is {}", value.kind());
-                return fault("E0309", expr.span, message);
+                return fault("E0134", expr.span, message);
             }
         }
     }
@@ -244,7 +244,7 @@ fn refuse_drawn(slots: &Slots, moving: &str) -> Res<()> {
             && let Some(span) = mentions(on, moving)
         {
             let diagnostic =
-                Diagnostic::error("E0399", span, "data that are drawn from the policy as it trains are not there yet");
+                Diagnostic::error("E0190", span, "data that are drawn from the policy as it trains are not there yet");
             return Err(Box::new(diagnostic));
         }
     }

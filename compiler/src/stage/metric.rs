@@ -64,7 +64,7 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
         let value = rows.data.get(eval, row)?;
         match value.number() {
             Some(x) => sum += x,
-            None => return fault("E0301", span, format!("`mean` takes numbers, a row is {}", value.kind())),
+            None => return fault("E0113", span, format!("`mean` takes numbers, a row is {}", value.kind())),
         }
     }
     Ok(Value::Float(sum / rows.data.len() as f64))
@@ -76,11 +76,11 @@ pub(super) fn decode(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (policy, at) = super::words::argument(eval, call, 0, "a policy")?;
     let (tokens, of) = super::words::argument(eval, call, 1, "token ids")?;
     let Value::Net(net) = &policy else {
-        return fault("E0301", at, format!("`decode` takes a policy first, this is {}", policy.kind()));
+        return fault("E0113", at, format!("`decode` takes a policy first, this is {}", policy.kind()));
     };
     match &tokens {
         Value::Tensor(_) => Ok(Value::Foreign(Rc::new(Decoded { tokens, source: net.source }))),
-        other => fault("E0301", of, format!("`decode` takes token ids, this is {}", other.kind())),
+        other => fault("E0113", of, format!("`decode` takes token ids, this is {}", other.kind())),
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
                     graph.output(name.to_string(), tensor.node);
                     let policy = builder.spec(eval, decoded.source, span)?;
                     let Some(tokenizer) = policy.tokenizer.clone() else {
-                        return fault("E0301", span, format!("{} has no tokenizer", policy.net));
+                        return fault("E0113", span, format!("{} has no tokenizer", policy.net));
                     };
                     answers.push((name.to_string(), AnswerKind::Text(tokenizer)));
                     Field::Answer(answers.len() - 1)

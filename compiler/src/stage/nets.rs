@@ -32,7 +32,7 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
     }
     let tokenizer = match (net.tokenizer(), &model) {
         (Some(tokenizer), _) => Some(tokenizer),
-        (None, Some(model)) => Some(model.tokenizer().or_else(|message| fault("E0801", span, message))?),
+        (None, Some(model)) => Some(model.tokenizer().or_else(|message| fault("E0708", span, message))?),
         (None, None) => None,
     };
     let context = settings.get("context").and_then(|n| n.as_u64());
@@ -62,8 +62,8 @@ pub(super) fn of_model(eval: &mut Eval, model: &dyn Model, span: Span) -> Res<Rc
     let settings = settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect();
     match eval.loaded_net(&name, settings, span).transpose()? {
         Some(Value::Net(net)) => Ok(net),
-        None => fault("E0801", span, format!("this model is a `{name}`, which std.nets does not have")),
-        Some(other) => fault("E0801", span, format!("`{name}` is not a net but {}", other.kind())),
+        None => fault("E0708", span, format!("this model is a `{name}`, which std.nets does not have")),
+        Some(other) => fault("E0708", span, format!("`{name}` is not a net but {}", other.kind())),
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn check_stored(policy: &PolicySpec, model: &dyn Model, span: Span) -
     for (weight, stored) in policy.weights.iter().zip(&policy.stored) {
         let Some(stored) = stored else {
             return fault(
-                "E0802",
+                "E0709",
                 span,
                 format!("`names` of {} does not say where {} is stored", policy.net, weight.path),
             );
@@ -81,14 +81,14 @@ pub(super) fn check_stored(policy: &PolicySpec, model: &dyn Model, span: Span) -
             None => {
                 let message =
                     format!("the model has no tensor {}, which is {} of {}", stored.tensor, weight.path, policy.net);
-                return fault("E0802", span, message);
+                return fault("E0709", span, message);
             }
             Some(shape) if shape != stored.shape => {
                 let message = format!(
                     "tensor {} has the shape {shape:?}, {} needs {:?}",
                     stored.tensor, policy.net, stored.shape
                 );
-                return fault("E0802", span, message);
+                return fault("E0709", span, message);
             }
             Some(_) => {}
         }
@@ -137,14 +137,14 @@ pub(super) fn used(
     for (i, number) in numbers.iter().enumerate() {
         let source = number.parse().ok().and_then(|number: u32| builder.net(number));
         let Some(net) = source else {
-            return fault("E0301", span, "this reads a policy that the pipeline does not know");
+            return fault("E0113", span, "this reads a policy that the pipeline does not know");
         };
         if moving.as_ref() == Some(number) {
             uses.push(PolicyUse { prefix: format!("p{i}:"), policy: builder.spec(eval, net.source, span)? });
             continue;
         }
         if moving.is_some() {
-            return fault("E0399", span, "an evaluation of a stage reads only the policy that trains yet");
+            return fault("E0190", span, "an evaluation of a stage reads only the policy that trains yet");
         }
         let source = builder.source(eval, &net, span)?;
         uses.push(PolicyUse { prefix: format!("p{i}:"), policy: source.policy.clone() });

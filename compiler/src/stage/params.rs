@@ -38,7 +38,7 @@ pub fn settings(
     }
     for (name, _) in sets.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
         let diagnostic =
-            Diagnostic::error("E0107", Span::new(main, 0, 0), format!("there is no param `{name}` to set"));
+            Diagnostic::error("E0151", Span::new(main, 0, 0), format!("there is no param `{name}` to set"));
         errors.push(*near(diagnostic, name, names.iter().copied()));
     }
     match errors.is_empty() {
@@ -71,11 +71,11 @@ fn setting(
         Some(text) => match read(&wanted, text) {
             Some(value) => (value, name.span),
             None if wanted.is_empty() => {
-                return fault("E0109", name.span, format!("`{}` cannot be set from outside", name.text));
+                return fault("E0150", name.span, format!("`{}` cannot be set from outside", name.text));
             }
             None => {
                 return fault(
-                    "E0109",
+                    "E0150",
                     name.span,
                     format!("`{}` is of type {wanted}, it is set to {text:?}", name.text),
                 );
@@ -95,17 +95,17 @@ fn setting(
                     return Ok(value);
                 }
             }
-            let diagnostic = Diagnostic::error("E0109", span, format!("`{}` is {}", name.text, shown(&value)));
+            let diagnostic = Diagnostic::error("E0150", span, format!("`{}` is {}", name.text, shown(&value)));
             return Err(Box::new(diagnostic.label(range.span, "not among these")));
         }
         other => {
-            return fault("E0109", range.span, format!("a param lies in a range or a List, this is {}", other.kind()));
+            return fault("E0150", range.span, format!("a param lies in a range or a List, this is {}", other.kind()));
         }
     };
     match value.number() {
         Some(x) if (low..=high).contains(&x) => Ok(value),
         _ => {
-            let diagnostic = Diagnostic::error("E0109", span, format!("`{}` is {}", name.text, shown(&value)));
+            let diagnostic = Diagnostic::error("E0150", span, format!("`{}` is {}", name.text, shown(&value)));
             Err(Box::new(diagnostic.label(range.span, "its range")))
         }
     }

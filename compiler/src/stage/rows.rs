@@ -202,9 +202,9 @@ pub(super) fn field<'v>(row: &'v Value, path: &str, span: Span) -> Res<&'v Value
         value = match value {
             Value::Record(record) => match record.get(name) {
                 Some(value) => value,
-                None => return fault("E0702", span, format!("the row has no field {name}")),
+                None => return fault("E0701", span, format!("the row has no field {name}")),
             },
-            other => return fault("E0702", span, format!("field {path}: {} has no field {name}", other.kind())),
+            other => return fault("E0701", span, format!("field {path}: {} has no field {name}", other.kind())),
         };
     }
     Ok(value)
@@ -218,7 +218,7 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
         Value::Prompt(prompt) => Ok(Encoded { stream: reader.prompt(prompt), ..Encoded::default() }),
         other => Err(format!("expected a Reply, Chat or Prompt, this is {}", other.kind())),
     };
-    let encoded = encoded.or_else(|message| fault("E0702", span, format!("field {path}: {message}")))?;
+    let encoded = encoded.or_else(|message| fault("E0701", span, format!("field {path}: {message}")))?;
     let Some(context) = reading.context.filter(|context| encoded.stream.len() > *context) else {
         return Ok(Some(encoded));
     };
@@ -242,14 +242,14 @@ fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue>
     let numbers: Vec<f64> = match numbers.collect::<Result<_, _>>() {
         Ok(numbers) => numbers,
         Err(other) => {
-            return fault("E0702", span, format!("field {path}: expected a number, this is {}", other.kind()));
+            return fault("E0701", span, format!("field {path}: expected a number, this is {}", other.kind()));
         }
     };
     Ok(match dtype {
         DType::Float => ItemValue::Floats(numbers.iter().map(|x| *x as f32).collect()),
         DType::Bool => ItemValue::Bools(numbers.iter().map(|x| *x != 0.0).collect()),
         DType::Int => match numbers.iter().find(|x| i32::try_from(**x as i64).is_err() || x.fract() != 0.0) {
-            Some(x) => return fault("E0702", span, format!("field {path}: {x} is not an Int of 32 bits")),
+            Some(x) => return fault("E0701", span, format!("field {path}: {x} is not an Int of 32 bits")),
             None => ItemValue::Ints(numbers.iter().map(|x| *x as i32).collect()),
         },
     })

@@ -52,7 +52,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             SlotKind::Slot { word, .. } => return later(word.span, &format!("`{}` with slots of its own", word.text)),
         };
         if let Some(first) = seen.iter().find(|name| name.text == word.text) {
-            let twice = Diagnostic::error("E0308", word.span, format!("the slot `{}` stands twice", word.text));
+            let twice = Diagnostic::error("E0133", word.span, format!("the slot `{}` stands twice", word.text));
             return Err(Box::new(twice.label(first.span, "first here")));
         }
         seen.push(word);
@@ -75,7 +75,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                     Some(n) => length = Some((StageLength::Epochs(n), word)),
                     None => {
                         return fault(
-                            "E0309",
+                            "E0134",
                             expr.span,
                             format!("`epochs` is a number above 0, this is {}", shown(&value)),
                         );
@@ -85,7 +85,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             "clip" => clip = given.clip(eval)?,
             "order" => match given.one(&[])?.kind.as_ref() {
                 ExprKind::Word(word) if word == "given" => order = Order::Given,
-                _ => return fault("E0309", word.span, "the only order that can be said is `order given`"),
+                _ => return fault("E0134", word.span, "the only order that can be said is `order given`"),
             },
             "seed" => seed = Some(given.count(eval)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
@@ -94,7 +94,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             other if LATER.contains(&other) => return later(word.span, &format!("the slot `{other}`")),
             other => {
                 let all = SLOTS.iter().chain(&LATER).copied().chain(["precision"]);
-                let diagnostic = Diagnostic::error("E0307", word.span, format!("`train` has no slot `{other}`"));
+                let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
                 return Err(Box::new(match did_you_mean(other, all) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None => diagnostic.help(format!("its slots are {}", SLOTS.join(", "))),
@@ -103,15 +103,15 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         }
     }
     if seen.iter().any(|w| w.text == "steps") && seen.iter().any(|w| w.text == "epochs") {
-        return fault("E0308", span, "a stage has `steps` or `epochs`, not both");
+        return fault("E0133", span, "a stage has `steps` or `epochs`, not both");
     }
     if let Keep::Best(name) = &keep
         && !evals.iter().any(|(n, _)| n == name)
     {
-        return fault("E0309", span, format!("`keep best({name})` needs a slot `eval` that gives `{name}`"));
+        return fault("E0134", span, format!("`keep best({name})` needs a slot `eval` that gives `{name}`"));
     }
     let missing = |slot: &str, example: &str| {
-        let diagnostic = Diagnostic::error("E0310", span, format!("this `train` has no slot `{slot}`"));
+        let diagnostic = Diagnostic::error("E0131", span, format!("this `train` has no slot `{slot}`"));
         Box::new(diagnostic.help(format!("for instance `{example}`")))
     };
     Ok(Said {
@@ -132,7 +132,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
 
 /// What the language has and this compiler does not have yet.
 fn later<T>(span: Span, what: &str) -> Res<T> {
-    fault("E0399", span, format!("{what} is not there yet"))
+    fault("E0190", span, format!("{what} is not there yet"))
 }
 
 /// A slot: a word with the arguments of a call.
@@ -148,7 +148,7 @@ impl<'a> Slot<'a> {
         for (name, _) in &self.args.named {
             if !named.contains(&name.text.as_str()) {
                 let message = format!("the slot `{}` has no argument `{}`", self.word.text, name.text);
-                let diagnostic = Diagnostic::error("E0303", name.span, message);
+                let diagnostic = Diagnostic::error("E0110", name.span, message);
                 return Err(Box::new(match did_you_mean(&name.text, named.iter().copied()) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None => diagnostic,
@@ -158,8 +158,8 @@ impl<'a> Slot<'a> {
         let all: Vec<&Expr> = self.args.positional.iter().chain(&self.args.trailing).collect();
         match all[..] {
             [one] => Ok(one),
-            [] => fault("E0302", self.word.span, format!("the slot `{}` needs a value", self.word.text)),
-            [_, second, ..] => fault("E0304", second.span, format!("the slot `{}` has one value", self.word.text)),
+            [] => fault("E0111", self.word.span, format!("the slot `{}` needs a value", self.word.text)),
+            [_, second, ..] => fault("E0112", second.span, format!("the slot `{}` has one value", self.word.text)),
         }
     }
 
@@ -175,7 +175,7 @@ impl<'a> Slot<'a> {
         match value.whole().filter(|n| *n >= 0) {
             Some(n) => Ok(n as usize),
             None => fault(
-                "E0309",
+                "E0134",
                 expr.span,
                 format!("`{}` is an Int of at least 0, this is {}", self.word.text, shown(&value)),
             ),
@@ -188,18 +188,18 @@ impl<'a> Slot<'a> {
             Value::Quantity(n, unit) => (*n, unit.to_string()),
             other => {
                 let message = format!("a batch is counted in examples or tokens, this is {}", shown(other));
-                let diagnostic = Diagnostic::error("E0309", expr.span, message);
+                let diagnostic = Diagnostic::error("E0134", expr.span, message);
                 return Err(Box::new(diagnostic.help("`batch 32 examples` or `batch 16_384 tokens`")));
             }
         };
         if n < 1.0 || n.fract() != 0.0 {
-            return fault("E0309", expr.span, format!("a batch holds at least one, this is {n}"));
+            return fault("E0134", expr.span, format!("a batch holds at least one, this is {n}"));
         }
         match unit.as_str() {
             "examples" | "example" => Ok(BatchSize::Examples(n as usize)),
             "tokens" | "token" => Ok(BatchSize::Tokens(n as usize)),
             "groups" | "group" => later(expr.span, "a batch of groups"),
-            other => fault("E0309", expr.span, format!("a batch is counted in examples or tokens, not in {other}")),
+            other => fault("E0134", expr.span, format!("a batch is counted in examples or tokens, not in {other}")),
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> Slot<'a> {
         match value.number().filter(|n| *n > 0.0) {
             Some(norm) => Ok(Some(norm)),
             None if matches!(value, Value::None) => Ok(None),
-            None => fault("E0309", expr.span, format!("`clip` is a norm above 0 or none, this is {}", shown(&value))),
+            None => fault("E0134", expr.span, format!("`clip` is a norm above 0 or none, this is {}", shown(&value))),
         }
     }
 
@@ -222,7 +222,7 @@ impl<'a> Slot<'a> {
             ExprKind::Word(word) if ["bf16", "f16"].contains(&word.as_str()) => {
                 later(expr.span, &format!("precision {word}"))
             }
-            _ => fault("E0309", expr.span, "the precisions are f32, bf16 and f16"),
+            _ => fault("E0134", expr.span, "the precisions are f32, bf16 and f16"),
         }
     }
 
@@ -230,20 +230,20 @@ impl<'a> Slot<'a> {
     fn evals(&self, eval: &mut Eval) -> Res<(Vec<(String, Expr)>, Option<usize>)> {
         let expr = self.one(&["every"])?;
         let Some((name, every)) = self.args.named.iter().find(|(n, _)| n.text == "every") else {
-            let diagnostic = Diagnostic::error("E0302", self.word.span, "`eval` needs `every:`");
+            let diagnostic = Diagnostic::error("E0111", self.word.span, "`eval` needs `every:`");
             return Err(Box::new(diagnostic.help("`eval accuracy(p, test), every: 50`")));
         };
         let value = eval.arg(&Arg::Expr(every), self.env)?;
         let Some(steps) = value.whole().filter(|n| *n > 0) else {
-            return fault("E0309", name.span, format!("`every` is a number of steps, this is {}", shown(&value)));
+            return fault("E0134", name.span, format!("`every` is a number of steps, this is {}", shown(&value)));
         };
         let evals = match &*expr.kind {
             ExprKind::Fields(entries) => entries.iter().map(|e| (e.key.text.clone(), e.value.clone())).collect(),
             ExprKind::Call(callee, _) => match &*callee.kind {
                 ExprKind::Word(word) => vec![(word.clone(), expr.clone())],
-                _ => return fault("E0309", expr.span, "name this evaluation: `eval { name: .. }`"),
+                _ => return fault("E0134", expr.span, "name this evaluation: `eval { name: .. }`"),
             },
-            _ => return fault("E0309", expr.span, "name this evaluation: `eval { name: .. }`"),
+            _ => return fault("E0134", expr.span, "name this evaluation: `eval { name: .. }`"),
         };
         Ok((evals, Some(steps as usize)))
     }
@@ -256,12 +256,12 @@ impl<'a> Slot<'a> {
             ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {
                 (ExprKind::Word(best), [name]) if best == "best" => match &*name.kind {
                     ExprKind::Word(name) => Ok(Keep::Best(name.clone())),
-                    _ => fault("E0309", name.span, "`best` takes the name of an evaluation"),
+                    _ => fault("E0134", name.span, "`best` takes the name of an evaluation"),
                 },
                 (ExprKind::Word(every), _) if every == "every" => later(expr.span, "`keep every(n)`"),
-                _ => fault("E0309", expr.span, "`keep last` or `keep best(name)`"),
+                _ => fault("E0134", expr.span, "`keep last` or `keep best(name)`"),
             },
-            _ => fault("E0309", expr.span, "`keep last` or `keep best(name)`"),
+            _ => fault("E0134", expr.span, "`keep last` or `keep best(name)`"),
         }
     }
 
@@ -272,9 +272,9 @@ impl<'a> Slot<'a> {
         match &*expr.kind {
             ExprKind::Word(word) => match words.iter().find(|(w, _)| w == word) {
                 Some((_, value)) => Ok(Some(*value)),
-                None => fault("E0309", expr.span, format!("`{name}` is one of {}", all.join(", "))),
+                None => fault("E0134", expr.span, format!("`{name}` is one of {}", all.join(", "))),
             },
-            _ => fault("E0309", expr.span, format!("`{name}` is one of {}", all.join(", "))),
+            _ => fault("E0134", expr.span, format!("`{name}` is one of {}", all.join(", "))),
         }
     }
 }

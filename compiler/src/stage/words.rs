@@ -35,7 +35,7 @@ pub fn find(name: &str) -> Option<&'static str> {
 pub fn call(eval: &mut Eval, name: &str, call: &Call) -> Res<Value> {
     match WORDS.iter().find(|(word, _)| *word == name) {
         Some((_, word)) => word(eval, call),
-        None => fault("E0399", call.span, format!("`{name}` of Data is not there yet")),
+        None => fault("E0190", call.span, format!("`{name}` of Data is not there yet")),
     }
 }
 
@@ -43,7 +43,7 @@ pub fn call(eval: &mut Eval, name: &str, call: &Call) -> Res<Value> {
 pub fn argument(eval: &mut Eval, call: &Call, at: usize, what: &str) -> Res<(Value, Span)> {
     match call.positional.get(at) {
         Some(arg) => Ok((eval.arg(arg, call.env)?, arg.span())),
-        None => fault("E0302", call.span, format!("`{}` needs {what}", call.name)),
+        None => fault("E0111", call.span, format!("`{}` needs {what}", call.name)),
     }
 }
 
@@ -60,7 +60,7 @@ pub fn only(call: &Call, names: &[&str]) -> Res<()> {
     for (name, _) in &call.named {
         if !names.contains(&name.text.as_str()) {
             let message = format!("`{}` has no parameter `{}`", call.name, name.text);
-            let diagnostic = Diagnostic::error("E0303", name.span, message);
+            let diagnostic = Diagnostic::error("E0110", name.span, message);
             return Err(Box::new(match did_you_mean(&name.text, names.iter().copied()) {
                 Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic,
@@ -92,7 +92,7 @@ fn data(eval: &mut Eval, call: &Call) -> Res<Data<Value>> {
     let (value, span) = argument(eval, call, 0, "data")?;
     match as_data(&value) {
         Some(data) => Ok(data),
-        None => fault("E0301", span, format!("`{}` takes Data or a List, this is {}", call.name, value.kind())),
+        None => fault("E0113", span, format!("`{}` takes Data or a List, this is {}", call.name, value.kind())),
     }
 }
 
@@ -100,11 +100,11 @@ fn read_file(eval: &mut Eval, call: &Call) -> Res<Value> {
     only(call, &[])?;
     let (path, span) = argument(eval, call, 0, "the path of a file")?;
     let Some(path) = path.as_text() else {
-        return fault("E0301", span, format!("the path of a file is a Text, this is {}", path.kind()));
+        return fault("E0113", span, format!("the path of a file is a Text, this is {}", path.kind()));
     };
     match eval.world.rows(&path) {
         Ok(rows) => Ok(Rows::value(Data::file(rows, |_, json| Ok(from_json(&json))))),
-        Err(message) => fault("E0701", span, message),
+        Err(message) => fault("E0702", span, message),
     }
 }
 
@@ -115,7 +115,7 @@ fn shuffle(eval: &mut Eval, call: &Call) -> Res<Value> {
         None => eval.seed,
         Some((value, span)) => match value.whole() {
             Some(seed) => seed as u64,
-            None => return fault("E0301", span, format!("a seed is an Int, this is {}", value.kind())),
+            None => return fault("E0113", span, format!("a seed is an Int, this is {}", value.kind())),
         },
     };
     Ok(Rows::value(data.shuffle(seed)))
@@ -131,7 +131,7 @@ fn split(eval: &mut Eval, call: &Call) -> Res<Value> {
             Value::Float(part) => Share::Part(part),
             other => {
                 return fault(
-                    "E0301",
+                    "E0113",
                     arg.span(),
                     format!("a part is a share or a number of rows, this is {}", shown(&other)),
                 );
@@ -139,10 +139,10 @@ fn split(eval: &mut Eval, call: &Call) -> Res<Value> {
         });
     }
     if shares.is_empty() {
-        let diagnostic = Diagnostic::error("E0302", call.span, "`split` needs names for its parts");
+        let diagnostic = Diagnostic::error("E0111", call.span, "`split` needs names for its parts");
         return Err(Box::new(diagnostic.help("`split(train: 0.9, test: 0.1)`")));
     }
-    let parts = data.split(&shares).or_else(|message| fault("E0301", call.span, message))?;
+    let parts = data.split(&shares).or_else(|message| fault("E0113", call.span, message))?;
     let names = call.named.iter().map(|(name, _)| name.text.as_str().into());
     let fields = names.zip(parts.into_iter().map(Rows::value)).collect();
     Ok(Value::Record(Rc::new(Record { name: None, fields })))
@@ -153,7 +153,7 @@ fn function(eval: &mut Eval, call: &Call) -> Res<(Value, Span)> {
     let (f, span) = argument(eval, call, 1, "a function of a row")?;
     match f {
         Value::Function(_) | Value::Applied(_) => Ok((f, span)),
-        other => fault("E0301", span, format!("`{}` takes a function of a row, this is {}", call.name, other.kind())),
+        other => fault("E0113", span, format!("`{}` takes a function of a row, this is {}", call.name, other.kind())),
     }
 }
 
@@ -177,7 +177,7 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (f, span) = function(eval, call)?;
     let kept = data.filter(eval, |eval, row| match eval.call_value(&f, vec![row.clone()], span)? {
         Value::Bool(keep) => Ok(keep),
-        other => fault("E0323", span, format!("a condition is a Bool, this is {}", other.kind())),
+        other => fault("E0124", span, format!("a condition is a Bool, this is {}", other.kind())),
     })?;
     Ok(Rows::value(kept))
 }
@@ -188,7 +188,7 @@ fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (n, span) = argument(eval, call, 1, "a number of rows")?;
     match n.whole().filter(|n| *n >= 0) {
         Some(n) => Ok(Rows::value(data.slice(0, n as usize))),
-        None => fault("E0301", span, format!("a number of rows is an Int, this is {}", shown(&n))),
+        None => fault("E0113", span, format!("a number of rows is an Int, this is {}", shown(&n))),
     }
 }
 
@@ -206,7 +206,7 @@ pub fn cast_rows(
     env: &Env,
 ) -> Res<Value> {
     let Some(data) = as_data(value) else {
-        return fault("E0301", span, format!("`as` takes Data or a record, this is {}", value.kind()));
+        return fault("E0113", span, format!("`as` takes Data or a record, this is {}", value.kind()));
     };
     let (ty, file, env) = (ty.clone(), env.file(), env.clone());
     let fields: Vec<(Rc<str>, Value, Span)> = (fields.unwrap_or_default().iter())
@@ -217,7 +217,7 @@ pub fn cast_rows(
     {
         for (field, _, at) in &fields {
             if !of.fields.iter().any(|f| *f.name.text == **field) {
-                let diagnostic = Diagnostic::error("E0303", *at, format!("{} has no field `{field}`", name.text));
+                let diagnostic = Diagnostic::error("E0110", *at, format!("{} has no field `{field}`", name.text));
                 return Err(Box::new(match did_you_mean(field, of.fields.iter().map(|f| f.name.text.as_str())) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None => diagnostic,
@@ -229,10 +229,10 @@ pub fn cast_rows(
         let program = eval.program;
         let TypeKind::Named { name, .. } = &ty.kind else { return Ok(row) };
         let Some(of) = declared(program, file, &name.text) else {
-            return super::convert::convert(program, file, &row, &ty).or_else(|message| fault("E0702", span, message));
+            return super::convert::convert(program, file, &row, &ty).or_else(|message| fault("E0701", span, message));
         };
         let Value::Record(given) = &row else {
-            return fault("E0702", span, format!("expected a {}, this is {}", name.text, shown(&row)));
+            return fault("E0701", span, format!("expected a {}, this is {}", name.text, shown(&row)));
         };
         let mut entries = given.fields.clone();
         for (field, value, at) in &fields {
@@ -263,6 +263,6 @@ fn made(eval: &mut Eval, of: Declared, entries: Vec<(Rc<str>, Value)>, span: Spa
     let mut default = |expr: &align_syntax::ast::Expr| eval.eval(expr, &top).map_err(|error| error.message);
     match record(program, of, entries, &mut default) {
         Ok(record) => Ok(Value::Record(Rc::new(record))),
-        Err(message) => fault("E0702", span, message),
+        Err(message) => fault("E0701", span, message),
     }
 }

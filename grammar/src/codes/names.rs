@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 33] = [
+pub(super) const CODES: [Code; 36] = [
     Code {
         code: "E0101",
         title: "an unknown module, or a name that a module does not have",
@@ -235,5 +235,27 @@ pub(super) const CODES: [Code; 33] = [
         text: "Nets hold axes, weights, parts and methods; optimizers hold states and `update`; methods stand in nets, optimizers and environments.",
         wrong: "net n() {\n  axis dim = 4\n  1 + 2\n}",
         right: "net n() {\n  axis dim = 4\n  apply(x: Tensor[dim]) = x\n}",
+    },
+    Code {
+        code: "E0150",
+        title: "a param outside of its type or range",
+        text: "`param steps: Int = 100 in 1..1000` takes whole numbers from 1 to 999, in the program and on the command line. \
+               The end of a range of Ints does not belong to it; that of a range of Floats does.",
+        wrong: "param beta: Float = 2.0 in 0..1",
+        right: "param beta: Float = 0.1 in 0..1",
+    },
+    Code {
+        code: "E0151",
+        title: "setting a param that is not there",
+        text: "`--set name=value` gives a value to a `param` of the program's own file.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0190",
+        title: "not there yet",
+        text: "The language has it; this version of the compiler does not.",
+        wrong: "",
+        right: "",
     },
 ];

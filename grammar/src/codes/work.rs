@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 10] = [
+pub(super) const CODES: [Code; 19] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -49,6 +49,14 @@ pub(super) const CODES: [Code; 10] = [
         right: "",
     },
     Code {
+        code: "E0407",
+        title: "a graph without a form for many items",
+        text: "What a loss or metric works out for one item is laid end to end for many. Some operations along axes whose \
+               lengths the data decide have no such form yet; the message names the one.",
+        wrong: "",
+        right: "",
+    },
+    Code {
         code: "E0408",
         title: "a loss couples more items than fit at once",
         text: "A term reads all items of a step together (`mean[batch]`), and they do not fit into memory together. A smaller \
@@ -76,6 +84,67 @@ pub(super) const CODES: [Code; 10] = [
         code: "E0701",
         title: "data that do not fit",
         text: "A row of a file is broken, lacks a field or has a field of another type. The message names file, line and field.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0702",
+        title: "a data file that cannot be read",
+        text: "The file is not there, or a line of it is not JSON. Paths are read from where `alignc` was started.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0703",
+        title: "nothing teaches the model to stop",
+        text: "No row that was looked at puts loss on the tokenizer's stop token, so the model would never learn where an \
+               answer ends. A chat template must end what the assistant says with it, and `truncate:` must not always cut \
+               it off.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0704",
+        title: "a sequence begins twice",
+        text: "The token that begins every sequence of this model is put before prompts by itself. A template that writes \
+               it too doubles it, which the model never saw.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0705",
+        title: "a row is longer than the context",
+        text: "Prompt and reply together have more tokens than the net is made for. Say what is done with such rows: \
+               `on data, truncate: drop` leaves them out, `start` cuts the prompt's first tokens, `end` the last ones.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0706",
+        title: "no rows",
+        text: "A stage or a mean needs at least one row of data; a file may be empty, or a filter may leave nothing.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0707",
+        title: "two tokenizers in one graph",
+        text: "Policies that read the same text in one loss or metric must turn it into the same tokens.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0708",
+        title: "a model that cannot be loaded",
+        text: "The folder or file is not there, is damaged, or holds a kind of model that the library has no net for.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0709",
+        title: "a model without a tensor that the net needs",
+        text: "`names` of a net says under which name a checkpoint keeps each weight. The tensor is not there, or has \
+               another shape.",
         wrong: "",
         right: "",
     },

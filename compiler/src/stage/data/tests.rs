@@ -52,7 +52,7 @@ fn parts_cover_the_rows_once() {
 
 #[test]
 fn rows_are_made_when_asked_for_and_errors_name_theirs() {
-    let data = numbers(10).map(|_, x| if x == 7 { Err(unplaced("E0701", "no".into())) } else { Ok(x * 2) });
+    let data = numbers(10).map(|_, x| if x == 7 { Err(unplaced("E0702", "no".into())) } else { Ok(x * 2) });
     let even = with(|eval| data.slice(2, 3).filter(eval, |_, x| Ok(x % 4 == 0))).unwrap();
     assert_eq!(all(&even), [4, 8]);
     let again = data.map(|_, x| Ok(x)).slice(5, 100).map(|_, x| Ok(x));
