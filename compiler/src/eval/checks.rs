@@ -46,7 +46,7 @@ pub(crate) fn explained<T>(program: &Program, result: Res<T>) -> T {
     })
 }
 
-fn sums() -> ItemType {
+pub(crate) fn sums() -> ItemType {
     let fields = vec![
         ("question".to_string(), FieldType::Prompt),
         ("shown".to_string(), FieldType::Reply),

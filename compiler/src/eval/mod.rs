@@ -10,7 +10,7 @@ mod block;
 mod builtin;
 mod call;
 #[cfg(test)]
-mod checks;
+pub(crate) mod checks;
 mod derive;
 pub mod env;
 mod expr;

@@ -2,6 +2,7 @@
 
 use super::groups::Group;
 use super::items::{Item, Kind};
+use super::order::UsualOrder;
 use super::prepare::Prepared;
 use super::views::{Seen, base, seen};
 use super::{KernelError, Layouts};
@@ -27,6 +28,7 @@ pub struct Homes<'a> {
     /// Operands that need another memory order: by node and outermost axis.
     turned: HashMap<(Node, Axis), BufferId>,
     order: HashMap<Node, Vec<Axis>>,
+    usual: UsualOrder,
     tables: HashMap<(Axis, TableKind), BufferId>,
 }
 
@@ -75,6 +77,7 @@ impl<'a> Homes<'a> {
             extras: vec![],
             turned: HashMap::new(),
             order: HashMap::new(),
+            usual: UsualOrder::of(graph, layouts),
             tables: HashMap::new(),
         };
         homes.leaves(layouts);
@@ -122,8 +125,13 @@ impl<'a> Homes<'a> {
     pub fn layout(&self, node: Node) -> Vec<Axis> {
         match self.home(node) {
             Some(buffer) => self.buffer(buffer).axes.clone(),
-            None => self.order.get(&node).cloned().unwrap_or_else(|| self.graph.axes(node).to_vec()),
+            None => self.order.get(&node).cloned().unwrap_or_else(|| self.usual(self.graph.axes(node))),
         }
+    }
+
+    /// Axes in the usual memory order.
+    pub fn usual(&self, axes: &[Axis]) -> Vec<Axis> {
+        self.usual.sorted(axes)
     }
 
     pub fn is_forced(&self, node: Node) -> bool {
@@ -168,8 +176,8 @@ impl<'a> Homes<'a> {
             let Op::Result(i) = data.op else { continue };
             let step = self.graph.get(data.inputs[0]);
             let order = match &step.op {
-                Op::Call { kind: CallKind::Chunked { axis }, .. } => first(axis, &data.axes),
-                Op::Scan { axis, carries, .. } if i >= *carries => first(axis, &data.axes),
+                Op::Call { kind: CallKind::Chunked { axis }, .. } => first(axis, &self.usual(&data.axes)),
+                Op::Scan { axis, carries, .. } if i >= *carries => first(axis, &self.usual(&data.axes)),
                 Op::Scan { .. } | Op::Loop { .. } => self.layout(step.inputs[i]),
                 _ => continue,
             };
@@ -198,7 +206,7 @@ impl<'a> Homes<'a> {
         }
         // All that add to one buffer see it in one order: that of the last.
         for (node, before) in self.adds_to {
-            let order = self.order.get(node).cloned().unwrap_or_else(|| self.graph.axes(*node).to_vec());
+            let order = self.order.get(node).cloned().unwrap_or_else(|| self.usual(self.graph.axes(*node)));
             self.order.entry(*before).or_insert(order);
         }
         direct

@@ -10,7 +10,10 @@ mod groups;
 mod homes;
 mod index;
 mod items;
+#[cfg(test)]
+mod library;
 mod nest;
+mod order;
 mod prepare;
 mod rows;
 mod shape;

@@ -81,15 +81,21 @@ fn dense_views(homes: &Homes, node: Node, kind: DenseKind, row: &Axis, column: &
 
 fn contraction(homes: &Homes, node: Node, over: &[Axis], add: bool) -> Contraction {
     let data = homes.graph.get(node);
-    let [lhs, rhs] = [homes.view(data.inputs[0]), homes.view(data.inputs[1])];
     let out = homes.view(node);
+    let (mut left, mut right) = (data.inputs[0], data.inputs[1]);
+    // The contiguous axis of the output is one of the right operand.
+    let last = out.axes.last().map(|(axis, _)| axis.clone());
+    if last.is_some_and(|last| homes.graph.has(left, &last) && !homes.graph.has(right, &last)) {
+        (left, right) = (right, left);
+    }
+    let [lhs, rhs] = [homes.view(left), homes.view(right)];
     let loops = |axes: Vec<Axis>| joined(axes, &lhs, &rhs, &out);
     // In the order of the output, whose axes run from slow to fast.
     let of = |left: bool, right: bool| -> Vec<Axis> {
         let which = |a: &&Axis| lhs.has(a) == left && rhs.has(a) == right;
         out.axes.iter().map(|(a, _)| a).filter(which).cloned().collect()
     };
-    let mut summed: Vec<Axis> = homes.layout_order(data.inputs[0]);
+    let mut summed: Vec<Axis> = homes.layout_order(left);
     summed.retain(|a| over.contains(a));
     let operand = |view: &View| Operand { buffer: view.buffer, offset: view.offset };
     Contraction {

@@ -11,7 +11,7 @@ use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
 use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, Op, ReduceOp, TableKind};
 
 /// The program gives what the graph gives.
-fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
+pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
     let program = fuse(graph).unwrap_or_else(|e| panic!("{e}"));
     let expected = interp::run(graph, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
     let found = reference::run(&program, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}\n{program}"));

@@ -91,6 +91,12 @@ pub fn neutral(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     }
 }
 
+/// `x ^ 2` is `x * x`.
+pub fn squares(graph: &mut Graph, data: &NodeData) -> Option<Node> {
+    let (Op::Map(MapOp::Pow), &[x, y]) = (&data.op, data.inputs.as_slice()) else { return None };
+    (graph.constant(y) == Some(2.0)).then(|| graph.map(MapOp::Mul, &[x, x]))
+}
+
 /// `where(c, a, b)` with a constant c, or with a and b the same.
 pub fn condition(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let (Op::Map(MapOp::Where), &[c, a, b]) = (&data.op, data.inputs.as_slice()) else { return None };

@@ -19,6 +19,7 @@ type Rule = fn(&mut Graph, &NodeData) -> Option<Node>;
 pub const RULES: &[(&str, Rule)] = &[
     ("map of constants", constants::fold),
     ("neutral constants", constants::neutral),
+    ("squares", constants::squares),
     ("constant condition", constants::condition),
     ("constant factors", constants::factors),
     ("negations", constants::negations),

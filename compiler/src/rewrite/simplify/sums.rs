@@ -42,10 +42,17 @@ pub fn segment_sum_of_tile(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     Some(graph.map(MapOp::Mul, &[inner, length]))
 }
 
-/// `sum[R](f1 · f2 · ..)`: factors without an axis of R come out; an axis of R that one factor alone has is summed in it;
+/// `sum[R](x · y)` is a contraction if x and y have axes of their own; of `sum[R](f1 · f2 · ..)` factors without an axis of R come out; an axis of R that one factor alone has is summed in it;
 /// what is left is a contraction if it has two operands with axes of their own.
 pub fn sum_of_product(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let (Op::Reduce(ReduceOp::Sum, over), DType::Float) = (&data.op, data.dtype) else { return None };
+    if let (Op::Map(MapOp::Mul), &[x, y]) = (graph.op(data.inputs[0]), graph.get(data.inputs[0]).inputs.as_slice())
+        && over.iter().all(|a| graph.has(x, a) && graph.has(y, a))
+        && is_matrix(graph, x, y, over)
+    {
+        // As it is written: factors stay with the operand that they were given to.
+        return Some(graph.contract(x, y, over));
+    }
     let product = product(graph, data.inputs[0]);
     let reduced = |graph: &Graph, n: &Node| graph.axes(*n).iter().any(|a| over.contains(a));
     let (inside, outside): (Vec<Node>, Vec<Node>) = product.times.iter().partition(|n| reduced(graph, n));
@@ -133,8 +140,7 @@ fn contraction(graph: &mut Graph, factors: &[Node], over: &[Axis]) -> Option<Nod
     let (x, y) = (times(graph, &x), times(graph, &y));
     let lacks = |graph: &Graph, n: Node| over.iter().filter(|a| !graph.has(n, a)).cloned().collect::<Vec<_>>();
     let (only_y, only_x) = (lacks(graph, x), lacks(graph, y));
-    let free = |graph: &Graph, n: Node, m: Node| graph.axes(n).iter().any(|a| !over.contains(a) && !graph.has(m, a));
-    let matrix = free(graph, x, y) && free(graph, y, x);
+    let matrix = is_matrix(graph, x, y, over);
     if only_x.is_empty() && only_y.is_empty() && !matrix {
         return None;
     }
@@ -148,6 +154,12 @@ fn contraction(graph: &mut Graph, factors: &[Node], over: &[Axis]) -> Option<Nod
     }
     let product = graph.map(MapOp::Mul, &[x, y]);
     Some(graph.sum(product, &both))
+}
+
+/// Whether both have axes of their own, so that the product is larger than both.
+fn is_matrix(graph: &Graph, x: Node, y: Node, over: &[Axis]) -> bool {
+    let free = |n: Node, m: Node| graph.axes(n).iter().any(|a| !over.contains(a) && !graph.has(m, a));
+    free(x, y) && free(y, x)
 }
 
 /// The factors that lie within the axes of the widest one, and the others.

@@ -75,7 +75,7 @@ fn usual(axes: &[Axis]) -> f64 {
 fn space(homes: &Homes, reader: Node) -> Vec<Axis> {
     let graph = homes.graph;
     match is_reduce(graph.op(reader)) {
-        true => graph.axes(graph.get(reader).inputs[0]).to_vec(),
+        true => homes.usual(graph.axes(graph.get(reader).inputs[0])),
         false => homes.layout(reader),
     }
 }

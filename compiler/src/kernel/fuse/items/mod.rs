@@ -112,8 +112,9 @@ fn reduce(homes: &Homes, node: Node) -> Item {
         Op::SegmentReduce(_, axis) => (vec![axis.clone()], Some(axis.clone())),
         _ => unreachable!("only reductions come here"),
     };
-    let inner: Vec<Axis> = graph.axes(x).iter().filter(|a| over.contains(a)).cloned().collect();
-    let mut space: Vec<Axis> = data.axes.clone();
+    let all = homes.usual(graph.axes(x));
+    let inner: Vec<Axis> = all.into_iter().filter(|a| over.contains(a)).collect();
+    let mut space: Vec<Axis> = homes.usual(&data.axes);
     space.extend(inner.iter().cloned());
     let demands = demands(homes, x, &identity(graph.axes(x)), false);
     let widest = demands.iter().map(|d| homes.layout(d.node)).filter(|l| !l.is_empty()).max_by_key(|l| l.len());
