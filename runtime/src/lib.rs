@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod model;
+pub mod policy;
 pub mod run;
 pub mod store;
 pub mod token;

@@ -101,9 +101,9 @@ impl Model for LoadedModel {
             ModelConfig::Align(settings) => Value::Object(settings.clone()),
             ModelConfig::Decoder(d) => {
                 let mut config = json!({
-                    "net": match d.architecture { Architecture::Llama => "llama", Architecture::Gpt2 => "gpt2" },
+                    "net": d.architecture.name(),
                     "vocab_size": d.vocab_size, "layers": d.layers, "width": d.width, "heads": d.heads,
-                    "kv_heads": d.kv_heads, "head_width": d.head_dim, "inner": d.inner, "tied": d.tied,
+                    "kv_heads": d.kv_heads, "head_dim": d.head_dim, "inner": d.inner, "tied": d.tied,
                     "eps": d.norm_eps, "context": d.context,
                 });
                 if d.architecture == Architecture::Llama {

@@ -1,7 +1,47 @@
 //! Running a program's stages.
 
 mod error;
+mod options;
 mod progress;
+mod report;
+mod stages;
 
 pub use error::{RunError, StageFault};
+pub use options::{RunOptions, default_memory, size};
 pub use progress::{Progress, Silent, StepShown};
+pub use report::{Asserted, Curve, Finding, Report, Shown};
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use align_compiler::stage::graph::StageGraph;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::store::Store;
+use crate::train::metrics::Lines;
+
+/// Runs all stages of a program. Where `stop` becomes true it ends after the step, and saves; the next run goes on.
+pub fn run(
+    graph: &StageGraph,
+    options: &RunOptions,
+    engine: &dyn Engine,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Report, RunError> {
+    fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, "create", &e))?;
+    let stages = stages::Stages {
+        graph,
+        options,
+        engine,
+        progress,
+        stop,
+        store: Store::new(&options.store),
+        memory: options.memory.unwrap_or_else(default_memory),
+        metrics: Lines::open(&options.out.join("metrics.jsonl"), 0)?,
+        weights: HashMap::new(),
+        evaluated: HashMap::new(),
+    };
+    stages.run()
+}

@@ -103,6 +103,11 @@ impl Entry {
         Ok(Kept { arrays, value: stored.value })
     }
 
+    /// Whether the result can be read, all of it.
+    pub fn check(&self) -> Result<()> {
+        self.read().map(drop)
+    }
+
     /// Removes a result that cannot be read, so that the stage runs again.
     pub fn forget(&self) -> Result<()> {
         match fs::remove_dir_all(&self.done) {

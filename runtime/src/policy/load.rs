@@ -1,0 +1,38 @@
+//! Weights from a model.
+
+use std::rc::Rc;
+
+use align_compiler::stage::policy::{PolicySpec, Stored};
+use align_compiler::stage::train::WeightSpec;
+use align_compiler::tensor::Axis;
+use align_compiler::world::Model;
+
+use super::reordered;
+use crate::error::{Error, Result, quoted};
+use crate::train::Weights;
+
+/// Where a weight is stored: as its net says, else under its path in its own layout.
+pub(super) fn stored(weight: &WeightSpec, said: &Option<Stored>) -> Stored {
+    said.clone().unwrap_or_else(|| Stored {
+        tensor: weight.path.clone(),
+        axes: weight.axes.clone(),
+        shape: weight.axes.iter().filter_map(Axis::fixed_size).collect(),
+    })
+}
+
+/// Reads all weights of a policy. `place` names the model in errors.
+pub fn load(policy: &Rc<PolicySpec>, model: &dyn Model, place: &str) -> Result<Weights> {
+    let mut values = vec![0.0; policy.size()];
+    for (weight, said) in policy.weights.iter().zip(&policy.stored) {
+        let stored = stored(weight, said);
+        let (shape, read) = model.tensor(&stored.tensor).map_err(|what| Error::new(place, what))?;
+        if shape != stored.shape || read.len() != weight.len {
+            let place = format!("{place}: {}", quoted(&stored.tensor));
+            let wrong = Error::new(place, format!("this tensor cannot be {} of {}", quoted(&weight.path), policy.net));
+            return Err(wrong.expected(format!("the shape {:?}", stored.shape)).found(format!("{shape:?}")));
+        }
+        let part = &mut values[weight.offset..weight.offset + weight.len];
+        part.copy_from_slice(&reordered(&read, &stored.axes, &weight.axes));
+    }
+    Ok(Weights { policy: policy.clone(), values: Rc::new(values) })
+}

@@ -1,0 +1,103 @@
+//! A policy to a Hugging Face folder.
+
+use std::path::Path;
+
+use align_compiler::stage::policy::PolicySpec;
+use serde_json::{Value, json};
+
+use super::load::stored;
+use super::reordered;
+use crate::error::Result;
+use crate::model::save::{Saved, save as save_model};
+use crate::model::{Architecture, Decoder, ModelConfig};
+use crate::train::Weights;
+
+/// Writes a policy with its tokenizer and chat template. A net whose weights have the names of a family that the ecosystem
+/// knows is written as one of it; any other by its own settings and paths.
+pub fn save(weights: &Weights, folder: &Path) -> Result<()> {
+    let policy = &weights.policy;
+    let config = config(policy);
+    let tensors: Vec<_> = (policy.weights.iter().zip(&policy.stored))
+        .map(|(weight, said)| {
+            let stored = stored(weight, said);
+            let values = reordered(weights.get(weight), &weight.axes, &stored.axes);
+            (stored, values)
+        })
+        .collect();
+    let template = policy.model.as_ref().and_then(|model| model.chat_template());
+    save_model(
+        folder,
+        &Saved {
+            config: &config,
+            tokenizer: policy.tokenizer.as_deref(),
+            chat_template: template.as_deref(),
+            tensors: tensors.iter().map(|(s, values)| (s.tensor.as_str(), s.shape.clone(), &values[..])).collect(),
+        },
+    )
+}
+
+/// What `config.json` says of a policy.
+fn config(policy: &PolicySpec) -> ModelConfig {
+    match decoder(policy) {
+        Some(decoder) => ModelConfig::Decoder(decoder),
+        None => {
+            let mut settings = policy.settings.clone();
+            settings.insert("net".into(), json!(policy.net));
+            ModelConfig::Align(settings)
+        }
+    }
+}
+
+/// The numbers of a decoder, as far as names, shapes and settings show them.
+fn decoder(policy: &PolicySpec) -> Option<Decoder> {
+    let loaded = policy.model.as_ref().map(|model| model.config()).unwrap_or_default();
+    let setting = |name: &str| policy.settings.get(name).or_else(|| loaded.get(name));
+    let number = |name: &str| setting(name).and_then(Value::as_f64);
+    let count = |name: &str| setting(name).and_then(Value::as_u64).map(|n| n as usize);
+    let shape = |name: &str| {
+        let found = policy.stored.iter().flatten().find(|stored| stored.tensor == name);
+        found.map(|stored| &stored.shape[..])
+    };
+    if policy.stored.iter().any(Option::is_none) {
+        return None;
+    }
+    let heads = count("heads")?;
+    let (architecture, embed, up, layer) = match shape("model.embed_tokens.weight") {
+        Some(embed) => (Architecture::Llama, embed, shape("model.layers.0.mlp.up_proj.weight")?, "model.layers."),
+        None => {
+            let embed = shape("transformer.wte.weight")?;
+            (Architecture::Gpt2, embed, shape("transformer.h.0.mlp.c_fc.weight")?, "transformer.h.")
+        }
+    };
+    let layers = policy.stored.iter().flatten().filter_map(|stored| {
+        let index = stored.tensor.strip_prefix(layer)?;
+        index.split('.').next()?.parse::<usize>().ok()
+    });
+    let &[vocab_size, width] = embed else { return None };
+    let gpt2 = architecture == Architecture::Gpt2;
+    let head_dim = match shape("model.layers.0.self_attn.q_proj.weight") {
+        Some([rows, _]) => rows / heads,
+        _ => width / heads,
+    };
+    let kv_heads = match shape("model.layers.0.self_attn.k_proj.weight") {
+        Some([rows, _]) => rows / head_dim,
+        _ => heads,
+    };
+    let tokenizer = policy.tokenizer.as_deref();
+    Some(Decoder {
+        architecture,
+        layers: layers.max()? + 1,
+        width,
+        heads,
+        kv_heads,
+        head_dim,
+        inner: if gpt2 { *up.get(1)? } else { *up.first()? },
+        vocab_size,
+        norm_eps: number("eps").unwrap_or(1e-5),
+        rope_theta: if gpt2 { 0.0 } else { number("theta").unwrap_or(10_000.0) },
+        tied: shape("lm_head.weight").is_none(),
+        context: policy.context.unwrap_or(1024),
+        bos: tokenizer.and_then(|t| t.bos()),
+        eos: tokenizer.map(|t| t.stop()).into_iter().collect(),
+    })
+}

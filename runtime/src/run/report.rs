@@ -1,0 +1,55 @@
+//! What a run found: tables that the program shows, and what it asserts.
+
+use std::path::PathBuf;
+
+/// A table of texts. Rows may be shorter than the head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub head: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// An `assert` of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asserted {
+    /// As written.
+    pub text: String,
+    pub holds: bool,
+    /// What it compares, as written, and the values.
+    pub parts: Vec<(String, f64)>,
+}
+
+/// A curve that the program plots.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    pub label: String,
+    /// Steps and values.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Something that a program asked for, in the order of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    Shown(Shown),
+    Asserted(Asserted),
+    Plotted(Vec<Curve>),
+    Saved(PathBuf),
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    /// It was asked to stop before its end. The next run goes on.
+    pub stopped: bool,
+}
+
+impl Report {
+    /// The assertions that do not hold.
+    pub fn failed(&self) -> impl Iterator<Item = &Asserted> {
+        self.findings.iter().filter_map(|finding| match finding {
+            Finding::Asserted(asserted) if !asserted.holds => Some(asserted),
+            _ => None,
+        })
+    }
+}

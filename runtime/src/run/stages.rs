@@ -1,0 +1,310 @@
+//! The stages of a program, run in order. What an earlier run finished is not run again, nor read unless something needs it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
+use align_compiler::stage::graph::{
+    AssertStage, Cell, PlotStage, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+};
+use align_compiler::stage::number::Number;
+use serde_json::{Value, json};
+
+use super::options::RunOptions;
+use super::report::{Asserted, Curve, Finding, Report, Shown};
+use super::{Progress, RunError, StageFault};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluated, Evaluation};
+use crate::policy;
+use crate::store::{Entry, Store};
+use crate::train::metrics::Lines;
+use crate::train::{Job, Outcome, Settings, Weights, train};
+use std::sync::atomic::AtomicBool;
+
+type Done<T> = std::result::Result<T, RunError>;
+
+/// The name of the weights in a kept result.
+const WEIGHTS: &str = "weights";
+
+pub(super) struct Stages<'a, 'p> {
+    pub graph: &'a StageGraph<'p>,
+    pub options: &'a RunOptions,
+    pub engine: &'a dyn Engine,
+    pub progress: &'a mut dyn Progress,
+    pub stop: &'a AtomicBool,
+    pub store: Store,
+    pub memory: usize,
+    /// The run's metrics.
+    pub metrics: Lines,
+    /// Weights that stages gave, while something reads them.
+    pub weights: HashMap<StageId, Weights>,
+    pub evaluated: HashMap<StageId, Evaluated>,
+}
+
+impl Stages<'_, '_> {
+    pub fn run(mut self) -> Done<Report> {
+        let mut report = Report::default();
+        let order = self.graph.order();
+        for (at, id) in order.iter().enumerate() {
+            let stage = self.graph.get(*id);
+            match &stage.kind {
+                // These are read by the stages that need them.
+                StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => {}
+                StageKind::Train(node) => {
+                    if !self.train(*id, node)? {
+                        report.stopped = true;
+                        return Ok(report);
+                    }
+                }
+                StageKind::Evaluate(node) => self.evaluate(*id, node)?,
+                StageKind::Save(save) => {
+                    let from = self.input(*id, Reads::Policy)?;
+                    let to = Path::new(&save.to);
+                    policy::save(&self.weights(from)?, to)?;
+                    report.findings.push(Finding::Saved(to.to_path_buf()));
+                }
+                StageKind::Show(show) => report.findings.push(Finding::Shown(self.shown(&show.table))),
+                StageKind::Assert(assert) => report.findings.push(Finding::Asserted(self.asserted(assert))),
+                StageKind::Plot(plot) => report.findings.push(Finding::Plotted(self.plotted(plot)?)),
+            }
+            self.forget(&order[at + 1..]);
+        }
+        Ok(report)
+    }
+
+    fn entry(&self, id: StageId) -> Entry {
+        self.store.entry(&self.graph.get(id).hash.to_string())
+    }
+
+    fn input(&self, id: StageId, what: Reads) -> Result<StageId> {
+        let name = &self.graph.get(id).name;
+        self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
+    }
+
+    /// Drops weights that no later stage reads.
+    fn forget(&mut self, rest: &[StageId]) {
+        let graph = self.graph;
+        let read = |id: &StageId| rest.iter().any(|later| graph.inputs(*later).iter().any(|(from, _)| from == id));
+        self.weights.retain(|id, _| read(id));
+    }
+
+    /// The weights that a stage gives; worked out or read when first asked for.
+    fn weights(&mut self, id: StageId) -> Done<Weights> {
+        if let Some(weights) = self.weights.get(&id) {
+            return Ok(weights.clone());
+        }
+        let weights = match &self.graph.get(id).kind {
+            StageKind::Init(init) => policy::start(&init.policy, init.seed),
+            StageKind::Load(load) => {
+                let model = load.policy.model.as_ref();
+                let model = model.ok_or_else(|| Error::new(&load.path, "this model was not opened"))?;
+                policy::load(&load.policy, &**model, &load.path)?
+            }
+            StageKind::Train(node) => {
+                let kept = self.entry(id).read()?;
+                let values = kept.arrays.into_iter().find(|(name, _)| name == WEIGHTS).map(|(_, values)| values);
+                let values = values.filter(|values| values.len() == node.policy.size());
+                let name = &self.graph.get(id).name;
+                let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
+                Weights { policy: node.policy.clone(), values: Rc::new(values) }
+            }
+            _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
+        };
+        self.weights.insert(id, weights.clone());
+        Ok(weights)
+    }
+
+    /// Whether a stage is finished, and its result whole. A damaged one is removed.
+    fn is_kept(&mut self, id: StageId) -> Done<bool> {
+        let entry = self.entry(id);
+        if !entry.is_finished() {
+            return Ok(false);
+        }
+        match entry.check() {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.progress.note(&format!("{error} The stage is run again."));
+                entry.forget()?;
+                Ok(false)
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------ training
+
+    /// Whether it came to its end.
+    fn train(&mut self, id: StageId, node: &TrainNode) -> Done<bool> {
+        let name = self.graph.get(id).name.clone();
+        let entry = self.entry(id);
+        if self.is_kept(id)? {
+            self.metrics.add(&Lines::at_end(&entry.metrics())?.content()?)?;
+            self.progress.ends(&name, true);
+            return Ok(true);
+        }
+        let start = self.weights(self.input(id, Reads::Policy)?)?;
+        let frozen = (0..node.stage.frozen.len())
+            .map(|i| self.weights(self.input(id, Reads::Frozen(i))?))
+            .collect::<Done<Vec<_>>>()?;
+        let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
+        let mut fixed = vec![];
+        for weight in start.policy.weights.iter().filter(|weight| !trained(&weight.path)) {
+            fixed.push((weight.path.clone(), start.get(weight)));
+        }
+        for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
+            fixed.extend(named(used, weights));
+        }
+        let own = |path: &str| start.policy.weights.iter().find(|weight| weight.path == path);
+        let mut values = vec![];
+        for weight in &node.stage.weights {
+            let from = own(&weight.path).ok_or_else(|| Error::new(&weight.path, "this weight is not in the policy"))?;
+            values.extend_from_slice(start.get(from));
+        }
+        let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
+        let work = entry.work()?.to_path_buf();
+        let mut settings = Settings {
+            engine: self.engine,
+            memory: self.memory,
+            saving: self.options.saving(),
+            work: &work,
+            metrics: Some(&mut self.metrics),
+            stop: self.stop,
+            progress: self.progress,
+        };
+        let values = match train(&job, values, &mut settings)? {
+            Outcome::Finished(values) => values,
+            Outcome::Stopped => return Ok(false),
+        };
+        let mut all = (*start.values).clone();
+        let mut rest = &values[..];
+        for weight in &node.stage.weights {
+            let Some(to) = own(&weight.path) else { continue };
+            let (part, after) = rest.split_at(weight.len);
+            all[to.offset..to.offset + to.len].copy_from_slice(part);
+            rest = after;
+        }
+        entry.finish(&name, &[(WEIGHTS, &all)], Value::Null)?;
+        self.weights.insert(id, Weights { policy: node.policy.clone(), values: Rc::new(all) });
+        self.progress.ends(&name, false);
+        Ok(true)
+    }
+
+    // ------------------------------------------------------------------------------------ evaluations
+
+    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<()> {
+        let name = self.graph.get(id).name.clone();
+        let entry = self.entry(id);
+        if self.is_kept(id)? {
+            if let Some(evaluated) = Evaluated::from_json(&entry.read()?.value) {
+                self.evaluated.insert(id, evaluated);
+                return Ok(());
+            }
+            entry.forget()?;
+        }
+        let mut policies = vec![];
+        for i in 0..node.policies.len() {
+            let from = self.graph.input(id, Reads::Frozen(i)).filter(|_| true);
+            let from = from.or_else(|| self.graph.input(id, Reads::Policy).filter(|_| i == 0));
+            let from = from.ok_or_else(|| Error::new(&name, "an evaluation does not say its policies"))?;
+            policies.push(self.weights(from)?);
+        }
+        self.progress.begins(&name, 0, 0);
+        let named: HashMap<String, &[f32]> =
+            node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
+        let held: usize = policies.iter().map(|weights| 4 * weights.values.len()).sum();
+        let mut evaluation = Evaluation::new(self.engine, node)?;
+        let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held));
+        let evaluated = result.map_err(|error| match error {
+            RunError::Stage(fault) => RunError::Stage(StageFault { stage: name.clone(), ..fault }),
+            other => other,
+        })?;
+        entry.finish(&name, &[], evaluated.to_json())?;
+        self.evaluated.insert(id, evaluated);
+        self.progress.ends(&name, false);
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------------------ what is asked for
+
+    fn value(&self, number: &Number) -> f64 {
+        number.value(&|stage, output| {
+            self.evaluated.get(&stage).and_then(|found| found.numbers.get(output)).copied().unwrap_or(f64::NAN)
+        })
+    }
+
+    fn shown(&self, table: &Table) -> Shown {
+        let cell = |cell: &Cell| match cell {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(number) => short(self.value(number)),
+            Cell::Answer { stage, output, row } => self.answer(*stage, *output, *row),
+        };
+        let rows = table.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+        Shown { head: table.head.clone(), rows }
+    }
+
+    fn answer(&self, stage: StageId, output: usize, row: usize) -> String {
+        let StageKind::Evaluate(node) = &self.graph.get(stage).kind else { return String::new() };
+        let values = self.evaluated.get(&stage).and_then(|found| found.answers.get(output)?.get(row));
+        match (node.answers.get(output), values) {
+            (Some(answer), Some(values)) => answer.kind.show(values),
+            _ => String::new(),
+        }
+    }
+
+    fn asserted(&self, assert: &AssertStage) -> Asserted {
+        let holds = self.value(&assert.holds);
+        Asserted {
+            text: assert.text.clone(),
+            holds: holds != 0.0 && !holds.is_nan(),
+            parts: assert.parts.iter().map(|(text, number)| (text.clone(), self.value(number))).collect(),
+        }
+    }
+
+    fn plotted(&self, plot: &PlotStage) -> Result<Vec<Curve>> {
+        let mut curves = vec![];
+        for series in &plot.series {
+            let lines = Lines::at_end(&self.entry(series.stage).metrics())?.content()?;
+            let lines = serde_json::Deserializer::from_slice(&lines).into_iter::<Value>();
+            let point = |line: Value| Some((line["step"].as_f64()?, line[&series.name].as_f64()?));
+            let points = lines.filter_map(|line| line.ok().and_then(point)).collect();
+            curves.push(Curve { label: series.label.clone(), points });
+        }
+        Ok(curves)
+    }
+}
+
+/// The weights of a policy under their names in a graph.
+fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, &'w [f32])> {
+    let name = |path: &str| format!("{}{path}", used.prefix);
+    weights.policy.weights.iter().map(|weight| (name(&weight.path), weights.get(weight))).collect()
+}
+
+/// A number for a table.
+fn short(x: f64) -> String {
+    match x {
+        x if x == x.round() && x.abs() < 1e15 => format!("{x}"),
+        x if x.abs() >= 1e-3 && x.abs() < 1e6 => format!("{x:.4}"),
+        x => format!("{x:.4e}"),
+    }
+}
+
+impl Evaluated {
+    fn to_json(&self) -> Value {
+        // Numbers that JSON does not have are kept as their bits.
+        let bits = |x: &f64| json!(x.to_bits());
+        let answers =
+            |rows: &Vec<Vec<f64>>| rows.iter().map(|row| row.iter().map(bits).collect()).collect::<Vec<Vec<_>>>();
+        json!({
+            "numbers": self.numbers.iter().map(bits).collect::<Vec<_>>(),
+            "answers": self.answers.iter().map(answers).collect::<Vec<_>>(),
+        })
+    }
+
+    fn from_json(json: &Value) -> Option<Evaluated> {
+        let list = |json: &Value| json.as_array()?.iter().map(|x| Some(f64::from_bits(x.as_u64()?))).collect();
+        let rows = |json: &Value| json.as_array()?.iter().map(list).collect::<Option<Vec<Vec<f64>>>>();
+        let answers = json["answers"].as_array()?.iter().map(rows).collect::<Option<_>>()?;
+        Some(Evaluated { numbers: list(&json["numbers"])?, answers })
+    }
+}
