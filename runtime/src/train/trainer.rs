@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use align_compiler::stage::evaluate::EvaluateStage;
+use align_compiler::stage::graph::{StageEval, StageId};
 use align_compiler::stage::items::{Item, Packed, pack};
 use align_compiler::stage::source::ItemSource;
-use align_compiler::stage::train::{Keep, StageLength, TrainStage};
+use align_compiler::stage::train::{Keep, StageLength, TrainStage, WeightSpec};
 
 use super::arena;
 use super::batches::{Batches, Cursor, micro_batches};
@@ -17,7 +17,7 @@ use super::launch::Launch;
 use super::metrics::{Lines, StepLine};
 use super::optimizer::Optimizer;
 use super::rate::Rate;
-use super::weights::parts;
+use super::weights::{end_to_end, parts};
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
@@ -31,7 +31,7 @@ pub struct Job<'a> {
     /// Weights that the graphs read and that stay as they are, by path: those of other policies, and those left alone.
     pub fixed: Vec<(String, &'a [f32])>,
     /// Evaluations every so many steps, with the weights of the step.
-    pub evals: &'a [(String, EvaluateStage<'a>)],
+    pub evals: &'a [StageEval<'a>],
 }
 
 /// When checkpoints are made.
@@ -76,7 +76,9 @@ pub(super) struct Trainer<'a, 's> {
     step: Launch,
     counts: Launch,
     optimizer: Optimizer,
-    evals: Vec<Evaluation<'a>>,
+    evals: Vec<Vec<Evaluation<'a>>>,
+    /// Where each trained weight lies in the arenas.
+    layout: Vec<WeightSpec>,
     weights: Vec<f32>,
     gradient: Vec<f32>,
     /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has several.
@@ -161,12 +163,16 @@ impl<'a, 's> Trainer<'a, 's> {
             StageLength::Epochs(e) => batches.steps(e, |row| job.items.item(row).map(|item| item.tokens))?,
         };
         let engine = settings.engine;
+        let layout = end_to_end(&stage.weights);
         let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
-        let evals = (job.evals.iter()).map(|(_, stage)| Evaluation::new(engine, stage)).collect::<Result<Vec<_>>>()?;
+        let compiled =
+            |eval: &'a StageEval| eval.evaluations.iter().map(|stage| Evaluation::new(engine, stage)).collect();
+        let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
         Ok(Trainer {
             step: Launch::new(engine, &stage.step)?,
             counts: Launch::new(engine, &stage.counts)?,
-            optimizer: Optimizer::new(engine, &stage.optimizer, &stage.weights)?,
+            optimizer: Optimizer::new(engine, &stage.optimizer, &layout)?,
+            layout,
             evals,
             gradient: vec![0.0; weights.len()],
             weights,
@@ -370,7 +376,7 @@ impl<'a, 's> Trainer<'a, 's> {
         for (name, scale) in self.names.scales.iter().zip(&self.scales) {
             bindings.insert(name, Slot::Floats(std::slice::from_ref(scale)));
         }
-        for weight in &self.job.stage.weights {
+        for weight in &self.layout {
             let values = &self.weights[weight.offset..weight.offset + weight.len];
             bindings.insert(&weight.path, Slot::Floats(values));
         }
@@ -378,7 +384,7 @@ impl<'a, 's> Trainer<'a, 's> {
             bindings.insert(path, Slot::Floats(values));
         }
         let arena = if adds { &mut self.carry } else { &mut self.gradient };
-        let gradients = parts(&self.job.stage.weights, arena);
+        let gradients = parts(&self.layout, arena);
         for (name, part) in self.names.gradients.iter().zip(gradients) {
             bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });
         }
@@ -439,24 +445,27 @@ impl<'a, 's> Trainer<'a, 's> {
         if !due {
             return true;
         }
-        for (i, (name, _)) in self.job.evals.iter().enumerate() {
-            let weight = |path: &str| {
-                let own = self.job.stage.weights.iter().find(|w| w.path == path);
-                let own = own.map(|w| &self.weights[w.offset..w.offset + w.len]);
-                own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
-            };
-            let free = self.plan.memory.saturating_sub(self.held(false));
-            let numbers = match self.evals[i].run(&weight, free) {
-                Ok(result) => result.numbers,
-                Err(error) => return self.fails(error),
-            };
-            match &numbers[..] {
-                [number] => self.evaluated.push((name.clone(), *number)),
-                several => {
-                    let names = self.evals[i].stage().numbers.iter().map(|part| format!("{name}.{part}"));
-                    self.evaluated.extend(names.zip(several.iter().copied()));
+        let free = self.plan.memory.saturating_sub(self.held(false));
+        for (eval, parts) in self.job.evals.iter().zip(&mut self.evals) {
+            let mut found = vec![];
+            for part in parts {
+                // Its policies are all the one that is trained.
+                let prefixes: Vec<&str> = part.stage().policies.iter().map(|used| used.prefix.as_str()).collect();
+                let weight = |path: &str| {
+                    let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+                    let own = self.layout.iter().find(|w| w.path == path);
+                    let own = own.map(|w| &self.weights[w.offset..w.offset + w.len]);
+                    own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
+                };
+                match part.run(&weight, free) {
+                    Ok(result) => found.push(result.numbers),
+                    Err(error) => return self.fails(error),
                 }
             }
+            let number = |stage: StageId, output: usize| {
+                found.get(stage.index()).and_then(|numbers| numbers.get(output)).copied().unwrap_or(f64::NAN)
+            };
+            self.evaluated.push((eval.name.clone(), eval.number.value(&number)));
         }
         if let Keep::Best(name) = &self.job.stage.keep
             && let Some((_, value)) = self.evaluated.iter().find(|(n, _)| n == name)

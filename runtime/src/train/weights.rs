@@ -20,6 +20,16 @@ impl Weights {
     }
 }
 
+/// The same weights without gaps between them: some of a net's may not be trained.
+pub fn end_to_end(weights: &[WeightSpec]) -> Vec<WeightSpec> {
+    let mut offset = 0;
+    let place = |weight: &WeightSpec| {
+        offset += weight.len;
+        WeightSpec { offset: offset - weight.len, ..weight.clone() }
+    };
+    weights.iter().map(place).collect()
+}
+
 /// The mutable parts of an arena, one for each weight in order. Weights lie end to end.
 pub fn parts<'a>(weights: &[WeightSpec], arena: &'a mut [f32]) -> Vec<&'a mut [f32]> {
     let mut rest = arena;
