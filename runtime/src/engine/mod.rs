@@ -1,29 +1,14 @@
 //! Who runs tensor graphs: compiled kernels, or the interpreter that they are tested against.
 
-use std::collections::HashMap;
-
 use align_compiler::tensor::{Graph, Lengths, Node, Op};
 
 use crate::error::Result;
 
+mod cpu;
 mod interpreter;
 
+pub use align_cpu::{Bindings, Cpu, Slot};
 pub use interpreter::Interpreter;
-
-/// What a graph reads, or where one of its outputs goes. Numbers lie in the order of the node's axes.
-pub enum Slot<'a> {
-    Floats(&'a [f32]),
-    Ints(&'a [i32]),
-    Bools(&'a [bool]),
-    Write(&'a mut [f32]),
-    /// The output is added to what is there.
-    Add(&'a mut [f32]),
-    WriteInts(&'a mut [i32]),
-    WriteBools(&'a mut [bool]),
-}
-
-/// Inputs, weights and outputs by name. Outputs without a slot are not kept.
-pub type Bindings<'a> = HashMap<&'a str, Slot<'a>>;
 
 /// Why a graph could not be run to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]

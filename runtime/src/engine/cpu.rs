@@ -1,0 +1,35 @@
+//! Graphs run by fused kernels on the CPU.
+
+use align_compiler::kernel::fuse;
+use align_compiler::tensor::{Graph, Lengths};
+use align_cpu::{Cpu, Executable};
+
+use super::{Bindings, Compiled, Engine, Fault};
+use crate::error::{Error, Result};
+
+impl Engine for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn threads(&self) -> usize {
+        Cpu::threads(self)
+    }
+
+    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>> {
+        let failed = |what: String| Error::new("the compiled program", what);
+        let program = fuse(graph).map_err(|error| failed(error.to_string()))?;
+        let executable = Cpu::compile(self, &program).map_err(|error| failed(error.to_string()))?;
+        Ok(Box::new(executable))
+    }
+}
+
+impl Compiled for Executable {
+    fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault> {
+        Executable::run(self, lengths, bindings).map_err(|fault| Fault { what: fault.to_string() })
+    }
+
+    fn memory(&self, lengths: &Lengths) -> usize {
+        Executable::memory(self, lengths)
+    }
+}
