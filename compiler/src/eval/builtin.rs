@@ -70,6 +70,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("value", policy::of_net),
     ("score", policy::of_net),
     ("next", policy::next),
+    ("reply", policy::reply),
     // ---- lists, maps, texts
     ("map", host::map),
     ("filter", host::map),

@@ -9,6 +9,7 @@ use crate::program::{Program, load};
 use crate::rewrite::Rewrites;
 use crate::tensor::{CallKind, Op};
 use crate::world::{Module, World};
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
 
 /// The library alone.
@@ -34,16 +35,18 @@ pub(crate) fn nowhere() -> Span {
     Span::new(FileId(0), 0, 0)
 }
 
-/// Message and places of a fault, for reading.
+/// A fault with its places, for reading.
+fn report(program: &Program, d: &Diagnostic) -> String {
+    let place = |s: &Span| {
+        let (line, column) = program.sources.line_column(s.file, s.start);
+        format!("{}:{line}:{column} {}", program.sources.get(s.file).name, program.sources.slice(*s))
+    };
+    let labels: Vec<String> = d.labels.iter().map(|(s, t)| format!("  {} {t}", place(s))).collect();
+    format!("{} {}\n{}\n{}", d.code, d.message, labels.join("\n"), d.help.as_deref().unwrap_or_default())
+}
+
 pub(crate) fn explained<T>(program: &Program, result: Res<T>) -> T {
-    result.unwrap_or_else(|d| {
-        let place = |s: &Span| {
-            let (line, column) = program.sources.line_column(s.file, s.start);
-            format!("{}:{line}:{column} {}", program.sources.get(s.file).name, program.sources.slice(*s))
-        };
-        let labels: Vec<String> = d.labels.iter().map(|(s, t)| format!("  {} {t}", place(s))).collect();
-        panic!("{} {}\n{}\n{}", d.code, d.message, labels.join("\n"), d.help.unwrap_or_default())
-    })
+    result.unwrap_or_else(|d| panic!("{}", report(program, &d)))
 }
 
 pub(crate) fn sums() -> ItemType {
@@ -142,4 +145,57 @@ fn optimizers_and_schedules_are_traced() {
     let value = explained(&program, eval.global("momentum", nowhere()));
     let stage = explained(&program, eval.trace_optimizer(&value, nowhere()));
     assert_eq!(stage.states.len(), 1);
+}
+
+/// The numbers that the library's tests compare with.
+fn vectors(name: &str) -> Option<serde_json::Value> {
+    let path = format!("{}/../tests/data/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(serde_json::from_str(&text).expect("a file of numbers is JSON"))
+}
+
+/// Runs the tests of every file of the library: how many passed, and what was said of the others.
+fn library(vectors: &dyn Fn(&str) -> Option<serde_json::Value>) -> (usize, Vec<String>) {
+    let options = tests::TestOptions { vectors, run: &tests::interpret, tolerance: tests::EXACT };
+    let (mut failures, mut passed) = (vec![], 0);
+    for (name, text) in align_stdlib::modules().flat_map(|path| align_stdlib::module(path).expect("listed").files) {
+        let (program, diagnostics) = load(name, text, &Library);
+        assert_eq!(diagnostics, [], "{name}");
+        for result in tests::run_tests(&program, &Library, &options) {
+            match result.outcome {
+                tests::TestOutcome::Passed => passed += 1,
+                tests::TestOutcome::Skipped(why) => failures.push(format!("{name}: {}: {why}", result.name)),
+                tests::TestOutcome::Failed(d) => failures.push(format!("{}: {}", result.name, report(&program, &d))),
+            }
+        }
+    }
+    (passed, failures)
+}
+
+#[test]
+fn the_library_agrees_with_its_vectors() {
+    let (passed, failures) = library(&vectors);
+    assert!(failures.is_empty(), "{passed} pass\n{}", failures.join("\n"));
+    assert!(passed >= 39, "only {passed} tests ran");
+}
+
+/// Numbers that are off by a millionth are found, in values and in gradients.
+#[test]
+fn wrong_numbers_are_found() {
+    let off = |part: &str, name: &str| {
+        let mut json = vectors(name)?;
+        for case in json["cases"].as_array_mut()? {
+            for (_, array) in case[part].as_object_mut()? {
+                let last = array["data"].as_array_mut()?.iter_mut().rfind(|x| x.as_f64().is_some_and(|x| x != 0.0))?;
+                *last = (last.as_f64()? * 1.000_001).into();
+            }
+        }
+        Some(json)
+    };
+    for part in ["outputs", "grads"] {
+        let (_, failures) = library(&|name| off(part, name));
+        for test in ["sft vectors", "rms norm vectors", "rotary vectors", "dpo vectors"] {
+            assert_eq!(failures.iter().filter(|f| f.starts_with(test)).count(), 2, "{part}: {test}");
+        }
+    }
 }

@@ -135,6 +135,24 @@ impl Eval<'_> {
                 }
                 Ok(map)
             }
+            (Value::Net(net), Value::Record(changes)) => {
+                let mut given = vec![];
+                for (name, value) in &changes.fields {
+                    if !net.has_weight(name) {
+                        return fault("E0307", span, format!("the net `{}` has no weight `{name}`", net.name()));
+                    }
+                    given.push((name.to_string(), value.clone()));
+                }
+                Ok(Value::Net(Rc::new(net.with_given(given))))
+            }
+            (Value::Net(net), Value::Map(changes)) => {
+                let given: Option<Vec<_>> =
+                    changes.iter().map(|(k, v)| k.as_text().map(|k| (k.to_string(), v.clone()))).collect();
+                match given {
+                    Some(given) => Ok(Value::Net(Rc::new(net.with_given(given)))),
+                    None => fault("E0321", span, "weights are named by Text: their paths"),
+                }
+            }
             (a, b) => fault("E0321", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
         }
     }

@@ -85,7 +85,7 @@ impl Eval<'_> {
         let shape = NetShape::Defined { code: code.clone(), env, settings, axes, parts, weights, methods, tokenizer };
         let shape = Rc::new(shape);
         let source = self.hooks.as_ref().map_or(0, |hooks| hooks.born(&shape));
-        Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source })))
+        Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source, given: Rc::default() })))
     }
 
     fn bound(&mut self, binder: &Binder, word: Span, env: &Env) -> Res<(Rc<str>, Value, Span)> {
@@ -182,6 +182,10 @@ impl Eval<'_> {
             return Ok(Some(Value::Net(Rc::new(net.part(name, part)))));
         }
         if let Some(weight) = weights.iter().find(|w| &*w.name == name) {
+            if let Some((_, value)) = net.given.iter().find(|(path, _)| path == name) {
+                env.body().see(&self.axes_of(value));
+                return Ok(Some(value.clone()));
+            }
             let path = format!("{}{}{name}", self.source_prefix(net.source), net.prefix);
             let node = self.graph().weight(path, weight.axes.clone());
             env.body().see(&weight.axes);
@@ -240,7 +244,7 @@ impl Eval<'_> {
         let NetShape::Defined { code, env, methods, .. } = &*net.shape else {
             return fault("E0308", span, "a stack of nets is a part of a net");
         };
-        let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0 });
+        let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0, given: Rc::default() });
         let prefixes = std::mem::take(&mut self.prefixes);
         let traced = self.in_new_graph(|eval| {
             for method in methods.iter().filter(|m| m.name.text != "names") {
@@ -397,12 +401,27 @@ impl Eval<'_> {
 impl Net {
     /// A part of this net, with its weights under this one's.
     fn part(&self, name: &str, of: &Net) -> Net {
-        Net { shape: of.shape.clone(), prefix: format!("{}{name}.", self.prefix).into(), source: self.source }
+        let under = |(path, value): &(String, Value)| {
+            let rest = path.strip_prefix(name)?.strip_prefix('.')?;
+            Some((rest.to_string(), value.clone()))
+        };
+        Net {
+            shape: of.shape.clone(),
+            prefix: format!("{}{name}.", self.prefix).into(),
+            source: self.source,
+            given: Rc::new(self.given.iter().filter_map(under).chain(of.given.iter().cloned()).collect()),
+        }
     }
 
     /// The same net with other weights.
     pub fn with_source(&self, source: u32) -> Net {
-        Net { shape: self.shape.clone(), prefix: self.prefix.clone(), source }
+        Net { shape: self.shape.clone(), prefix: self.prefix.clone(), source, given: self.given.clone() }
+    }
+
+    /// The same net with values in the place of weights, by path.
+    pub fn with_given(&self, given: impl IntoIterator<Item = (String, Value)>) -> Net {
+        let given = given.into_iter().chain(self.given.iter().cloned()).collect();
+        Net { given: Rc::new(given), ..self.with_source(self.source) }
     }
 
     /// The name of its declaration.
@@ -426,6 +445,14 @@ impl Net {
         match &*self.shape {
             NetShape::Defined { tokenizer, .. } => tokenizer.clone(),
             NetShape::Stack { .. } => None,
+        }
+    }
+
+    /// Whether it declares a weight of this name.
+    pub fn has_weight(&self, name: &str) -> bool {
+        match &*self.shape {
+            NetShape::Defined { weights, .. } => weights.iter().any(|w| &*w.name == name),
+            NetShape::Stack { .. } => false,
         }
     }
 
@@ -489,7 +516,7 @@ pub(crate) fn stack(eval: &mut Eval, call: &Call) -> Res<Value> {
     match eval.arg(of, call.env)? {
         Value::Net(of) => {
             let shape = Rc::new(NetShape::Stack { layers, of });
-            Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source: 0 })))
+            Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source: 0, given: Rc::default() })))
         }
         other => wrong(call, of.span(), format!("takes a net, this is {}", other.kind())),
     }

@@ -4,7 +4,7 @@ use super::env::Env;
 use super::value::{Record, Value};
 use super::{Eval, Res, fault};
 use crate::rewrite::simplify::constants::scalar;
-use crate::tensor::{Axis, AxisKind, DType, MapOp, Node};
+use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, Op};
 use align_syntax::ast::{Expr, InfixOp};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -96,6 +96,14 @@ impl Eval<'_> {
             _ => nodes.to_vec(),
         };
         let node = self.graph().map(op, &nodes);
+        let costly = matches!(op, MapOp::Pow | MapOp::Exp | MapOp::Log | MapOp::Sin | MapOp::Cos | MapOp::Tanh);
+        let node = match costly.then(|| known(self.graph(), node)).flatten() {
+            Some(values) => {
+                let axes = self.graph().axes(node).to_vec();
+                self.graph().array(values, axes, DType::Float)
+            }
+            None => node,
+        };
         self.tensor(node)
     }
 
@@ -130,16 +138,10 @@ impl Eval<'_> {
         }
         let extra: Vec<String> = sets
             .iter()
-            .map(|s| {
-                let others: Vec<&&Axis> = sets.iter().flatten().filter(|a| !s.contains(a)).collect();
-                let own: Vec<Axis> =
-                    s.iter().filter(|a| sets.iter().any(|t| !t.contains(a))).map(|a| (*a).clone()).collect();
-                match others.is_empty() {
-                    true => String::new(),
-                    false => self.show_axes(&own),
-                }
-            })
-            .filter(|s| !s.is_empty())
+            .map(|s| s.iter().filter(|a| sets.iter().any(|t| !t.is_empty() && !t.contains(a))).map(|a| (*a).clone()))
+            .map(Iterator::collect::<Vec<Axis>>)
+            .filter(|own| !own.is_empty())
+            .map(|own| self.show_axes(&own))
             .collect();
         let message = format!("neither side has all axes of the other: one has {}", extra.join(", the other "));
         let help = "reduce the extra axis, add it to the other side with `tile[axis](x)`, or `rename` it";
@@ -204,6 +206,28 @@ impl Eval<'_> {
         names.sort();
         names.dedup();
         names.into_iter().filter_map(|n| env.get(&n).map(|v| (n, v))).collect()
+    }
+}
+
+/// The numbers of a node along at most one axis, if the configuration alone decides them: worked out once, in f64.
+fn known(graph: &Graph, node: Node) -> Option<Vec<f64>> {
+    let data = graph.get(node);
+    let n = match &data.axes[..] {
+        [] => 1,
+        [axis] => axis.fixed_size()?,
+        _ => return None,
+    };
+    match &data.op {
+        Op::Const(c) => Some(vec![*c]),
+        Op::Array(values) => Some(values.clone()),
+        Op::Iota => Some((0..n).map(|i| i as f64).collect()),
+        Op::Cast if data.dtype == DType::Float => known(graph, data.inputs[0]),
+        Op::Map(op) => {
+            let inputs: Vec<Vec<f64>> = data.inputs.iter().map(|x| known(graph, *x)).collect::<Option<_>>()?;
+            let of_ints = graph.dtype(*data.inputs.last()?) == DType::Int;
+            (0..n).map(|i| scalar(*op, &inputs.iter().map(|x| x[i % x.len()]).collect::<Vec<_>>(), of_ints)).collect()
+        }
+        _ => None,
     }
 }
 

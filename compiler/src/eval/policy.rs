@@ -5,6 +5,7 @@ use super::value::{Net, NetShape, Record, Stream, Value};
 use super::{Eval, Res, fault};
 use crate::stage::items;
 use crate::tensor::{DType, Node};
+use align_syntax::ast::Name;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -84,15 +85,15 @@ pub(crate) fn logp(eval: &mut Eval, call: &Call) -> Res<Value> {
     {
         return Ok(value);
     }
-    let Value::Stream(stream) = &of else { return unread(call, &policy, &of) };
     let logits = logits(eval, &with_values(call, [policy, of.clone()]))?;
     let logp = eval.core("log_softmax", "vocab", logits, call.span, call)?;
     let axes = eval.axes_of(&logp);
     let Some(vocab) = axes.iter().find(|a| a.name() == "vocab") else {
         return fault("E0216", call.span, "the logits have no axis `vocab`");
     };
-    let own = eval.reply_axis(stream);
-    let tokens = eval.graph().input(format!("{}{}", stream.path, items::TOKENS), vec![own], DType::Int);
+    let name = Name { text: "tokens".into(), span: call.span };
+    let tokens = eval.field(&of, &name, call.env)?;
+    let tokens = eval.node(&tokens, call.span)?;
     let x: Node = eval.node(&logp, call.span)?;
     let node = eval.graph().gather(x, vocab, tokens);
     Ok(eval.tensor(node))
@@ -157,6 +158,13 @@ pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
     let last = eval.graph().map(crate::tensor::MapOp::Sub, &[size, one]);
     let node = eval.graph().gather(node, &all, last);
     Ok(eval.tensor(node))
+}
+
+/// `reply(tokens: x)`: a reply made of a tensor of token ids.
+pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let Some(tokens) = call.named("tokens") else { return wrong(call, call.span, "takes `tokens:`") };
+    let tokens = eval.arg(tokens, call.env)?;
+    Ok(Value::Record(Rc::new(Record { name: Some("Reply".into()), fields: vec![("tokens".into(), tokens)] })))
 }
 
 fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {

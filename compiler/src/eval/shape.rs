@@ -205,14 +205,13 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
     }
     let mut nodes = values.iter().map(|v| eval.node(v, call.span)).collect::<Res<Vec<Node>>>()?;
     let mut from: Vec<Axis> = vec![];
+    let bound = match call.env.get(word) {
+        Some(Value::Axes(axes)) if axes.len() == 1 => Some(axes[0].name().to_string()),
+        _ => None,
+    };
+    let word = bound.as_deref().unwrap_or(word);
     let to = if call.name == "stack" {
-        let to = match call.env.get(word) {
-            Some(Value::Axes(axes)) if axes.len() == 1 => axes[0].clone(),
-            _ => Axis::fixed(word, nodes.len()),
-        };
-        if to.fixed_size() != Some(nodes.len()) {
-            return fault("E0201", at, format!("{} values are stacked along {}", nodes.len(), eval.show_axis(&to)));
-        }
+        let to = Axis::fixed(word, nodes.len());
         let one = Axis::fixed(word, 1);
         for node in &mut nodes {
             *node = eval.graph().tile(*node, &one);

@@ -57,14 +57,13 @@ impl Eval<'_> {
     /// The axes that a word means, for an operation on a value with the axes `operand`.
     pub(crate) fn axis_word(&mut self, name: &str, span: Span, operand: &[Axis], env: &Env) -> Res<Rc<[Axis]>> {
         if let Some(Value::Axes(axes)) = env.get(name) {
+            // A slice along the axis, or what a rename gave its name, is meant where the value has that instead.
             if let [axis] = &axes[..]
-                && axis.name() == name
                 && !operand.is_empty()
                 && !operand.contains(axis)
-                && let Some(other) = operand.iter().find(|a| a.name() == name)
+                && let [other] = operand.iter().filter(|a| a.name() == axis.name()).collect::<Vec<_>>()[..]
             {
-                let message = format!("these do not meet: {} and {}", self.show_axis(axis), self.show_axis(other));
-                return fault("E0201", span, message);
+                return Ok([other.clone()].into());
             }
             return Ok(axes);
         }

@@ -129,6 +129,12 @@ impl Foreign for Numbers {
     }
 }
 
+/// A name of the file as it is written in the language, where variables begin in lower case.
+fn spelt(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
+}
+
 fn numbers(name: &str, json: &serde_json::Value) -> Option<Numbers> {
     let number = |x: &serde_json::Value| match x {
         serde_json::Value::Bool(b) => Some(f64::from(u8::from(*b))),
@@ -198,7 +204,7 @@ impl Eval<'_> {
                 serde_json::Value::String(s) => Value::text(s),
                 _ => Value::None,
             };
-            record.set(name, value);
+            record.set(&spelt(name), value);
         }
         for (name, json) in case["inputs"].as_object().into_iter().flatten() {
             let Some(array) = numbers(name, json) else { continue };
@@ -206,7 +212,7 @@ impl Eval<'_> {
                 true => self.read_array(&array, vec![]),
                 false => Value::Foreign(Rc::new(array)),
             };
-            record.set(name, value);
+            record.set(&spelt(name), value);
         }
         Ok(Value::Record(Rc::new(record)))
     }
@@ -289,9 +295,10 @@ impl Eval<'_> {
         let outputs = trace.case["outputs"].as_object().unwrap_or(&empty);
         let gradients = trace.case["grads"].as_object().unwrap_or(&empty);
         if trace.has_gradients.is_some() {
-            not_compared.extend(outputs.keys().filter(|k| !trace.compared.iter().any(|(n, ..)| n == *k)).cloned());
+            not_compared
+                .extend(outputs.keys().filter(|k| !trace.compared.iter().any(|(n, ..)| *n == spelt(k))).cloned());
         }
-        let first = outputs.keys().next().and_then(|name| trace.compared.iter().find(|(n, ..)| n == name));
+        let first = outputs.keys().next().and_then(|name| trace.compared.iter().find(|(n, ..)| *n == spelt(name)));
         if let Some((_, first, at)) = first {
             let axes = graph.axes(*first).to_vec();
             let first = graph.cast(*first, DType::Float);
@@ -322,7 +329,8 @@ impl Eval<'_> {
             }
         }
         for (name, _, at) in &trace.compared {
-            let Some(expected) = outputs.get(name).and_then(|json| numbers(name, json)) else {
+            let Some(expected) = outputs.iter().find(|(n, _)| spelt(n) == *name).and_then(|(n, json)| numbers(n, json))
+            else {
                 return fault("E0701", *at, format!("the file has no output `{name}`"));
             };
             let found = find(&format!("value {name}"));

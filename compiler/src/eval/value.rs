@@ -169,6 +169,8 @@ pub struct Net {
     pub prefix: Rc<str>,
     /// Which weights it has: 0 are those it is born with, others were given by the pipeline.
     pub source: u32,
+    /// Values that stand for weights, by path from here: `net with { scale: x }`.
+    pub given: Rc<Vec<(String, Value)>>,
 }
 
 /// What the configuration of a net fixes.
