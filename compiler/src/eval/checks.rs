@@ -8,9 +8,11 @@ use crate::batch::training::{forward, trained_weights};
 use crate::program::{Program, load};
 use crate::rewrite::Rewrites;
 use crate::tensor::{CallKind, Op};
-use crate::world::{Module, World};
+use crate::stage::testing::Bytes;
+use crate::world::{Module, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
+use std::rc::Rc;
 
 /// The library alone.
 pub(crate) struct Library;
@@ -22,6 +24,10 @@ impl World for Library {
             names: module.names.iter().map(|(n, f)| (n.to_string(), f.to_string())).collect(),
             files: module.files.iter().map(|(n, t)| (n.to_string(), (*t).into())).collect(),
         })
+    }
+
+    fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>> {
+        (name == "bytes").then(|| Rc::new(Bytes { bos: false }) as Rc<dyn Tokenizer>)
     }
 }
 

@@ -155,7 +155,8 @@ impl<'p> Builder<'p> {
 
     fn add_net(&self, shape: &Rc<NetShape>, policy: Option<Rc<PolicySpec>>, stage: Option<StageId>) -> Rc<Net> {
         let nets = &mut self.state.borrow_mut().nets;
-        let net = Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32 });
+        let net =
+            Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32, given: Rc::default() });
         nets.push(Entry { net: net.clone(), policy, stage });
         net
     }
