@@ -79,20 +79,20 @@ impl Lexer<'_> {
     fn step(&mut self) {
         let rest = &self.text[self.at..];
         let first = rest.chars().next().expect("the loop stops at the end");
-        let line = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let line = || rest.find(['\n', '\r']).unwrap_or(rest.len());
         match first {
             ' ' | '\t' => self.at += 1,
             '\r' if !rest.starts_with("\r\n") && !rest.starts_with('\r') => self.at += 1,
             '\r' => self.push(Kind::Newline, if rest.starts_with("\r\n") { 2 } else { 1 }),
             '\n' => self.push(Kind::Newline, 1),
-            _ if rest.starts_with("///") && !rest.starts_with("////") => self.push(Kind::Doc, line),
-            _ if rest.starts_with("//") => self.push(Kind::Note, line),
+            _ if rest.starts_with("///") && !rest.starts_with("////") => self.push(Kind::Doc, line()),
+            _ if rest.starts_with("//") => self.push(Kind::Note, line()),
             _ if rest.starts_with("\"\"\"") => {
                 self.push(Kind::TemplateStart, 3);
                 self.template();
             }
-            '"' => self.string(1, line, true),
-            'r' if rest.starts_with("r\"") => self.string(2, line, false),
+            '"' => self.string(1, line(), true),
+            'r' if rest.starts_with("r\"") => self.string(2, line(), false),
             'a'..='z' | '_' => self.push(Kind::Word, word_len(rest)),
             'A'..='Z' => self.push(Kind::Type, word_len(rest)),
             '0'..='9' => self.push(Kind::Number, number_len(rest)),

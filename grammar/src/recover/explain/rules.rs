@@ -142,7 +142,7 @@ fn reserved_name(case: &Case) -> Option<Diagnostic> {
 /// Must a name follow token `i`, so that `next` is one?
 fn name_belongs_after(case: &Case, i: usize, next: usize) -> bool {
     let word = case.text(i);
-    let begins = i == case.head() || matches!(case.text(i - 1), "{" | ";");
+    let begins = i == case.head() || (i > 0 && matches!(case.text(i - 1), "{" | ";"));
     if begins && (BINDS.contains(&word) || KINDS.contains(&word) || word == "param") {
         return true;
     }
