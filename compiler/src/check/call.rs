@@ -1,14 +1,15 @@
 //! Calls: which argument goes to which parameter, what a function gives, and over which axes it is applied.
 
+use super::args::{Bound, Given, slot_name};
 use super::axes::{Axes, Axis, AxisKind};
 use super::fits::{self, Fit};
 use super::ops::article;
-use super::scope::{Body, Scope, VarKind};
-use super::types::{Fun, Type};
-use super::{Checker, Lift, MAX_CALLS, MAX_DEPTH, walk};
+use super::scope::{Body, Scope};
+use super::types::Type;
+use super::{Checker, Lift};
 use crate::program::planned;
-use align_syntax::ast::{self, Args, DefKind, Expr, ExprKind, Generic, Name, Param, Pattern};
-use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::ast::{self, DefKind, Expr, Generic, Name, Param};
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -58,313 +59,7 @@ impl<'p> Code<'p> {
     }
 }
 
-/// An argument: written here, or what stands before `|>`.
-#[derive(Clone)]
-pub enum Arg<'p> {
-    Written(&'p Expr),
-    Piped(&'p Expr, Type),
-}
-
-impl<'p> Arg<'p> {
-    pub fn expr(&self) -> &'p Expr {
-        match self {
-            Arg::Written(e) | Arg::Piped(e, _) => e,
-        }
-    }
-
-    pub fn span(&self) -> Span {
-        self.expr().span
-    }
-
-    pub fn is_lambda(&self) -> bool {
-        matches!(self, Arg::Written(e) if matches!(&*e.kind, ExprKind::Lambda { .. }))
-    }
-}
-
-/// The arguments of a call.
-#[derive(Clone, Default)]
-pub struct Given<'p> {
-    pub positional: Vec<Arg<'p>>,
-    pub named: Vec<(&'p Name, Arg<'p>)>,
-    pub trailing: Option<Arg<'p>>,
-}
-
-impl<'p> Given<'p> {
-    pub fn new(args: &'p Args) -> Given<'p> {
-        Given {
-            positional: args.positional.iter().map(Arg::Written).collect(),
-            named: args.named.iter().map(|(n, e)| (n, Arg::Written(e))).collect(),
-            trailing: args.trailing.as_ref().map(Arg::Written),
-        }
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = &Arg<'p>> {
-        self.positional.iter().chain(self.named.iter().map(|n| &n.1)).chain(self.trailing.iter())
-    }
-}
-
-/// A parameter as calls see it.
-#[derive(Clone, Debug)]
-pub struct Slot {
-    pub name: String,
-    pub optional: bool,
-    pub function: bool,
-    pub many: bool,
-}
-
-/// Which arguments go to a parameter: one, or several to one that takes any number.
-pub type Bound<'p> = Vec<Vec<Arg<'p>>>;
-
 impl<'p> Checker<'p> {
-    /// Distributes arguments over parameters: positional, then named; a last lambda fills the first parameter of
-    /// function type that is not given. `lacking` says whether missing ones are reported.
-    pub fn bind(&mut self, of: &str, slots: &[Slot], given: &Given<'p>, at: Span, lacking: bool) -> Bound<'p> {
-        let mut bound: Bound<'p> = vec![Vec::new(); slots.len()];
-        let mut last: Option<Arg<'p>> = given.trailing.clone();
-        let mut positional = &given.positional[..];
-        if let [rest @ .., end] = positional {
-            let direct = slots.get(rest.len()).is_some_and(|s| s.function || s.many);
-            if last.is_none() && end.is_lambda() && !direct && slots.iter().any(|s| s.function) {
-                last = Some(end.clone());
-                positional = rest;
-            }
-        }
-        let mut next = 0;
-        for arg in positional {
-            match slots.get(next) {
-                Some(slot) => {
-                    bound[next].push(arg.clone());
-                    next += usize::from(!slot.many);
-                }
-                None => {
-                    let error = Diagnostic::error("E0112", arg.span(), format!("{of} takes {}", counted(slots.len())));
-                    self.report(error.help(takes(of, slots)));
-                    break;
-                }
-            }
-        }
-        let mut misspelt = false;
-        for (name, arg) in &given.named {
-            match slots.iter().position(|s| s.name == name.text) {
-                Some(i) if bound[i].is_empty() || slots[i].many => bound[i].push(arg.clone()),
-                Some(i) => {
-                    let error = Diagnostic::error("E0115", name.span, format!("`{}` is given twice", name.text));
-                    self.report(error.label(bound[i][0].span(), "this is it already"));
-                }
-                None => {
-                    misspelt |= did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str())).is_some();
-                    self.unknown_argument(of, name, slots);
-                }
-            }
-        }
-        if let Some(lambda) = last {
-            match (0..slots.len()).find(|i| slots[*i].function && bound[*i].is_empty()) {
-                Some(i) => bound[i].push(lambda),
-                None => match (0..slots.len()).find(|i| bound[*i].is_empty()) {
-                    Some(i) => bound[i].push(lambda),
-                    None => {
-                        let error = Diagnostic::error("E0112", lambda.span(), format!("{of} takes no more arguments"));
-                        self.report(error.help(takes(of, slots)));
-                    }
-                },
-            }
-        }
-        // What is missing may be what was misspelt.
-        if lacking && !misspelt {
-            let missing: Vec<&str> = (0..slots.len())
-                .filter(|i| bound[*i].is_empty() && !slots[*i].optional)
-                .map(|i| &*slots[i].name)
-                .collect();
-            if let [first, ..] = missing[..] {
-                let function = of.trim_matches('`');
-                if self.of_library(function) && planned::more_of(function, None) {
-                    let message = format!("the standard library does not have this form of {of} yet");
-                    self.report(Diagnostic::error("E0102", at, message).help(takes(of, slots)));
-                    return bound;
-                }
-                let list: Vec<String> = missing.iter().map(|m| format!("`{m}`")).collect();
-                let error = Diagnostic::error("E0111", at, format!("{of} needs {}", list.join(" and ")));
-                self.report(error.help(format!("Add `{first}: ..`. {}", takes(of, slots))));
-            }
-        }
-        bound
-    }
-
-    /// Whether the program's own file takes this name from the library.
-    fn of_library(&self, function: &str) -> bool {
-        let main = self.program.main();
-        self.program.lookup(main, function).is_some_and(|item| item.file != main)
-    }
-
-    /// E0110
-    pub fn unknown_argument(&mut self, of: &str, name: &Name, slots: &[Slot]) {
-        let core = planned::names(crate::program::CORE);
-        let function = of.trim_matches('`');
-        let reduction = matches!(name.text.as_str(), "where" | "or") && core.is_some_and(|c| c.contains(&function));
-        if reduction || self.of_library(function) && planned::more_of(function, Some(&name.text)) {
-            let message = format!("the standard library does not have `{}` of {of} yet", name.text);
-            return self.report(Diagnostic::error("E0102", name.span, message).help(takes(of, slots)));
-        }
-        let error = Diagnostic::error("E0110", name.span, format!("{of} has no argument `{}`", name.text));
-        let near = did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str()));
-        self.report(match near {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
-            None => error.help(takes(of, slots)),
-        });
-    }
-
-    /// Type of an argument.
-    pub fn arg(&mut self, arg: &Arg<'p>, s: &Scope, want: &Type) -> Type {
-        match arg {
-            Arg::Written(e) => self.expr(e, s, want),
-            Arg::Piped(_, ty) => ty.clone(),
-        }
-    }
-
-    pub fn add_code(&mut self, code: Code<'p>) -> usize {
-        self.codes.push(Rc::new(code));
-        self.codes.len() - 1
-    }
-
-    /// The parameters of a code, as calls see them.
-    pub fn slots(params: &[Param]) -> Vec<Slot> {
-        params
-            .iter()
-            .map(|p| Slot {
-                name: match &p.pattern {
-                    Pattern::Name(name) => name.text.clone(),
-                    Pattern::Tuple(..) => String::new(),
-                },
-                optional: p.default.is_some(),
-                function: p.ty.as_ref().is_some_and(|t| matches!(t.kind, ast::TypeKind::Fn(..))),
-                many: false,
-            })
-            .collect()
-    }
-
-    // ---------------------------------------------------------------------------------------------- definitions
-
-    /// Checks a lambda where it is written, with what its place expects.
-    pub fn define_lambda(&mut self, id: usize, want: &Type) {
-        let code = self.codes[id].clone();
-        let from = match want {
-            Type::Fn(Fun::Typed(types)) => Some(&types.0),
-            _ => None,
-        };
-        let types: Vec<Type> = match from {
-            Some(Type::Tuple(parts)) if parts.len() == code.params.len() => parts.iter().map(|p| p.1.clone()).collect(),
-            Some(one) if code.params.len() == 1 => vec![one.clone()],
-            _ => vec![Type::Unknown; code.params.len()],
-        };
-        let scope = code.scope.clone();
-        let types = code
-            .params
-            .iter()
-            .zip(types)
-            .map(|(p, ty)| p.ty.as_ref().map_or(ty, |written| self.ty(written, &scope)))
-            .collect();
-        // A recursive call of it is not followed here.
-        self.instance(id, types, &[]);
-    }
-
-    /// The body of a declaration or method, for parameters of the declared types: the one check of an annotated function.
-    pub fn define(&mut self, id: usize) -> Type {
-        let code = self.codes[id].clone();
-        let generics = own_generics(code.generics);
-        let mut body = (*code.scope.body).clone();
-        body.generics.extend(generics.clone());
-        let scope = code.scope.in_body(body);
-        let types = code.params.iter().map(|p| p.ty.as_ref().map_or(Type::Unknown, |t| self.ty(t, &scope))).collect();
-        let found = self.instance(id, types, &generics);
-        let Some(declared) = code.result.map(|r| self.ty(r, &scope)) else { return found };
-        self.compare_result(&code, &found, &declared);
-        declared
-    }
-
-    fn compare_result(&mut self, code: &Code<'p>, found: &Type, declared: &Type) {
-        let span = code.body.span();
-        let what = match fits::fit(found, declared) {
-            Fit::Yes | Fit::Unknown | Fit::LacksFields(_) => return,
-            Fit::Lifted(axes) => {
-                if matches!(declared.element(), Type::Record(_)) {
-                    return;
-                }
-                let axes: Vec<Rc<str>> = axes.names().cloned().collect();
-                format!("it still has {}", super::axes::listed(&axes))
-            }
-            Fit::LacksAxes(axes) => format!("it has no {}", super::axes::listed(&axes)),
-            Fit::No => format!("this is {}", article(found)),
-        };
-        // What is joined by a branch or grown by `++` is not decided here.
-        let error =
-            Diagnostic::error("E0140", span, format!("`{}` is declared to give {}", code.name, article(declared)))
-                .here(what);
-        let error = match code.result {
-            Some(result) => error.label(result.span, "declared here"),
-            None => error,
-        };
-        self.report(match fits::advice(found, declared) {
-            Some(advice) => error.help(advice),
-            None => error,
-        });
-    }
-
-    /// The result of a code for arguments of these types.
-    pub fn instance(&mut self, id: usize, types: Vec<Type>, generics: &[(Rc<str>, Vec<Axis>)]) -> Type {
-        let mut known_as = types.clone();
-        known_as.extend(generics.iter().map(|(_, axes)| Type::tensor(Axes(axes.clone()))));
-        if let Some(known) = self.results.get(&id).and_then(|r| r.iter().find(|(t, _)| *t == known_as)) {
-            return known.1.clone().unwrap_or(Type::Unknown);
-        }
-        self.made += 1;
-        if self.made > MAX_CALLS || self.depth() > MAX_DEPTH {
-            return Type::Unknown;
-        }
-        self.results.entry(id).or_default().push((known_as.clone(), None));
-        let code = self.codes[id].clone();
-        let mut body = (*code.scope.body).clone();
-        body.generics.extend(generics.iter().cloned());
-        if !code.lambda {
-            body.paired = self.paired(&code, &types);
-        }
-        let mut scope = code.scope.in_body(body).inner(self.key());
-        for (param, ty) in code.params.iter().zip(types) {
-            self.bind_pattern(&param.pattern, ty, VarKind::Param, &mut scope);
-            if let Some(default) = &param.default {
-                let want = param.ty.as_ref().map_or(Type::Unknown, |t| self.ty(t, &scope));
-                self.expr(default, &scope, &want);
-            }
-        }
-        let want = code.result.map_or(Type::Unknown, |r| self.ty(r, &scope));
-        let result = match code.body {
-            CodeBody::Expr(e) => self.expr(e, &scope, &want),
-            CodeBody::Block(b) => self.block_in(b, scope, &want),
-        };
-        if let Some(entry) = self.results.get_mut(&id).and_then(|r| r.iter_mut().find(|(t, _)| *t == known_as)) {
-            entry.1 = Some(result.clone());
-        }
-        result
-    }
-
-    fn depth(&self) -> usize {
-        self.results.values().flatten().filter(|(_, r)| r.is_none()).count()
-    }
-
-    /// Names that only a rename of the body introduces.
-    fn paired(&self, code: &Code<'p>, types: &[Type]) -> Vec<Rc<str>> {
-        let mut renames = walk::Renames(Vec::new());
-        match code.body {
-            CodeBody::Expr(e) => walk::expr(e, &mut renames),
-            CodeBody::Block(b) => walk::block(b, &mut renames),
-        }
-        let own = |name: &str| {
-            types.iter().any(|t| t.axes().has(name)) || code.scope.body.axes.iter().any(|a| &*a.name == name)
-        };
-        renames.0.iter().filter(|n| !own(n)).map(|n| Rc::from(n.as_str())).collect()
-    }
-
-    // ---------------------------------------------------------------------------------------------------- calls
-
     /// A call of a code: its arguments are bound, compared with the parameters, and lifted over what these do not name.
     pub fn call_code(
         &mut self,
@@ -414,7 +109,7 @@ impl<'p> Checker<'p> {
             });
             actual.push(ty.unwrap_or(Type::Unknown));
         }
-        let generics = self.generics_of(&code, brackets, &actual, at);
+        let Some(generics) = self.generics_of(&code, brackets, &actual, at) else { return Type::Unknown };
         let mut body = (*code.scope.body).clone();
         body.generics.extend(generics.clone());
         let scope = code.scope.in_body(body);
@@ -579,14 +274,15 @@ impl<'p> Checker<'p> {
         }
     }
 
-    /// What the generic names of a call stand for: axes in brackets, in order, else what the operand has.
+    /// What the generic names of a call stand for: axes in brackets, in order, else what the operand has; `None` if
+    /// neither tells.
     fn generics_of(
         &mut self,
         code: &Code<'p>,
         brackets: &[(Rc<str>, Axis, Span)],
         actual: &[Type],
         at: Span,
-    ) -> Vec<(Rc<str>, Vec<Axis>)> {
+    ) -> Option<Vec<(Rc<str>, Vec<Axis>)>> {
         let mut rest: Vec<Axis> = brackets.iter().map(|b| b.1.clone()).collect();
         let names: Vec<(&Name, bool)> = code
             .generics
@@ -601,21 +297,28 @@ impl<'p> Checker<'p> {
             let error = Diagnostic::error("E0116", at, format!("`{}` takes no axes in brackets", code.name));
             self.report(error);
         }
-        let omitted = rest.is_empty();
         let mut generics = Vec::new();
+        let mut later = names.iter().filter(|(_, pack)| !pack).count();
         for (name, pack) in names {
-            let axes = match (pack, omitted) {
-                (true, false) => std::mem::take(&mut rest),
-                (true, true) => actual.first().map(|t| t.axes().0).unwrap_or_default(),
-                (false, false) if !rest.is_empty() => vec![rest.remove(0)],
-                (false, _) => match actual.first().map(|t| t.axes().0) {
-                    Some(own) if own.len() == 1 => own,
-                    _ => vec![Axis::open(name.text.as_str())],
-                },
+            later -= usize::from(!pack);
+            let axes = match (pack, rest.is_empty()) {
+                // A pack leaves an axis for each single name after it.
+                (true, false) => rest.drain(..rest.len().saturating_sub(later).max(1).min(rest.len())).collect(),
+                (true, true) => actual.first().map(|t| t.axes().0)?,
+                (false, false) => vec![rest.remove(0)],
+                (false, true) => {
+                    // The only axis of the operand that is declared with the name.
+                    let mentions = |p: &&Param| p.ty.as_ref().is_some_and(|t| self.source(t.span).contains(&name.text));
+                    let operand = code.params.iter().position(|p| mentions(&p));
+                    match &operand.and_then(|i| actual.get(i)).map(|t| t.axes().0)?[..] {
+                        [own] => vec![own.clone()],
+                        _ => return None,
+                    }
+                }
             };
             generics.push((Rc::from(name.text.as_str()), axes));
         }
-        generics
+        Some(generics)
     }
 }
 
@@ -657,32 +360,6 @@ fn meet_axes(declared: Type, types: &[Type]) -> Type {
             _ => axis.clone(),
         }
     })
-}
-
-fn slot_name(param: &Param) -> String {
-    match &param.pattern {
-        Pattern::Name(name) => name.text.clone(),
-        Pattern::Tuple(..) => "the tuple".to_string(),
-    }
-}
-
-fn counted(n: usize) -> String {
-    match n {
-        0 => "no arguments".to_string(),
-        1 => "one argument".to_string(),
-        n => format!("{n} arguments"),
-    }
-}
-
-/// "`dpo` takes reference, beta and label_smoothing."
-pub fn takes(of: &str, slots: &[Slot]) -> String {
-    let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).filter(|n| !n.is_empty()).collect();
-    let capital = format!("{}{}", of[..1].to_uppercase(), &of[1..]);
-    if names.is_empty() {
-        format!("{capital} takes nothing.")
-    } else {
-        format!("{capital} takes {}.", super::axes::listed(&names))
-    }
 }
 
 /// The body of a declaration.

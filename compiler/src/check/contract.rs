@@ -1,16 +1,14 @@
 //! Uses of declarations with a contract: losses, rewards, optimizers, schedules, samplers, environments.
 
-use super::axes::{Axes, Axis, AxisKind, listed};
-use super::call::{Given, Slot, takes};
+use super::Checker;
+use super::args::{Given, Slot, takes};
+use super::axes::{Axes, Axis, AxisKind};
 use super::dispatch::Brackets;
-use super::fits::{Fit, differ, fit};
-use super::ops::article;
 use super::scope::Scope;
-use super::types::{Fun, LossUse, Record, Type};
-use super::{Capture, Checker};
+use super::types::{LossUse, Type};
 use crate::program::ItemRef;
-use align_syntax::ast::{Clause, Def, DefKind, ItemKind, Param, Pattern, TypeKind};
-use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::ast::{Clause, Def, DefKind, ItemKind, Param, TypeKind};
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 
 /// Which parameters of a contract its engine gives.
@@ -24,7 +22,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    fn given(&self, i: usize) -> bool {
+    pub fn given(&self, i: usize) -> bool {
         self.nets.contains(&i) || self.item == Some(i) || self.draw == Some(i)
     }
 }
@@ -104,7 +102,7 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn written(&mut self, param: &'p Param, scope: Scope) -> Type {
+    pub fn written(&mut self, param: &'p Param, scope: Scope) -> Type {
         param.ty.as_ref().map_or(Type::Unknown, |t| self.ty(t, &scope))
     }
 
@@ -253,111 +251,6 @@ impl<'p> Checker<'p> {
         };
         if scalar && !unknown && !alone { Type::Float.each(lifted) } else { Type::Unknown }
     }
-
-    /// Compares what a loss or reward reads with the items of its stage; notes what it takes by name.
-    pub fn item_fits(&mut self, used: &LossUse, item: &Type) {
-        let Some((of_item, def)) = used.item.and_then(|i| Some((i, self.def(i)?))) else { return };
-        let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
-        let roles = self.roles(def, of_item.file);
-        let own = Scope::new(super::call::body_of(def.kind, of_item.file));
-        let word = if def.kind == DefKind::Loss { "loss" } else { "reward" };
-        let (element, group) = match item {
-            Type::Each(of, _) => ((**of).clone(), true),
-            other => (other.clone(), false),
-        };
-        for (i, param) in params.iter().enumerate() {
-            let Pattern::Name(name) = &param.pattern else { continue };
-            let declared = self.written(param, own.clone());
-            if let Some((_, ty, at)) = used.given.iter().find(|g| g.0 == name.text) {
-                self.setting_of_item(used, (&name.text, *at), ty, &declared, &element);
-                continue;
-            }
-            if roles.item == Some(i) {
-                self.whole_item(used, (&element, group), &declared);
-                continue;
-            }
-            if roles.given(i) || param.default.is_some() {
-                continue;
-            }
-            let offered = ["progress", "step"].contains(&name.text.as_str());
-            let from = if offered { format!("stage.{}", name.text) } else { format!("item.{}", name.text) };
-            self.out.captures.push(Capture {
-                at: used.at,
-                of: format!("{word} {}", used.name),
-                param: name.text.clone(),
-                from,
-            });
-            let Type::Record(record) = &element else { continue };
-            match record.get(&name.text) {
-                Some(found) => {
-                    if differ(found, &declared) {
-                        let message = format!("`{}` of `{}` is {}", name.text, used.name, article(&declared));
-                        let error = Diagnostic::error("E0113", used.at, message)
-                            .here(format!("it is taken from the item, whose field is {}", article(found)));
-                        self.report(error);
-                    }
-                }
-                None if record.open || offered || is_net(param) && def.kind == DefKind::Reward => {}
-                None => {
-                    let error = Diagnostic::error("E0111", used.at, format!("`{}` needs `{}`", used.name, name.text))
-                        .here("the items have no field of that name to take it from");
-                    self.report(error.help(field_help(&used.name, &name.text, record, &declared)));
-                }
-            }
-        }
-    }
-
-    /// A setting such as `.answer`: the item must have the field, and of the right type.
-    fn setting_of_item(
-        &mut self,
-        used: &LossUse,
-        (param, at): (&str, Span),
-        ty: &Type,
-        declared: &Type,
-        element: &Type,
-    ) {
-        let (Type::Fn(Fun::Accessor(path)), Type::Record(record)) = (ty, element) else { return };
-        match record.get(&path[0]) {
-            Some(found) if path.len() == 1 && matches!(fit(found, declared), Fit::No) && differ(found, declared) => {
-                let message = format!("`{param}` of `{}` is {}", used.name, article(declared));
-                let error = Diagnostic::error("E0113", at, message);
-                self.report(error.here(format!("the field `{}` is {}", path[0], article(found))));
-            }
-            Some(_) => {}
-            None if record.open => {}
-            None => {
-                let error = Diagnostic::error("E0120", at, format!("the items have no field `{}`", path[0]))
-                    .here(format!("`{}` reads it", used.name));
-                self.report(match did_you_mean(&path[0], record.names()) {
-                    Some(near) => error.help(format!("Did you mean `.{near}`?")),
-                    None => error.help(format!("They have {}.", listed(&record.names().collect::<Vec<_>>()))),
-                });
-            }
-        }
-    }
-
-    /// The items must have the fields of the record that a loss takes.
-    fn whole_item(&mut self, used: &LossUse, (element, group): (&Type, bool), declared: &Type) {
-        let wants_group = matches!(declared, Type::Each(..));
-        let fields: &Type = declared.element();
-        let error = match fit(element, fields) {
-            Fit::LacksFields(lacking) if !(wants_group && !group) => {
-                Diagnostic::error("E0128", used.at, format!("`{}` reads {} of its items", used.name, listed(&lacking)))
-                    .here(format!("the items are {}, which has no {}", article(element), listed(&lacking)))
-            }
-            Fit::No if !group && !wants_group => {
-                Diagnostic::error("E0128", used.at, format!("`{}` takes items of type {}", used.name, fields))
-                    .here(format!("the items are {}", article(element)))
-            }
-            _ if wants_group && !group && matches!(element, Type::Record(r) if !r.open) => {
-                let error = Diagnostic::error("E0128", used.at, format!("`{}` is a loss of groups", used.name))
-                    .here(format!("the items are {}: one each", article(element)));
-                error.help("A group is several replies to one prompt: `data |> sample(p, n: 8) |> score(reward)`.")
-            }
-            _ => return,
-        };
-        self.report(error);
-    }
 }
 
 /// The head of a loss: `token` of `per token`.
@@ -368,47 +261,6 @@ pub fn head(def: &Def) -> Option<&str> {
     })
 }
 
-/// The axes that the head of a loss leaves, or why the value has others: E0210.
-pub fn head_fits(head: &str, axes: &Axes, grouped: bool) -> Option<(String, String)> {
-    let names: Vec<&str> = axes.names().map(|n| &**n).collect();
-    let extra = |allowed: &[&str]| -> Vec<&str> { names.iter().filter(|n| !allowed.contains(n)).copied().collect() };
-    let reduce = |extra: &[&str]| {
-        let list = extra.join(", ");
-        format!("Reduce it: `sum[{list}](..)` or `mean[{list}](..)`")
-    };
-    match head {
-        "token" => {
-            let more = extra(&["time", "sample"]);
-            if !more.is_empty() {
-                return Some((format!("the value still has {}", listed(&more)), format!("{}.", reduce(&more))));
-            }
-            (!names.contains(&"time")).then(|| {
-                ("the value has no `time`".to_string(), "Say `per example`, or leave the tokens unreduced.".to_string())
-            })
-        }
-        "sample" => {
-            let more = extra(&["sample"]);
-            if !more.is_empty() {
-                return Some((format!("the value still has {}", listed(&more)), format!("{}.", reduce(&more))));
-            }
-            (grouped && !names.contains(&"sample")).then(|| {
-                (
-                    "the value has no `sample`".to_string(),
-                    "Say `per group`, or leave the samples unreduced.".to_string(),
-                )
-            })
-        }
-        _ => (!names.is_empty()).then(|| {
-            let other = match (names.contains(&"time"), names.contains(&"sample")) {
-                (true, _) => ", or say `per token`",
-                (false, true) => ", or say `per sample`",
-                _ => "",
-            };
-            (format!("the value still has {}", listed(&names)), format!("{}{other}.", reduce(&names)))
-        }),
-    }
-}
-
 /// The item of a loss `per batch` has its fields for every item.
 pub fn with_batch(ty: Type) -> Type {
     match ty {
@@ -417,22 +269,8 @@ pub fn with_batch(ty: Type) -> Type {
     }
 }
 
-fn field_help(of: &str, param: &str, record: &Record, declared: &Type) -> String {
-    let fitting: Vec<&str> = record
-        .fields
-        .iter()
-        .filter(|(_, t)| std::mem::discriminant(t.element()) == std::mem::discriminant(declared.element()))
-        .map(|(n, _)| n.as_str())
-        .collect();
-    match fitting[..] {
-        [] => format!("Give it: `{of}({param}: ..)`."),
-        [one] => format!("Say which field: `{of}(.{one})`."),
-        [first, ..] => format!("Say which field: `{of}(.{first})`; the items have {}.", listed(&fitting)),
-    }
-}
-
 /// Whether a parameter is written as one of the interfaces of nets.
-fn is_net(param: &Param) -> bool {
+pub fn is_net(param: &Param) -> bool {
     param.ty.as_ref().is_some_and(|t| matches!(named(t), Some("Policy" | "Scorer" | "Net")))
 }
 

@@ -1,9 +1,9 @@
 //! Which kind of function a call calls.
 
 use super::Checker;
+use super::args::{Arg, Given};
 use super::axes::{Axes, Axis, AxisKind};
 use super::builtins;
-use super::call::{Arg, Given};
 use super::ops::article;
 use super::scope::Scope;
 use super::types::{Fun, Type};

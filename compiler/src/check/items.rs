@@ -2,8 +2,9 @@
 
 use super::block::as_data;
 use super::call::{Code, CodeBody, body_of};
-use super::contract::{head, head_fits, with_batch};
+use super::contract::{head, with_batch};
 use super::fits::differ;
+use super::heads::head_fits;
 use super::ops::article;
 use super::scope::{Body, Scope, VarKind};
 use super::types::{Fun, Type};
@@ -38,6 +39,7 @@ impl<'p> Checker<'p> {
                 if let Some(declared) = &declared {
                     self.expects(&format!("`param {}`", name.text), value.span, &found, declared);
                 }
+                self.item(at, &name.text);
                 if let Some(range) = range {
                     self.expr(range, &scope, &Type::Unknown);
                 }
@@ -171,7 +173,8 @@ impl<'p> Checker<'p> {
         };
         let program = self.program;
         let scope = Scope::new(Body::new(at.file, None));
-        let ty = match &program.item(at).kind {
+        let item = &program.item(at).kind;
+        let ty = match item {
             ItemKind::Param { ty: Some(ty), .. } => self.ty(ty, &scope),
             ItemKind::Param { value, .. } => self.expr(value, &scope, &Type::Unknown),
             ItemKind::Def(def) if matches!(def.kind, DefKind::Policy | DefKind::Data) && def.params.is_empty() => {
@@ -199,6 +202,9 @@ impl<'p> Checker<'p> {
             }
             _ => Type::Unknown,
         };
+        if let Some(name) = declared(item).next().filter(|_| !matches!(ty, Type::Fn(Fun::Item(_)))) {
+            self.bound(name.span, &name.text, &ty);
+        }
         self.items.insert(key, Some(ty.clone()));
         ty
     }

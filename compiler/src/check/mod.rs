@@ -3,20 +3,27 @@
 //! The checker is silent where it does not know: `Type::Unknown` fits everything. An annotated function is checked
 //! once; one without annotations is a template, checked again for the types of each call.
 
+mod args;
 mod axes;
 mod block;
 mod builtins;
 mod by_rule;
 mod call;
 mod contract;
+mod define;
 mod dispatch;
 mod expr;
 mod fields;
 mod fits;
+mod heads;
+mod index;
 mod items;
+mod items_fit;
+mod names;
 mod net;
 mod ops;
 mod print;
+mod replies;
 mod scope;
 mod size;
 mod train;
@@ -46,8 +53,10 @@ pub struct Checked {
     pub captures: Vec<Capture>,
     /// Calls that are applied for every index of some axes.
     pub lifts: Vec<Lift>,
-    /// Bindings with their types, in order of place.
+    /// Bindings with their types, in order of place: what `let` and its like name, items, parameters without a written type.
     pub bindings: Vec<(Span, String, Type)>,
+    /// What functions and methods give, by the place of their bodies.
+    pub results: Vec<(Span, String, Type)>,
 }
 
 /// A parameter that the user of a contract did not give (R29): `loss sft: reply <- item.reply`.
@@ -86,8 +95,10 @@ pub fn check_all(program: &Program) -> Checked {
     checker.done()
 }
 
-/// How deep calls of templates are followed, and how many in all: beyond it a result is not known.
-const MAX_DEPTH: usize = 12;
+/// How deep calls of templates are followed, how often within themselves, and how many in all: beyond it a result is
+/// not known.
+const MAX_DEPTH: usize = 16;
+const MAX_AGAIN: usize = 1;
 const MAX_CALLS: usize = 4000;
 
 struct Checker<'p> {
@@ -108,6 +119,8 @@ struct Checker<'p> {
     /// The calls of templates that the checker is inside of.
     calls: Vec<(Span, String)>,
     made: usize,
+    /// The codes whose bodies are being looked at.
+    inside: Vec<usize>,
     keys: u32,
 }
 
@@ -127,6 +140,7 @@ impl<'p> Checker<'p> {
             pending: HashMap::new(),
             calls: Vec::new(),
             made: 0,
+            inside: Vec::new(),
             keys: 0,
         }
     }
@@ -134,6 +148,7 @@ impl<'p> Checker<'p> {
     fn done(mut self) -> Checked {
         self.out.diagnostics.retain(|d| !d.code.is_empty());
         self.out.diagnostics.sort_by_key(|d| (d.span(), d.code));
+        self.functions_of_bindings();
         self.out.bindings.sort_by_key(|b| b.0);
         self.out.bindings.dedup_by_key(|b| b.0);
         self.out.lifts.sort_by_key(|l| l.at);
@@ -141,6 +156,21 @@ impl<'p> Checker<'p> {
         self.out.captures.sort_by_key(|c| c.at);
         self.out.captures.dedup();
         self.out
+    }
+
+    /// A bound lambda has the types of its last call.
+    fn functions_of_bindings(&mut self) {
+        for (_, _, ty) in &mut self.out.bindings {
+            let Type::Fn(Fun::Closure(id)) = ty else { continue };
+            let calls = self.results.get(id).into_iter().flatten();
+            let known =
+                calls.filter_map(|(args, result)| Some((args, result.clone()?))).filter(|c| !c.1.is_unknown()).last();
+            if let Some((args, result)) = known {
+                let n = self.codes[*id].params.len();
+                let from = if n == 1 { args[0].clone() } else { Type::pair(args[..n].to_vec()) };
+                *ty = Type::Fn(Fun::Typed(Rc::new((from, result))));
+            }
+        }
     }
 
     /// Reports, once for each place and code; inside a template's call that call is named too.

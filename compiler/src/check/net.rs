@@ -1,8 +1,9 @@
 //! Nets: their axes, weights, parts and methods.
 
 use super::Checker;
+use super::args::Given;
 use super::axes::{Axis, AxisKind};
-use super::call::{Code, CodeBody, Given};
+use super::call::{Code, CodeBody};
 use super::ops::article;
 use super::scope::{Body, Scope, VarKind};
 use super::size::Size;

@@ -302,6 +302,7 @@ fn described(own: &Axes, other: &Axes) -> String {
 pub fn article(ty: &Type) -> String {
     match ty {
         Type::Int | Type::Optimizer | Type::Option(_) => format!("an {ty}"),
+        Type::Record(record) if record.name.is_none() => format!("a record {ty}"),
         Type::Text | Type::Float | Type::Bool | Type::Prompt | Type::Reply(..) | Type::Record(_) | Type::Chat => {
             format!("a {ty}")
         }

@@ -1,13 +1,13 @@
 //! The types of a program as text: `alignc emit --level types`.
 
-use super::Checked;
+use super::{AxisKind, Checked, Type};
 use crate::program::Program;
-use align_syntax::ast::{Def, Item, ItemKind};
+use align_syntax::ast::{Body, Def, Item, ItemKind};
 use align_syntax::span::Span;
 use std::fmt::Write;
 
-/// Each declaration's head as written, the types of the bindings inside it, what its calls are lifted over, and what is
-/// taken by name.
+/// Each declaration's head as written, and by line what was found inside: the types of bindings, what methods and
+/// functions give, over which axes calls are applied, and what losses and rewards take by name.
 pub fn print_types(program: &Program, checked: &Checked) -> String {
     let mut text = String::new();
     for (_, item) in program.items(program.main()) {
@@ -23,7 +23,10 @@ pub fn print_types(program: &Program, checked: &Checked) -> String {
         let inside = |at: Span| at.file == item.span.file && item.span.start <= at.start && at.end <= item.span.end;
         let mut lines: Vec<(Span, String)> = Vec::new();
         for (at, name, ty) in checked.bindings.iter().filter(|b| inside(b.0)) {
-            lines.push((*at, format!("{name}: {ty}")));
+            lines.push((*at, format!("{name}: {}", detailed(ty))));
+        }
+        for (at, name, ty) in checked.results.iter().filter(|b| inside(b.0)) {
+            lines.push((*at, format!("{name} -> {}", detailed(ty))));
         }
         for lift in checked.lifts.iter().filter(|l| inside(l.at)) {
             lines.push((lift.at, format!("{} for each {}", lift.function, lift.axes.join(", "))));
@@ -35,17 +38,39 @@ pub fn print_types(program: &Program, checked: &Checked) -> String {
         lines.dedup();
         for (at, line) in lines {
             let (row, _) = program.sources.line_column(at.file, at.start);
-            let _ = writeln!(text, "  {row:>4}  {line}");
+            let _ = writeln!(text, "{row:>6}  {line}");
         }
     }
     text
 }
 
+/// A type, with sizes and origins of its axes: `Tensor[time of reply, dim: width]`.
+fn detailed(ty: &Type) -> String {
+    match ty {
+        Type::Each(element, axes) => {
+            let axes: Vec<String> = axes
+                .0
+                .iter()
+                .map(|axis| match &axis.kind {
+                    AxisKind::Fixed(Some(size)) => format!("{}: {size}", axis.name),
+                    AxisKind::Ragged(origin) => format!("{} of {}", axis.name, origin.shown),
+                    _ => axis.name.to_string(),
+                })
+                .collect();
+            match (&**element, &axes[..]) {
+                (Type::Float, _) => format!("Tensor[{}]", axes.join(", ")),
+                (element, _) => format!("{element} each [{}]", axes.join(", ")),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A declaration up to its body.
 fn head(program: &Program, item: &Item, def: &Def) -> String {
     let body = match &def.body {
-        align_syntax::ast::Body::Expr(e) => e.span,
-        align_syntax::ast::Body::Block(b) => b.span,
+        Body::Expr(e) => e.span,
+        Body::Block(b) => b.span,
     };
     let head = Span { start: def.kind_span.start, end: body.start.max(def.kind_span.end), file: item.span.file };
     let text = program.sources.slice(head).split_whitespace().collect::<Vec<_>>().join(" ");

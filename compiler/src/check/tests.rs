@@ -133,3 +133,48 @@ fn right_programs_have_no_mistakes() {
     }
     assert!(seen > 0);
 }
+
+#[test]
+fn types_print_with_lifts_and_captures() {
+    let text = r#"use std.losses { sft }
+use std.optimizers { adamw }
+record Demo { prompt: Prompt, reply: Reply[prompt] }
+data demos = jsonl("demos.jsonl") as Demo
+net scaled(width: Int) {
+  axis dim = width
+  weight scale: [dim]
+  apply(x: Tensor[time, dim]) = x * scale
+}
+loss kept(policy: Policy, g: Group, beta: Float = 1) per sample {
+  let lp = logp(policy, g.reply)
+  let total = y => beta * sum[time](y)
+  -logsigmoid(total(lp))
+}
+pipeline {
+  let p = train load("models/small") { on demos; loss sft(); optimizer adamw(lr: 1e-4) }
+  save p, to: "out"
+}
+"#;
+    let (program, diagnostics) = load("main.align", text, &Library);
+    assert_eq!(diagnostics, []);
+    let checked = check(&program);
+    assert_eq!(checked.diagnostics, []);
+    let expected = "\
+record Demo
+data demos
+     4  demos: Data[Demo]
+net scaled(width: Int)
+     7  scale: Tensor[dim: width]
+     8  apply -> Tensor[time, dim: width]
+loss kept(policy: Policy, g: Group, beta: Float = 1) per sample
+    11  lp: Tensor[sample of g, time of reply]
+    11  logp for each sample
+    12  total: Tensor[sample, time] -> Tensor[sample]
+    12  y: Tensor[sample of g, time of reply]
+    13  logsigmoid for each sample
+pipeline
+    16  p: Policy
+    16  loss sft: reply <- item.reply
+";
+    assert_eq!(print_types(&program, &checked), expected);
+}

@@ -85,7 +85,11 @@ impl<'p> Checker<'p> {
                 self.bind_stmt(bind, &mut inner);
             }
         }
-        let said = self.slots_of(slots, &inner, None);
+        let trained = match &start {
+            Type::Tuple(parts) => parts.len(),
+            _ => 1,
+        };
+        let said = self.slots_of(slots, &inner, None, trained);
         let has = |word: &str| said.words.iter().any(|w| w.0 == word);
         for (word, example) in [("loss", "loss sft(.reply)"), ("optimizer", "optimizer adamw(lr: 1e-4)")] {
             if !has(word) && !has("update") {
@@ -98,7 +102,7 @@ impl<'p> Checker<'p> {
     }
 
     /// Checks slots; `outer` is what stands around an `update`.
-    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>) -> Said {
+    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>, trained: usize) -> Said {
         let mut said = Said { items: outer.cloned(), ..Said::default() };
         let mut updates = Vec::new();
         for line in &slots.lines {
@@ -136,10 +140,11 @@ impl<'p> Checker<'p> {
         }
         let items = said.items.clone();
         for nested in updates {
-            self.slots_of(nested, s, items.as_ref());
+            self.slots_of(nested, s, items.as_ref(), 1);
         }
-        if let Some(items) = &items {
-            for used in std::mem::take(&mut said.losses) {
+        for used in std::mem::take(&mut said.losses) {
+            self.nets_fit(&used, trained);
+            if let Some(items) = &items {
                 self.item_fits(&used, items);
             }
         }

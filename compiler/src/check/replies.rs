@@ -1,0 +1,172 @@
+//! What nets say of replies, and what sampling and scoring add to items.
+
+use super::Checker;
+use super::args::Bound;
+use super::axes::{Axes, Axis, AxisKind};
+use super::builtins::{Row, Rule};
+use super::by_rule::REMOTE;
+use super::dispatch::Brackets;
+use super::ops::article;
+use super::types::{Fun, Record, Type};
+use align_syntax::ast::{Expr, ExprKind};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+impl<'p> Checker<'p> {
+    /// `logp`, `logits`, `value`, `hidden`, `next`: what a net says of a reply.
+    pub fn of_reply(&mut self, row: &Row, bound: &Bound<'p>, types: &[Vec<Type>], brackets: &Brackets) -> Type {
+        // `entropy[a](p)` is a reduction of numbers.
+        if !brackets.is_empty() || types.get(1).is_none_or(Vec::is_empty) {
+            return Type::Unknown;
+        }
+        if let Some(Type::Net(net)) = types[0].first().filter(|_| !matches!(row.name, "score")) {
+            if net.name == REMOTE {
+                let at = bound[0][0].span();
+                let error = Diagnostic::error("E0302", at, format!("a remote policy has no `{}`", row.name));
+                self.report(
+                    error.here("it is asked over the network and gives texts only").help(
+                        "It can `generate`. To compare log-probabilities, load the model: `load(\"models/..\")`.",
+                    ),
+                );
+                return Type::Unknown;
+            }
+        }
+        let last = if row.name == "kl" { 2 } else { 1 };
+        let Some(reply) = types[last].first() else { return Type::Unknown };
+        if let Type::Record(record) = reply.element() {
+            let replies: Vec<&str> = record
+                .fields
+                .iter()
+                .filter(|f| matches!(f.1.element(), Type::Reply(..)))
+                .map(|f| f.0.as_str())
+                .collect();
+            if !record.open && !replies.is_empty() {
+                let at = bound[last][0].span();
+                let error =
+                    Diagnostic::error("E0113", at, format!("`{}` is of a reply, not of a whole record", row.name))
+                        .here(format!("this is {}", article(reply)));
+                let source = self.source(at).to_string();
+                self.report(error.help(format!("Name the field: `{source}.{}`.", replies[0])));
+            }
+            return Type::Unknown;
+        }
+        let own = matches!(types[0].first(), Some(Type::Net(net)) if net.item.is_some());
+        let outer = match reply {
+            Type::Each(element, axes) if matches!(**element, Type::Reply(..) | Type::Prompt) => axes.clone(),
+            Type::Each(..) => return Type::Unknown,
+            _ => Axes::default(),
+        };
+        let kind = match reply.element() {
+            Type::Reply(_, Some(origin)) => AxisKind::Ragged(origin.clone()),
+            Type::Reply(..) | Type::Text | Type::Prompt | Type::Tokens => AxisKind::Open,
+            _ => return Type::Unknown,
+        };
+        let time = Axis::new("time", kind);
+        let inner = match row.rule {
+            // A net of one's own may give other axes than those of a language model.
+            Rule::Logits | Rule::Hidden | Rule::Next if own => return Type::Unknown,
+            Rule::Logits => vec![time, Axis::new("vocab", AxisKind::Fixed(None))],
+            Rule::Hidden => vec![time, Axis::new("dim", AxisKind::Fixed(None))],
+            Rule::Next => vec![Axis::new("vocab", AxisKind::Fixed(None))],
+            _ => vec![time],
+        };
+        let axes = inner.into_iter().fold(outer.clone(), Axes::with);
+        self.lifted(bound[last][0].span(), row.name, &outer);
+        Type::tensor(axes)
+    }
+
+    /// `score(scorer, reply)` is a number; `data |> score(reward)` adds the field `reward`.
+    pub fn score(&mut self, types: &[Vec<Type>]) -> Type {
+        let Some(first) = types[0].first() else { return Type::Unknown };
+        if let Type::Net(_) = first {
+            return match types[1].first() {
+                Some(reply) if matches!(reply.element(), Type::Reply(..)) => Type::Float.each(reply.axes()),
+                _ => Type::Unknown,
+            };
+        }
+        let Some(Type::Reward(uses)) = types[1].first() else { return scored(first) };
+        let item = match first.item() {
+            Some(Type::Each(of, _)) => (*of).clone(),
+            Some(of) => of,
+            None => Type::Unknown,
+        };
+        for of in uses {
+            self.item_fits(of, &item);
+        }
+        scored(first)
+    }
+
+    /// What `sample` makes of each item: a reply, or a group of them.
+    pub fn sampled(
+        &mut self,
+        bound: &Bound<'p>,
+        types: &[Vec<Type>],
+        params: &[super::builtins::BuiltinParam],
+    ) -> Type {
+        let position = |name: &str| params.iter().position(|p| p.name == name);
+        let source = types[0].first().cloned().unwrap_or(Type::Unknown);
+        let item = source.item().unwrap_or_else(|| source.clone());
+        if let Some(i) = position("prompt").filter(|i| !bound[*i].is_empty()) {
+            if let (Some(Type::Fn(Fun::Accessor(path))), Type::Record(_)) = (types[i].first(), &item) {
+                let at = accessor_span(bound[i][0].expr());
+                self.field_of(&item, (&path[0], at), None);
+            }
+        }
+        let Type::Record(record) = item else {
+            return if matches!(source, Type::Data(_) | Type::List(_)) {
+                Type::data(Type::Unknown)
+            } else {
+                Type::Unknown
+            };
+        };
+        let time = Axes(vec![Axis::open("time")]);
+        let mut record = (*record).clone();
+        record.name = None;
+        // A sampler or an environment adds fields of its own.
+        record.open |= ["sampler", "env"].iter().any(|p| position(p).is_some_and(|i| !bound[i].is_empty()));
+        let prompt = Some("prompt".to_string());
+        let record = record
+            .with("reply", Type::Reply(prompt, None))
+            .with("logp", Type::tensor(time.clone()))
+            .with("fresh", Type::Bool.each(time))
+            .with("finished", Type::Bool);
+        let record = if record.get("prompt").is_some() { record } else { record.with("prompt", Type::Prompt) };
+        let mut ty = Type::Record(Rc::new(record));
+        if position("n").is_some_and(|i| !bound[i].is_empty()) {
+            ty = ty.each(Axes(vec![Axis::open("sample")]));
+        }
+        match source {
+            Type::Data(_) | Type::List(_) => Type::data(ty),
+            _ => ty,
+        }
+    }
+}
+
+pub fn scored(ty: &Type) -> Type {
+    let with = |of: &Type| match of {
+        Type::Record(record) => {
+            let record = Record { name: None, ..(**record).clone() };
+            Type::Record(Rc::new(record.with("reward", Type::Unknown).with("rewards", Type::Unknown)))
+        }
+        other => other.clone(),
+    };
+    let of = |ty: &Type| match ty {
+        Type::Each(element, axes) => with(element).each(axes.clone()),
+        other => with(other),
+    };
+    match ty {
+        Type::Data(inner) => Type::data(of(inner)),
+        Type::List(inner) => Type::list(of(inner)),
+        other => of(other),
+    }
+}
+
+/// The first name of `.a.b`.
+pub fn accessor_span(e: &Expr) -> Span {
+    match &*e.kind {
+        ExprKind::Accessor(name) => name.span,
+        ExprKind::Dot(base, _) => accessor_span(base),
+        _ => e.span,
+    }
+}
