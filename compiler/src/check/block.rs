@@ -67,10 +67,10 @@ impl<'p> Checker<'p> {
     /// `let`, `var`, `state`, `track`
     pub fn bind_stmt(&mut self, bind: &'p Bind, s: &mut Scope) {
         for binder in &bind.binders {
-            if let BindTarget::Pattern(pattern) = &binder.target {
-                if bind.word != BindWord::Track {
-                    self.bound_once(pattern, s);
-                }
+            if let BindTarget::Pattern(pattern) = &binder.target
+                && bind.word != BindWord::Track
+            {
+                self.bound_once(pattern, s);
             }
             let ty = self.binder(bind.word, binder, s);
             let BindTarget::Pattern(pattern) = &binder.target else { continue };
@@ -106,19 +106,19 @@ impl<'p> Checker<'p> {
                 if word == BindWord::State && s.body.kind == Some(DefKind::Loss) && !per_item {
                     self.item_axes_in_state(binder, e, &ty);
                 }
-                if let Some(declared) = &declared {
-                    if differ(&ty, declared) {
-                        let error = Diagnostic::error(
-                            "E0113",
-                            e.span,
-                            format!("this is {}, not {}", article(&ty), article(declared)),
-                        );
-                        let error = match &binder.ty {
-                            Some(written) => error.label(written.span, "declared here"),
-                            None => error,
-                        };
-                        self.report(error);
-                    }
+                if let Some(declared) = &declared
+                    && differ(&ty, declared)
+                {
+                    let error = Diagnostic::error(
+                        "E0113",
+                        e.span,
+                        format!("this is {}, not {}", article(&ty), article(declared)),
+                    );
+                    let error = match &binder.ty {
+                        Some(written) => error.label(written.span, "declared here"),
+                        None => error,
+                    };
+                    self.report(error);
                 }
                 ty
             }

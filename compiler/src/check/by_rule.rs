@@ -157,10 +157,10 @@ impl<'p> Checker<'p> {
             },
             Rule::SameItems => {
                 let result = self.of_items(&bound, &types, s);
-                if row.name == "filter" {
-                    if let Some(arg) = bound.get(1).and_then(|b| b.first()) {
-                        self.want_bool(&result, body_span(arg.expr()), "`filter`");
-                    }
+                if row.name == "filter"
+                    && let Some(arg) = bound.get(1).and_then(|b| b.first())
+                {
+                    self.want_bool(&result, body_span(arg.expr()), "`filter`");
                 }
                 known
             }

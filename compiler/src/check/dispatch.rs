@@ -60,11 +60,11 @@ impl<'p> Checker<'p> {
             ExprKind::Index(g, axes) if self.takes_axes(g, s) => (g, Some(self.brackets(axes, s))),
             _ => (f, None),
         };
-        if let (Some(_), ExprKind::Word(name)) = (&brackets, &*f.kind) {
-            if self.planned_along(name, f.span, s) {
-                self.evaluate(&given, s);
-                return Type::Unknown;
-            }
+        if let (Some(_), ExprKind::Word(name)) = (&brackets, &*f.kind)
+            && self.planned_along(name, f.span, s)
+        {
+            self.evaluate(&given, s);
+            return Type::Unknown;
         }
         let ty = self.expr(f, s, &Type::Unknown);
         let brackets = brackets.unwrap_or_default();

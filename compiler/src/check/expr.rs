@@ -139,14 +139,14 @@ impl<'p> Checker<'p> {
                 let to = self.ty(ty, s);
                 for entry in fields.iter().flatten() {
                     self.expr(&entry.value, s, &Type::Unknown);
-                    if let Type::Record(record) = &to {
-                        if record.get(&entry.key.text).is_none() {
-                            self.no_field(
-                                (&entry.key.text, entry.key.span),
-                                &to,
-                                record.names().map(str::to_string).collect(),
-                            );
-                        }
+                    if let Type::Record(record) = &to
+                        && record.get(&entry.key.text).is_none()
+                    {
+                        self.no_field(
+                            (&entry.key.text, entry.key.span),
+                            &to,
+                            record.names().map(str::to_string).collect(),
+                        );
                     }
                 }
                 match from {

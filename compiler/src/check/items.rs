@@ -246,14 +246,15 @@ impl<'p> Checker<'p> {
             });
             return;
         }
-        if per == "group" && !grouped {
-            if let Some(Type::Record(_)) = roles.item.map(|i| &types[i]) {
-                let param = &code.params[roles.item.expect("just seen")];
-                let span = param.ty.as_ref().map_or(def.kind_span, |t| t.span);
-                let error = Diagnostic::error("E0210", span, "`per group` needs a Group").here("this is one item");
-                self.report(error.help("Say `per example`, or take a `Group`."));
-                return;
-            }
+        if per == "group"
+            && !grouped
+            && let Some(Type::Record(_)) = roles.item.map(|i| &types[i])
+        {
+            let param = &code.params[roles.item.expect("just seen")];
+            let span = param.ty.as_ref().map_or(def.kind_span, |t| t.span);
+            let error = Diagnostic::error("E0210", span, "`per group` needs a Group").here("this is one item");
+            self.report(error.help("Say `per example`, or take a `Group`."));
+            return;
         }
         let found = self.instance(id, types, &[]);
         if !found.is_numeric() {
@@ -321,12 +322,12 @@ impl<'p> Checker<'p> {
                     "loss" => Type::Float,
                     _ => Type::Unknown,
                 });
-                if method.name.text == "update" && !OF_UPDATE.contains(&name) {
-                    if let Some(name) = names.first() {
-                        let error =
-                            Diagnostic::error("E0117", name.span, format!("`update` is not given `{}`", name.text));
-                        self.report(error.help(format!("It may read {}.", super::axes::listed(OF_UPDATE))));
-                    }
+                if method.name.text == "update"
+                    && !OF_UPDATE.contains(&name)
+                    && let Some(name) = names.first()
+                {
+                    let error = Diagnostic::error("E0117", name.span, format!("`update` is not given `{}`", name.text));
+                    self.report(error.help(format!("It may read {}.", super::axes::listed(OF_UPDATE))));
                 }
             }
             let code = Code {

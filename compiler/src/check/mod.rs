@@ -163,8 +163,10 @@ impl<'p> Checker<'p> {
         for (_, _, ty) in &mut self.out.bindings {
             let Type::Fn(Fun::Closure(id)) = ty else { continue };
             let calls = self.results.get(id).into_iter().flatten();
-            let known =
-                calls.filter_map(|(args, result)| Some((args, result.clone()?))).filter(|c| !c.1.is_unknown()).last();
+            let known = calls
+                .filter_map(|(args, result)| Some((args, result.clone()?)))
+                .filter(|c| !c.1.is_unknown())
+                .next_back();
             if let Some((args, result)) = known {
                 let n = self.codes[*id].params.len();
                 let from = if n == 1 { args[0].clone() } else { Type::pair(args[..n].to_vec()) };
@@ -178,10 +180,10 @@ impl<'p> Checker<'p> {
         if !self.reported.insert((diagnostic.code, diagnostic.span())) {
             return;
         }
-        if let Some((at, what)) = self.calls.last() {
-            if at.file != diagnostic.span().file || *at != diagnostic.span() {
-                diagnostic = diagnostic.label(*at, what.clone());
-            }
+        if let Some((at, what)) = self.calls.last()
+            && (at.file != diagnostic.span().file || *at != diagnostic.span())
+        {
+            diagnostic = diagnostic.label(*at, what.clone());
         }
         self.out.diagnostics.push(diagnostic);
     }

@@ -204,10 +204,10 @@ impl<'p> Checker<'p> {
         let (xa, xb) = (a.1.axes(), b.1.axes());
         // What an inner operator left open may be contained in the other operand here.
         for (operand, other) in [(a.0, &xb), (b.0, &xa)] {
-            if let Some((index, union)) = self.pending.get(&(s.body.file, peeled(operand).id)) {
-                if union.beyond(other, &s.body.paired).is_empty() {
-                    self.out.diagnostics[*index].code = "";
-                }
+            if let Some((index, union)) = self.pending.get(&(s.body.file, peeled(operand).id))
+                && union.beyond(other, &s.body.paired).is_empty()
+            {
+                self.out.diagnostics[*index].code = "";
             }
         }
         match xa.combine(&xb, &s.body.paired, under) {

@@ -20,17 +20,17 @@ impl<'p> Checker<'p> {
         if !brackets.is_empty() || types.get(1).is_none_or(Vec::is_empty) {
             return Type::Unknown;
         }
-        if let Some(Type::Net(net)) = types[0].first().filter(|_| !matches!(row.name, "score")) {
-            if net.name == REMOTE {
-                let at = bound[0][0].span();
-                let error = Diagnostic::error("E0302", at, format!("a remote policy has no `{}`", row.name));
-                self.report(
-                    error.here("it is asked over the network and gives texts only").help(
-                        "It can `generate`. To compare log-probabilities, load the model: `load(\"models/..\")`.",
-                    ),
-                );
-                return Type::Unknown;
-            }
+        if let Some(Type::Net(net)) = types[0].first().filter(|_| !matches!(row.name, "score"))
+            && net.name == REMOTE
+        {
+            let at = bound[0][0].span();
+            let error = Diagnostic::error("E0302", at, format!("a remote policy has no `{}`", row.name));
+            self.report(
+                error
+                    .here("it is asked over the network and gives texts only")
+                    .help("It can `generate`. To compare log-probabilities, load the model: `load(\"models/..\")`."),
+            );
+            return Type::Unknown;
         }
         let last = if row.name == "kl" { 2 } else { 1 };
         let Some(reply) = types[last].first() else { return Type::Unknown };
@@ -107,11 +107,11 @@ impl<'p> Checker<'p> {
         let position = |name: &str| params.iter().position(|p| p.name == name);
         let source = types[0].first().cloned().unwrap_or(Type::Unknown);
         let item = source.item().unwrap_or_else(|| source.clone());
-        if let Some(i) = position("prompt").filter(|i| !bound[*i].is_empty()) {
-            if let (Some(Type::Fn(Fun::Accessor(path))), Type::Record(_)) = (types[i].first(), &item) {
-                let at = accessor_span(bound[i][0].expr());
-                self.field_of(&item, (&path[0], at), None);
-            }
+        if let Some(i) = position("prompt").filter(|i| !bound[*i].is_empty())
+            && let (Some(Type::Fn(Fun::Accessor(path))), Type::Record(_)) = (types[i].first(), &item)
+        {
+            let at = accessor_span(bound[i][0].expr());
+            self.field_of(&item, (&path[0], at), None);
         }
         let Type::Record(record) = item else {
             return if matches!(source, Type::Data(_) | Type::List(_)) {
