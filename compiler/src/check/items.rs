@@ -279,9 +279,9 @@ impl<'p> Checker<'p> {
     fn define_optimizer(&mut self, at: ItemRef, def: &'p Def) {
         let mut body = body_of(def.kind, at.file);
         let axes = |names: &[&str]| Axes(names.iter().map(|n| Axis::open(*n)).collect());
-        let weight = def.clauses.iter().find_map(|c| match c {
-            Clause::Over(names) => Some(axes(&names.iter().map(|n| n.text.as_str()).collect::<Vec<_>>())),
-            Clause::Per(_) => Some(axes(&["tensor", "entry"])),
+        let weight = def.clauses.first().map(|c| match c {
+            Clause::Over(names) => axes(&names.iter().map(|n| n.text.as_str()).collect::<Vec<_>>()),
+            Clause::Per(_) => axes(&["tensor", "entry"]),
         });
         let weight = Type::tensor(weight.unwrap_or_else(|| axes(&["entry"])));
         body.weight = Some(weight.clone());

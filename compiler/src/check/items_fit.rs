@@ -128,7 +128,7 @@ impl<'p> Checker<'p> {
         let wants_group = matches!(declared, Type::Each(..));
         let fields: &Type = declared.element();
         let error = match fit(element, fields) {
-            Fit::LacksFields(lacking) if !(wants_group && !group) => {
+            Fit::LacksFields(lacking) if group || !wants_group => {
                 Diagnostic::error("E0128", used.at, format!("`{}` reads {} of its items", used.name, listed(&lacking)))
                     .here(format!("the items are {}, which has no {}", article(element), listed(&lacking)))
             }

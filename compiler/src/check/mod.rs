@@ -163,10 +163,7 @@ impl<'p> Checker<'p> {
         for (_, _, ty) in &mut self.out.bindings {
             let Type::Fn(Fun::Closure(id)) = ty else { continue };
             let calls = self.results.get(id).into_iter().flatten();
-            let known = calls
-                .filter_map(|(args, result)| Some((args, result.clone()?)))
-                .filter(|c| !c.1.is_unknown())
-                .next_back();
+            let known = calls.filter_map(|(args, result)| Some((args, result.clone()?))).rfind(|c| !c.1.is_unknown());
             if let Some((args, result)) = known {
                 let n = self.codes[*id].params.len();
                 let from = if n == 1 { args[0].clone() } else { Type::pair(args[..n].to_vec()) };
