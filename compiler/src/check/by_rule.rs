@@ -126,9 +126,17 @@ impl<'p> Checker<'p> {
             | Rule::Matrix
             | Rule::Place
             | Rule::Vmap
-            | Rule::Grad
-            | Rule::Read
             | Rule::Unknown => Type::Unknown,
+            Rule::Grad if bound.get(1).is_none_or(Vec::is_empty) && matches!(known, Type::Fn(Fun::Closure(_))) => {
+                Type::Fn(Fun::Grad(Rc::new(known)))
+            }
+            Rule::Grad => Type::Unknown,
+            Rule::Read => {
+                if let (Type::Net(net), Some(path)) = (&known, bound.get(2).and_then(|b| b.first())) {
+                    self.inner_value(net, path.expr());
+                }
+                Type::Unknown
+            }
             Rule::Filled(elem) => filled(elem, row.name, brackets, &bound, &types, &params),
             Rule::Scan => self.scan(brackets, &bound, &types),
             Rule::Logp | Rule::Logits | Rule::Value | Rule::Hidden | Rule::Next => {

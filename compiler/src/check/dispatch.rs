@@ -78,6 +78,7 @@ impl<'p> Checker<'p> {
             Type::Fn(Fun::Method(net, name)) => self.call_method(net, name, &given, at, s),
             Type::Net(net) => self.call_method(net, "apply", &given, at, s),
             Type::Fn(Fun::Typed(types)) => self.call_typed(types, f, &given, s),
+            Type::Fn(Fun::Grad(of)) => self.call_grad(of, &given, at, s),
             Type::Schedule => {
                 self.evaluate(&given, s);
                 Type::Float
@@ -130,6 +131,30 @@ impl<'p> Checker<'p> {
             }
         }
         if unknown { Type::Unknown } else { types.1.clone().each(lifted) }
+    }
+
+    /// `grad(f)(x)`: has the axes of x. What f gives must be a scalar (E0406).
+    fn call_grad(&mut self, f: &Type, given: &Given<'p>, at: Span, s: &Scope) -> Type {
+        let types: Vec<Type> = given.all().map(|arg| self.arg(arg, s, &Type::Unknown)).collect();
+        let Type::Fn(Fun::Closure(id)) = f else { return Type::Unknown };
+        let code = self.codes[*id].clone();
+        // Of a declared parameter the other axes are lifted.
+        if code.params.len() != types.len() || code.params.iter().any(|p| p.ty.is_some()) || types.is_empty() {
+            return Type::Unknown;
+        }
+        let value = self.entered(at, &code, &types, |c| c.instance(*id, types.clone(), &[]));
+        if value.is_numeric() && !value.axes().is_empty() {
+            let axes = value.axes();
+            let names: Vec<Rc<str>> = axes.names().cloned().collect();
+            let error = Diagnostic::error("E0406", at, "`grad` is of a value without axes")
+                .here(format!("what is differentiated is {value}"));
+            self.report(error.help(format!(
+                "Reduce it: `sum[{axes}](..)`. A derivative for each of {} is `jacobian`, or `grad` inside `vmap`.",
+                super::axes::listed(&names)
+            )));
+            return Type::Unknown;
+        }
+        if types[0].is_numeric() { Type::Float.each(types[0].axes()) } else { Type::Unknown }
     }
 
     /// Looks at the arguments of a call of which nothing is known.

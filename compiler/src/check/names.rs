@@ -81,6 +81,14 @@ impl<'p> Checker<'p> {
         self.report(Diagnostic::error("E0102", span, format!("the standard library does not have `{name}` yet")));
     }
 
+    /// Whether a record of the file has a field of this name.
+    fn is_field(&self, file: FileId, name: &str) -> bool {
+        self.program.file(file).tree.items.iter().any(|item| match &item.kind {
+            ItemKind::Record { fields, .. } => fields.iter().any(|f| f.name.text == name),
+            _ => false,
+        })
+    }
+
     pub fn unknown_name(&mut self, name: &str, span: Span, s: &Scope) {
         let file = s.body.file;
         let in_sight: Vec<String> = {
@@ -100,6 +108,9 @@ impl<'p> Checker<'p> {
             return self.report(error.help(format!("It is in the standard library: `use {module} {{ {name} }}`.")));
         }
         let error = Diagnostic::error("E0104", span, format!("there is nothing named `{name}` here"));
+        if self.is_field(file, name) {
+            return self.report(error.help(format!("A field of the item is read by `.{name}`, with the point.")));
+        }
         self.report(match near {
             Some(near) => error.help(format!("Did you mean `{near}`?")),
             None => error,

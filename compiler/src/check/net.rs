@@ -9,8 +9,10 @@ use super::scope::{Body, Scope, VarKind};
 use super::size::Size;
 use super::types::{Fun, Net, NetKind, Type};
 use crate::program::ItemRef;
-use align_syntax::ast::{self, BindTarget, BindValue, BindWord, DefKind, ItemKind, Param, Pattern, StmtKind};
-use align_syntax::diag::Diagnostic;
+use align_syntax::ast::{
+    self, BindTarget, BindValue, BindWord, DefKind, Expr, ExprKind, ItemKind, Name, Param, Pattern, StmtKind,
+};
+use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -236,6 +238,37 @@ impl<'p> Checker<'p> {
         in_terms_of(&result, net).each(lifted)
     }
 
+    /// E0207: what `read` and the slots `only` and `except` name must be in the net.
+    pub fn inner_value(&mut self, net: &Net, path: &Expr) {
+        let (Some(item), Some(first)) = (net.item, first_of_path(path)) else { return };
+        let info = self.net_info(item);
+        let mut names: Vec<String> = info.members.iter().map(|m| m.0.clone()).collect();
+        for (name, id) in &info.methods {
+            names.push(name.clone());
+            let CodeBody::Block(block) = self.codes[*id].body else { continue };
+            for stmt in &block.stmts {
+                let StmtKind::Bind(bind) = &stmt.kind else { continue };
+                for binder in &bind.binders {
+                    if let BindTarget::Pattern(pattern) = &binder.target {
+                        names.extend(crate::program::pattern_names(pattern).iter().map(|n| n.text.clone()));
+                    }
+                }
+            }
+        }
+        if names.contains(&first.text) {
+            return;
+        }
+        let error = Diagnostic::error(
+            "E0207",
+            first.span,
+            format!("the net `{}` holds nothing named `{}`", net.name, first.text),
+        );
+        self.report(match did_you_mean(&first.text, names.iter().map(String::as_str)) {
+            Some(near) => error.help(format!("Did you mean `.{near}`?")),
+            None => error.help(format!("It holds {}.", super::axes::listed(&names))),
+        });
+    }
+
     /// E0204: an axis of the interface has another size in the caller.
     fn interface(&mut self, net: &Net, actual: &Type, declared: &Type, at: Span) {
         for want in &declared.axes().0 {
@@ -288,6 +321,15 @@ impl<'p> Checker<'p> {
 /// Whether a type has axes that a net's user names.
 fn generic(ty: &Type, code: &Code) -> bool {
     code.scope.body.generics.iter().any(|(name, _)| ty.axes().has(name))
+}
+
+/// The first name of `.blocks[-1].attend`.
+fn first_of_path(path: &Expr) -> Option<&Name> {
+    match &*path.kind {
+        ExprKind::Accessor(name) => Some(name),
+        ExprKind::Dot(base, _) | ExprKind::Index(base, _) => first_of_path(base),
+        _ => None,
+    }
 }
 
 fn annotated(param: &Param) -> bool {

@@ -56,7 +56,9 @@ const WORDS: &[(&str, &[&str])] = &[
 
 /// What the slots of a `train`, or of an `update` in it, say.
 #[derive(Default)]
-struct Said {
+struct Said<'p> {
+    /// Paths of `only` and `except`.
+    paths: Vec<&'p Expr>,
     items: Option<Type>,
     losses: Vec<LossUse>,
     words: Vec<(String, Span)>,
@@ -90,6 +92,9 @@ impl<'p> Checker<'p> {
             _ => 1,
         };
         let said = self.slots_of(slots, &inner, None, trained);
+        if let Type::Net(net) = &start {
+            said.paths.iter().for_each(|path| self.inner_value(net, path));
+        }
         let has = |word: &str| said.words.iter().any(|w| w.0 == word);
         for (word, example) in [("loss", "loss sft(.reply)"), ("optimizer", "optimizer adamw(lr: 1e-4)")] {
             if !has(word) && !has("update") {
@@ -102,7 +107,7 @@ impl<'p> Checker<'p> {
     }
 
     /// Checks slots; `outer` is what stands around an `update`.
-    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>, trained: usize) -> Said {
+    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>, trained: usize) -> Said<'p> {
         let mut said = Said { items: outer.cloned(), ..Said::default() };
         let mut updates = Vec::new();
         for line in &slots.lines {
@@ -181,7 +186,7 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn slot(&mut self, row: &SlotRow, word: &'p Name, args: &'p Args, s: &Scope, said: &mut Said) {
+    fn slot(&mut self, row: &SlotRow, word: &'p Name, args: &'p Args, s: &Scope, said: &mut Said<'p>) {
         for (name, value) in &args.named {
             // `eval { name: e }` is a record; `eval name: e` is not.
             if !row.named.contains(&name.text.as_str()) {
@@ -244,7 +249,8 @@ impl<'p> Checker<'p> {
                 }
             }
             // These read what is tracked, by name; paths are accessors.
-            "until" | "keep" | "only" | "except" | "on_fault" | "incremental" | "truncate" => {}
+            "only" | "except" => said.paths.extend(values),
+            "until" | "keep" | "on_fault" | "incremental" | "truncate" => {}
             "update" => {
                 if !matches!(&*first.kind, ExprKind::Word(w) if s.get(w).is_some()) {
                     self.expr(first, s, &Type::Unknown);
@@ -291,7 +297,7 @@ impl<'p> Checker<'p> {
         });
     }
 
-    fn loss_slot(&mut self, e: &'p Expr, ty: &Type, said: &mut Said) {
+    fn loss_slot(&mut self, e: &'p Expr, ty: &Type, said: &mut Said<'p>) {
         match ty {
             Type::Loss(uses) => said.losses.extend(uses.iter().cloned()),
             Type::Fn(super::types::Fun::Item(item))

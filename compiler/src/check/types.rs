@@ -101,6 +101,8 @@ pub enum Fun {
     Accessor(Vec<String>),
     /// A method of a net, and the net.
     Method(Rc<Net>, String),
+    /// `grad(f)`
+    Grad(Rc<Type>),
 }
 
 impl Type {

@@ -27,7 +27,7 @@ pub fn more_of(function: &str, argument: Option<&str>) -> bool {
 
 /// Modules with their names.
 pub const MODULES: &[(&str, &[&str])] = &[
-    ("std.data", &["Demo", "Pair", "Rated", "Rollout", "Scored"]),
+    ("std.data", &["Demo", "Episode", "Pair", "Rated", "Rollout", "Scored"]),
     (
         "std.nets",
         &[
