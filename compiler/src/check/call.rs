@@ -97,6 +97,9 @@ impl<'p> Checker<'p> {
         s: &Scope,
     ) -> Type {
         let code = self.codes[id].clone();
+        if s.body.tensor && !code.lambda {
+            self.text_in_callee(id, at);
+        }
         // Hints for arguments do not depend on generic axes; those come from brackets or from the operands.
         let hints: Vec<Type> = code.params.iter().map(|p| self.declared(p, &code.scope)).collect();
         let mut actual: Vec<Type> = Vec::new();

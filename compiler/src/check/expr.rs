@@ -16,7 +16,7 @@ impl<'p> Checker<'p> {
         let under = std::mem::take(&mut self.under);
         let before = self.out.diagnostics.len();
         let ty = self.kind(e, s, want, &under);
-        if s.body.tensor && matches!(ty.element(), Type::Text) {
+        if s.body.tensor && matches!(ty.element(), Type::Text | Type::Map(..)) {
             self.text_in_tensor(e, before);
         }
         let known = self.out.types.entry((s.body.file, e.id)).or_insert(Type::Unknown);
@@ -170,21 +170,6 @@ impl<'p> Checker<'p> {
                 _ => Type::Unknown,
             },
         }
-    }
-
-    fn text_in_tensor(&mut self, e: &'p Expr, before: usize) {
-        let reads =
-            matches!(&*e.kind, ExprKind::Word(_) | ExprKind::Dot(..) | ExprKind::Call(..) | ExprKind::Index(..));
-        let inside = self.out.diagnostics[before..].iter().any(|d| d.code == "E0301");
-        let literal = matches!(&*e.kind, ExprKind::Word(w) if w == "none");
-        if !reads || inside || literal {
-            return;
-        }
-        let error = Diagnostic::error("E0301", e.span, "tensor code cannot read Text")
-            .here("this is a Text; losses, nets and optimizers run on the device, where there are numbers only");
-        self.report(error.help(
-            "Make a number of it before, as a field of the item: `data |> map(x => x with { flag: x.kind == \"a\" })`, and read `x.flag` here.",
-        ));
     }
 
     fn list(&mut self, items: &'p [Expr], s: &Scope, want: &Type) -> Type {

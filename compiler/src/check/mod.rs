@@ -19,6 +19,7 @@ mod heads;
 mod index;
 mod items;
 mod items_fit;
+mod levels;
 mod names;
 mod net;
 mod ops;
@@ -111,6 +112,8 @@ struct Checker<'p> {
     code_of_item: HashMap<ItemRef, usize>,
     results: HashMap<usize, Vec<(Vec<Type>, Option<Type>)>>,
     nets: HashMap<ItemRef, Rc<net::NetInfo>>,
+    /// Where a function reads a Text, if it does.
+    texts: HashMap<usize, Option<Span>>,
     records: HashMap<ItemRef, Type>,
     /// Axes of the reductions directly around the expression.
     under: Vec<Rc<str>>,
@@ -135,6 +138,7 @@ impl<'p> Checker<'p> {
             code_of_item: HashMap::new(),
             results: HashMap::new(),
             nets: HashMap::new(),
+            texts: HashMap::new(),
             records: HashMap::new(),
             under: Vec::new(),
             pending: HashMap::new(),

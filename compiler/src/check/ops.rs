@@ -165,12 +165,23 @@ impl<'p> Checker<'p> {
             (Type::Loss(x), _) | (_, Type::Loss(x)) => Type::Loss(x.clone()),
             (Type::Reward(x), Type::Reward(y)) => Type::Reward(x.iter().chain(y).cloned().collect()),
             (Type::Reward(x), _) | (_, Type::Reward(x)) => Type::Reward(x.clone()),
+            (Type::Net(p), Type::Net(q)) if p.item.is_some() && q.item.is_some() && p.item != q.item => {
+                let message = format!("`{}` and `{}` have different weights", p.name, q.name);
+                let error = Diagnostic::error("E0205", op_span, message)
+                    .label(a.0.span, format!("this is {}", article(a.1)))
+                    .label(b.0.span, format!("this is {}", article(b.1)));
+                self.report(
+                    error.help("Nets are added and subtracted weight by weight, so both must be of one declaration."),
+                );
+                Type::Unknown
+            }
             (Type::Net(p), Type::Net(q)) => match op {
                 InfixOp::Sub => Type::Weights,
+                _ if p.item.is_some() && p.item == q.item => Type::Net(p.clone()),
                 _ if p.kind == q.kind => Type::net(p.kind),
                 _ => Type::net(NetKind::Net),
             },
-            (Type::Net(net), _) | (_, Type::Net(net)) => Type::net(net.kind),
+            (Type::Net(net), _) | (_, Type::Net(net)) => Type::Net(net.clone()),
             (Type::Option(_), other) | (other, Type::Option(_)) if matches!(other, Type::Int | Type::Float) => {
                 let (span, ty) = if matches!(a.1, Type::Option(_)) { (a.0.span, a.1) } else { (b.0.span, b.1) };
                 let error = Diagnostic::error("E0123", span, format!("`{}` is for numbers", sign(op)));
