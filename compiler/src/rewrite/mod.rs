@@ -10,9 +10,9 @@ pub mod rebuild;
 pub mod simplify;
 pub mod sink;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub mod model;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub mod oracle;
 
 use crate::tensor::Graph;

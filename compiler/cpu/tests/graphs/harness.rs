@@ -1,0 +1,193 @@
+//! Runs a graph both ways and compares.
+
+use align_compiler::interp::{self, Named, Precision, Value};
+use align_compiler::kernel::{BufferKind, Program, fuse};
+use align_compiler::tensor::{Axis, AxisKind, DType, Graph, Lengths};
+use align_cpu::{Bindings, Cpu, Executable, Fault, Slot};
+
+/// Numbers of one dtype as slots hold them.
+pub enum Data {
+    Floats(Vec<f32>),
+    Ints(Vec<i32>),
+    Bools(Vec<bool>),
+}
+
+impl Data {
+    fn of(value: &Value, dtype: DType) -> Data {
+        match dtype {
+            DType::Float => Data::Floats(value.data.iter().map(|x| *x as f32).collect()),
+            DType::Int => Data::Ints(value.data.iter().map(|x| *x as i32).collect()),
+            DType::Bool => Data::Bools(value.data.iter().map(|x| *x != 0.0).collect()),
+        }
+    }
+
+    fn zeros(dtype: DType, count: usize) -> Data {
+        match dtype {
+            DType::Float => Data::Floats(vec![0.25; count]),
+            DType::Int => Data::Ints(vec![7; count]),
+            DType::Bool => Data::Bools(vec![true; count]),
+        }
+    }
+
+    pub fn numbers(&self) -> Vec<f64> {
+        match self {
+            Data::Floats(x) => x.iter().map(|x| f64::from(*x)).collect(),
+            Data::Ints(x) => x.iter().map(|x| f64::from(*x)).collect(),
+            Data::Bools(x) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
+        }
+    }
+}
+
+/// Runs an executable; outputs in the order of the program's buffers. Float outputs are written, or added to 0.25.
+pub fn run(
+    code: &Executable,
+    program: &Program,
+    given: &Named,
+    lengths: &Lengths,
+    add: bool,
+) -> Result<Vec<(String, Data)>, Fault> {
+    let mut inputs = vec![];
+    let mut outputs = vec![];
+    for buffer in &program.buffers {
+        match &buffer.kind {
+            BufferKind::Input(name) | BufferKind::Weight(name) => {
+                let value = given.get(name).unwrap_or_else(|| panic!("{name} is given")).laid_out(&buffer.axes, lengths);
+                inputs.push((name.clone(), Data::of(&value, buffer.dtype)));
+            }
+            BufferKind::Output(name) => {
+                outputs.push((name.clone(), Data::zeros(buffer.dtype, buffer.size().get(lengths))));
+            }
+            _ => {}
+        }
+    }
+    let mut bindings = Bindings::new();
+    for (name, data) in &inputs {
+        let slot = match data {
+            Data::Floats(x) => Slot::Floats(x),
+            Data::Ints(x) => Slot::Ints(x),
+            Data::Bools(x) => Slot::Bools(x),
+        };
+        bindings.insert(name, slot);
+    }
+    for (name, data) in &mut outputs {
+        let slot = match data {
+            Data::Floats(x) if add => Slot::Add(x),
+            Data::Floats(x) => Slot::Write(x),
+            Data::Ints(x) => Slot::WriteInts(x),
+            Data::Bools(x) => Slot::WriteBools(x),
+        };
+        bindings.insert(name, slot);
+    }
+    code.run(lengths, &mut bindings)?;
+    drop(bindings);
+    Ok(outputs)
+}
+
+/// Within 1e-4 |x| + 1e-5 max|x|; other than floats exactly.
+fn close(name: &str, want: &[f64], got: &[f64], float: bool, program: &Program) {
+    assert_eq!(want.len(), got.len(), "{name}");
+    let finite = want.iter().filter(|x| x.is_finite());
+    let largest = finite.fold(0f64, |m, x| m.max(x.abs()));
+    for (i, (w, g)) in want.iter().zip(got).enumerate() {
+        let within = if float { 1e-4 * w.abs() + 1e-5 * largest + 1e-7 } else { 0.0 };
+        let same = w == g || (w.is_nan() && g.is_nan()) || (w - g).abs() <= within;
+        assert!(same, "{name}[{i}]: {w} by the interpreter, {g} by the kernels of\n{program}");
+    }
+}
+
+/// The kernels give what the interpreter gives; they give the same bits on three threads and when run again; outputs that
+/// add do so.
+pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
+    let program = fuse(graph).unwrap_or_else(|e| panic!("{e}"));
+    let wanted = interp::run(graph, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
+    let code = Cpu::new(1).compile(&program).unwrap_or_else(|e| panic!("{e}\n{program}"));
+    let outputs = run(&code, &program, given, lengths, false).unwrap_or_else(|e| panic!("{e}\n{program}"));
+    let added = run(&code, &program, given, lengths, true).unwrap_or_else(|e| panic!("{e}\n{program}"));
+    assert_eq!(outputs.len(), wanted.len(), "{program}");
+    for ((name, data), (_, sum)) in outputs.iter().zip(&added) {
+        let (_, value) = wanted.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no {name}"));
+        let buffer = program.buffers.iter().find(|b| b.kind == BufferKind::Output(name.clone())).expect("it is there");
+        let want = value.laid_out(&buffer.axes, lengths).data;
+        let float = buffer.dtype == DType::Float;
+        close(name, &want, &data.numbers(), float, &program);
+        let by = if float { 0.25 } else { 0.0 };
+        let want: Vec<f64> = want.iter().map(|x| x + by).collect();
+        close(&format!("{name} added"), &want, &sum.numbers(), float, &program);
+    }
+    let threads = Cpu::new(3).compile(&program).expect("it did before");
+    for _ in 0..2 {
+        let again = run(&threads, &program, given, lengths, false).unwrap_or_else(|e| panic!("{e}"));
+        for ((name, x), (_, y)) in outputs.iter().zip(&again) {
+            let bits = |d: &Data| d.numbers().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(x), bits(y), "{name} on three threads");
+        }
+    }
+    program
+}
+
+/// Numbers that look random, in -1..1.
+pub fn noise(seed: u64, count: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f64::from(((state >> 11) as f64 / (1u64 << 52) as f64 - 1.0) as f32)
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Values for inputs and weights: floats in -1..1, ints from 0 to 4, bools.
+pub fn fill(graph: &Graph, given: &mut Named, lengths: &Lengths) {
+    use align_compiler::tensor::Op;
+    for (node, data) in graph.nodes() {
+        let (Op::Weight(name) | Op::Input(name)) = &data.op else { continue };
+        if given.contains_key(name) {
+            continue;
+        }
+        let count = data.axes.iter().map(|a| lengths.size(a)).product();
+        let numbers = noise(u64::from(node.0) + 7, count).into_iter().map(|x| match data.dtype {
+            DType::Float => x,
+            DType::Int => ((x + 1.0) * 2.49).floor(),
+            DType::Bool => f64::from(u8::from(x > 0.0)),
+        });
+        let value = Value { axes: data.axes.clone(), dtype: data.dtype, data: numbers.collect() };
+        given.insert(name.clone(), value);
+    }
+}
+
+pub fn token() -> Axis {
+    Axis::ragged("time", 0, None).packed()
+}
+
+/// A size that a batch decides: 37.
+pub fn many() -> Axis {
+    Axis::new("many", AxisKind::Dynamic(0))
+}
+
+/// Larger than a block of work: 70001.
+pub fn huge() -> Axis {
+    Axis::new("huge", AxisKind::Dynamic(1))
+}
+
+pub fn dim(n: usize) -> Axis {
+    Axis::fixed("dim", n)
+}
+
+/// Five sequences, the third of them empty.
+pub fn lengths() -> Lengths {
+    Lengths::new()
+        .with(Axis::item(), vec![5])
+        .with(token(), vec![3, 1, 0, 17, 2])
+        .with(many(), vec![37])
+        .with(huge(), vec![70_001])
+}
+
+/// Builds a graph, gives it values, and checks it.
+pub fn check(build: impl Fn(&mut Graph)) -> Program {
+    let mut graph = Graph::new();
+    build(&mut graph);
+    let mut given = Named::new();
+    fill(&graph, &mut given, &lengths());
+    check_with(&graph, &given, &lengths())
+}

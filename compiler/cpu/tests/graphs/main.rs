@@ -1,0 +1,10 @@
+//! Graphs through fusion and machine code, against the interpreter in double precision.
+
+mod bodies;
+mod faults;
+mod harness;
+mod indices;
+mod maps;
+mod random;
+mod reductions;
+mod transformer;
