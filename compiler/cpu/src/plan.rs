@@ -34,12 +34,13 @@ impl Lives {
     pub fn place(&self, program: &Program, lengths: &Lengths, kept: impl Fn(usize) -> bool) -> Layout {
         let mut wanted = vec![];
         for (i, buffer) in program.buffers.iter().enumerate() {
-            let ours = match buffer.kind {
-                BufferKind::Temp => true,
-                BufferKind::Output(_) => !kept(i),
-                _ => false,
+            // Outputs that lie here are read after the last step.
+            let life = match buffer.kind {
+                BufferKind::Temp => self.0[i],
+                BufferKind::Output(_) if !kept(i) => self.0[i].map(|(first, _)| (first, usize::MAX)),
+                _ => None,
             };
-            if let (true, Some(life)) = (ours, self.0[i]) {
+            if let Some(life) = life {
                 wanted.push((buffer.bytes(lengths).next_multiple_of(ALIGN), life, i));
             }
         }

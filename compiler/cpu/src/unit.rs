@@ -7,7 +7,7 @@ use crate::jit::{Code, Jit};
 use crate::plan::{Layout, Lives};
 use crate::pool::Pool;
 use crate::step::{Ready, Task};
-use align_compiler::kernel::{BufferId, BufferKind, Program};
+use align_compiler::kernel::{BufferId, BufferKind, Program, Step};
 use align_compiler::tensor::{DType, Lengths};
 
 /// A program with code for its steps.
@@ -17,6 +17,8 @@ pub struct Unit {
     lives: Lives,
     /// The numbers of constant buffers, as bytes in words.
     constants: Vec<Option<Vec<u32>>>,
+    /// Outputs that some step can only write: where the caller wants a sum, they are added at the end.
+    only_written: Vec<bool>,
 }
 
 /// What a run works with, kept for the next.
@@ -73,7 +75,14 @@ impl Unit {
             BufferKind::Const(values) => Some(packed(values, buffer.dtype)),
             _ => None,
         });
-        Ok(Unit { program: program.clone(), tasks, lives: Lives::of(program), constants: constants.collect() })
+        let mut only_written = vec![false; program.buffers.len()];
+        for step in &program.steps {
+            for buffer in only_writes(step) {
+                only_written[buffer.0 as usize] = true;
+            }
+        }
+        let lives = Lives::of(program);
+        Ok(Unit { program: program.clone(), tasks, lives, constants: constants.collect(), only_written })
     }
 
     /// Bytes of temporaries when all outputs are kept, bodies of steps included.
@@ -105,7 +114,9 @@ impl Unit {
         lengths: &Lengths,
         bound: &[Option<Bound>],
     ) -> Result<(), Fault> {
-        let kept: Vec<bool> = bound.iter().map(Option::is_some).collect();
+        // What is added at the end goes to the arena first.
+        let later = |i: usize| bound[i].filter(|(_, add)| *add && self.only_written[i]).map(|(at, _)| at);
+        let kept: Vec<bool> = (0..bound.len()).map(|i| bound[i].is_some() && later(i).is_none()).collect();
         let fresh = !space.ready.as_ref().is_some_and(|p| p.lengths == *lengths && p.kept == kept);
         if fresh {
             space.ready = Some(self.prepare(lengths, kept));
@@ -117,7 +128,7 @@ impl Unit {
         for (i, bound) in bound.iter().enumerate() {
             let temporary = || base.wrapping_add(prepared.layout.offsets[i]);
             let (at, add) = match (bound, &prepared.tables[i], &self.constants[i]) {
-                (Some(bound), ..) => *bound,
+                (Some(bound), ..) if prepared.kept[i] => *bound,
                 (_, Some(table), _) => (table.as_ptr().cast_mut().cast(), false),
                 (.., Some(words)) => (words.as_ptr().cast_mut().cast(), false),
                 _ => (temporary(), false),
@@ -129,7 +140,27 @@ impl Unit {
             // SAFETY: the frame holds a place for every buffer.
             unsafe { task.run(&self.program, ready, &frame, inner)? };
         }
+        for (i, buffer) in self.program.buffers.iter().enumerate() {
+            if let Some(to) = later(i) {
+                let (to, from) = (to.cast::<f32>(), frame.at[i].cast::<f32>());
+                for entry in 0..buffer.size().get(lengths) {
+                    // SAFETY: both hold the buffer's entries; only floats are added.
+                    unsafe { *to.add(entry) += *from.add(entry) };
+                }
+            }
+        }
         Ok(())
+    }
+}
+
+/// The buffers that a step writes but cannot add to.
+fn only_writes(step: &Step) -> Vec<BufferId> {
+    match step {
+        Step::Cumsum(c) => vec![c.out.buffer],
+        Step::Dense(d) => d.outs.iter().map(|view| view.buffer).collect(),
+        Step::Scan(s) => s.carries.iter().map(|c| c.last).collect(),
+        Step::Loop(l) => l.carries.iter().map(|c| c.last).collect(),
+        _ => vec![],
     }
 }
 

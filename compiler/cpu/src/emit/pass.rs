@@ -1,7 +1,6 @@
 //! Passes over inner loops, and their reductions.
 //!
-//! A sum of floats runs in vectors of f32 over at most some thousands of entries; then it is added to totals in double
-//! precision. So long sums lose no digits, and their order is fixed.
+//! A sum of floats runs in vectors of f32 over some hundreds of entries; then it is added to totals in double precision. So long sums lose no digits, and their order is fixed.
 
 use super::nest::{Mode, Nest, Scalars, cost, modes};
 use super::{Emit, LANES};
@@ -13,7 +12,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::Variable;
 
 /// Steps of the innermost loop between additions to the totals.
-const CHUNK: i64 = 1024;
+const CHUNK: i64 = 128;
 
 /// The state of the reductions of a pass.
 struct Accumulators {
@@ -53,7 +52,7 @@ impl Nest<'_, '_> {
             _ => None,
         };
         let short = if wide { CHUNK * LANES as i64 } else { CHUNK };
-        let long = one_run.is_none_or(|n| n > short);
+        let long = one_run.is_none_or(|n| n > 4 * short);
         let state = self.start(pass, parts, wide, long);
         // Nothing at all happens if a loop is empty: what is read before the loops might not exist.
         let (enter, done) = (self.e.b.create_block(), self.e.b.create_block());

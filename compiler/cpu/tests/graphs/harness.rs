@@ -71,8 +71,10 @@ pub fn run(
     }
     for (name, data) in &mut outputs {
         let slot = match data {
-            Data::Floats(x) if add => Slot::Add(x),
-            Data::Floats(x) => Slot::Write(x),
+            Data::Floats(x) => match add {
+                true => Slot::Add(x),
+                false => Slot::Write(x),
+            },
             Data::Ints(x) => Slot::WriteInts(x),
             Data::Bools(x) => Slot::WriteBools(x),
         };

@@ -24,7 +24,9 @@ fn head() -> Axis {
 
 /// Keeps values small, so that a chain of many does not leave the floats.
 fn tame(g: &mut Graph, x: Node) -> Node {
-    g.map(MapOp::Tanh, &[x])
+    let (one, size) = (g.float(1.0), g.map(MapOp::Abs, &[x]));
+    let below = g.map(MapOp::Add, &[one, size]);
+    g.map(MapOp::Div, &[x, below])
 }
 
 fn grown(dice: &mut Dice, g: &mut Graph, values: &[Node]) -> Node {
