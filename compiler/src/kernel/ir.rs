@@ -388,7 +388,8 @@ pub struct Carry {
     pub last: BufferId,
 }
 
-/// At most `within` rounds of `body`, until its output `go_on` (a Bool) is false after a round.
+/// At most `within` rounds of `body`, until its output `go_on` (a Bool) is false: what that round made of the carries is
+/// not taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loop {
     pub within: usize,

@@ -139,11 +139,11 @@ impl Task {
             });
             // SAFETY: buffers of the frame, carried values, and the flag.
             unsafe { self.unit.run(space, (frame.pool, frame.code), frame.lengths, &bound)? };
-            carried.turn();
             // SAFETY: just written by the body.
             if unsafe { flag.read_volatile() } == 0 {
                 break;
             }
+            carried.turn();
         }
         carried.finish(&l.carries, frame, space);
         Ok(())

@@ -84,7 +84,8 @@ fn blocks_of_an_axis() {
     let x = g.input("x", vec![many(), dim(40)], DType::Float);
     let w = g.weight("w", vec![Axis::fixed("wide", 300), dim(40)]);
     let mut b = Graph::new();
-    let (x_in, w_in) = (b.param(vec![many(), dim(40)], DType::Float), b.param(vec![Axis::fixed("wide", 300), dim(40)], DType::Float));
+    let (x_in, w_in) =
+        (b.param(vec![many(), dim(40)], DType::Float), b.param(vec![Axis::fixed("wide", 300), dim(40)], DType::Float));
     let y = b.contract(x_in, w_in, &[dim(40)]);
     let e = b.map(MapOp::Exp, &[y]);
     let row = b.sum(e, &[Axis::fixed("wide", 300)]);
@@ -118,9 +119,8 @@ fn several_blocks(g: &Graph, given: &Named, lengths: &align_compiler::tensor::Le
     let got = crate::harness::run(&code, &program, given, lengths, false).expect("no fault");
     let (x, w) = (&given["x"].data, &given["w"].data);
     let count = x.len() / 40;
-    let row = |i: usize| -> f64 {
-        (0..300).map(|j| (0..40).map(|k| x[i * 40 + k] * w[j * 40 + k]).sum::<f64>().exp()).sum()
-    };
+    let row =
+        |i: usize| -> f64 { (0..300).map(|j| (0..40).map(|k| x[i * 40 + k] * w[j * 40 + k]).sum::<f64>().exp()).sum() };
     let find = |name: &str| got.iter().find(|(n, _)| n == name).expect("it is there").1.numbers();
     for (i, sum) in find("row").iter().enumerate().step_by(97) {
         assert!((sum / row(i) - 1.0).abs() < 1e-5);

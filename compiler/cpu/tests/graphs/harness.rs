@@ -51,7 +51,8 @@ pub fn run(
     for buffer in &program.buffers {
         match &buffer.kind {
             BufferKind::Input(name) | BufferKind::Weight(name) => {
-                let value = given.get(name).unwrap_or_else(|| panic!("{name} is given")).laid_out(&buffer.axes, lengths);
+                let value =
+                    given.get(name).unwrap_or_else(|| panic!("{name} is given")).laid_out(&buffer.axes, lengths);
                 inputs.push((name.clone(), Data::of(&value, buffer.dtype)));
             }
             BufferKind::Output(name) => {

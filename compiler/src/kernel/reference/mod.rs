@@ -268,8 +268,10 @@ impl Memory<'_> {
         for _ in 0..l.within {
             let mut given = Named::new();
             self.bound(&l.captured, &mut given);
+            let before = carries.clone();
             let results = self.round_of(&l.body, &l.carries, &mut carries, given)?;
             if results[&l.go_on].data[0] == 0.0 {
+                carries = before;
                 break;
             }
         }
