@@ -97,7 +97,7 @@ impl Eval<'_> {
                                 .collect();
                             if !is_pack && visible.len() != 1 {
                                 let diagnostic = Diagnostic::error(
-                                    "E0213",
+                                    "E0208",
                                     *span,
                                     format!(
                                         "which axis is `{}` of {what}? The value has {}",
@@ -186,7 +186,7 @@ impl Eval<'_> {
                 Some(at) => given[at] = Some((value, span)),
                 None => {
                     let names: Vec<String> = params.iter().map(param_name).collect();
-                    let diagnostic = Diagnostic::error("E0303", span, format!("{what} has no parameter `{name}`"));
+                    let diagnostic = Diagnostic::error("E0110", span, format!("{what} has no parameter `{name}`"));
                     return Err(Box::new(match did_you_mean(&name, names.iter().map(String::as_str)) {
                         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                         None => diagnostic.help(format!("its parameters are {}", names.join(", "))),
@@ -215,7 +215,7 @@ impl Eval<'_> {
                 Some(place) => given[place] = Some((value, at)),
                 None => {
                     let message = format!("{what} takes {} positional arguments, {count} are given", params.len());
-                    return fault("E0304", span, message);
+                    return fault("E0111", span, message);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl Eval<'_> {
             ("Float", Value::Int(n)) => Ok(Value::Float(n as f64)),
             ("Int", value @ Value::Float(_)) => match value.whole() {
                 Some(n) => Ok(Value::Int(n)),
-                None => fault("E0321", span, "an Int is expected, this Float is not whole"),
+                None => fault("E0113", span, "an Int is expected, this Float is not whole"),
             },
             ("Schedule", value @ (Value::Int(_) | Value::Float(_))) => {
                 Ok(Value::function(Function::Constant(Value::Float(value.number().unwrap_or(0.0)))))
@@ -332,10 +332,10 @@ impl Eval<'_> {
     ) -> Res<Value> {
         let program = self.program;
         let Some(of) = convert::declared(program, env.file(), &name.text) else {
-            return fault("E0106", name.span, format!("there is no record {}", name.text));
+            return fault("E0108", name.span, format!("there is no record {}", name.text));
         };
         if let Some(field) = convert::missing(&of, &given) {
-            return fault("E0305", span, format!("{} needs the field `{}`", name.text, field.name.text));
+            return fault("E0126", span, format!("{} needs the field `{}`", name.text, field.name.text));
         }
         let top = self.top(of.file);
         let mut fault_of_default = None;
@@ -349,7 +349,7 @@ impl Eval<'_> {
         match (made, fault_of_default) {
             (Ok(record), _) => Ok(Value::Record(Rc::new(record))),
             (Err(_), Some(fault)) => Err(fault),
-            (Err(message), None) => fault("E0321", span, message),
+            (Err(message), None) => fault("E0113", span, message),
         }
     }
 
@@ -386,7 +386,7 @@ impl Eval<'_> {
                 Ok(Value::list(list.iter().map(|v| cast(self, v)).collect::<Res<Vec<_>>>()?))
             }
             Value::List(_) | Value::Foreign(_) => {
-                let Some(hooks) = self.hooks.clone() else { return fault("E0320", span, "data stand in a pipeline") };
+                let Some(hooks) = self.hooks.clone() else { return fault("E0141", span, "data stand in a pipeline") };
                 hooks.cast(self, &value, ty, fields, span, env)
             }
             value => self.coerce(value, Some(ty), span, env),

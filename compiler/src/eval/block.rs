@@ -41,7 +41,7 @@ impl Eval<'_> {
             StmtKind::Command { word, args } => match (&self.tracing, self.hooks.clone()) {
                 (Tracing::Test(_), _) if word.text == "assert" => self.assert(args, stmt.span, env),
                 (_, Some(hooks)) => hooks.command(self, word, args, env),
-                _ => fault("E0320", word.span, format!("`{}` stands in a pipeline", word.text)),
+                _ => fault("E0141", word.span, format!("`{}` stands in a pipeline", word.text)),
             },
             StmtKind::Def(def) => {
                 let name = def.name.as_ref().map_or("", |n| n.text.as_str()).to_string();
@@ -103,7 +103,7 @@ impl Eval<'_> {
             Value::List(list) => (**list).clone(),
             other => {
                 return fault(
-                    "E0324",
+                    "E0121",
                     whole,
                     format!("{} names take a tuple apart, this is {}", patterns.len(), other.kind()),
                 );
@@ -111,7 +111,7 @@ impl Eval<'_> {
         };
         if parts.len() != patterns.len() {
             let message = format!("{} names take {} parts", patterns.len(), parts.len());
-            return fault("E0324", whole, message);
+            return fault("E0121", whole, message);
         }
         patterns.iter().zip(parts).try_for_each(|(pattern, part)| self.destructure(pattern, part, env))
     }
@@ -129,7 +129,7 @@ impl Eval<'_> {
             ExprKind::Dot(of, name) => {
                 let old = self.expr(of, env)?;
                 let Value::Record(record) = &old else {
-                    return fault("E0325", target.span, format!("{} has no field that can be replaced", old.kind()));
+                    return fault("E0125", target.span, format!("{} has no field that can be replaced", old.kind()));
                 };
                 let mut record = (**record).clone();
                 record.set(&name.text, value);
@@ -139,12 +139,12 @@ impl Eval<'_> {
                 let old = self.expr(of, env)?;
                 let index = match (&args.positional[..], args.named.is_empty()) {
                     ([index], true) => self.expr(index, env)?,
-                    _ => return fault("E0325", target.span, "a List or Map is changed at one place: `xs[i] = x`"),
+                    _ => return fault("E0125", target.span, "a List or Map is changed at one place: `xs[i] = x`"),
                 };
                 let new = self.replaced(&old, &index, value, target.span)?;
                 self.assign(of, new, env)
             }
-            _ => fault("E0325", target.span, "this cannot be assigned"),
+            _ => fault("E0125", target.span, "this cannot be assigned"),
         }
     }
 

@@ -126,7 +126,7 @@ impl Eval<'_> {
             Some(f) => f(self, call),
             None => match self.hooks.clone() {
                 Some(hooks) => hooks.call(self, call.name, call),
-                None => fault("E0320", call.span, format!("`{}` stands in a pipeline", call.name)),
+                None => fault("E0141", call.span, format!("`{}` stands in a pipeline", call.name)),
             },
         }
     }
@@ -191,7 +191,7 @@ impl Eval<'_> {
                     let env = self.top(self.program.main());
                     match &values.positional[..] {
                         [(value, _)] => self.field(value, &name, &env),
-                        _ => fault("E0304", span, format!("`.{}` takes one value", name.text)),
+                        _ => fault("E0111", span, format!("`.{}` takes one value", name.text)),
                     }
                 }
                 Function::Builtin(name) => {
@@ -224,7 +224,7 @@ impl Eval<'_> {
                 }
                 Ok(sum)
             }
-            other => fault("E0306", span, format!("{} cannot be called", other.kind())),
+            other => fault("E0114", span, format!("{} cannot be called", other.kind())),
         }
     }
 
@@ -357,14 +357,14 @@ impl Eval<'_> {
     fn call_applied(&mut self, applied: &Rc<Applied>, values: Values, span: Span) -> Res<Value> {
         match applied.code.def.kind {
             DefKind::Loss => self.call_loss(applied, values, span),
-            kind => fault("E0306", span, format!("a {} is not called by itself", kind.word())),
+            kind => fault("E0114", span, format!("a {} is not called by itself", kind.word())),
         }
     }
 
     /// A method of a net with its arguments.
     pub(crate) fn call_method(&mut self, net: &Rc<Net>, method: &Rc<Method>, values: Values, span: Span) -> Res<Value> {
         let NetShape::Defined { code, env, .. } = &*net.shape else {
-            return fault("E0306", span, "a stack has no methods of its own");
+            return fault("E0114", span, "a stack has no methods of its own");
         };
         let what = format!("`{}` of {}", method.name.text, code.name());
         let body = Body { net: Some(net.clone()), ..Body::new(code.file) };

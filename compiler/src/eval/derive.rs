@@ -43,7 +43,7 @@ impl Eval<'_> {
             "vmap" => self.call_with(of, &[], values, span),
             "jvp" => {
                 let [(point, _), (tangent, _)] = &values.positional[..] else {
-                    return fault("E0304", span, "`jvp(f)` takes a point and a direction");
+                    return fault("E0111", span, "`jvp(f)` takes a point and a direction");
                 };
                 let (point, tangent) = (point.clone(), tangent.clone());
                 self.in_body(&[point, tangent], span, |eval, inputs| {
@@ -55,7 +55,7 @@ impl Eval<'_> {
             }
             _ => {
                 let Some(((point, _), rest)) = values.positional.split_first() else {
-                    return fault("E0304", span, "`grad(f)` takes the arguments of f");
+                    return fault("E0111", span, "`grad(f)` takes the arguments of f");
                 };
                 let rest: Vec<Value> = rest.iter().map(|(v, _)| v.clone()).collect();
                 self.in_body(std::slice::from_ref(point), span, |eval, inputs| {

@@ -50,7 +50,7 @@ impl Eval<'_> {
             ExprKind::Until { cond, body } => self.until(cond, body, expr.span, env),
             ExprKind::Train { what, pattern, slots } => {
                 let Some(hooks) = self.hooks.clone() else {
-                    return fault("E0320", expr.span, "`train` stands in a pipeline");
+                    return fault("E0141", expr.span, "`train` stands in a pipeline");
                 };
                 let what = self.expr(what, env)?;
                 hooks.train(self, expr.span, what, pattern.as_ref(), slots, env)
@@ -71,7 +71,7 @@ impl Eval<'_> {
             ExprKind::Infix { op, op_span, left, right } => self.infix(*op, *op_span, left, right, expr.span, env),
             ExprKind::OpenRange(start) => match self.expr(start, env)?.whole() {
                 Some(start) => Ok(Value::Range(start, None)),
-                None => fault("E0321", expr.span, "a range begins at an Int"),
+                None => fault("E0113", expr.span, "a range begins at an Int"),
             },
             ExprKind::Cast { value, ty, fields } => {
                 let value = self.expr(value, env)?;
@@ -124,7 +124,7 @@ impl Eval<'_> {
             Value::Bool(b) => Ok(b.to_string().into()),
             value => match value.as_text() {
                 Some(text) => Ok(text),
-                None => fault("E0322", span, format!("{} cannot be written into a text", value.kind())),
+                None => fault("E0113", span, format!("{} cannot be written into a text", value.kind())),
             },
         }
     }
@@ -165,7 +165,7 @@ impl Eval<'_> {
                     Some(decided) => decided?,
                     None => {
                         return fault(
-                            "E0323",
+                            "E0124",
                             cond.span,
                             format!("a condition is a Bool, this is a {}", foreign.kind()),
                         );
@@ -173,7 +173,7 @@ impl Eval<'_> {
                 }
             }
             condition @ Value::Tensor(_) => return self.select(condition, cond.span, then, otherwise, env),
-            other => return fault("E0323", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
+            other => return fault("E0124", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
         };
         match (holds, otherwise) {
             (true, _) => self.expr(then, env),
@@ -225,7 +225,7 @@ impl Eval<'_> {
                 let value = self.apart(expr, env)?;
                 let Some(n) = value.whole().filter(|n| *n >= 0) else {
                     return fault(
-                        "E0321",
+                        "E0113",
                         expr.span,
                         format!("a number of rounds is an Int, this is {}", value.kind()),
                     );
@@ -247,7 +247,7 @@ impl Eval<'_> {
                     Value::Bool(true) => break,
                     Value::Bool(false) => {}
                     other => {
-                        return fault("E0323", until.span, format!("a condition is a Bool, this is {}", other.kind()));
+                        return fault("E0124", until.span, format!("a condition is a Bool, this is {}", other.kind()));
                     }
                 }
             }
@@ -261,7 +261,7 @@ impl Eval<'_> {
             match self.apart(cond, env)? {
                 Value::Bool(true) => return Ok(Value::Unit),
                 Value::Bool(false) => self.round(i as u64, |eval| eval.block(body, &env.inner()))?,
-                other => return fault("E0323", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
+                other => return fault("E0124", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
             };
         }
         fault("E0331", span, format!("the loop did not end in {FUEL} rounds"))

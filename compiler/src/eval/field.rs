@@ -135,7 +135,7 @@ impl Eval<'_> {
 }
 
 fn no_field<'a, T>(kind: &str, name: &Name, known: impl IntoIterator<Item = &'a str>) -> Res<T> {
-    let diagnostic = Diagnostic::error("E0307", name.span, format!("{kind} has no field `{}`", name.text));
+    let diagnostic = Diagnostic::error("E0120", name.span, format!("{kind} has no field `{}`", name.text));
     let known: Vec<&str> = known.into_iter().collect();
     Err(Box::new(match (did_you_mean(&name.text, known.iter().copied()), known.is_empty()) {
         (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),

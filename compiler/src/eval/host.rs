@@ -18,7 +18,7 @@ impl Eval<'_> {
             Value::List(list) => Ok(list.len()),
             Value::Map(pairs) => Ok(pairs.len()),
             Value::Range(a, Some(b)) => Ok(usize::try_from(b - a).unwrap_or(0)),
-            other => fault("E0321", span, format!("a List or a range is expected, this is {}", other.kind())),
+            other => fault("E0113", span, format!("a List or a range is expected, this is {}", other.kind())),
         }
     }
 
@@ -30,7 +30,7 @@ impl Eval<'_> {
                 let (key, value) = pairs[i].clone();
                 Ok(Value::Tuple(Rc::new(Tuple { positional: vec![key, value], named: vec![] })))
             }
-            other => fault("E0321", span, format!("a List or a range is expected, this is {}", other.kind())),
+            other => fault("E0113", span, format!("a List or a range is expected, this is {}", other.kind())),
         }
     }
 
@@ -65,7 +65,7 @@ impl Eval<'_> {
             (Value::Prompt(x), Value::Prompt(y)) => x == y,
             (Value::Reply(x), Value::Reply(y)) => x == y,
             (Value::Net(x), Value::Net(y)) => x == y,
-            (a, b) => return fault("E0321", span, format!("{} and {} cannot be compared", a.kind(), b.kind())),
+            (a, b) => return fault("E0113", span, format!("{} and {} cannot be compared", a.kind(), b.kind())),
         })
     }
 
@@ -100,7 +100,7 @@ impl Eval<'_> {
                 }
                 Ok(Value::Bool(false))
             }
-            other => fault("E0321", span, format!("`in` looks into a range or a List, this is {}", other.kind())),
+            other => fault("E0113", span, format!("`in` looks into a range or a List, this is {}", other.kind())),
         }
     }
 
@@ -115,7 +115,7 @@ impl Eval<'_> {
             }
             _ => match (a.as_text(), b.as_text()) {
                 (Some(x), Some(y)) => Ok(Value::text(format!("{x}{y}"))),
-                _ => fault("E0321", span, format!("`++` joins Lists or Texts, not {} and {}", a.kind(), b.kind())),
+                _ => fault("E0113", span, format!("`++` joins Lists or Texts, not {} and {}", a.kind(), b.kind())),
             },
         }
     }
@@ -139,7 +139,7 @@ impl Eval<'_> {
                 let mut given = vec![];
                 for (name, value) in &changes.fields {
                     if !net.has_weight(name) {
-                        return fault("E0307", span, format!("the net `{}` has no weight `{name}`", net.name()));
+                        return fault("E0120", span, format!("the net `{}` has no weight `{name}`", net.name()));
                     }
                     given.push((name.to_string(), value.clone()));
                 }
@@ -150,10 +150,10 @@ impl Eval<'_> {
                     changes.iter().map(|(k, v)| k.as_text().map(|k| (k.to_string(), v.clone()))).collect();
                 match given {
                     Some(given) => Ok(Value::Net(Rc::new(net.with_given(given)))),
-                    None => fault("E0321", span, "weights are named by Text: their paths"),
+                    None => fault("E0113", span, "weights are named by Text: their paths"),
                 }
             }
-            (a, b) => fault("E0321", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
+            (a, b) => fault("E0113", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
         }
     }
 

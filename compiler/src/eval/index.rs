@@ -14,14 +14,14 @@ impl Eval<'_> {
         let value = self.apart(of, env)?;
         if let Value::Function(f) = &value {
             let Function::Builtin(_) = &**f else {
-                return fault("E0306", span, "axes in brackets stand before the arguments of a call");
+                return fault("E0116", span, "axes in brackets stand before the arguments of a call");
             };
             return self.call_args(&value, Some(args), vec![], vec![], span, env);
         }
         if args.named.is_empty() {
             let [index] = &args.positional[..] else {
                 return fault(
-                    "E0325",
+                    "E0125",
                     span,
                     "one place stands in the brackets, or an axis with its index: `x[time: 0]`",
                 );
@@ -54,7 +54,7 @@ impl Eval<'_> {
         let own = self.axes_of(value);
         let axes = self.axis_word(&name.text, name.span, &own, env)?;
         let [axis] = &axes[..] else {
-            return fault("E0213", name.span, format!("`{}` is not one axis", name.text));
+            return fault("E0208", name.span, format!("`{}` is not one axis", name.text));
         };
         if !own.contains(axis) {
             let message = format!("there is no axis `{}`; the value has {}", name.text, self.show_axes(&own));
@@ -64,7 +64,7 @@ impl Eval<'_> {
         match index {
             Value::Range(from, to) => self.cut(x, axis, *from, *to, span, env),
             Value::Int(_) | Value::Float(_) => {
-                let Some(i) = index.whole() else { return fault("E0321", span, "an index is an Int") };
+                let Some(i) = index.whole() else { return fault("E0113", span, "an index is an Int") };
                 self.pick_one(x, axis, i, span)
             }
             Value::Bool(_) => {
@@ -82,7 +82,7 @@ impl Eval<'_> {
                     DType::Float => {
                         // An expectation under a distribution along the axis.
                         if !self.graph().has(i, axis) {
-                            return fault("E0321", span, format!("a distribution over `{}` has this axis", name.text));
+                            return fault("E0113", span, format!("a distribution over `{}` has this axis", name.text));
                         }
                         let node = self.graph().contract(x, i, std::slice::from_ref(axis));
                         Ok(self.tensor(node))
@@ -100,7 +100,7 @@ impl Eval<'_> {
                 }
             }
             other => fault(
-                "E0321",
+                "E0113",
                 span,
                 format!("an index is an Int, a range, a Bool or a distribution, this is {}", other.kind()),
             ),
@@ -206,7 +206,7 @@ impl Eval<'_> {
             }
             (Value::List(list), index) => {
                 let Some(i) = index.whole() else {
-                    return fault("E0321", span, format!("a place in a List is an Int, this is {}", index.kind()));
+                    return fault("E0113", span, format!("a place in a List is an Int, this is {}", index.kind()));
                 };
                 let at = if i < 0 { i + list.len() as i64 } else { i };
                 match usize::try_from(at).ok().and_then(|at| list.get(at)) {
@@ -231,11 +231,11 @@ impl Eval<'_> {
                 let hooks = self.hooks.clone().expect("just seen");
                 match hooks.index(self, value, index, span) {
                     Some(result) => result,
-                    None => fault("E0325", span, format!("{} has no places", value.kind())),
+                    None => fault("E0125", span, format!("{} has no places", value.kind())),
                 }
             }
-            (Value::Tensor(_), _) => fault("E0325", span, "say along which axis: `x[axis: i]`"),
-            (other, _) => fault("E0325", span, format!("{} has no places", other.kind())),
+            (Value::Tensor(_), _) => fault("E0125", span, "say along which axis: `x[axis: i]`"),
+            (other, _) => fault("E0125", span, format!("{} has no places", other.kind())),
         }
     }
 
@@ -265,7 +265,7 @@ impl Eval<'_> {
                 }
                 Ok(Value::Map(Rc::new(pairs)))
             }
-            other => fault("E0325", span, format!("{} has no place that can be replaced", other.kind())),
+            other => fault("E0125", span, format!("{} has no place that can be replaced", other.kind())),
         }
     }
 }

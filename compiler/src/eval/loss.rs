@@ -141,7 +141,7 @@ impl Eval<'_> {
                 }
                 _ => Ok(vec![(1.0, loss.clone())]),
             },
-            other => fault("E0321", span, format!("a loss is expected, this is {}", other.kind())),
+            other => fault("E0113", span, format!("a loss is expected, this is {}", other.kind())),
         }
     }
 
@@ -262,20 +262,20 @@ impl Eval<'_> {
         for net in trained {
             let Some(param) = free.next() else { break };
             if param.ty.is_some() && !is_net_param(param, self, &top) {
-                return fault("E0321", code.span(), format!("the first parameters of {what} are what is trained"));
+                return fault("E0113", code.span(), format!("the first parameters of {what} are what is trained"));
             }
             given.push((param_name(param).as_str().into(), net, span));
         }
         for value in &applied.positional {
             let Some(param) = free.next() else {
-                return fault("E0304", applied.span, format!("{what} has no place for so many settings"));
+                return fault("E0111", applied.span, format!("{what} has no place for so many settings"));
             };
             let value = self.of_item(value, item.as_ref(), applied.span)?;
             given.push((param_name(param).as_str().into(), value, applied.span));
         }
         for (value, at) in rest {
             let Some(param) = free.next() else {
-                return fault("E0304", at, format!("{what} has no place for so many arguments"));
+                return fault("E0111", at, format!("{what} has no place for so many arguments"));
             };
             given.push((param_name(param).as_str().into(), value, at));
         }

@@ -65,7 +65,7 @@ impl Eval<'_> {
                             BindWord::Part => {
                                 let (name, value, at) = self.bound(binder, bind.word_span, &env)?;
                                 if !matches!(value, Value::Net(_)) {
-                                    return fault("E0321", at, format!("a part is a net, this is {}", value.kind()));
+                                    return fault("E0113", at, format!("a part is a net, this is {}", value.kind()));
                                 }
                                 parts.push((name, value));
                             }
@@ -105,7 +105,7 @@ impl Eval<'_> {
             Some(TypeKind::Axes(args)) => args.clone(),
             Some(TypeKind::Named { name, args }) if name.text == "Tensor" => args.clone(),
             Some(TypeKind::Named { name, .. }) if name.text == "Float" => vec![],
-            Some(_) => return fault("E0590", name.span, "weights of this type are not built yet"),
+            Some(_) => return fault("E0190", name.span, "weights of this type are not built yet"),
             None => return fault("E0111", name.span, "a weight needs its axes: `weight w: [dim, hidden]`"),
         };
         let mut axes = vec![];
@@ -145,7 +145,7 @@ impl Eval<'_> {
             }
             other => match other.number() {
                 Some(x) => Ok(Dist::Constant(x)),
-                None => fault("E0321", span, format!("`~` draws from a distribution, this is {}", other.kind())),
+                None => fault("E0113", span, format!("`~` draws from a distribution, this is {}", other.kind())),
             },
         }
     }
@@ -200,14 +200,14 @@ impl Eval<'_> {
     /// Calls a method of a net.
     pub(crate) fn net_method(&mut self, net: &Rc<Net>, name: &str, args: Vec<Value>, span: Span) -> Res<Value> {
         let NetShape::Defined { code, methods, .. } = &*net.shape else {
-            return fault("E0308", span, format!("a stack of nets has no `{name}`"));
+            return fault("E0120", span, format!("a stack of nets has no `{name}`"));
         };
         match methods.iter().find(|m| m.name.text == name) {
             Some(method) => {
                 let method = Value::function(Function::Method { net: net.clone(), method: method.clone() });
                 self.call_value(&method, args, span)
             }
-            None => fault("E0308", span, format!("the net `{}` has no `{name}`", code.name())),
+            None => fault("E0120", span, format!("the net `{}` has no `{name}`", code.name())),
         }
     }
 
@@ -216,7 +216,7 @@ impl Eval<'_> {
         match &*net.shape {
             NetShape::Defined { code, methods, .. } => match methods.iter().find(|m| m.name.text == "apply") {
                 Some(method) => self.call_method(net, &method.clone(), values, span),
-                None => fault("E0308", span, format!("the net `{}` has no `apply`", code.name())),
+                None => fault("E0120", span, format!("the net `{}` has no `apply`", code.name())),
             },
             NetShape::Stack { layers, of } => {
                 let mut values = values;
@@ -226,12 +226,12 @@ impl Eval<'_> {
                     let out = self.apply(&inner, rest, span)?;
                     match values.positional.first_mut() {
                         Some(first) => first.0 = out,
-                        None => return fault("E0304", span, "a stack of nets takes a value"),
+                        None => return fault("E0111", span, "a stack of nets takes a value"),
                     }
                 }
                 match values.positional.into_iter().next() {
                     Some((value, _)) => Ok(value),
-                    None => fault("E0304", span, "a stack of nets takes a value"),
+                    None => fault("E0111", span, "a stack of nets takes a value"),
                 }
             }
         }
@@ -242,7 +242,7 @@ impl Eval<'_> {
     /// The weights that the net's methods read, in the order in which they are first read.
     pub fn net_weights(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<NetWeight>> {
         let NetShape::Defined { code, env, methods, .. } = &*net.shape else {
-            return fault("E0308", span, "a stack of nets is a part of a net");
+            return fault("E0120", span, "a stack of nets is a part of a net");
         };
         let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0, given: Rc::default() });
         let prefixes = std::mem::take(&mut self.prefixes);
@@ -268,7 +268,7 @@ impl Eval<'_> {
         for (node, data) in graph.nodes() {
             let Op::Weight(path) = &data.op else { continue };
             let Some(decl) = declared(net, path) else {
-                return fault("E0308", code.span(), format!("the weight {path} has no declaration"));
+                return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
             };
             let start = match decl.start.clone().unwrap_or_else(|| default_start(&graph, node)) {
                 Dist::Constant(x) => Start::Constant(x),
@@ -345,7 +345,7 @@ impl Eval<'_> {
             known.push((layer, names));
         }
         let Some((_, Value::Map(pairs))) = known.iter().find(|(l, _)| *l == layer) else {
-            return fault("E0308", span, "`names` gives a Map from paths of weights to names of tensors");
+            return fault("E0120", span, "`names` gives a Map from paths of weights to names of tensors");
         };
         let found = pairs.iter().find(|(k, _)| k.as_text().is_some_and(|k| *k == *key)).map(|(_, v)| v.clone());
         let size = |axes: &[Axis]| axes.iter().filter_map(Axis::fixed_size).product::<usize>();
@@ -551,7 +551,7 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
         None => eval.host_random(),
     };
     let Some(sizes) = axes.iter().map(Axis::fixed_size).collect::<Option<Vec<_>>>() else {
-        return fault("E0590", call.span, "draws along axes whose lengths the data decide are not built yet");
+        return fault("E0190", call.span, "draws along axes whose lengths the data decide are not built yet");
     };
     let values = (0..sizes.iter().product::<usize>())
         .map(|_| match dist {

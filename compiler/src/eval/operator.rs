@@ -52,7 +52,7 @@ impl Eval<'_> {
             InfixOp::Range => return range(&left, &right, span),
             InfixOp::Join => return self.join(&left, &right, span),
             InfixOp::With => return self.with(left, &right, span),
-            InfixOp::Pipe => return fault("E0321", op_span, "`|>` stands between a value and a call"),
+            InfixOp::Pipe => return fault("E0113", op_span, "`|>` stands between a value and a call"),
         };
         if let Some(sum) = combination(op, &left, &right) {
             return Ok(sum);
@@ -294,7 +294,7 @@ fn range(left: &Value, right: &Value, span: Span) -> Res<Value> {
                 (Some(a), Some(b)) => Ok(Value::Range(a, Some(b))),
                 _ => Ok(Value::Interval(x, y)),
             },
-            _ => fault("E0321", span, "both ends of a range are numbers"),
+            _ => fault("E0113", span, "both ends of a range are numbers"),
         },
     }
 }

@@ -39,11 +39,11 @@ impl Eval<'_> {
     /// The update of one weight, over an axis for all its entries.
     pub fn trace_optimizer(&mut self, optimizer: &Value, span: Span) -> Res<OptimizerStage> {
         let Value::Applied(applied) = self.settled(optimizer, span)? else {
-            return fault("E0321", span, format!("an optimizer is expected, this is {}", optimizer.kind()));
+            return fault("E0113", span, format!("an optimizer is expected, this is {}", optimizer.kind()));
         };
         if applied.code.def.kind != DefKind::Optimizer {
             return fault(
-                "E0321",
+                "E0113",
                 span,
                 format!("an optimizer is expected, this is {}", Value::Applied(applied).kind()),
             );
@@ -72,7 +72,7 @@ impl Eval<'_> {
             eval.graph().output("w", new);
             match std::mem::take(&mut eval.tracing) {
                 Tracing::Optimizer(trace) => Ok(trace),
-                _ => fault("E0321", span, "an optimizer is traced inside another"),
+                _ => fault("E0113", span, "an optimizer is traced inside another"),
             }
         });
         self.tracing = tracing;
@@ -137,12 +137,12 @@ impl Eval<'_> {
             let value = match &mode {
                 Mode::Stage => {
                     let Tracing::Optimizer(trace) = &mut self.tracing else {
-                        return fault("E0321", span, "an optimizer is updated outside of a stage");
+                        return fault("E0113", span, "an optimizer is updated outside of a stage");
                     };
                     let full = format!("{}{name}", trace.prefix);
                     let Some(start) = start.number() else {
                         return fault(
-                            "E0590",
+                            "E0190",
                             code.span(),
                             format!("the state `{name}` starts with {}; only numbers are built yet", start.kind()),
                         );
@@ -171,7 +171,7 @@ impl Eval<'_> {
                 }
                 other => {
                     return fault(
-                        "E0590",
+                        "E0190",
                         span,
                         format!("`update` of {what} asks for `{other}`, which is not built yet"),
                     );
@@ -209,7 +209,7 @@ impl Eval<'_> {
         let code = &applied.code;
         let what = format!("`{}`", code.name());
         if !code.def.clauses.is_empty() {
-            return fault("E0590", code.span(), "optimizers over rows and columns are not built yet");
+            return fault("E0190", code.span(), "optimizers over rows and columns are not built yet");
         }
         let params = code.def.params.first().map_or(&[][..], |p| p);
         let values = Values {
@@ -246,7 +246,7 @@ impl Eval<'_> {
                             return fault("E0111", bind.word_span, "`state name = start`");
                         };
                         if let Some(ty) = &binder.ty {
-                            return fault("E0590", ty.span, "states with axes of their own are not built yet");
+                            return fault("E0190", ty.span, "states with axes of their own are not built yet");
                         }
                         let start = self.apart(start, &env)?;
                         states.push((Rc::from(name.text.as_str()), start));
@@ -266,10 +266,10 @@ impl Eval<'_> {
     /// `inner.update(w, g, t)` in a wrapper that is being traced.
     pub(crate) fn inner_update(&mut self, applied: &Rc<Applied>, values: Values, span: Span) -> Res<Value> {
         let [(w, _), (g, _), (t, _)] = &values.positional[..] else {
-            return fault("E0304", span, "`update` takes w, g and t");
+            return fault("E0111", span, "`update` takes w, g and t");
         };
         let Tracing::Optimizer(trace) = &mut self.tracing else {
-            return fault("E0321", span, "an optimizer is updated outside of a stage");
+            return fault("E0113", span, "an optimizer is updated outside of a stage");
         };
         let outer = trace.prefix.clone();
         let mut prefix = format!("{outer}inner.");
@@ -312,8 +312,8 @@ impl Eval<'_> {
                 let states = Value::Record(Rc::new(Record { name: None, fields: after }));
                 Ok(pair(w, states))
             }
-            ("start", _) => fault("E0304", span, "`start` takes a weight"),
-            _ => fault("E0304", span, "`step` takes the states, the weight, its gradient and t"),
+            ("start", _) => fault("E0111", span, "`start` takes a weight"),
+            _ => fault("E0111", span, "`step` takes the states, the weight, its gradient and t"),
         }
     }
 
@@ -342,12 +342,12 @@ impl Eval<'_> {
     /// `lr(t)` in an update that is being traced.
     pub(crate) fn scheduled(&mut self, index: usize, values: Values, span: Span) -> Res<Value> {
         let Tracing::Optimizer(trace) = &self.tracing else {
-            return fault("E0321", span, "this schedule belongs to a stage");
+            return fault("E0113", span, "this schedule belongs to a stage");
         };
         let is_t = matches!(&values.positional[..], [(Value::Tensor(t), _)] if t.node == trace.t);
         if !is_t {
             return fault(
-                "E0590",
+                "E0190",
                 span,
                 "a schedule is read at the step itself, `lr(t)`; other times are not built yet",
             );

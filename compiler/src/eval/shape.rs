@@ -108,7 +108,7 @@ fn flatten_list(
 ) -> Res<()> {
     let Value::List(list) = value else {
         let Some(x) = value.number() else {
-            return fault("E0321", span, format!("a list of numbers holds {}", value.kind()));
+            return fault("E0113", span, format!("a list of numbers holds {}", value.kind()));
         };
         let own = value.dtype().expect("a number has a dtype");
         *dtype = match (*dtype, own) {
@@ -123,7 +123,7 @@ fn flatten_list(
         shape.push(list.len());
     }
     if shape[depth] != list.len() {
-        return fault("E0321", span, "the lists inside are not of one length");
+        return fault("E0113", span, "the lists inside are not of one length");
     }
     list.iter().try_for_each(|v| flatten_list(v, depth + 1, shape, out, dtype, span))
 }
@@ -227,7 +227,7 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
             };
             let Some(n) = axis.fixed_size() else {
                 return fault(
-                    "E0590",
+                    "E0190",
                     at,
                     format!("joining along `{word}`, whose length the data decide, is not built yet"),
                 );
@@ -261,7 +261,7 @@ pub(crate) fn flatten(eval: &mut Eval, call: &Call) -> Res<Value> {
     let value = value.unwrap_or(Value::Unit);
     let [a, b] = &axes[..] else { return wrong(call, call.span, "takes two axes in its brackets") };
     let (Some(m), Some(n)) = (a.fixed_size(), b.fixed_size()) else {
-        return fault("E0590", call.span, "flattening axes whose lengths the data decide is not built yet");
+        return fault("E0190", call.span, "flattening axes whose lengths the data decide is not built yet");
     };
     let to = Axis::fixed(word, m * n);
     let x = eval.node(&value, call.span)?;

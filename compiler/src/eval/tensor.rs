@@ -29,8 +29,8 @@ impl Eval<'_> {
                     diagnostic.help("make it a number or a Bool of the item first: `|> map(x => x with { flag: .. })`"),
                 ))
             }
-            Value::Net(_) => fault("E0321", span, "a net is not a number; call it, or one of its functions"),
-            other => fault("E0321", span, format!("a number or a Tensor is expected, this is {}", other.kind())),
+            Value::Net(_) => fault("E0113", span, "a net is not a number; call it, or one of its functions"),
+            other => fault("E0113", span, format!("a number or a Tensor is expected, this is {}", other.kind())),
         }
     }
 

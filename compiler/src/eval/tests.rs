@@ -263,7 +263,7 @@ impl Eval<'_> {
 
     /// `assert e`
     pub(crate) fn assert(&mut self, args: &Args, span: Span, env: &Env) -> Res<Value> {
-        let [condition] = &args.positional[..] else { return fault("E0304", span, "`assert` takes one condition") };
+        let [condition] = &args.positional[..] else { return fault("E0111", span, "`assert` takes one condition") };
         match self.apart(condition, env)? {
             Value::Bool(true) => {}
             Value::Bool(false) => return fault("E0700", condition.span, "this does not hold"),
@@ -273,7 +273,7 @@ impl Eval<'_> {
                 let node = self.graph().reduce(ReduceOp::All, node, &axes);
                 self.trace().asserts.push((node, condition.span));
             }
-            other => return fault("E0323", condition.span, format!("a condition is a Bool, this is {}", other.kind())),
+            other => return fault("E0124", condition.span, format!("a condition is a Bool, this is {}", other.kind())),
         }
         Ok(Value::Unit)
     }
@@ -310,7 +310,7 @@ impl Eval<'_> {
                         true => format!("the file has a gradient by `{name}`, which the test does not read"),
                         false => format!("`{name}` is read with different axes; its gradient needs one reading"),
                     };
-                    return fault("E0701", *at, message);
+                    return fault("E0710", *at, message);
                 };
                 let gradient = vjp(&mut graph, sum, None, &[read])[0];
                 let axes = graph.axes(read).to_vec();
@@ -321,7 +321,7 @@ impl Eval<'_> {
         let graph = simplify(&graph);
         let (given, lengths) = self.test_inputs(&graph, &trace, span)?;
         let values =
-            (options.run)(&graph, &given, &lengths).map_err(|m| Box::new(Diagnostic::error("E0702", span, m)))?;
+            (options.run)(&graph, &given, &lengths).map_err(|m| Box::new(Diagnostic::error("E0710", span, m)))?;
         let find = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         for (i, (_, at)) in trace.asserts.iter().enumerate() {
             if find(&format!("assert {i}")).is_none_or(|v| v.data.contains(&0.0)) {
@@ -331,11 +331,11 @@ impl Eval<'_> {
         for (name, _, at) in &trace.compared {
             let Some(expected) = outputs.iter().find(|(n, _)| spelt(n) == *name).and_then(|(n, json)| numbers(n, json))
             else {
-                return fault("E0701", *at, format!("the file has no output `{name}`"));
+                return fault("E0710", *at, format!("the file has no output `{name}`"));
             };
             let found = find(&format!("value {name}"));
             compare(name, found, &expected, options.tolerance)
-                .map_err(|m| Box::new(Diagnostic::error("E0703", *at, m)))?;
+                .map_err(|m| Box::new(Diagnostic::error("E0711", *at, m)))?;
         }
         if let Some(at) = trace.has_gradients {
             for (name, json) in gradients {
@@ -343,7 +343,7 @@ impl Eval<'_> {
                 let found = find(&format!("gradient {name}"));
                 let name = format!("the gradient by {name}");
                 compare(&name, found, &expected, options.tolerance)
-                    .map_err(|m| Box::new(Diagnostic::error("E0703", at, m)))?;
+                    .map_err(|m| Box::new(Diagnostic::error("E0711", at, m)))?;
             }
         }
         Ok(())
@@ -386,7 +386,7 @@ impl Eval<'_> {
                     Some(value) => drop(given.insert(path.clone(), value.clone())),
                     None => {
                         return fault(
-                            "E0702",
+                            "E0710",
                             span,
                             format!("the weight {path} has no values in a test; use `tiny_policy`"),
                         );

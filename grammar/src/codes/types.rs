@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 15] = [
+pub(super) const CODES: [Code; 22] = [
     Code {
         code: "E0201",
         title: "one axis, two sizes",
@@ -93,6 +93,27 @@ pub(super) const CODES: [Code; 15] = [
         right: "loss l(policy: Policy, reply: Reply) per token = -logp(policy, reply)",
     },
     Code {
+        code: "E0214",
+        title: "a size that is no size",
+        text: "The size of an axis is a whole number, 0 or more, and must be known before anything runs.",
+        wrong: "fn f() = zeros[dim: -3]",
+        right: "fn f() = zeros[dim: 3]",
+    },
+    Code {
+        code: "E0215",
+        title: "an axis that is there already",
+        text: "A value has each of its axes once. Rename to a name that the value does not have, or reduce the other axis first.",
+        wrong: "fn f(x: Tensor[rows, cols]) = rename(x, rows: cols)",
+        right: "fn f(x: Tensor[rows, cols]) = rename(x, rows: other)",
+    },
+    Code {
+        code: "E0216",
+        title: "a result of a net lacks its axis",
+        text: "`logits` of a net gives a value for every place of the text and every token of the vocabulary: its result has the axes `time` and `vocab`.",
+        wrong: "",
+        right: "",
+    },
+    Code {
         code: "E0301",
         title: "Text in tensor code",
         text: "Losses, nets and optimizers run on the device, where there is no text. Compute what depends on the text \
@@ -114,5 +135,33 @@ pub(super) const CODES: [Code; 15] = [
                it, or take it away.",
         wrong: "fn f(x: Float) {\n  x + 1\n  x + 2\n}",
         right: "fn f(x: Float) {\n  let y = x + 1\n  y + 2\n}",
+    },
+    Code {
+        code: "E0331",
+        title: "calls or rounds without end",
+        text: "Recursion and `until` may go on for long, but not for ever: there is a limit to the depth of calls and to rounds.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0332",
+        title: "a whole number beyond its range",
+        text: "An Int has 64 bits on the host and 32 in tensors. What may grow further is a Float.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0333",
+        title: "a division of a whole number by zero",
+        text: "`/` gives a Float and is infinite for 0; `%` of Ints has no value there.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0334",
+        title: "an index outside of its axis",
+        text: "Indices run from 0 to the size of the axis less one; negative ones count from its end. `x[a: i, or: d]` gives `d` outside.",
+        wrong: "fn f(x: Tensor[dim: 4]) = x[dim: 4]",
+        right: "fn f(x: Tensor[dim: 4]) = x[dim: 3]",
     },
 ];

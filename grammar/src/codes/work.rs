@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 19] = [
+pub(super) const CODES: [Code; 22] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -81,6 +81,13 @@ pub(super) const CODES: [Code; 19] = [
         right: "",
     },
     Code {
+        code: "E0700",
+        title: "an assertion does not hold",
+        text: "An `assert` of a test or pipeline is false. The place shown is its condition.",
+        wrong: "test \"a sum\" {\n  assert 1 + 1 == 3\n}",
+        right: "test \"a sum\" {\n  assert 1 + 1 == 2\n}",
+    },
+    Code {
         code: "E0701",
         title: "data that do not fit",
         text: "A row of a file is broken, lacks a field or has a field of another type. The message names file, line and field.",
@@ -145,6 +152,20 @@ pub(super) const CODES: [Code; 19] = [
         title: "a model without a tensor that the net needs",
         text: "`names` of a net says under which name a checkpoint keeps each weight. The tensor is not there, or has \
                another shape.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0710",
+        title: "a test and its file of numbers do not fit",
+        text: "`test .. vectors \"dpo\" as v` reads a file of cases: what the test names in `agrees` must be among its outputs, and what it reads among its inputs and settings.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0711",
+        title: "a value differs from the one on file",
+        text: "A test with `vectors` compares values and gradients with those of its file, within the tolerance of the run.",
         wrong: "",
         right: "",
     },
