@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod model;
 pub mod policy;
 pub mod run;
+pub mod score;
 pub mod store;
 pub mod token;
 pub mod train;

@@ -1,0 +1,85 @@
+//! Fine-tuning SmolLM2 step by step, beside PyTorch.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use align_compiler::stage::items::pack;
+use align_compiler::stage::train::{StageLength, TrainStage};
+use align_runtime::engine::Cpu;
+use align_runtime::policy::load;
+use align_runtime::run::Silent;
+use align_runtime::train::{Job, Launch, Saving, Settings, train};
+use serde_json::Value;
+
+use crate::ids::{self, Ids};
+
+/// Steps that are compared: three, or what `ALIGN_CURVE_STEPS` says (12 are stored).
+fn steps() -> usize {
+    std::env::var("ALIGN_CURVE_STEPS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+}
+
+/// Loss and gradient norm of each step.
+fn column(lines: &str, name: &str) -> Vec<f64> {
+    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()[name].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn sft_of_a_real_model() {
+    let Some(model) = crate::smollm() else { return };
+    let stored = crate::json("smollm2/curves.json");
+    let sft = &stored["sft"];
+    let engine = Cpu::new(std::thread::available_parallelism().map_or(1, |n| n.get()));
+    ids::with(&model, 4, |graph| {
+        let node = ids::train(graph);
+        let model = node.policy.model.clone().unwrap();
+        let tokenizer = node.policy.tokenizer.clone().unwrap();
+        let weights = load(&node.policy, &*model, "SmolLM2").unwrap();
+        let row = |example: &Value| {
+            let encoded = |name: &str| tokenizer.encode(example[name].as_str().unwrap(), true);
+            (encoded("prompt"), encoded("reply"))
+        };
+        let rows = sft["examples"].as_array().unwrap().iter().map(row).collect();
+        let items = Ids::new(&node.stage.layout, rows);
+        let start = || node.stage.weights.iter().flat_map(|w| weights.get(w).to_vec()).collect::<Vec<f32>>();
+        let run = |memory: usize, steps: usize| {
+            let work = tempfile::tempdir().unwrap();
+            let stage = TrainStage { length: StageLength::Steps(steps), ..node.stage.clone() };
+            let job = Job { stage: &stage, items: &items, fixed: vec![], evals: &[] };
+            let mut settings = Settings {
+                engine: &engine,
+                memory,
+                saving: Saving::Steps(usize::MAX),
+                work: work.path(),
+                metrics: None,
+                stop: &AtomicBool::new(false),
+                progress: &mut Silent,
+            };
+            let begun = Instant::now();
+            train(&job, start(), &mut settings).unwrap_or_else(|error| panic!("{error}"));
+            let lines = std::fs::read_to_string(work.path().join("metrics.jsonl")).unwrap();
+            let tokens = column(&lines, "num_tokens").pop().unwrap();
+            println!("{steps} steps of {tokens} tokens in {:.1} s", begun.elapsed().as_secs_f64());
+            (column(&lines, "loss"), column(&lines, "grad_norm"))
+        };
+        let (losses, norms) = run(1 << 36, steps());
+        for (i, (loss, norm)) in losses.iter().zip(&norms).enumerate() {
+            let want = |name: &str| sft["log"][i][name].as_f64().unwrap();
+            let (loss_off, norm_off) = (loss / want("loss") - 1.0, norm / want("grad_norm") - 1.0);
+            println!("step {}: loss {loss:.6} ({loss_off:+.1e}), gradient norm {norm:.5} ({norm_off:+.1e})", i + 1);
+            assert!(loss_off.abs() <= 2e-3 && norm_off.abs() <= 1e-2);
+        }
+        // The first step with one row in each micro-batch.
+        let launch = Launch::new(&engine, &node.stage.step).unwrap();
+        let alone = |item| launch.memory(&pack(&node.stage.layout, [item]));
+        let longest = items.all()[..4].iter().map(alone).max().unwrap();
+        let size = node.policy.size();
+        // Weights, gradient, its carry, two states, and what an update needs.
+        let held = 4 * 5 * size + (64 << 20);
+        let (cut_losses, cut_norms) = run(held + longest, 1);
+        let off = |a: f64, b: f64| (a / b - 1.0).abs();
+        let (loss_off, norm_off) = (off(cut_losses[0], losses[0]), off(cut_norms[0], norms[0]));
+        println!("in micro-batches: loss {loss_off:.1e}, gradient norm {norm_off:.1e} apart");
+        assert!(loss_off <= 1e-5 && norm_off <= 1e-5);
+        assert!(cut_norms[0] != norms[0], "it was cut");
+    });
+}

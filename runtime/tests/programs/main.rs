@@ -1,0 +1,147 @@
+//! Whole programs: built, run to their end, run again, and read back from what they saved.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use align_compiler::program::load;
+use align_compiler::stage::build::{BuildOptions, build};
+use align_runtime::engine::{Cpu, Engine, Interpreter};
+use align_runtime::model::{LoadedModel, ModelConfig};
+use align_runtime::run::{Finding, Progress, Report, RunError, RunOptions, Silent, run};
+use align_runtime::world::Files;
+use serde_json::Value;
+
+const DOUBLES: &str = r#"
+edition 2026
+use std.nets { gpt }
+use std.losses { sft }
+use std.optimizers { adamw }
+use std.schedules { cosine }
+use std.metrics { accuracy, perplexity, likely }
+
+param steps: Int = 30 in 1..1000
+
+record Double { question: Prompt, answer: Reply[question] }
+
+data doubles = for a in 0..20 { Double { question: """{a}*2=""", answer: """{2 * a}""" } } |> shuffle(seed: 1) |> split(train: 0.9, test: 0.1)
+
+policy untrained = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 12)
+
+pipeline {
+  let taught = train untrained as p {
+    on        doubles.train
+    loss      sft(.answer)
+    optimizer adamw(lr: cosine(peak: 3e-2, warmup: 0.1))
+    batch     6 examples
+    steps     steps
+    eval      perplexity(p, doubles.train, .answer), every: 10
+  }
+  show perplexity(untrained, doubles.train, .answer), perplexity(taught, doubles.train, .answer)
+  show doubles.test |> map(x => { sum: x.question, model: likely(taught, x.answer) })
+  assert perplexity(taught, doubles.train, .answer) < perplexity(untrained, doubles.train, .answer)
+  save taught, to: "OUT/model"
+}
+"#;
+
+struct Kept(Vec<(String, bool)>);
+
+impl Progress for Kept {
+    fn ends(&mut self, stage: &str, kept: bool) {
+        self.0.push((stage.into(), kept));
+    }
+}
+
+fn run_in(
+    folder: &Path,
+    text: &str,
+    sets: &[(&str, &str)],
+    engine: &dyn Engine,
+    progress: &mut dyn Progress,
+) -> Report {
+    try_run(folder, text, sets, engine, progress).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_run(
+    folder: &Path,
+    text: &str,
+    sets: &[(&str, &str)],
+    engine: &dyn Engine,
+    progress: &mut dyn Progress,
+) -> Result<Report, RunError> {
+    let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let text = text.replace("OUT", folder.to_str().unwrap());
+    let (program, diagnostics) = load("main.align", &text, &world);
+    assert!(diagnostics.is_empty(), "{diagnostics:#?}");
+    let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let graph = build(&program, &BuildOptions { sets, seed: 0 }, &world);
+    let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let options = RunOptions {
+        out: folder.join("out"),
+        store: folder.join("store"),
+        memory: Some(1 << 30),
+        checkpoint_every: None,
+    };
+    run(&graph, &options, engine, progress, &AtomicBool::new(false))
+}
+
+fn lines(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("out/metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_program_runs_once_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Cpu::new(2);
+    let mut kept = Kept(vec![]);
+    let report = run_in(folder.path(), DOUBLES, &[], &engine, &mut kept);
+    assert!(!report.stopped && report.failed().next().is_none(), "{report:#?}");
+    assert!(kept.0.contains(&("taught".into(), false)), "{:?}", kept.0);
+    let metrics = lines(folder.path());
+    assert_eq!(metrics.len(), 30);
+    let loss = |i: usize| metrics[i]["loss"].as_f64().unwrap();
+    assert!(loss(0) > 4.0 && loss(29) < 2.5, "{} to {}", loss(0), loss(29));
+    let evaluated: Vec<usize> = (0..30).filter(|i| metrics[*i].get("perplexity").is_some()).collect();
+    assert_eq!(evaluated, [9, 19, 29]);
+    let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+    let cells: Vec<f64> = table.rows[0].iter().map(|cell| cell.parse().unwrap()).collect();
+    assert!(cells[0] > 50.0 && cells[1] < 20.0, "{cells:?}");
+    assert!((cells[1] - metrics[29]["perplexity"].as_f64().unwrap()).abs() < 1e-3, "the last step is the result");
+    let Finding::Shown(table) = &report.findings[1] else { panic!("{:?}", report.findings) };
+    assert_eq!(table.rows.len(), 2);
+
+    // The second run does nothing again, and tells the same.
+    let text = std::fs::read(folder.path().join("out/metrics.jsonl")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("out")).unwrap();
+    let mut kept = Kept(vec![]);
+    assert_eq!(run_in(folder.path(), DOUBLES, &[], &engine, &mut kept), report);
+    assert_eq!(kept.0, [("taught".to_string(), true)]);
+    assert_eq!(std::fs::read(folder.path().join("out/metrics.jsonl")).unwrap(), text);
+
+    // What was saved is a folder that the ecosystem reads, and loads again as the same policy.
+    let model = LoadedModel::open(folder.path().join("model")).unwrap();
+    let ModelConfig::Decoder(decoder) = &model.config else { panic!("it is a decoder") };
+    assert_eq!((decoder.layers, decoder.width, decoder.heads, decoder.context), (1, 16, 2, 12));
+    let again = DOUBLES.replace(
+        "gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 12)",
+        "load(\"OUT/model\")",
+    );
+    let report = run_in(folder.path(), &again, &[("steps", "1")], &engine, &mut Silent);
+    let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+    let loaded: f64 = table.rows[0][0].parse().unwrap();
+    assert!((loaded - cells[1]).abs() < 1e-3, "{loaded}, not {}", cells[1]);
+}
+
+/// The CPU's kernels and the interpreter agree, step by step.
+#[test]
+fn kernels_agree_with_the_interpreter() {
+    let [fast, plain] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    run_in(fast.path(), DOUBLES, &[("steps", "3")], &Cpu::new(2), &mut Silent);
+    run_in(plain.path(), DOUBLES, &[("steps", "3")], &Interpreter, &mut Silent);
+    for (fast, plain) in lines(fast.path()).iter().zip(lines(plain.path())) {
+        for name in ["loss", "grad_norm", "learning_rate", "num_tokens"] {
+            let (fast, plain) = (fast[name].as_f64().unwrap(), plain[name].as_f64().unwrap());
+            assert!((fast - plain).abs() <= 1e-4 * plain.abs(), "{name}: {fast}, not {plain}");
+        }
+    }
+}
