@@ -1,1 +1,33 @@
-fn main() {}
+//! `alignc`: compiles and runs `.align` files.
+
+mod args;
+mod commands;
+mod failure;
+mod progress;
+mod table;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// 0: done; 1: something a user gave is wrong, or a claim does not hold; 2: wrong usage.
+fn main() -> ExitCode {
+    // clap prints usage errors itself, with exit code 2.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Check(args) => commands::check::check(&args),
+        Command::Fmt(args) => commands::fmt::fmt(&args),
+        Command::Test(args) => commands::test::test(&args),
+        Command::Emit(args) => commands::emit::emit(&args),
+        Command::Score(args) => commands::score::score(&args),
+        Command::Explain { code } => commands::explain::explain(&code),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}

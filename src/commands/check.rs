@@ -1,0 +1,29 @@
+//! `alignc check`: all that can be said of programs before they run.
+
+use crate::args::Check;
+use crate::commands::style;
+use crate::failure::{Failure, read};
+use align_compiler::program;
+use align_runtime::world::Files;
+use align_syntax::diag::{Diagnostic, Severity};
+use align_syntax::render::{render, to_json};
+
+pub fn check(args: &Check) -> Result<(), Failure> {
+    let mut failed = false;
+    for path in &args.files {
+        let world = Files::of_program(".", path);
+        let text = read(path)?;
+        let (program, mut diagnostics) = program::load(&path.display().to_string(), &text, &world);
+        diagnostics.extend(align_compiler::check::check(&program).diagnostics);
+        diagnostics.sort_by_key(Diagnostic::span);
+        failed |= diagnostics.iter().any(|d| d.severity == Severity::Error);
+        match args.json {
+            true => diagnostics.iter().for_each(|d| println!("{}", to_json(d, &program.sources))),
+            false => eprint!("{}", render(&diagnostics, &program.sources, style())),
+        }
+        if diagnostics.is_empty() && !args.json {
+            println!("{}: no errors", path.display());
+        }
+    }
+    if failed { Err(Failure::Said) } else { Ok(()) }
+}

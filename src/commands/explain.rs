@@ -1,0 +1,15 @@
+//! `alignc explain E0123`: what a diagnostic code means, at length.
+
+use crate::failure::Failure;
+use align_syntax::codes;
+use align_syntax::diag::did_you_mean;
+
+pub fn explain(code: &str) -> Result<(), Failure> {
+    if let Some(text) = codes::explain(&code.to_uppercase()) {
+        println!("{text}");
+        return Ok(());
+    }
+    let near = did_you_mean(code, codes::all().map(|c| c.code));
+    let hint = near.map_or("codes look like E0202".to_string(), |near| format!("did you mean {near}?"));
+    Err(Failure::Usage(format!("there is no code {code}; {hint}")))
+}

@@ -1,0 +1,245 @@
+//! The command as a user meets it: what it prints, its exit codes, what it leaves behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn alignc(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_alignc")).args(args).current_dir(folder).output().expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Standard output of a command that must succeed.
+fn succeeds(folder: &Path, args: &[&str]) -> String {
+    let out = alignc(folder, args);
+    assert!(out.status.success(), "{args:?}\n{}\n{}", text(&out.stdout), text(&out.stderr));
+    text(&out.stdout)
+}
+
+/// Standard error of a command that must fail with this code.
+fn fails(folder: &Path, code: i32, args: &[&str]) -> String {
+    let out = alignc(folder, args);
+    assert_eq!(out.status.code(), Some(code), "{args:?}\n{}\n{}", text(&out.stdout), text(&out.stderr));
+    text(&out.stderr)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with a program that trains on a few rows in a moment.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows: String = (0..40).map(|i| format!("{{\"q\": \"{i}+1=\", \"a\": \"{}\"}}\n", i + 1)).collect();
+    fs::write(folder.path().join("rows.jsonl"), rows).expect("a file");
+    fs::write(folder.path().join("small.align"), PROGRAM).expect("a file");
+    folder
+}
+
+const PROGRAM: &str = r#"edition 2026
+use std.nets { gpt }
+use std.losses { sft }
+use std.optimizers { adamw }
+use std.schedules { cosine }
+use std.metrics { perplexity }
+
+param steps: Int = 12 in 1..1_000
+
+record Row { q: Prompt, a: Reply[q] }
+data rows = jsonl("rows.jsonl") as Row
+
+policy start = gpt(layers: 1, width: 16, heads: 2, tokenizer: bytes, context: 16)
+
+pipeline {
+  let trained = train start {
+    on        rows
+    loss      sft(.a)
+    optimizer adamw(lr: cosine(peak: 1e-2, warmup: 0.1))
+    batch     8 examples
+    steps     steps
+  }
+  show perplexity(start, rows, .a), perplexity(trained, rows, .a)
+  assert perplexity(trained, rows, .a) < perplexity(start, rows, .a)
+  save trained, to: "model"
+}
+"#;
+
+#[test]
+fn wrong_usage_is_code_2() {
+    assert!(fails(root(), 2, &[]).contains("Usage"));
+    assert!(fails(root(), 2, &["run", "x.align", "--memory", "much"]).contains("512MiB"));
+    assert!(fails(root(), 2, &["explain", "E9999"]).contains("E9999"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    assert!(fails(root(), 1, &["run", "nothing.align"]).contains("nothing.align"));
+    assert!(fails(root(), 1, &["check", "nothing.align"]).contains("nothing.align"));
+}
+
+#[test]
+fn codes_are_explained() {
+    let explained = succeeds(root(), &["explain", "e0202"]);
+    assert!(explained.contains("E0202") && explained.contains("axes"), "{explained}");
+}
+
+#[test]
+fn errors_fit_a_narrow_terminal_and_are_json_on_request() {
+    let folder = project();
+    let wrong = PROGRAM.replace("sft(.a)", "sft(.a, temperature: 1)").replace("batch     8", "batsch    8");
+    fs::write(folder.path().join("wrong.align"), wrong).expect("a file");
+    let shown = fails(folder.path(), 1, &["check", "wrong.align"]);
+    assert!(shown.contains("temperature") && shown.contains("batsch") && shown.contains("2 errors"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 82), "{shown}");
+    let out = alignc(folder.path(), &["check", "wrong.align", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        text(&out.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|d| d["severity"] == "error" && d["line"].is_u64() && d["file"] == "wrong.align"));
+}
+
+#[test]
+fn a_run_leaves_metrics_and_a_model() {
+    let folder = project();
+    let shown = succeeds(folder.path(), &["run", "small.align", "--quiet"]);
+    assert!(shown.contains("perplexity"), "{shown}");
+    let metrics = fs::read_to_string(folder.path().join("out/small/metrics.jsonl")).expect("metrics");
+    let steps: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(steps.len(), 12);
+    for (i, step) in steps.iter().enumerate() {
+        assert_eq!(step["stage"], "trained");
+        assert_eq!(step["step"], i + 1);
+        for name in ["loss", "grad_norm", "learning_rate", "num_tokens"] {
+            assert!(step[name].is_number(), "{name} in {step}");
+        }
+    }
+    assert!(steps[11]["loss"].as_f64() < steps[0]["loss"].as_f64());
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(folder.path().join("model").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn settings_are_checked() {
+    let folder = project();
+    let metrics = |out: &str| fs::read_to_string(folder.path().join(out).join("metrics.jsonl")).expect("metrics");
+    succeeds(folder.path(), &["run", "small.align", "--quiet", "--set", "steps=3", "--out", "three"]);
+    assert_eq!(metrics("three").lines().count(), 3);
+    let unknown = fails(folder.path(), 1, &["run", "small.align", "--set", "stpes=3"]);
+    assert!(unknown.contains("stpes") && unknown.contains("steps"), "{unknown}");
+    assert!(fails(folder.path(), 1, &["run", "small.align", "--set", "steps=0"]).contains("1..1"));
+    assert!(fails(folder.path(), 1, &["run", "small.align", "--set", "steps=many"]).contains("Int"));
+}
+
+#[test]
+fn seeds_change_a_run_and_nothing_else_does() {
+    let folder = project();
+    let run = |out: &str, more: &[&str]| {
+        let mut args = vec!["run", "small.align", "--quiet", "--set", "steps=4", "--out", out];
+        args.extend(more);
+        succeeds(folder.path(), &args);
+        fs::read_to_string(folder.path().join(out).join("metrics.jsonl")).expect("metrics")
+    };
+    let first = run("a", &[]);
+    let _ = fs::remove_dir_all(folder.path().join(".align"));
+    assert_eq!(first, run("b", &["--threads", "1"]));
+    assert_ne!(first, run("c", &["--seed", "1"]));
+}
+
+#[test]
+fn bad_rows_are_named_by_line() {
+    let folder = project();
+    let rows = folder.path().join("rows.jsonl");
+    let good = fs::read_to_string(&rows).expect("rows");
+    fs::write(&rows, format!("{good}{{\"q\": \"1+1=\"\n")).expect("a file");
+    assert!(fails(folder.path(), 1, &["run", "small.align", "--quiet"]).contains("rows.jsonl:41"));
+    fs::write(&rows, format!("{good}{{\"q\": \"1+1=\", \"a\": 2}}\n")).expect("a file");
+    let shown = fails(folder.path(), 1, &["run", "small.align", "--quiet"]);
+    assert!(shown.contains("rows.jsonl:41") && shown.contains('a'), "{shown}");
+    fs::write(&rows, "").expect("a file");
+    assert!(fails(folder.path(), 1, &["run", "small.align", "--quiet"]).contains("rows.jsonl"));
+    fs::remove_file(&rows).expect("it was there");
+    assert!(fails(folder.path(), 1, &["run", "small.align", "--quiet"]).contains("rows.jsonl"));
+}
+
+#[test]
+fn an_assertion_that_fails_is_shown_with_its_numbers() {
+    let folder = project();
+    let claim = PROGRAM.replace("< perplexity(start, rows, .a)", "< 0.5");
+    fs::write(folder.path().join("claim.align"), claim).expect("a file");
+    let shown = fails(folder.path(), 1, &["run", "claim.align", "--quiet"]);
+    assert!(shown.contains("perplexity(trained, rows, .a) < 0.5"), "{shown}");
+}
+
+#[test]
+fn every_level_is_printed() {
+    let folder = project();
+    for (level, part) in [
+        ("tree", "pipeline"),
+        ("types", "sft"),
+        ("stages", "trained"),
+        ("tensor", "outputs"),
+        ("kernels", "contraction"),
+        ("host", "step"),
+        ("clif", "function"),
+    ] {
+        let shown = succeeds(folder.path(), &["emit", "small.align", "--level", level]);
+        assert!(shown.to_lowercase().contains(part), "{level}:\n{}", &shown[..shown.len().min(2000)]);
+    }
+}
+
+#[test]
+fn files_are_formatted() {
+    let folder = project();
+    let path = folder.path().join("loose.align");
+    fs::write(&path, "fn   twice(x:Float)->Float=2*x   // a note\n").expect("a file");
+    assert!(alignc(folder.path(), &["fmt", "--check", "loose.align"]).status.code() == Some(1));
+    succeeds(folder.path(), &["fmt", "loose.align"]);
+    assert_eq!(fs::read_to_string(&path).expect("it is there"), "fn twice(x: Float) -> Float = 2 * x  // a note\n");
+    succeeds(folder.path(), &["fmt", "--check", "loose.align"]);
+}
+
+#[test]
+fn tests_of_files_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "fn twice(x: Float) -> Float = 2 * x\n\
+                test \"doubles\" { assert near(twice(2), 4, 1e-12) }\n\
+                test \"is wrong\" { assert near(twice(2), 5, 1e-12) }\n";
+    fs::write(folder.path().join("mine.align"), file).expect("a file");
+    let out = alignc(folder.path(), &["test", "mine.align"]);
+    let shown = text(&out.stdout) + &text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("doubles") && shown.contains("is wrong") && shown.contains("1 failed"), "{shown}");
+    succeeds(folder.path(), &["test", "mine.align", "--only", "doubles"]);
+}
+
+/// The files that CONTRIBUTING.md shows work as it says, with nothing else changed.
+#[test]
+fn what_contributing_shows_works() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("the page");
+    let folder = project();
+    let mut files = 0;
+    for part in page.split("<!-- file ").skip(1) {
+        let (name, rest) = part.split_once(" -->").expect("a name");
+        let code = rest.split("```align\n").nth(1).and_then(|c| c.split("```").next()).expect("code");
+        let name = Path::new(name).file_name().expect("a file").to_str().expect("UTF-8");
+        fs::write(folder.path().join(name), code).expect("a file");
+        if code.contains("test \"") {
+            succeeds(folder.path(), &["test", name]);
+        }
+        files += 1;
+    }
+    assert_eq!(files, 2);
+    let uses = PROGRAM
+        .replace("use std.losses { sft }", "use tilted { tilted }")
+        .replace("use std.optimizers { adamw }", "use signum { signum }")
+        .replace("sft(.a)", "tilted(.a, tilt: 0.3)")
+        .replace("adamw(", "signum(");
+    fs::write(folder.path().join("uses.align"), uses).expect("a file");
+    succeeds(folder.path(), &["run", "uses.align", "--quiet"]);
+    let metrics = fs::read_to_string(folder.path().join("out/uses/metrics.jsonl")).expect("metrics");
+    assert!(metrics.contains("\"surprise\""), "{metrics}");
+}
