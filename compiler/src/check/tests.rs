@@ -34,6 +34,17 @@ fn the_library_has_no_mistakes() {
     }
 }
 
+#[test]
+fn examples_have_no_mistakes() {
+    for entry in std::fs::read_dir(folder("../examples")).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.extension().is_some_and(|end| end == "align") {
+            let text = std::fs::read_to_string(&path).expect("a program");
+            assert_eq!(found("example", &text), Vec::<String>::new(), "{}", path.display());
+        }
+    }
+}
+
 fn folder(of: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(of)
 }

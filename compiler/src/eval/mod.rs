@@ -268,6 +268,11 @@ impl<'p> Eval<'p> {
         Ok(value)
     }
 
+    /// The value of an item at the top of a file, if something has asked for it.
+    pub(crate) fn known(&self, at: ItemRef, name: &str) -> Option<Value> {
+        self.items.get(&(at, name.to_string())).cloned()
+    }
+
     fn item_value(&mut self, at: ItemRef, item: &ast::ItemKind, name: &str, env: &Env) -> Res<Value> {
         match item {
             ast::ItemKind::Param { name, ty, value, .. } => {

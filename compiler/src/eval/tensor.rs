@@ -83,6 +83,13 @@ impl Eval<'_> {
         if let Some(axis) = body.axes.borrow().iter().rev().find(|a| a.name() == name) {
             return Ok([axis.clone()].into());
         }
+        if name == "batch" {
+            let message = "what reads the whole batch couples its examples, and these are not one graph yet";
+            let diagnostic = Diagnostic::error("E0408", span, message);
+            return Err(Box::new(
+                diagnostic.help("a loss for one example alone needs no `batch`: its head says the mean"),
+            ));
+        }
         let shown = self.show_axes(operand);
         let message = match operand.is_empty() {
             true => format!("there is no axis `{name}` in sight"),

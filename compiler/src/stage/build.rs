@@ -49,6 +49,7 @@ pub fn build<'p>(
             diagnostics.push(*diagnostic);
         }
     }
+    builder.name_policies(&eval);
     drop(eval);
     match diagnostics.is_empty() {
         true => Ok(std::mem::take(&mut builder.state.borrow_mut().graph)),
@@ -124,11 +125,31 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
+    /// Stages that make policies of the top of the file are named as these.
+    fn name_policies(&self, eval: &Eval) {
+        for (at, item) in self.program.items(self.program.main()) {
+            let ItemKind::Def(ast::Def { kind: DefKind::Policy, name: Some(name), .. }) = &item.kind else { continue };
+            let Some(Value::Net(net)) = eval.known(at, &name.text) else { continue };
+            let mut state = self.state.borrow_mut();
+            if let Some(stage) = state.nets.get(net.source as usize).and_then(|entry| entry.stage) {
+                state.graph.rename(stage, &name.text);
+            }
+        }
+    }
+
     /// Adds a stage, or finds its equal.
-    pub(super) fn add(&self, stage: Stage<'p>, reads: &[(StageId, Reads)]) -> StageId {
+    pub(super) fn add(&self, mut stage: Stage<'p>, reads: &[(StageId, Reads)]) -> StageId {
         let mut state = self.state.borrow_mut();
         if let Some(id) = state.known.get(&stage.hash) {
             return *id;
+        }
+        if let StageKind::Train(node) = &mut stage.kind {
+            // Rounds of a loop share a `let`.
+            let name = if stage.name.is_empty() { "train".to_string() } else { stage.name };
+            let others = (2..).map(|round| format!("{name}.{round}"));
+            let free = std::iter::once(name.clone()).chain(others).find(|name| state.graph.find(name).is_none());
+            stage.name = free.unwrap_or(name);
+            node.stage.name = stage.name.clone();
         }
         let hash = stage.hash;
         let is_result =

@@ -86,13 +86,16 @@ impl<V: 'static> Data<V> {
 
     /// A row. An error says which row it is of.
     pub fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        self.source.get(eval, index).map_err(|mut error| {
-            let place = self.source.place(index);
-            if !error.message.starts_with(&place) {
-                error.message = format!("{place}: {}", error.message);
-            }
-            error
-        })
+        self.source.get(eval, index).map_err(|error| self.at_row(index, error))
+    }
+
+    /// An error of a row, with the row's place.
+    fn at_row(&self, index: usize, mut error: Box<Diagnostic>) -> Box<Diagnostic> {
+        let place = self.source.place(index);
+        if !error.message.starts_with(&place) {
+            error.message = format!("{place}: {}", error.message);
+        }
+        error
     }
 
     pub fn place(&self, index: usize) -> String {
@@ -108,7 +111,7 @@ impl<V: 'static> Data<V> {
         let mut order = vec![];
         for i in 0..self.len() {
             let row = self.get(eval, i)?;
-            if keep(eval, &row)? {
+            if keep(eval, &row).map_err(|error| self.at_row(i, error))? {
                 order.push(i as u32);
             }
         }
@@ -250,7 +253,8 @@ impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F>
 
     fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
         let row = self.of.get(eval, index)?;
-        (self.f)(eval, row)
+        // Draws are keyed by the row, whenever and how often it is asked for.
+        eval.round(index as u64, |eval| (self.f)(eval, row))
     }
 
     fn place(&self, index: usize) -> String {

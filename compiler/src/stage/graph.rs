@@ -164,6 +164,11 @@ impl<'p> StageGraph<'p> {
         self.graph.add_node(stage)
     }
 
+    /// Gives a stage another name in reports.
+    pub fn rename(&mut self, id: StageId, name: &str) {
+        self.graph[id].name = name.to_string();
+    }
+
     /// `reader` reads what `from` makes.
     pub fn reads(&mut self, reader: StageId, from: StageId, what: Reads) {
         self.graph.add_edge(from, reader, what);

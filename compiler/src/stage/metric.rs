@@ -47,21 +47,29 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
     if rows.data.is_empty() {
         return fault("E0706", span, "the data has no rows, so it has no mean");
     }
+    let mut untraced = None;
     if let Some((base, f)) = &rows.mapped {
         let first = base.get(eval, 0)?;
         if has_text(&item_type(&first)) {
-            let traced = trace(eval, f, &first, span)?;
-            if let Value::Tensor(tensor) = &traced.value {
-                let mut graph = traced.graph;
-                graph.output("mean", tensor.node);
-                let stage = evaluate(builder, eval, base, graph, &["mean"], &[], span)?;
-                return Ok(Later::value(Number::Of { stage, output: 0 }, false));
+            match trace(eval, f, &first, span) {
+                Ok(Traced { mut graph, value: Value::Tensor(tensor) }) if nets::reads_weights(&graph) => {
+                    graph.output("mean", tensor.node);
+                    let stage = evaluate(builder, eval, base, graph, &["mean"], &[], span)?;
+                    return Ok(Later::value(Number::Of { stage, output: 0 }, false));
+                }
+                Ok(_) => {}
+                // Perhaps it is host code.
+                Err(error) => untraced = Some(error),
             }
         }
     }
     let mut sum = 0.0;
     for row in 0..rows.data.len() {
-        let value = rows.data.get(eval, row)?;
+        let value = match (rows.data.get(eval, row), &untraced) {
+            (Ok(value), _) => value,
+            (Err(_), Some(error)) => return Err(error.clone()),
+            (Err(error), None) => return Err(error),
+        };
         match value.number() {
             Some(x) => sum += x,
             None => return fault("E0113", span, format!("`mean` takes numbers, a row is {}", value.kind())),
@@ -93,15 +101,13 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
         return host_table(eval, &shown, span);
     }
     let first = base.get(eval, 0)?;
-    if !has_text(&item_type(&first)) {
-        return host_table(eval, &shown, span);
+    // What needs no policy is host code; only that has texts of its own.
+    let plain = host_table(eval, &shown, span);
+    if plain.is_ok() || !has_text(&item_type(&first)) {
+        return plain;
     }
-    let traced = match trace(eval, f, &first, span) {
-        Ok(traced) => traced,
-        // Host code, such as templates, has no traced form.
-        Err(error) => return host_table(eval, &shown, span).map_err(|_| error),
-    };
-    let Value::Record(record) = &traced.value else { return host_table(eval, &shown, span) };
+    let traced = trace(eval, f, &first, span)?;
+    let Value::Record(record) = &traced.value else { return plain };
     let mut graph = traced.graph;
     let (mut answers, mut fields) = (vec![], vec![]);
     for (name, value) in &record.fields {
@@ -130,7 +136,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
         fields.push((name.to_string(), field));
     }
     if answers.is_empty() {
-        return host_table(eval, &shown, span);
+        return plain;
     }
     let stage = evaluate(builder, eval, &base, graph, &[], &answers, span)?;
     let mut table = Table { head: fields.iter().map(|(name, _)| name.clone()).collect(), rows: vec![] };

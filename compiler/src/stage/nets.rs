@@ -160,6 +160,13 @@ pub(super) fn used(
     Ok((renamed, uses, sources))
 }
 
+/// Whether a graph depends on any policy.
+pub(super) fn reads_weights(graph: &Graph) -> bool {
+    let mut found = false;
+    weight_paths(graph, &mut |_| found = true);
+    found
+}
+
 /// Calls `f` for the path of every weight, in bodies too.
 fn weight_paths(graph: &Graph, f: &mut dyn FnMut(&str)) {
     for (_, data) in graph.nodes() {

@@ -60,7 +60,8 @@ impl<'p> RowItems<'p> {
         }
         let mut content = data.content(&mut eval, hash).map_err(|error| placed(error, span))?;
         let mut data = data;
-        if let Some(Reading { truncate: Some(Truncate::Drop), context: Some(_), .. }) = &reading {
+        if let Some(Reading { truncate: Some(_), context: Some(_), .. }) = &reading {
+            // Rows of which nothing would be left are no rows of the stage.
             let fits = |_: &mut Eval, row: &Value| Ok(item(&layout, reading.as_ref(), row, span)?.is_some());
             data = data.filter(&mut eval, fits)?;
             if data.is_empty() {

@@ -1,6 +1,8 @@
 //! A world for tests of stages: the standard library, files in memory, and a tokenizer of bytes.
 
-use crate::world::{Module, Rows, Tokenizer, World};
+use super::text::Chat;
+use crate::world::{Model, Module, Rendered, Rows, Tokenizer, World};
+use serde_json::json;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -63,6 +65,8 @@ impl Tokenizer for Bytes {
 #[derive(Default)]
 pub struct Memory {
     pub files: Vec<(&'static str, Vec<&'static str>)>,
+    /// What is loaded, whatever the path.
+    pub model: Option<Llama>,
 }
 
 impl World for Memory {
@@ -80,6 +84,10 @@ impl World for Memory {
             Some((name, lines)) => Ok(Rc::new(Lines { name, lines: lines.clone() })),
             None => Err(format!("there is no file {path}")),
         }
+    }
+
+    fn model(&self, path: &str) -> Result<Rc<dyn Model>, String> {
+        self.model.map(|model| Rc::new(model) as Rc<dyn Model>).ok_or(format!("there is no model {path}"))
     }
 
     fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>> {
@@ -111,5 +119,82 @@ impl Rows for Lines {
 
     fn place(&self, index: usize) -> String {
         format!("{}:{}", self.name, index + 1)
+    }
+}
+
+/// The shapes of a very small Llama, and a chat template: `<s>` if `begins`, then `role:content</s>` for each message,
+/// the stop token left out unless `stops`.
+#[derive(Clone, Copy)]
+pub struct Llama {
+    pub begins: usize,
+    pub stops: bool,
+    /// A tensor that is not there.
+    pub lacks: &'static str,
+}
+
+const TENSORS: [(&str, &[usize]); 12] = [
+    ("model.embed_tokens.weight", &[258, 8]),
+    ("model.layers.0.self_attn.q_proj.weight", &[8, 8]),
+    ("model.layers.0.self_attn.k_proj.weight", &[4, 8]),
+    ("model.layers.0.self_attn.v_proj.weight", &[4, 8]),
+    ("model.layers.0.self_attn.o_proj.weight", &[8, 8]),
+    ("model.layers.0.mlp.gate_proj.weight", &[16, 8]),
+    ("model.layers.0.mlp.up_proj.weight", &[16, 8]),
+    ("model.layers.0.mlp.down_proj.weight", &[8, 16]),
+    ("model.layers.0.input_layernorm.weight", &[8]),
+    ("model.layers.0.post_attention_layernorm.weight", &[8]),
+    ("model.norm.weight", &[8]),
+    ("lm_head.weight", &[258, 8]),
+];
+
+impl Model for Llama {
+    fn config(&self) -> serde_json::Value {
+        json!({
+            "net": "llama", "vocab_size": 258, "layers": 1, "width": 8, "heads": 2, "kv_heads": 1, "inner": 16,
+            "tied": true, "context": 64, "what the net does not have": 1
+        })
+    }
+
+    fn tokenizer(&self) -> Result<Rc<dyn Tokenizer>, String> {
+        Ok(Rc::new(Bytes { bos: true }))
+    }
+
+    fn chat_template(&self) -> Option<String> {
+        Some("as written here".into())
+    }
+
+    fn chat(&self, chat: &Chat) -> Result<Rendered, String> {
+        let mut out = Rendered { text: "<s>".repeat(self.begins), ..Rendered::default() };
+        for message in &chat.messages {
+            out.text.push_str(&format!("{}:", message.role));
+            let start = out.text.len();
+            out.text.push_str(&message.content);
+            out.filled.push(start..out.text.len());
+            if self.stops {
+                out.text.push_str("</s>");
+            }
+            if &*message.role == "assistant" {
+                out.spoken.push(start..out.text.len());
+            }
+        }
+        Ok(out)
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        TENSORS.iter().find(|(n, _)| *n == name && *n != self.lacks).map(|(_, shape)| shape.to_vec())
+    }
+
+    fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let shape = self.shape(name).ok_or(format!("there is no tensor {name}"))?;
+        let values = vec![0.0; shape.iter().product()];
+        Ok((shape, values))
+    }
+
+    fn tensors(&self) -> Vec<String> {
+        TENSORS.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn identity(&self) -> Result<String, String> {
+        Ok("a small llama".into())
     }
 }

@@ -6,7 +6,7 @@ use crate::stage::evaluate::AnswerKind;
 use crate::stage::graph::{Cell, TrainNode};
 use crate::stage::items::{ItemValue, Packed, pack};
 use crate::stage::policy::Start;
-use crate::stage::testing::Memory;
+use crate::stage::testing::{Llama, Memory};
 use crate::stage::train::{BatchSize, Keep, Order, StageLength};
 use crate::tensor::{Axis, DType, Op};
 
@@ -86,7 +86,7 @@ fn the_sums() {
         assert!(node.stage.optimizer.pointwise);
         let text = graph.to_string();
         assert_eq!(text.matches(" evaluate ").count(), 3, "equal evaluations are one:\n{text}");
-        assert_eq!(text.matches(" init ").count(), 1);
+        assert!(graph.find("untrained").is_some(), "{text}");
     });
 }
 
@@ -250,6 +250,8 @@ fn slots_are_checked() {
     assert!(with("on demos", "on 3").starts_with("E0113 a stage is trained on Data or a List"));
     assert!(with("on demos", "on demos |> filter(x => false)").starts_with("E0706"));
     assert!(with("on demos", "on p").starts_with("E0190 data that are drawn"));
+    let coupled = "(p, x) => mean[batch](sum[time](logp(p, x.reply)))";
+    assert!(with("sft(.reply)", coupled).starts_with("E0408"), "{}", with("sft(.reply)", coupled));
     assert!(with("sft(.reply)", "(p, x) => 1.0").starts_with("E0401"), "{}", with("sft(.reply)", "(p, x) => 1.0"));
 }
 
@@ -275,7 +277,7 @@ fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
 
 #[test]
 fn rows_of_files_are_checked_against_records() {
-    let world = |lines: &[&'static str]| Memory { files: vec![("d.jsonl", lines.to_vec())] };
+    let world = |lines: &[&'static str]| Memory { files: vec![("d.jsonl", lines.to_vec())], model: None };
     let text = program(r#"jsonl("d.jsonl") as Demo { prompt: .question, reply: .answer }"#, SLOTS, "");
     let build = |lines: &[&'static str]| built(&text, &world(lines), &[], |graph| train(graph, "tuned").items.len());
     let good = r#"{"question": "a", "answer": "b", "more": [1]}"#;
@@ -296,6 +298,37 @@ fn rows_of_files_are_checked_against_records() {
     assert_eq!(built(&text, &world(&[good]), &[], |_| ()).unwrap_err(), "E0702 there is no file e.jsonl");
     let text = program(r#"jsonl("d.jsonl") as Demo { promt: .question }"#, SLOTS, "");
     assert_eq!(built(&text, &world(&[good]), &[], |_| ()).unwrap_err(), "E0110 Demo has no field `promt`");
+}
+
+#[test]
+fn draws_belong_to_their_row() {
+    let data = format!("{DEMOS} |> map(x => x with {{ noise: uniform() }})");
+    let shown = "show demos |> map(x => { noise: x.noise })\nshow demos |> map(x => { noise: x.noise })";
+    let tables = graph(&program(&data, SLOTS, shown), |graph| {
+        let stages = graph.stages().filter_map(|(_, s)| match &s.kind {
+            StageKind::Show(show) => Some(format!("{:?}", show.table.rows)),
+            _ => None,
+        });
+        stages.collect::<Vec<_>>()
+    });
+    assert_eq!(tables.len(), 2);
+    assert_eq!(tables[0], tables[1], "the same draw whenever the row is read");
+    let mut cells: Vec<&str> = tables[0].split(')').collect();
+    cells.sort();
+    cells.dedup();
+    assert!(cells.len() > 15, "rows differ: {}", tables[0]);
+}
+
+#[test]
+fn plain_text_is_read_by_lines() {
+    let world = Memory { files: vec![("d.txt", vec!["a b", "c"])], model: None };
+    let data = r#"lines("d.txt") |> map(line => Demo { prompt: "", reply: line })"#;
+    let text = program(data, SLOTS, "");
+    let error = built(&text, &world, &[], |_| ()).unwrap_err();
+    assert!(error.starts_with("E0701 d.txt:1: field reply: the prompt is empty"), "{error}");
+    let text = text.replace(r#"prompt: """#, r#"prompt: ">""#);
+    let tokens = built(&text, &world, &[], |graph| train(graph, "tuned").items.item(0).unwrap().tokens);
+    assert_eq!(tokens, Ok(5));
 }
 
 #[test]
@@ -364,4 +397,51 @@ fn chats_need_a_template() {
         "{}",
         error(&text)
     );
+}
+
+#[test]
+fn models_are_loaded_and_read_chats_by_their_template() {
+    let data = r#"[{ chat: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }] }] as Talk"#;
+    let text = program(data, &SLOTS.replace(".reply", ".chat"), "save tuned, to: \"out\"");
+    let text = text.replace("data demos", "record Talk { chat: Chat }\ndata demos");
+    let text = text.replace("gpt(layers: 1, width: 8, heads: 2, tokenizer: bytes, context: 12)", r#"load("m")"#);
+    let text = text.replace("use std.nets { gpt }\n", "");
+    let good = Llama { begins: 1, stops: true, lacks: "" };
+    let load = |model| {
+        built(&text, &Memory { files: vec![], model: Some(model) }, &[], |graph| {
+            let node = train(graph, "tuned");
+            let StageKind::Load(load) = &graph.get(graph.find("start").unwrap()).kind else { panic!("it is loaded") };
+            assert_eq!((&load.path[..], load.policy.context, load.policy.weights.len()), ("m", Some(64), 11));
+            assert!(load.policy.stored.iter().all(Option::is_some));
+            node.items.item(0).unwrap()
+        })
+    };
+    let item = load(good).unwrap_or_else(|e| panic!("{e}"));
+    // "<s>user:a</s>assistant:b</s>", of which "b</s>" carries the loss.
+    assert_eq!(item.tokens, 20);
+    assert!(item.values.contains(&ItemValue::Ints(vec![98, 257])));
+    assert_eq!(load(Llama { begins: 0, ..good }).unwrap().tokens, 20, "a sequence begins by itself");
+    let error = |model| load(model).unwrap_err();
+    assert!(error(Llama { begins: 2, ..good }).starts_with("E0704 row 1: the token that begins a sequence"));
+    assert!(error(Llama { stops: false, ..good }).starts_with("E0703"));
+    let lacks = Llama { lacks: "model.norm.weight", ..good };
+    assert!(error(lacks).starts_with("E0709 the model has no tensor model.norm.weight"), "{}", error(lacks));
+    let none = built(&text, &Memory::default(), &[], |_| ()).unwrap_err();
+    assert_eq!(none, "E0708 there is no model m");
+}
+
+#[test]
+fn rounds_of_a_pipeline_are_stages_of_their_own() {
+    let rest = "let again = iterate 2 from tuned as current {\n\
+                  train current { on demos; loss sft(.reply); optimizer adamw(lr: 1e-4); batch 4 examples; steps 2 }\n\
+                }\n\
+                show perplexity(again, demos)";
+    graph(&program(DEMOS, SLOTS, rest), |graph| {
+        let trained: Vec<_> = graph.stages().filter(|(_, s)| matches!(s.kind, StageKind::Train(_))).collect();
+        let names: Vec<&str> = trained.iter().map(|(_, s)| s.name.as_str()).collect();
+        assert_eq!(names, ["tuned", "again", "again.2"]);
+        for pair in trained.windows(2) {
+            assert_eq!(graph.input(pair[1].0, Reads::Policy), Some(pair[0].0));
+        }
+    });
 }
