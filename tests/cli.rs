@@ -179,7 +179,7 @@ fn every_level_is_printed() {
     let folder = project();
     for (level, part) in [
         ("tree", "pipeline"),
-        ("types", "sft"),
+        ("types", "trained: gpt"),
         ("stages", "trained"),
         ("tensor", "outputs"),
         ("kernels", "contraction"),
@@ -212,7 +212,7 @@ fn tests_of_files_run() {
     let out = alignc(folder.path(), &["test", "mine.align"]);
     let shown = text(&out.stdout) + &text(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{shown}");
-    assert!(shown.contains("doubles") && shown.contains("is wrong") && shown.contains("1 failed"), "{shown}");
+    assert!(shown.contains("doubles") && shown.contains("is wrong") && shown.contains("2 failed"), "{shown}");
     succeeds(folder.path(), &["test", "mine.align", "--only", "doubles"]);
 }
 
