@@ -97,6 +97,17 @@ impl Executable {
         unsafe { self.unit.run(&mut space, (&self.pool, &self.code), lengths, &bound) }
     }
 
+    /// From now on runs count the processor's seconds in each step, on all threads (those that wait included, so one thread
+    /// gives the clearest figures).
+    pub fn count_seconds(&self) {
+        self.unit.count_seconds(&mut self.space.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The seconds counted so far: for each step its kind and what it makes. Steps of a body stand in its place.
+    pub fn seconds(&self) -> Vec<(String, f64)> {
+        self.unit.seconds(&self.space.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Bytes of temporaries for these lengths.
     pub fn memory(&self, lengths: &Lengths) -> usize {
         self.unit.memory(lengths)

@@ -30,6 +30,8 @@ pub struct Workspace {
     pub inner: Vec<Workspace>,
     /// Values that go from round to round of this body.
     pub carried: [Vec<Vec<u32>>; 2],
+    /// Seconds of each step since they were asked for.
+    pub seconds: Option<Vec<f64>>,
 }
 
 /// All that follows from the lengths.
@@ -85,6 +87,32 @@ impl Unit {
         Ok(Unit { program: program.clone(), tasks, lives, constants: constants.collect(), only_written })
     }
 
+    /// From now on the seconds of steps are counted, those of bodies too.
+    pub fn count_seconds(&self, space: &mut Workspace) {
+        space.seconds = Some(vec![0.0; self.tasks.len()]);
+        space.inner.resize_with(self.tasks.len(), Workspace::default);
+        for (task, inner) in self.tasks.iter().zip(&mut space.inner) {
+            if let Task::Bodies(task) = task {
+                task.unit().count_seconds(inner);
+            }
+        }
+    }
+
+    /// The seconds counted so far, by step; in place of a step with a body those of its body.
+    pub fn seconds(&self, space: &Workspace) -> Vec<(String, f64)> {
+        let mut all = vec![];
+        for (i, task) in self.tasks.iter().enumerate() {
+            match task {
+                Task::Bodies(task) => all.extend(task.unit().seconds(&space.inner[i])),
+                _ => {
+                    let seconds = space.seconds.as_ref().map_or(0.0, |s| s[i]);
+                    all.push((task.name(&self.program), seconds));
+                }
+            }
+        }
+        all
+    }
+
     /// Bytes of temporaries when all outputs are kept, bodies of steps included.
     pub fn memory(&self, lengths: &Lengths) -> usize {
         let inner =
@@ -122,7 +150,9 @@ impl Unit {
             space.ready = Some(self.prepare(lengths, kept));
         }
         space.inner.resize_with(self.tasks.len(), Workspace::default);
-        let Workspace { arena, ready: Some(prepared), inner, .. } = space else { unreachable!("just prepared") };
+        let Workspace { arena, ready: Some(prepared), inner, seconds, .. } = space else {
+            unreachable!("just prepared")
+        };
         let base = arena.reserve(prepared.layout.bytes);
         let mut frame = Frame { at: vec![], add: vec![], pool, code, lengths };
         for (i, bound) in bound.iter().enumerate() {
@@ -136,9 +166,13 @@ impl Unit {
             frame.at.push(at);
             frame.add.push(add);
         }
-        for ((task, ready), inner) in self.tasks.iter().zip(&prepared.steps).zip(inner) {
+        for (i, (task, ready)) in self.tasks.iter().zip(&prepared.steps).enumerate() {
+            let start = seconds.is_some().then(cpu_seconds);
             // SAFETY: the frame holds a place for every buffer.
-            unsafe { task.run(&self.program, ready, &frame, inner)? };
+            unsafe { task.run(&self.program, ready, &frame, &mut inner[i])? };
+            if let (Some(seconds), Some(start)) = (seconds.as_mut(), start) {
+                seconds[i] += cpu_seconds() - start;
+            }
         }
         for (i, buffer) in self.program.buffers.iter().enumerate() {
             if let Some(to) = later(i) {
@@ -151,6 +185,14 @@ impl Unit {
         }
         Ok(())
     }
+}
+
+/// Seconds that the process has spent on all its threads.
+fn cpu_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a place of the right type. The clock exists everywhere; if not, the time stays 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// The buffers that a step writes but cannot add to.

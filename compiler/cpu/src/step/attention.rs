@@ -2,7 +2,7 @@
 
 use crate::attention::{Operand, Problem, backward, forward};
 use crate::unit::Frame;
-use align_compiler::kernel::{AttentionGradStep, AttentionStep, View};
+use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, View};
 use align_compiler::tensor::{Attention, Axis, TableKind};
 
 pub enum Task {
@@ -11,6 +11,13 @@ pub enum Task {
 }
 
 impl Task {
+    pub fn output(&self) -> BufferId {
+        match self {
+            Task::Forward(a) => a.out.buffer,
+            Task::Backward(a) => a.query_grad.buffer,
+        }
+    }
+
     /// # Safety
     /// The frame holds valid places for all buffers of the program.
     pub unsafe fn run(&self, frame: &Frame) {

@@ -29,6 +29,10 @@ impl Task {
         Ok(Task { unit: Unit::compile(body, jit)?, kind })
     }
 
+    pub fn unit(&self) -> &Unit {
+        &self.unit
+    }
+
     pub fn body(&self, lengths: &Lengths) -> (&Unit, Lengths) {
         let lengths = match &self.kind {
             Kind::Chunked(c) => resized(lengths, &c.axis, c.block.min(lengths.size(&c.axis))),

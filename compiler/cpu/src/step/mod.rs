@@ -54,6 +54,21 @@ impl Task {
         })
     }
 
+    /// The kind of the step, and what it makes.
+    pub fn name(&self, program: &Program) -> String {
+        let of = |buffer: align_compiler::kernel::BufferId| &program.buffer(buffer).name;
+        match self {
+            Task::Rows(task) => format!("rows {}", task.name()),
+            Task::Contraction(task) => format!("contraction {}", task.0.name),
+            Task::Attention(task) => format!("attention {}", of(task.output())),
+            Task::Scatter(task) => format!("scatter {}", of(task.0.out.buffer)),
+            Task::Cumsum(task) => format!("cumsum {}", of(task.0.out.buffer)),
+            Task::Sort(task) => format!("sort {}", of(task.0.out.buffer)),
+            Task::Dense(task) => format!("dense {}", of(task.0.outs[0].buffer)),
+            Task::Bodies(_) => "body".into(),
+        }
+    }
+
     /// The body of the step, with the lengths that need most memory.
     pub fn body(&self, lengths: &Lengths) -> Option<(&Unit, Lengths)> {
         match self {

@@ -53,6 +53,10 @@ impl Task {
         })
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn prepare(&self, lengths: &Lengths) -> Ready {
         let sizes = self.arguments.sizes.iter().map(|s| s.get(lengths) as u64).collect();
         let rows: usize = self.rows.iter().map(|s| s.get(lengths)).product();
