@@ -2,9 +2,11 @@
 
 pub mod fuse;
 pub mod ir;
+pub mod parse;
 mod print;
 pub mod reference;
 pub mod size;
+pub mod verify;
 
 pub use fuse::{KernelError, Layouts, fuse, fuse_in};
 pub use ir::*;

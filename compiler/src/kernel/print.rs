@@ -2,6 +2,7 @@
 
 use super::ir::*;
 use crate::tensor::Attention;
+use crate::tensor::print::name as word;
 use std::fmt::{self, Display, Formatter};
 
 /// `a, b, c`
@@ -105,11 +106,6 @@ impl Display for Buffer {
         }
         write!(f, " {} {{{}}} {:?}", word(&self.dtype), List(&self.axes), self.name)
     }
-}
-
-/// A word for a variant without fields: its name in lower case.
-pub(super) fn word(variant: &impl fmt::Debug) -> String {
-    format!("{variant:?}").to_lowercase()
 }
 
 /// Writes lines at a depth.

@@ -34,14 +34,14 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
     result.map_err(|what| ParseError { line, what })
 }
 
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
+pub(crate) struct Reader<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) at: usize,
 }
 
-type Read<T> = Result<T, String>;
+pub(crate) type Read<T> = Result<T, String>;
 
-const MAPS: [MapOp; 32] = {
+pub(crate) const MAPS: [MapOp; 32] = {
     use MapOp::*;
     [
         Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tanh, Floor, Ceil, Round, Not, IsNan, Add, Sub, Mul, Div, Rem,
@@ -51,14 +51,14 @@ const MAPS: [MapOp; 32] = {
 
 impl<'a> Reader<'a> {
     /// What is left, without leading white space.
-    fn rest(&mut self) -> &'a str {
+    pub(crate) fn rest(&mut self) -> &'a str {
         let rest = &self.text[self.at..];
         let trimmed = rest.trim_start();
         self.at += rest.len() - trimmed.len();
         trimmed
     }
 
-    fn take(&mut self, token: &str) -> bool {
+    pub(crate) fn take(&mut self, token: &str) -> bool {
         let found = self.rest().starts_with(token);
         if found {
             self.at += token.len();
@@ -66,33 +66,33 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn expect(&mut self, token: &str) -> Read<()> {
+    pub(crate) fn expect(&mut self, token: &str) -> Read<()> {
         match self.take(token) {
             true => Ok(()),
             false => Err(format!("expected `{token}`, found `{}`", self.rest().lines().next().unwrap_or_default())),
         }
     }
 
-    fn span(&mut self, of: impl Fn(char) -> bool) -> &'a str {
+    pub(crate) fn span(&mut self, of: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let end = rest.find(|c| !of(c)).unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
     }
 
-    fn word(&mut self) -> Read<&'a str> {
+    pub(crate) fn word(&mut self) -> Read<&'a str> {
         match self.span(|c| c.is_alphanumeric() || c == '_') {
             "" => Err(format!("expected a word, found `{}`", self.rest().lines().next().unwrap_or_default())),
             word => Ok(word),
         }
     }
 
-    fn number<T: std::str::FromStr>(&mut self) -> Read<T> {
+    pub(crate) fn number<T: std::str::FromStr>(&mut self) -> Read<T> {
         let word = self.span(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         word.parse().map_err(|_| format!("expected a number, found `{word}`"))
     }
 
-    fn quoted(&mut self) -> Read<String> {
+    pub(crate) fn quoted(&mut self) -> Read<String> {
         let rest = self.rest();
         let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<String>();
         let text = stream.next().and_then(Result::ok).ok_or("expected a quoted name")?;
@@ -100,12 +100,12 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    fn variant<T: fmt::Debug + Copy>(&mut self, of: &[T]) -> Read<T> {
+    pub(crate) fn variant<T: fmt::Debug + Copy>(&mut self, of: &[T]) -> Read<T> {
         let word = self.word()?;
         of.iter().copied().find(|v| name(v) == word).ok_or_else(|| format!("`{word}` is not one of {of:?}"))
     }
 
-    fn separated<T>(&mut self, open: &str, close: &str, one: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+    pub(crate) fn separated<T>(&mut self, open: &str, close: &str, one: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         self.expect(open)?;
         let mut all = vec![];
         while !self.take(close) {
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         Ok(all)
     }
 
-    fn axis(&mut self) -> Read<Axis> {
+    pub(crate) fn axis(&mut self) -> Read<Axis> {
         let word = self.word()?;
         let mut axis = match () {
             () if self.take(":") => Axis::fixed(word, self.number()?),

@@ -108,7 +108,7 @@ fn direction(reverse: bool) -> &'static str {
 }
 
 /// The name of a variant in lower case: `Add` is `add`, `IsNan` is `is_nan`.
-pub(super) fn name(variant: &impl fmt::Debug) -> String {
+pub(crate) fn name(variant: &impl fmt::Debug) -> String {
     let mut text = String::new();
     for c in format!("{variant:?}").chars() {
         if c.is_ascii_uppercase() && !text.is_empty() {

@@ -85,7 +85,10 @@ impl<'a> Homes<'a> {
         homes.result_orders();
         let direct = homes.direct_outputs(layouts);
         let stored = super::items::costs::stored(&homes);
-        for (node, data) in graph.nodes() {
+        // In the order of steps, so that what is added to has its buffer first.
+        let mut nodes: Vec<(Node, &NodeData)> = graph.nodes().collect();
+        nodes.sort_by_key(|(node, data)| if matches!(data.op, Op::Result(_)) { data.inputs[0] } else { *node });
+        for (node, data) in nodes {
             let made = matches!(data.op, Op::Result(_)) || (is_opaque(&data.op) && !has_results(&data.op));
             if homes.home[node.0 as usize].is_some() || !(made || is_reduce(&data.op) || stored.contains(&node)) {
                 continue;

@@ -12,6 +12,7 @@ mod index;
 mod items;
 #[cfg(test)]
 mod library;
+mod merge;
 mod nest;
 mod order;
 mod prepare;

@@ -1,5 +1,6 @@
 //! Rewrites of the tensor graph that only kernels need.
 
+use super::merge::merge_chunks;
 use crate::rewrite::inline::inline_plain;
 use crate::rewrite::rebuild::{Copies, copy_node, copy_with, finish};
 use crate::rewrite::simplify::{drop_dead, drop_stops};
@@ -16,7 +17,7 @@ pub struct Prepared {
 /// Plain calls inlined, `Stop`s dropped, the best of a `Topk` as reductions, sums of products chained.
 pub fn prepare(graph: &Graph) -> Prepared {
     let graph = drop_stops(&inline_plain(graph));
-    chain_sums(&drop_dead(&best_by_reductions(&graph)))
+    chain_sums(&merge_chunks(&drop_dead(&best_by_reductions(&graph))))
 }
 
 /// `topk` with one result is the first place of the maximum.
@@ -79,7 +80,11 @@ fn chain_sums(graph: &Graph) -> Prepared {
             }
             let can = |n: &Node| adds(graph, *n) && single(*n) && same_axes(*n, node);
             let (mut chained, rest): (Vec<Node>, Vec<Node>) = terms.into_iter().partition(can);
-            chained.sort();
+            // In the order of their steps: none adds before what it adds to is there.
+            chained.sort_by_key(|n| match graph.op(*n) {
+                Op::Result(_) => (graph.get(*n).inputs[0], *n),
+                _ => (*n, *n),
+            });
             if chained.len() > 1 {
                 chained.windows(2).for_each(|pair| {
                     adds_to.insert(copies[&pair[1]], copies[&pair[0]]);

@@ -2,7 +2,7 @@
 //! innermost loop moves out of it, and the loop for vectors is chosen.
 
 use crate::kernel::ir::{Address, Block, Dim, Index, Lanes, Let, Part, Pass, Rows, Scalar, Size, Span, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A last loop with fewer indices than that stays a loop of the rows.
 const SHORT: usize = 8;
@@ -13,6 +13,59 @@ pub fn shape(nest: &mut Rows) {
     (0..nest.parts.len()).for_each(|part| join_pass(nest, part));
     inner_pass(nest);
     nest.lanes = lanes(nest);
+    renumber(nest);
+}
+
+/// Counts scalars from 0, in order.
+fn renumber(nest: &mut Rows) {
+    let mut names: HashMap<Value, Value> = HashMap::new();
+    let mut values = vec![];
+    let old = std::mem::take(&mut nest.values);
+    let mut name = |value: &mut Value| {
+        let next = Value(names.len() as u32);
+        let new = *names.entry(*value).or_insert(next);
+        if new == next {
+            values.push(old[value.0 as usize]);
+        }
+        *value = new;
+    };
+    let at = |at: &mut Address, name: &mut dyn FnMut(&mut Value)| {
+        at.terms.iter_mut().for_each(|t| {
+            if let Index::Value { value, .. } = &mut t.index {
+                name(value);
+            }
+        });
+    };
+    for part in &mut nest.parts {
+        if let Part::Pass(pass) = part {
+            pass.loops.iter_mut().filter_map(|s| s.within.as_mut()).for_each(|(a, b)| {
+                name(a);
+                name(b);
+            });
+        }
+        let block = block_mut(part);
+        for l in &mut block.lets {
+            match &mut l.op {
+                Scalar::Const(_) | Scalar::Index(_) | Scalar::Size(_) => {}
+                Scalar::Load(_, address) => at(address, &mut name),
+                Scalar::Map(_, args) => args.iter_mut().for_each(&mut name),
+                Scalar::Cast(x) => name(x),
+                Scalar::Random { seed, counter, .. } => counter.iter_mut().chain([seed]).for_each(&mut name),
+            }
+            name(&mut l.value);
+        }
+        for store in &mut block.stores {
+            at(&mut store.at, &mut name);
+            name(&mut store.value);
+        }
+        if let Part::Pass(pass) = part {
+            pass.reduces.iter_mut().for_each(|r| {
+                name(&mut r.value);
+                name(&mut r.result);
+            });
+        }
+    }
+    nest.values = values;
 }
 
 /// Drops scalars that nothing reads.

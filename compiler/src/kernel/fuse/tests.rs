@@ -4,7 +4,9 @@ use crate::batch::training::training_step;
 use crate::batch::{BatchOptions, batch};
 use crate::interp::{self, Named, Precision, Value};
 use crate::kernel::ir::{Program, Step};
+use crate::kernel::parse::parse;
 use crate::kernel::reference;
+use crate::kernel::verify::verify;
 use crate::rewrite::model::{self, Style, model, time, vocab};
 use crate::rewrite::oracle::{assert_close, fill};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
@@ -13,6 +15,10 @@ use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, Op, ReduceOp, Tabl
 /// The program gives what the graph gives.
 pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
     let program = fuse(graph).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(verify(&program), Vec::<String>::new(), "{program}");
+    let read = parse(&program.to_string()).unwrap_or_else(|e| panic!("{e}\n{program}"));
+    assert_eq!(read.to_string(), program.to_string());
+    assert!(read == program, "{program}");
     let expected = interp::run(graph, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
     let found = reference::run(&program, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}\n{program}"));
     assert_eq!(found.len(), expected.len(), "{program}");
