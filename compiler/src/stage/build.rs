@@ -2,18 +2,18 @@
 
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
-use super::graph::{DataStage, InitStage, LoadStage, Reads, Stage, StageGraph, StageId, StageKind};
+use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::number::Number;
-use super::policy::PolicySpec;
 use super::source::ItemSource;
+use super::sources::Entry;
 use super::words;
 use crate::eval::env::Env;
-use crate::eval::value::{Foreign, Function, Net, NetShape, Value};
+use crate::eval::value::{Foreign, Function, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
 use crate::tensor::MapOp;
-use crate::world::{Model, World};
+use crate::world::World;
 use align_syntax::ast::{self, BindTarget, DefKind, InfixOp, ItemKind, Name, Pattern, Slots, StmtKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -60,7 +60,7 @@ pub fn build<'p>(
 /// Turns what pipelines ask for into stages.
 pub struct Builder<'p> {
     pub(super) program: &'p Program,
-    world: &'p dyn World,
+    pub(super) world: &'p dyn World,
     pub(super) seed: u64,
     settings: HashMap<String, Value>,
     pub(super) state: RefCell<State<'p>>,
@@ -69,30 +69,14 @@ pub struct Builder<'p> {
 #[derive(Default)]
 pub(super) struct State<'p> {
     pub graph: StageGraph<'p>,
-    /// Nets by [`Net::source`].
-    nets: Vec<Entry>,
+    /// Nets by their sources.
+    pub nets: Vec<Entry>,
     /// Stages by what they do: equal ones are one.
     known: HashMap<ContentHash, StageId>,
     /// The name that the value of the current statement is bound to.
     binding: Option<String>,
     /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
     pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
-}
-
-/// A net with weights of its own.
-struct Entry {
-    net: Rc<Net>,
-    /// How it is handed on, once that is known.
-    policy: Option<Rc<PolicySpec>>,
-    /// The stage that makes its weights; for a net that was born, once something asks for them.
-    stage: Option<StageId>,
-}
-
-/// Weights of a policy: the stage that makes them.
-#[derive(Clone)]
-pub(super) struct Source {
-    pub stage: StageId,
-    pub policy: Rc<PolicySpec>,
 }
 
 impl<'p> Builder<'p> {
@@ -169,61 +153,6 @@ impl<'p> Builder<'p> {
         self.state.borrow().binding.clone().unwrap_or_default()
     }
 
-    /// The net of a source.
-    pub(super) fn net(&self, source: u32) -> Option<Rc<Net>> {
-        self.state.borrow().nets.get(source as usize).map(|entry| entry.net.clone())
-    }
-
-    fn add_net(&self, shape: &Rc<NetShape>, policy: Option<Rc<PolicySpec>>, stage: Option<StageId>) -> Rc<Net> {
-        let nets = &mut self.state.borrow_mut().nets;
-        let net =
-            Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32, given: Rc::default() });
-        nets.push(Entry { net: net.clone(), policy, stage });
-        net
-    }
-
-    /// The stage that makes a policy's weights.
-    pub(super) fn source(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Res<Source> {
-        if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) =
-            self.state.borrow().nets.get(net.source as usize)
-        {
-            return Ok(Source { stage: *stage, policy: policy.clone() });
-        }
-        let Some(net) = self.net(net.source) else {
-            return fault("E0113", span, "this policy does not belong to the pipeline");
-        };
-        let policy = Rc::new(super::nets::spec(eval, &net, None, span)?);
-        let mut hasher = Hasher::new("init");
-        super::nets::hash(&policy, &mut hasher);
-        let hash = hasher.int("seed", self.seed).finish();
-        let name = policy.net.clone();
-        let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
-        let stage = self.add(Stage { name, span, hash, kind }, &[]);
-        let entry = &mut self.state.borrow_mut().nets[net.source as usize];
-        (entry.policy, entry.stage) = (Some(policy.clone()), Some(stage));
-        Ok(Source { stage, policy })
-    }
-
-    /// The policy as a stage trains it: the same net with weights that no stage makes.
-    pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>) -> Rc<Net> {
-        self.add_net(&of.shape, Some(policy), None)
-    }
-
-    /// How a net is handed on, whoever makes its weights.
-    pub(super) fn spec(&self, eval: &mut Eval, source: u32, span: Span) -> Res<Rc<PolicySpec>> {
-        let entry = self.state.borrow().nets.get(source as usize).map(|e| (e.net.clone(), e.policy.clone()));
-        match entry {
-            Some((_, Some(policy))) => Ok(policy),
-            Some((net, None)) => self.source(eval, &net, span).map(|source| source.policy),
-            None => fault("E0113", span, "this policy does not belong to the pipeline"),
-        }
-    }
-
-    /// The net whose weights a stage makes.
-    pub(super) fn policy(&self, of: &Net, source: Source) -> Value {
-        Value::Net(self.add_net(&of.shape, Some(source.policy), Some(source.stage)))
-    }
-
     /// The rows of a stage as a stage of their own.
     pub(super) fn data(&self, items: &Rc<dyn ItemSource + 'p>, span: Span) -> StageId {
         let hash = Hasher::new("data").hash("items", &items.identity()).finish();
@@ -236,26 +165,6 @@ impl<'p> Builder<'p> {
     /// What stages that the next expressions ask for are named by.
     pub(super) fn bind(&self, name: String) {
         self.state.borrow_mut().binding = Some(name);
-    }
-
-    /// `load("models/x.gguf")`
-    fn load(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
-        words::only(call, &[])?;
-        let (path, span) = words::argument(eval, call, 0, "the path of a model")?;
-        let Some(path) = path.as_text() else {
-            return fault("E0113", span, format!("the path of a model is a Text, this is {}", path.kind()));
-        };
-        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0708", span, message))?;
-        let net = super::nets::of_model(eval, &*model, span)?;
-        let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
-        super::nets::check_stored(&policy, &*model, span)?;
-        let mut hasher = Hasher::new("load");
-        super::nets::hash(&policy, &mut hasher);
-        let identity = model.identity().or_else(|message| fault("E0708", span, message))?;
-        let hash = hasher.text("model", &identity).finish();
-        let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
-        let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
-        Ok(self.policy(&net, Source { stage, policy }))
     }
 
     /// The text of a span, on one line.

@@ -1,12 +1,13 @@
 //! `train` to a training stage: its loss traced and packed, its optimizer and schedules traced, its data as items.
 
-use super::build::{Builder, Source};
+use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
 use super::rows::{RowItems, item_type};
 use super::slots::{self, Said};
 use super::source::ItemSource;
+use super::sources::Source;
 use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words};
 use crate::batch::BatchOptions;

@@ -1,6 +1,6 @@
 //! Evaluations: means over data of what policies say, and tables of what they answer.
 
-use super::build::{Builder, Source};
+use super::build::Builder;
 use super::commands::{cell, list_table};
 use super::data::Data;
 use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse};
@@ -10,6 +10,7 @@ use super::hash::Hasher;
 use super::nets;
 use super::number::Number;
 use super::rows::{Reading, RowItems, item_type};
+use super::sources::Source;
 use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};

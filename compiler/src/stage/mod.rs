@@ -20,6 +20,7 @@ pub mod print;
 pub mod rows;
 pub mod slots;
 pub mod source;
+mod sources;
 #[cfg(test)]
 pub mod testing;
 pub mod text;

@@ -1,10 +1,11 @@
 //! Nets of the evaluator as policies of stages, and the inputs and weights that a traced graph reads.
 
-use super::build::{Builder, Source};
+use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::hash::Hasher;
 use super::items::{ItemInput, ItemLayout};
 use super::policy::{PolicySpec, Start};
+use super::sources::Source;
 use super::train::WeightSpec;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Eval, Res, fault};

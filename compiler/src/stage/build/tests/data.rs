@@ -1,0 +1,122 @@
+//! Data of programs: files, rows, chats and models.
+
+use super::*;
+use crate::stage::items::ItemValue;
+use crate::stage::testing::Llama;
+
+#[test]
+fn rows_of_files_are_checked_against_records() {
+    let world = |lines: &[&'static str]| Memory { files: vec![("d.jsonl", lines.to_vec())], model: None };
+    let text = program(r#"jsonl("d.jsonl") as Demo { prompt: .question, reply: .answer }"#, SLOTS, "");
+    let build = |lines: &[&'static str]| built(&text, &world(lines), &[], |graph| train(graph, "tuned").items.len());
+    let good = r#"{"question": "a", "answer": "b", "more": [1]}"#;
+    assert_eq!(build(&[good, good]), Ok(2));
+    let error = |line| build(&[good, line]).unwrap_err();
+    assert_eq!(
+        error(r#"{"question": "a", "answer": 3}"#),
+        "E0701 d.jsonl:2: field reply: expected a Reply or Text, this is 3"
+    );
+    assert_eq!(
+        error(r#"{"question": null, "answer": "b"}"#),
+        "E0701 d.jsonl:2: field prompt: expected a Prompt or Text, this is nothing (null)"
+    );
+    assert_eq!(error(r#"{"question": "a"}"#), "E0120 d.jsonl:2: a record has no field `answer`");
+    assert_eq!(error("{"), "E0702 d.jsonl:2: this is not JSON");
+    assert_eq!(build(&[]).unwrap_err(), "E0706 the data has no rows");
+    let text = text.replace("d.jsonl", "e.jsonl");
+    assert_eq!(built(&text, &world(&[good]), &[], |_| ()).unwrap_err(), "E0702 there is no file e.jsonl");
+    let text = program(r#"jsonl("d.jsonl") as Demo { promt: .question }"#, SLOTS, "");
+    assert_eq!(built(&text, &world(&[good]), &[], |_| ()).unwrap_err(), "E0110 Demo has no field `promt`");
+}
+
+#[test]
+fn draws_belong_to_their_row() {
+    let data = format!("{DEMOS} |> map(x => x with {{ noise: uniform() }})");
+    let shown = "show demos |> map(x => { noise: x.noise })\nshow demos |> map(x => { noise: x.noise })";
+    let tables = graph(&program(&data, SLOTS, shown), |graph| {
+        let stages = graph.stages().filter_map(|(_, s)| match &s.kind {
+            StageKind::Show(show) => Some(format!("{:?}", show.table.rows)),
+            _ => None,
+        });
+        stages.collect::<Vec<_>>()
+    });
+    assert_eq!(tables.len(), 2);
+    assert_eq!(tables[0], tables[1], "the same draw whenever the row is read");
+    let mut cells: Vec<&str> = tables[0].split(')').collect();
+    cells.sort();
+    cells.dedup();
+    assert!(cells.len() > 15, "rows differ: {}", tables[0]);
+}
+
+#[test]
+fn plain_text_is_read_by_lines() {
+    let world = Memory { files: vec![("d.txt", vec!["a b", "c"])], model: None };
+    let data = r#"lines("d.txt") |> map(line => Demo { prompt: "", reply: line })"#;
+    let text = program(data, SLOTS, "");
+    let error = built(&text, &world, &[], |_| ()).unwrap_err();
+    assert!(error.starts_with("E0701 d.txt:1: field reply: the prompt is empty"), "{error}");
+    let text = text.replace(r#"prompt: """#, r#"prompt: ">""#);
+    let tokens = built(&text, &world, &[], |graph| train(graph, "tuned").items.item(0).unwrap().tokens);
+    assert_eq!(tokens, Ok(5));
+}
+
+#[test]
+fn rows_that_do_not_fit_need_a_word() {
+    let long = r#"for i in 0..4 { Demo { prompt: """{if i == 2 then "a long question" else "q"}""", reply: "yes" } }"#;
+    assert_eq!(error(&program(long, SLOTS, "")), "E0705 row 3: field reply has 19 tokens, the context is 12");
+    let rows = |how: &str| {
+        let slots = SLOTS.replace("on demos", &format!("on demos, truncate: {how}"));
+        graph(&program(long, &slots, ""), |graph| {
+            let items = &train(graph, "tuned").items;
+            (0..items.len()).map(|row| items.item(row).unwrap().tokens).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(rows("drop"), [5, 5, 5]);
+    assert_eq!(rows("start"), [5, 5, 12, 5]);
+    let cut = SLOTS.replace("on demos", "on demos, truncate: end");
+    let all_long = long.replace("i == 2", "true").replace("a long question", "questions");
+    assert!(error(&program(&all_long, &cut, "")).starts_with("E0703 no sampled row puts loss on the stop token"));
+}
+
+#[test]
+fn chats_need_a_template() {
+    let data = r#"[{ chat: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }] }] as Talk"#;
+    let text = program(data, &SLOTS.replace(".reply", ".chat"), "");
+    let text = text.replace("data demos", "record Talk { chat: Chat }\ndata demos");
+    assert!(
+        error(&text).starts_with("E0701 row 1: field chat: a Chat needs a model with a chat template"),
+        "{}",
+        error(&text)
+    );
+}
+
+#[test]
+fn models_are_loaded_and_read_chats_by_their_template() {
+    let data = r#"[{ chat: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }] }] as Talk"#;
+    let text = program(data, &SLOTS.replace(".reply", ".chat"), "save tuned, to: \"out\"");
+    let text = text.replace("data demos", "record Talk { chat: Chat }\ndata demos");
+    let text = text.replace("gpt(layers: 1, width: 8, heads: 2, tokenizer: bytes, context: 12)", r#"load("m")"#);
+    let text = text.replace("use std.nets { gpt }\n", "");
+    let good = Llama { begins: 1, stops: true, lacks: "" };
+    let load = |model| {
+        built(&text, &Memory { files: vec![], model: Some(model) }, &[], |graph| {
+            let node = train(graph, "tuned");
+            let StageKind::Load(load) = &graph.get(graph.find("start").unwrap()).kind else { panic!("it is loaded") };
+            assert_eq!((&load.path[..], load.policy.context, load.policy.weights.len()), ("m", Some(64), 11));
+            assert!(load.policy.stored.iter().all(Option::is_some));
+            node.items.item(0).unwrap()
+        })
+    };
+    let item = load(good).unwrap_or_else(|e| panic!("{e}"));
+    // "<s>user:a</s>assistant:b</s>", of which "b</s>" carries the loss.
+    assert_eq!(item.tokens, 20);
+    assert!(item.values.contains(&ItemValue::Ints(vec![98, 257])));
+    assert_eq!(load(Llama { begins: 0, ..good }).unwrap().tokens, 20, "a sequence begins by itself");
+    let error = |model| load(model).unwrap_err();
+    assert!(error(Llama { begins: 2, ..good }).starts_with("E0704 row 1: the token that begins a sequence"));
+    assert!(error(Llama { stops: false, ..good }).starts_with("E0703"));
+    let lacks = Llama { lacks: "model.norm.weight", ..good };
+    assert!(error(lacks).starts_with("E0709 the model has no tensor model.norm.weight"), "{}", error(lacks));
+    let none = built(&text, &Memory::default(), &[], |_| ()).unwrap_err();
+    assert_eq!(none, "E0708 there is no model m");
+}

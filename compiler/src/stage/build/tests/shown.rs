@@ -1,0 +1,64 @@
+//! Evaluations, tables, claims.
+
+use super::*;
+use crate::stage::evaluate::AnswerKind;
+use crate::stage::graph::Cell;
+use crate::stage::train::Keep;
+
+#[test]
+fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
+    let slots =
+        format!("{SLOTS}\neval {{ worse: perplexity(demos), right: accuracy(p, demos) }}, every: 5\nkeep best(right)");
+    graph(&program(DEMOS, &slots, ""), |graph| {
+        let node = train(graph, "tuned");
+        assert_eq!(node.stage.eval_every, Some(5));
+        assert_eq!(node.stage.keep, Keep::Best("right".into()));
+        let names: Vec<&str> = node.evals.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["worse", "right"]);
+        for eval in &node.evals {
+            assert_eq!(eval.evaluations.len(), 1);
+            assert_eq!(eval.evaluations[0].policies.len(), 1);
+            assert_eq!(eval.number.reads()[0].0.index(), 0);
+        }
+        assert!((node.evals[0].number.value(&|_, _| 1.0) - 1f64.exp()).abs() < 1e-12);
+        assert!(!graph.stages().any(|(_, stage)| matches!(stage.kind, StageKind::Evaluate(_))));
+    });
+}
+
+#[test]
+fn what_is_shown_saved_and_asserted() {
+    let rest = "show perplexity(tuned, demos), 3, \"x\"\n\
+                show demos |> take(2) |> map(x => { asked: x.prompt, is: x.reply, sure: sum[time](logp(tuned, x.reply)) })\n\
+                show [{ a: 1, b: 2.5 }, { a: 2, b: 0.5 }]\n\
+                assert perplexity(tuned, demos) < perplexity(start, demos) and 1 < 2\n\
+                save tuned, to: \"out/x\"\n\
+                plot history(tuned).loss";
+    graph(&program(DEMOS, SLOTS, rest), |graph| {
+        let kinds = |which: fn(&StageKind) -> bool| graph.stages().filter(|(_, s)| which(&s.kind)).count();
+        assert_eq!(kinds(|k| matches!(k, StageKind::Show(_))), 3);
+        assert_eq!(kinds(|k| matches!(k, StageKind::Evaluate(_))), 3);
+        let tables: Vec<_> = graph
+            .stages()
+            .filter_map(|(_, s)| if let StageKind::Show(show) = &s.kind { Some(&show.table) } else { None })
+            .collect();
+        assert_eq!(tables[0].head, ["perplexity(tuned, demos)", "3", "\"x\""]);
+        assert_eq!(tables[1].head, ["asked", "is", "sure"]);
+        assert!(matches!(&tables[1].rows[1][0], Cell::Text(text) if text == "q1:"));
+        assert!(matches!(&tables[1].rows[1][2], Cell::Answer { row: 1, .. }));
+        assert_eq!(tables[2].rows.len(), 2);
+        let order = graph.order();
+        assert_eq!(order.len(), graph.stages().count());
+        let saved = graph.stages().find_map(|(id, s)| matches!(s.kind, StageKind::Save(_)).then_some(id)).unwrap();
+        assert_eq!(graph.input(saved, Reads::Policy), graph.find("tuned"));
+        let StageKind::Assert(assert) =
+            &graph.stages().find(|(_, s)| matches!(s.kind, StageKind::Assert(_))).unwrap().1.kind
+        else {
+            unreachable!()
+        };
+        assert_eq!(assert.parts.len(), 2);
+        let holds = |sign: f64| assert.holds.value(&|stage, _| sign * f64::from(stage.index() as u32));
+        assert_eq!((holds(1.0), holds(-1.0)), (1.0, 0.0), "the tuned policy was evaluated first");
+    });
+    let kind = AnswerKind::Number;
+    assert_eq!((kind.show(&[0.25]), kind.show(&[3.0])), ("0.2500".into(), "3".into()));
+}

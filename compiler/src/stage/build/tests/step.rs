@@ -1,0 +1,99 @@
+//! The graphs of a step, run on the interpreter.
+
+use super::*;
+use crate::interp::{self, Named, Precision};
+use crate::philox::Philox;
+use crate::stage::items::{ItemValue, Packed, pack};
+use crate::stage::policy::Start;
+use crate::tensor::{Axis, DType, Op};
+
+/// The weights as a stage starts with them.
+fn weights(node: &TrainNode) -> Named {
+    let mut random = Philox::new(3, 0);
+    let all = node.policy.weights.iter().zip(&node.policy.starts);
+    let value = |start: &Start, random: &mut Philox| match start {
+        Start::Constant(x) => *x,
+        Start::Normal { mean, std } => mean + std * random.normal(),
+        Start::Uniform { low, high } => low + (high - low) * random.uniform(),
+    };
+    all.map(|(weight, start)| {
+        let data = (0..weight.len).map(|_| value(start, &mut random)).collect();
+        (weight.path.clone(), interp::Value::floats(weight.axes.clone(), data))
+    })
+    .collect()
+}
+
+fn given(node: &TrainNode, packed: &Packed) -> Named {
+    let mut given = Named::new();
+    for input in &node.stage.layout.inputs {
+        let ragged = input.axes.iter().find(|a| node.stage.layout.ragged.contains(a));
+        let mut axes = vec![ragged.map_or(Axis::item(), Axis::packed)];
+        axes.extend(input.axes.iter().filter(|a| a.fixed_size().is_some()).cloned());
+        let (dtype, data) = match &packed.values[&input.name] {
+            ItemValue::Floats(x) => (DType::Float, x.iter().map(|x| f64::from(*x)).collect()),
+            ItemValue::Ints(x) => (DType::Int, x.iter().map(|x| f64::from(*x)).collect()),
+            ItemValue::Bools(x) => (DType::Bool, x.iter().map(|x| f64::from(u8::from(*x))).collect()),
+        };
+        given.insert(input.name.clone(), interp::Value { axes, dtype, data });
+    }
+    given
+}
+
+/// One micro-batch of the first rows on the interpreter: all outputs.
+fn run(node: &TrainNode, rows: std::ops::Range<usize>, weights: &Named, scales: &[(&str, f64)]) -> Named {
+    let items: Vec<_> = rows.map(|row| node.items.item(row).unwrap()).collect();
+    let packed = pack(&node.stage.layout, &items);
+    let mut given = given(node, &packed);
+    given.extend(weights.clone());
+    for (term, scale) in scales {
+        given.insert(format!("scale.{term}"), interp::Value::number(*scale));
+    }
+    let counts = interp::run(&node.stage.counts, &given, &packed.lengths, Precision::F64).unwrap();
+    let outputs = interp::run(&node.stage.step, &given, &packed.lengths, Precision::F64).unwrap();
+    counts.into_iter().chain(outputs).collect()
+}
+
+#[test]
+fn a_step_has_the_loss_of_an_even_guess_and_a_gradient_that_lowers_it() {
+    graph(&program(DEMOS, SLOTS, ""), |graph| {
+        let node = train(graph, "tuned");
+        let mut weights = weights(node);
+        let before = run(node, 0..6, &weights, &[("sft", 1.0)]);
+        let loss = |out: &Named| out["loss.sft"].data[0] / out["count.sft"].data[0];
+        assert!((loss(&before) - 258f64.ln()).abs() < 0.1, "{}", loss(&before));
+        // "0".."25", each with its stop token.
+        assert_eq!(before["count.sft"].data[0], 6.0 + 4.0 + 2.0 * 2.0);
+        for weight in &node.stage.weights {
+            let gradient = &before[&format!("grad.{}", weight.path)];
+            assert_eq!(gradient.axes, weight.axes, "laid out as the weight");
+            let value = weights.get_mut(&weight.path).unwrap();
+            value.data.iter_mut().zip(&gradient.data).for_each(|(w, g)| *w -= 1e-3 * g);
+        }
+        let after = run(node, 0..6, &weights, &[("sft", 1.0)]);
+        assert!(loss(&after) < loss(&before));
+    });
+}
+
+#[test]
+fn a_policy_that_stays_as_it_is_gets_no_gradient() {
+    let slots = "on demos\nloss (p, x) => sum[time](logp(start, x.reply) - logp(p, x.reply))\n\
+                 optimizer adamw(lr: 1e-3)\nbatch 4 examples\nsteps 3";
+    graph(&program(DEMOS, slots, ""), |graph| {
+        let node = train(graph, "tuned");
+        assert_eq!(node.stage.frozen.len(), 1);
+        assert_eq!(node.stage.frozen[0].prefix, "p0:");
+        let id = graph.find("tuned").unwrap();
+        let init = graph.input(id, Reads::Policy).unwrap();
+        assert_eq!(graph.input(id, Reads::Frozen(0)), Some(init), "both begin with the same weights");
+        let gradients: Vec<&String> =
+            node.stage.step.outputs.iter().map(|(name, _)| name).filter(|name| name.starts_with("grad.")).collect();
+        assert!(!gradients.is_empty() && gradients.iter().all(|name| !name.contains(':')));
+        let frozen = |op: &Op| matches!(op, Op::Weight(path) if path.starts_with("p0:"));
+        assert!(node.stage.step.nodes().any(|(_, data)| frozen(&data.op)));
+        let mut weights = weights(node);
+        let same: Vec<_> = weights.iter().map(|(path, value)| (format!("p0:{path}"), value.clone())).collect();
+        weights.extend(same);
+        let out = run(node, 0..3, &weights, &[("loss", 1.0)]);
+        assert!(out["loss.loss"].data[0].abs() < 1e-9, "the policies are equal");
+    });
+}

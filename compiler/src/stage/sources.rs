@@ -1,0 +1,110 @@
+//! Where policies get their weights from: the stages that draw, load or train them.
+
+use super::build::Builder;
+use super::graph::{InitStage, LoadStage, Stage, StageId, StageKind};
+use super::hash::Hasher;
+use super::policy::PolicySpec;
+use super::words;
+use crate::eval::value::{Net, NetShape, Value};
+use crate::eval::{Call, Eval, Res, fault};
+use crate::world::Model;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A net with weights of its own.
+pub(super) struct Entry {
+    pub net: Rc<Net>,
+    /// How it is handed on, once that is known.
+    pub policy: Option<Rc<PolicySpec>>,
+    /// The stage that makes its weights; for a net that was born, once something asks for them.
+    pub stage: Option<StageId>,
+}
+
+/// Weights of a policy: the stage that makes them.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub stage: StageId,
+    pub policy: Rc<PolicySpec>,
+}
+
+impl<'p> Builder<'p> {
+    /// The net of a source.
+    pub(super) fn net(&self, source: u32) -> Option<Rc<Net>> {
+        self.state.borrow().nets.get(source as usize).map(|entry| entry.net.clone())
+    }
+
+    pub(super) fn add_net(
+        &self,
+        shape: &Rc<NetShape>,
+        policy: Option<Rc<PolicySpec>>,
+        stage: Option<StageId>,
+    ) -> Rc<Net> {
+        let nets = &mut self.state.borrow_mut().nets;
+        let net =
+            Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32, given: Rc::default() });
+        nets.push(Entry { net: net.clone(), policy, stage });
+        net
+    }
+
+    /// The stage that makes a policy's weights.
+    pub(super) fn source(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Res<Source> {
+        if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) =
+            self.state.borrow().nets.get(net.source as usize)
+        {
+            return Ok(Source { stage: *stage, policy: policy.clone() });
+        }
+        let Some(net) = self.net(net.source) else {
+            return fault("E0113", span, "this policy does not belong to the pipeline");
+        };
+        let policy = Rc::new(super::nets::spec(eval, &net, None, span)?);
+        let mut hasher = Hasher::new("init");
+        super::nets::hash(&policy, &mut hasher);
+        let hash = hasher.int("seed", self.seed).finish();
+        let name = policy.net.clone();
+        let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
+        let stage = self.add(Stage { name, span, hash, kind }, &[]);
+        let entry = &mut self.state.borrow_mut().nets[net.source as usize];
+        (entry.policy, entry.stage) = (Some(policy.clone()), Some(stage));
+        Ok(Source { stage, policy })
+    }
+
+    /// The policy as a stage trains it: the same net with weights that no stage makes.
+    pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>) -> Rc<Net> {
+        self.add_net(&of.shape, Some(policy), None)
+    }
+
+    /// How a net is handed on, whoever makes its weights.
+    pub(super) fn spec(&self, eval: &mut Eval, source: u32, span: Span) -> Res<Rc<PolicySpec>> {
+        let entry = self.state.borrow().nets.get(source as usize).map(|e| (e.net.clone(), e.policy.clone()));
+        match entry {
+            Some((_, Some(policy))) => Ok(policy),
+            Some((net, None)) => self.source(eval, &net, span).map(|source| source.policy),
+            None => fault("E0113", span, "this policy does not belong to the pipeline"),
+        }
+    }
+
+    /// The net whose weights a stage makes.
+    pub(super) fn policy(&self, of: &Net, source: Source) -> Value {
+        Value::Net(self.add_net(&of.shape, Some(source.policy), Some(source.stage)))
+    }
+
+    /// `load("models/x.gguf")`
+    pub(super) fn load(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
+        words::only(call, &[])?;
+        let (path, span) = words::argument(eval, call, 0, "the path of a model")?;
+        let Some(path) = path.as_text() else {
+            return fault("E0113", span, format!("the path of a model is a Text, this is {}", path.kind()));
+        };
+        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0708", span, message))?;
+        let net = super::nets::of_model(eval, &*model, span)?;
+        let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
+        super::nets::check_stored(&policy, &*model, span)?;
+        let mut hasher = Hasher::new("load");
+        super::nets::hash(&policy, &mut hasher);
+        let identity = model.identity().or_else(|message| fault("E0708", span, message))?;
+        let hash = hasher.text("model", &identity).finish();
+        let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
+        let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
+        Ok(self.policy(&net, Source { stage, policy }))
+    }
+}
