@@ -6,6 +6,8 @@
 use std::thread;
 
 const BLOCK: usize = 1 << 16;
+/// Blocks below which starting threads costs more than it gives.
+const FEW: usize = 8;
 
 /// Runs `work` on each of `threads` runs of blocks; results in order.
 fn in_blocks<T: Send>(len: usize, threads: usize, work: impl Fn(std::ops::Range<usize>) -> T + Sync) -> Vec<T> {
@@ -15,8 +17,8 @@ fn in_blocks<T: Send>(len: usize, threads: usize, work: impl Fn(std::ops::Range<
         let blocks = first..(first + each).min(blocks);
         blocks.map(|block| work(block * BLOCK..((block + 1) * BLOCK).min(len))).collect::<Vec<T>>()
     };
-    if blocks <= each {
-        return run(0);
+    if blocks <= each || blocks < FEW {
+        return (0..blocks).step_by(each).flat_map(run).collect();
     }
     thread::scope(|scope| {
         let run = &run;
@@ -48,7 +50,7 @@ pub fn fold(sum: &mut [f32], carry: &mut [f32], threads: usize) {
             *sum = next;
         }
     };
-    match sum.len() <= BLOCK {
+    match sum.len() < FEW * BLOCK {
         true => one((sum, carry)),
         false => thread::scope(|scope| {
             let parts = sum.chunks_mut(each).zip(carry.chunks_mut(each));
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
-        let x: Vec<f32> = (0..3 * BLOCK + 77).map(|i| ((i * 7919) % 1013) as f32 * 1e-3 - 0.3).collect();
+        let x: Vec<f32> = (0..9 * BLOCK + 77).map(|i| ((i * 7919) % 1013) as f32 * 1e-3 - 0.3).collect();
         let one = norm(&x, 1);
         assert!((2..6).all(|threads| norm(&x, threads).to_bits() == one.to_bits()));
         let plain: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn sums_keep_what_is_rounded_away() {
-        let n = BLOCK + 5;
+        let n = FEW * BLOCK + 5;
         let (mut sum, mut carry) = (vec![1.0f32; n], vec![0.0f32; n]);
         for _ in 0..1000 {
             carry.iter_mut().for_each(|c| *c += 1e-8);

@@ -1,5 +1,7 @@
 //! Which rows each step takes, and how they are cut into micro-batches.
 
+use std::borrow::Borrow;
+
 use align_compiler::stage::data::{Purpose, permutation};
 use align_compiler::stage::items::Item;
 use align_compiler::stage::train::{BatchSize, Order};
@@ -99,9 +101,9 @@ impl Batches {
 
 /// Cuts a step's items into micro-batches of places in `items`: longest first, each as many as `fits` allows, at least
 /// one. `fits` holds for a part of what it holds for.
-pub fn micro_batches(items: &[Item], mut fits: impl FnMut(&[usize]) -> bool) -> Vec<Vec<usize>> {
+pub fn micro_batches<I: Borrow<Item>>(items: &[I], mut fits: impl FnMut(&[usize]) -> bool) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(items[*i].tokens));
+    order.sort_by_key(|i| std::cmp::Reverse(items[*i].borrow().tokens));
     let mut rest = &order[..];
     let mut batches = vec![];
     while !rest.is_empty() {

@@ -21,6 +21,8 @@ pub struct Optimizer {
     /// Names and values of its scalars.
     scalars: Vec<(String, f32)>,
     pub states: Vec<Vec<f32>>,
+    /// Bytes that it holds, and needs while it runs.
+    pub memory: usize,
     /// The stretches of the arena that are updated at once.
     pieces: Vec<std::ops::Range<usize>>,
     scratch: Vec<Vec<f32>>,
@@ -42,6 +44,8 @@ impl Optimizer {
         };
         let longest = pieces.iter().map(|p| p.len()).max().unwrap_or(0);
         let start = |at: f64| vec![at as f32; size];
+        let temporary = update.memory(&Lengths::new().with(stage.entry.clone(), vec![longest]));
+        let arenas = stage.states.len() * size + names.len() * longest;
         Ok(Optimizer {
             update,
             entry: stage.entry.clone(),
@@ -50,22 +54,12 @@ impl Optimizer {
             scalars: (0..hoisted.scalars.len()).map(|k| (format!("scalar.{k}"), 0.0)).collect(),
             states: stage.states.iter().map(|state| start(state.start)).collect(),
             pieces,
+            memory: 4 * arenas + temporary,
         })
     }
 
     pub fn set_scalar(&mut self, k: usize, value: f64) {
         self.scalars[k].1 = value as f32;
-    }
-
-    /// Bytes that it holds, and needs while it runs.
-    pub fn memory(&self) -> usize {
-        let longest = self.scratch.first().map_or(0, Vec::len);
-        let temporary = self.update.memory(&self.lengths(longest));
-        4 * (self.states.iter().chain(&self.scratch).map(Vec::len).sum::<usize>()) + temporary
-    }
-
-    fn lengths(&self, entries: usize) -> Lengths {
-        Lengths::new().with(self.entry.clone(), vec![entries])
     }
 
     /// One step. The gradient is multiplied by `factor` first, in place. The error is a clause.

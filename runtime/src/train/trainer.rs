@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use align_compiler::stage::graph::{StageEval, StageId};
-use align_compiler::stage::items::{Item, Packed, pack};
+use align_compiler::stage::items::{Item, ItemValue, Packed, pack};
 use align_compiler::stage::source::ItemSource;
 use align_compiler::stage::train::{Keep, StageLength, TrainStage, WeightSpec};
 
@@ -86,8 +87,9 @@ pub(super) struct Trainer<'a, 's> {
     /// The weights that are kept so far, where an evaluation decides.
     best: Option<(f64, Vec<f32>)>,
     batches: Batches,
+    made: Made,
     rows: Vec<usize>,
-    items: Vec<Item>,
+    items: Vec<Rc<Item>>,
     packed: Vec<Packed>,
     scales: Vec<f32>,
     names: Names,
@@ -179,6 +181,7 @@ impl<'a, 's> Trainer<'a, 's> {
             carry: vec![],
             best: None,
             batches,
+            made: Made::default(),
             rows: vec![],
             items: vec![],
             packed: vec![],
@@ -282,25 +285,20 @@ impl<'a, 's> Trainer<'a, 's> {
 
     /// Takes the next rows; how many micro-batches they are.
     pub(super) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
-        let items = self.job.items;
-        let mut made: HashMap<usize, Item> = HashMap::new();
-        self.rows = self.batches.next(|row| {
-            let item = items.item(row)?;
-            let tokens = item.tokens;
-            made.insert(row, item);
-            Ok::<_, RunError>(tokens)
-        })?;
+        let (items, made) = (self.job.items, &mut self.made);
+        self.rows = self.batches.next(|row| made.get(items, row).map(|item| item.tokens))?;
         self.items.clear();
         for row in &self.rows {
-            let item = made.remove(row).map_or_else(|| items.item(*row), Ok)?;
+            let item = self.made.get(items, *row)?;
             self.num_tokens += item.tokens as u64;
             self.items.push(item);
         }
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
         let (layout, step) = (&self.job.stage.layout, &self.step);
-        let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &self.items[*i]));
+        let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
         let (all, budget) = (self.items.len(), self.plan.memory);
-        let held = |part: &[usize]| self.held(part.len() < all);
+        let (whole, cut) = (self.held(false), self.held(true));
+        let held = |part: &[usize]| if part.len() < all { cut } else { whole };
         let micro = micro_batches(&self.items, |part| held(part) + step.memory(&packed(part)) <= budget);
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // One item alone is taken in any case.
@@ -331,7 +329,7 @@ impl<'a, 's> Trainer<'a, 's> {
     fn held(&self, several: bool) -> usize {
         let arenas = if several { 3 } else { 2 };
         let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
-        4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory()
+        4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory
     }
 
     pub(super) fn count(&mut self, micro: usize) -> bool {
@@ -417,7 +415,7 @@ impl<'a, 's> Trainer<'a, 's> {
     }
 
     fn is_finite_alone(&mut self, item: usize) -> bool {
-        self.packed = vec![pack(&self.job.stage.layout, [&self.items[item]])];
+        self.packed = vec![pack(&self.job.stage.layout, [&*self.items[item]])];
         let run = self.run(0, false);
         let losses: f64 = self.names.losses.iter().map(|name| self.step.scalar(name)).sum();
         run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
@@ -549,6 +547,35 @@ impl<'a, 's> Trainer<'a, 's> {
         self.saved = Instant::now();
         self.saving_took = begun.elapsed();
         Ok(())
+    }
+}
+
+/// Items that were made, so that a row of a later epoch need not be made again. As many as fit into [`MADE`] bytes.
+#[derive(Default)]
+struct Made {
+    items: HashMap<usize, Rc<Item>>,
+    bytes: usize,
+}
+
+const MADE: usize = 256 << 20;
+
+impl Made {
+    fn get(&mut self, items: &dyn ItemSource, row: usize) -> std::result::Result<Rc<Item>, RunError> {
+        if let Some(item) = self.items.get(&row) {
+            return Ok(item.clone());
+        }
+        let item = Rc::new(items.item(row)?);
+        let bytes = |value: &ItemValue| match value {
+            ItemValue::Floats(x) => size_of_val(&x[..]),
+            ItemValue::Ints(x) => size_of_val(&x[..]),
+            ItemValue::Bools(x) => size_of_val(&x[..]),
+        };
+        self.bytes += size_of::<Item>() + item.values.iter().map(bytes).sum::<usize>();
+        if self.bytes > MADE {
+            (self.items, self.bytes) = (HashMap::new(), 0);
+        }
+        self.items.insert(row, item.clone());
+        Ok(item)
     }
 }
 
