@@ -370,7 +370,8 @@ impl Eval<'_> {
                     sides.push(own);
                 }
                 let tensor = matrix.get("tensor").and_then(Value::as_text).unwrap_or_default().to_string();
-                let shape = sides.iter().map(|s| size(s)).collect();
+                // A vector of several axes has one side alone.
+                let shape = sides.iter().filter(|side| !side.is_empty()).map(|side| size(side)).collect();
                 let all: Vec<Axis> = sides.concat();
                 if all.len() != axes.len() {
                     return fault("E0212", span, format!("the matrix of {path} does not name each of its axes once"));

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::run::{Progress, StepShown};
 use align_runtime::store::checkpoint;
 use align_runtime::train::{Outcome, Saving};
@@ -39,12 +40,16 @@ fn watch(stop: &AtomicBool, after: usize) -> Watch<'_> {
 
 #[test]
 fn a_stopped_run_goes_on() {
-    let (items, whole, parts) = (items(30), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Cut into micro-batches: the second run gets more memory, but obeys the plan of the first.
-    let cut = 1_000;
-    let want = run(&stage(20), &items, whole.path(), &Way { memory: cut, ..Way::default() }).unwrap();
+    stopped_and_resumed(&Interpreter, 1_000);
+    stopped_and_resumed(&Cpu::new(2), MEMORY);
+}
+
+fn stopped_and_resumed(engine: &dyn Engine, cut: usize) {
+    let (items, whole, parts) = (items(30), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let want = run(&stage(20), &items, whole.path(), &Way { engine, memory: cut, ..Way::default() }).unwrap();
     let stop = AtomicBool::new(false);
-    let mut way = Way { stop: &stop, memory: cut, ..Way::default() };
+    let mut way = Way { engine, stop: &stop, memory: cut, ..Way::default() };
     for (after, memory) in [(3, MEMORY), (4, MEMORY), (11, MEMORY)] {
         let mut watch = watch(&stop, after);
         let outcome = run_with(&stage(20), &items, parts.path(), &way, &mut watch).unwrap();

@@ -3,6 +3,7 @@
 use align_compiler::stage::data::{Purpose, permutation};
 use align_compiler::stage::items::ItemValue;
 use align_compiler::stage::train::BatchSize;
+use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::train::Outcome;
 
 use crate::example::*;
@@ -52,8 +53,14 @@ fn close(got: &[f64], want: &[f64], tolerance: f64) {
 
 #[test]
 fn as_written_down_by_hand() {
+    for engine in [&Interpreter as &dyn Engine, &Cpu::new(2)] {
+        as_written_down(engine);
+    }
+}
+
+fn as_written_down(engine: &dyn Engine) {
     let (items, work) = (items(30), tempfile::tempdir().unwrap());
-    let outcome = run(&stage(12), &items, work.path(), &Way::default()).unwrap();
+    let outcome = run(&stage(12), &items, work.path(), &Way { engine, ..Way::default() }).unwrap();
     let (losses, norms, w) = by_hand(&items, 12);
     close(&column(work.path(), "loss"), &losses, 1e-5);
     close(&column(work.path(), "grad_norm"), &norms, 1e-5);
