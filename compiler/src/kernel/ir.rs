@@ -98,7 +98,8 @@ pub enum Step {
 // ---------------------------------------------------------------------------------------------------------- rows
 
 /// One loop nest over rows that do not depend on each other, in any order and in parallel. For each row its parts run in
-/// order: scalars of the row, and passes over inner loops whose reductions give further scalars of the row.
+/// order: scalars of the row, and passes over inner loops whose reductions give further scalars of the row. A part may load
+/// what an earlier part stored for the same row.
 ///
 /// Pointwise: rows alone. Softmax: three passes. A norm: two. Sums over outer axes: rows are what remains, the pass runs
 /// over the outer axes, and `lanes` says that neighbouring rows go together.
@@ -183,7 +184,8 @@ pub enum Scalar {
     Map(MapOp, Vec<Value>),
     /// To the dtype of the result. To Int: towards zero. From Bool: 0 or 1.
     Cast(Value),
-    /// Philox4x32-10. `counter` holds at most 4 Ints.
+    /// Philox4x32-10: the key is (seed, stream), the counter at most 4 Ints and then zeros; see `interp::random` for how
+    /// the drawn words become a number.
     Random { kind: RandomKind, stream: u32, seed: Value, counter: Vec<Value> },
 }
 
