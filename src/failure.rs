@@ -1,5 +1,6 @@
 //! How a command ends when it does not succeed.
 
+use crate::print::errln;
 use std::fmt;
 use std::path::Path;
 
@@ -25,7 +26,7 @@ impl Failure {
 
     pub fn print(&self) {
         match self {
-            Failure::Message(message) | Failure::Usage(message) => eprintln!("error: {message}"),
+            Failure::Message(message) | Failure::Usage(message) => errln!("error: {message}"),
             Failure::Said => {}
         }
     }

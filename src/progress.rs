@@ -1,5 +1,6 @@
 //! How a run shows itself: a bar on a terminal, plain lines elsewhere, JSON lines, or nothing.
 
+use crate::print::{errln, outln};
 use align_runtime::run::{Progress, StepShown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -34,15 +35,15 @@ impl Progress for Bar {
     fn ends(&mut self, stage: &str, kept: bool) {
         match self.0.take() {
             Some(bar) => bar.finish(),
-            None if kept => eprintln!("{stage}: kept from an earlier run"),
+            None if kept => errln!("{stage}: kept from an earlier run"),
             None => {}
         }
     }
 
     fn note(&mut self, text: &str) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| errln!("{text}")),
+            None => errln!("{text}"),
         }
     }
 }
@@ -66,26 +67,26 @@ impl Progress for Lines {
         self.last = None;
         match (done, total) {
             (0, 0) => {}
-            (0, total) => eprintln!("{stage}: {total} steps"),
-            (done, total) => eprintln!("{stage}: goes on after step {done} of {total}"),
+            (0, total) => errln!("{stage}: {total} steps"),
+            (done, total) => errln!("{stage}: goes on after step {done} of {total}"),
         }
     }
 
     fn step(&mut self, step: &StepShown) {
         if step.step == step.total || self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
             self.last = Some(Instant::now());
-            eprintln!("{}: step {}/{}  {}", step.stage, step.step, step.total, state(step));
+            errln!("{}: step {}/{}  {}", step.stage, step.step, step.total, state(step));
         }
     }
 
     fn ends(&mut self, stage: &str, kept: bool) {
         if kept {
-            eprintln!("{stage}: kept from an earlier run");
+            errln!("{stage}: kept from an earlier run");
         }
     }
 
     fn note(&mut self, text: &str) {
-        eprintln!("{text}");
+        errln!("{text}");
     }
 }
 
@@ -94,12 +95,12 @@ pub struct Json;
 
 impl Progress for Json {
     fn begins(&mut self, stage: &str, done: usize, total: usize) {
-        println!("{}", json!({ "event": "begin", "stage": stage, "done": done, "total": total }));
+        outln!("{}", json!({ "event": "begin", "stage": stage, "done": done, "total": total }));
     }
 
     fn step(&mut self, step: &StepShown) {
         let StepShown { stage, step, total, loss, tokens_per_second, left } = *step;
-        println!(
+        outln!(
             "{}",
             json!({ "event": "step", "stage": stage, "step": step, "total": total, "loss": loss,
                     "tokens_per_second": tokens_per_second, "seconds_left": left.as_secs_f64() })
@@ -107,11 +108,11 @@ impl Progress for Json {
     }
 
     fn ends(&mut self, stage: &str, kept: bool) {
-        println!("{}", json!({ "event": "end", "stage": stage, "kept": kept }));
+        outln!("{}", json!({ "event": "end", "stage": stage, "kept": kept }));
     }
 
     fn note(&mut self, text: &str) {
-        println!("{}", json!({ "event": "note", "text": text }));
+        outln!("{}", json!({ "event": "note", "text": text }));
     }
 }
 

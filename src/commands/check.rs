@@ -3,6 +3,7 @@
 use crate::args::Check;
 use crate::commands::style;
 use crate::failure::{Failure, read};
+use crate::print::{err, outln};
 use align_compiler::program;
 use align_runtime::world::Files;
 use align_syntax::diag::{Diagnostic, Severity};
@@ -18,11 +19,11 @@ pub fn check(args: &Check) -> Result<(), Failure> {
         diagnostics.sort_by_key(Diagnostic::span);
         failed |= diagnostics.iter().any(|d| d.severity == Severity::Error);
         match args.json {
-            true => diagnostics.iter().for_each(|d| println!("{}", to_json(d, &program.sources))),
-            false => eprint!("{}", render(&diagnostics, &program.sources, style())),
+            true => diagnostics.iter().for_each(|d| outln!("{}", to_json(d, &program.sources))),
+            false => err!("{}", render(&diagnostics, &program.sources, style())),
         }
         if diagnostics.is_empty() && !args.json {
-            println!("{}: no errors", path.display());
+            outln!("{}: no errors", path.display());
         }
     }
     if failed { Err(Failure::Said) } else { Ok(()) }

@@ -3,6 +3,7 @@
 use crate::args::{Emit, Level};
 use crate::commands::{build, checked, report};
 use crate::failure::{Failure, read};
+use crate::print::out;
 use align_compiler::check::print_types;
 use align_compiler::kernel;
 use align_compiler::stage::graph::{StageGraph, StageKind, TrainNode};
@@ -18,21 +19,21 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
     let world = Files::of_program(".", &args.file);
     let (program, checked) = checked(&args.file, &world)?;
     if args.level == Level::Types {
-        print!("{}", print_types(&program, &checked));
+        out!("{}", print_types(&program, &checked));
         return Ok(());
     }
     let graph = build(&program, &args.settings, &world)?;
     if args.level == Level::Stages {
-        print!("{graph}");
+        out!("{graph}");
         return Ok(());
     }
     let node = training(&graph, args.stage.as_deref())?;
     let step = &node.stage.step;
     match args.level {
-        Level::Tensor => print!("{}", print(step)),
-        Level::Kernels => print!("{}", fuse(step)?),
-        Level::Host => print!("{}", align_compiler::host::step_loop(&node.stage).map_err(Failure::new)?),
-        Level::Clif => print!("{}", Cpu::new(1).clif(&fuse(step)?).map_err(Failure::new)?),
+        Level::Tensor => out!("{}", print(step)),
+        Level::Kernels => out!("{}", fuse(step)?),
+        Level::Host => out!("{}", align_compiler::host::step_loop(&node.stage).map_err(Failure::new)?),
+        Level::Clif => out!("{}", Cpu::new(1).clif(&fuse(step)?).map_err(Failure::new)?),
         Level::Tree | Level::Types | Level::Stages => unreachable!("printed above"),
     }
     Ok(())
@@ -43,7 +44,7 @@ fn tree(args: &Emit) -> Result<(), Failure> {
     let mut sources = Sources::default();
     sources.add(args.file.display().to_string(), text.as_str());
     let mut parsed = align_syntax::parse(FileId(0), &text);
-    print!("{}", align_syntax::print::print(&parsed.file));
+    out!("{}", align_syntax::print::print(&parsed.file));
     report(&mut parsed.diagnostics, &sources)
 }
 

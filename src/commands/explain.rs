@@ -1,12 +1,13 @@
 //! `alignc explain E0123`: what a diagnostic code means, at length.
 
 use crate::failure::Failure;
+use crate::print::outln;
 use align_syntax::codes;
 use align_syntax::diag::did_you_mean;
 
 pub fn explain(code: &str) -> Result<(), Failure> {
     if let Some(text) = codes::explain(&code.to_uppercase()) {
-        println!("{text}");
+        outln!("{text}");
         return Ok(());
     }
     let near = did_you_mean(code, codes::all().map(|c| c.code));

@@ -3,6 +3,7 @@
 use crate::args::Fmt;
 use crate::commands::style;
 use crate::failure::{Failure, read};
+use crate::print::{err, outln};
 use align_syntax::render::render;
 use align_syntax::span::Sources;
 
@@ -15,7 +16,7 @@ pub fn fmt(args: &Fmt) -> Result<(), Failure> {
             Err(diagnostics) => {
                 let mut sources = Sources::default();
                 sources.add(path.display().to_string(), text.as_str());
-                eprint!("{}", render(&diagnostics, &sources, style()));
+                err!("{}", render(&diagnostics, &sources, style()));
                 failed = true;
                 continue;
             }
@@ -25,7 +26,7 @@ pub fn fmt(args: &Fmt) -> Result<(), Failure> {
         }
         match args.check {
             true => {
-                println!("{} is not formatted", path.display());
+                outln!("{} is not formatted", path.display());
                 failed = true;
             }
             false => std::fs::write(path, formatted).map_err(|error| Failure::io(path, "write", &error))?,

@@ -10,6 +10,7 @@ pub mod test;
 
 use crate::args::Settings;
 use crate::failure::{Failure, read};
+use crate::print::err;
 use align_compiler::check::Checked;
 use align_compiler::program::{self, Program};
 use align_compiler::stage::build::BuildOptions;
@@ -44,7 +45,7 @@ fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Res
 /// Prints diagnostics to standard error. Fails if one is an error.
 fn report(diagnostics: &mut [Diagnostic], sources: &Sources) -> Result<(), Failure> {
     diagnostics.sort_by_key(Diagnostic::span);
-    eprint!("{}", render(diagnostics, sources, style()));
+    err!("{}", render(diagnostics, sources, style()));
     match diagnostics.iter().any(|d| d.severity == Severity::Error) {
         true => Err(Failure::Said),
         false => Ok(()),

@@ -3,6 +3,7 @@
 use crate::args::Run;
 use crate::commands::{build, checked, report, threads};
 use crate::failure::Failure;
+use crate::print::{errln, out, outln};
 use crate::progress::{Bar, Json, Lines};
 use crate::table;
 use align_runtime::engine::Cpu;
@@ -63,7 +64,7 @@ fn stop_at_interrupt() -> Result<Arc<AtomicBool>, Failure> {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }
-        eprintln!("\nstopping after this step (once more: at once)");
+        errln!("\nstopping after this step (once more: at once)");
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::new(format!("Ctrl-C cannot be caught: {error}")))?;
     Ok(stop)
@@ -74,27 +75,27 @@ fn show(report: &Report, as_json: bool) {
     for finding in &report.findings {
         match finding {
             Finding::Shown(shown) if as_json => {
-                println!("{}", json!({ "event": "show", "head": shown.head, "rows": shown.rows }));
+                outln!("{}", json!({ "event": "show", "head": shown.head, "rows": shown.rows }));
             }
-            Finding::Shown(shown) => print!("{}", table::text(&shown.head, &shown.rows)),
-            Finding::Asserted(claim) if as_json => println!("{}", json_of(claim)),
-            Finding::Asserted(claim) if claim.holds => println!("holds: {}", claim.text),
+            Finding::Shown(shown) => out!("{}", table::text(&shown.head, &shown.rows)),
+            Finding::Asserted(claim) if as_json => outln!("{}", json_of(claim)),
+            Finding::Asserted(claim) if claim.holds => outln!("holds: {}", claim.text),
             Finding::Asserted(claim) => {
-                eprintln!("error: this does not hold: {}", claim.text);
-                claim.parts.iter().for_each(|(text, value)| eprintln!("  {text} is {}", table::number(*value)));
+                errln!("error: this does not hold: {}", claim.text);
+                claim.parts.iter().for_each(|(text, value)| errln!("  {text} is {}", table::number(*value)));
             }
             Finding::Plotted(curves) if as_json => {
                 let curves: Vec<_> = curves.iter().map(|c| json!({ "label": c.label, "points": c.points })).collect();
-                println!("{}", json!({ "event": "plot", "curves": curves }));
+                outln!("{}", json!({ "event": "plot", "curves": curves }));
             }
             Finding::Plotted(curves) => {
                 for curve in curves {
                     let last = curve.points.last().map_or(String::new(), |(_, y)| table::number(*y));
-                    println!("{}: {} points, the last {last}", curve.label, curve.points.len());
+                    outln!("{}: {} points, the last {last}", curve.label, curve.points.len());
                 }
             }
-            Finding::Saved(path) if as_json => println!("{}", json!({ "event": "save", "path": path })),
-            Finding::Saved(path) => println!("saved {}", path.display()),
+            Finding::Saved(path) if as_json => outln!("{}", json!({ "event": "save", "path": path })),
+            Finding::Saved(path) => outln!("saved {}", path.display()),
         }
     }
 }

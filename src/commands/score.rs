@@ -2,6 +2,7 @@
 
 use crate::args::Score;
 use crate::failure::Failure;
+use crate::print::outln;
 use align_runtime::engine::Cpu;
 use align_runtime::run::default_memory;
 use align_runtime::score::{Scored, Scorer};
@@ -16,10 +17,10 @@ pub fn score(args: &Score) -> Result<(), Failure> {
     let scored = scorer.score(&engine, &args.prompt, &args.reply).map_err(Failure::new)?;
     let Scored { prompt_ids, reply_ids, logps } = scored;
     if args.json {
-        println!("{}", json!({ "prompt_ids": prompt_ids, "reply_ids": reply_ids, "logps": logps }));
+        outln!("{}", json!({ "prompt_ids": prompt_ids, "reply_ids": reply_ids, "logps": logps }));
         return Ok(());
     }
-    reply_ids.iter().zip(&logps).for_each(|(id, logp)| println!("{id:>8}  {logp:10.6}"));
-    println!("{} tokens, log-probability {:.6}", reply_ids.len(), logps.iter().sum::<f64>());
+    reply_ids.iter().zip(&logps).for_each(|(id, logp)| outln!("{id:>8}  {logp:10.6}"));
+    outln!("{} tokens, log-probability {:.6}", reply_ids.len(), logps.iter().sum::<f64>());
     Ok(())
 }

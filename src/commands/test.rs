@@ -3,6 +3,7 @@
 use crate::args::Test;
 use crate::commands::{report, style};
 use crate::failure::{Failure, read};
+use crate::print::{err, outln};
 use align_compiler::eval::tests::{EXACT, SINGLE, TestOptions, TestOutcome, TestResult, interpret, run_tests};
 use align_compiler::interp::{Named, Value};
 use align_compiler::program;
@@ -41,19 +42,19 @@ pub fn test(args: &Test) -> Result<(), Failure> {
                     TestOutcome::Passed => counts.passed += 1,
                     TestOutcome::Failed(diagnostic) => {
                         counts.failed += 1;
-                        println!("FAILED  {title}");
-                        eprint!("{}", render(std::slice::from_ref(diagnostic), &program.sources, style()));
+                        outln!("FAILED  {title}");
+                        err!("{}", render(std::slice::from_ref(diagnostic), &program.sources, style()));
                     }
                     TestOutcome::Skipped(why) => {
                         counts.skipped += 1;
-                        println!("skipped {title}: {why}");
+                        outln!("skipped {title}: {why}");
                     }
                 }
             }
         }
     }
     let Counts { passed, failed, skipped } = counts;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    outln!("{passed} passed, {failed} failed, {skipped} skipped");
     if failed > 0 { Err(Failure::Said) } else { Ok(()) }
 }
 

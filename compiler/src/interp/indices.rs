@@ -99,7 +99,7 @@ impl Run<'_> {
     }
 
     fn kept(&self, from: &Axis, keep: &Value) -> Vec<usize> {
-        assert_eq!(keep.axes, [from.clone()], "what is kept is said along one axis");
+        assert_eq!(keep.axes, std::slice::from_ref(from), "what is kept is said along one axis");
         (0..keep.data.len()).filter(|i| keep.data[*i] != 0.0).collect()
     }
 }

@@ -44,7 +44,7 @@ pub fn size(text: &str) -> Option<usize> {
         UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1));
     let number: f64 = number.trim().parse().ok()?;
     let bytes = number * unit as f64;
-    (bytes >= 1.0 && bytes < 1e18).then_some(bytes as usize)
+    (1.0..1e18).contains(&bytes).then_some(bytes as usize)
 }
 
 /// Half of the memory that this process may use: the machine's, or its container's where that is less.

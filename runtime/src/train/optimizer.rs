@@ -71,9 +71,7 @@ impl Optimizer {
             }
             let mut bindings = Bindings::new();
             bindings.insert("g", Slot::Floats(gradient));
-            self.scalars
-                .iter()
-                .for_each(|(name, x)| drop(bindings.insert(name, Slot::Floats(std::slice::from_ref(x)))));
+            bindings.extend(self.scalars.iter().map(|(name, x)| (&**name, Slot::Floats(std::slice::from_ref(x)))));
             let before = [&*weights].into_iter().chain(self.states.iter().map(|s| &s[..]));
             for ((name, _), values) in self.names.iter().zip(before) {
                 bindings.insert(name, Slot::Floats(&values[piece.clone()]));

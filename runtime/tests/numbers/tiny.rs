@@ -57,7 +57,7 @@ fn loss_and_gradients() {
             let mut gradients: Vec<Vec<f32>> = node.stage.weights.iter().map(|w| vec![0.0; w.len]).collect();
             let mut bindings = Bindings::new();
             bindings.insert(&scale_name, Slot::Floats(std::slice::from_ref(&scale)));
-            node.policy.weights.iter().for_each(|w| drop(bindings.insert(&w.path, Slot::Floats(weights.get(w)))));
+            bindings.extend(node.policy.weights.iter().map(|w| (&*w.path, Slot::Floats(weights.get(w)))));
             for (name, gradient) in names.iter().zip(&mut gradients) {
                 bindings.insert(name, Slot::Write(gradient));
             }

@@ -71,12 +71,8 @@ fn slots_are_checked() {
     let (floats, few, ints) = ([1f32; 3], [1f32; 2], [1i32; 3]);
     let mut out = [0f32; 3];
     let mut run = |slot: Option<Slot<'_>>| {
-        let mut bindings = Bindings::from([("y", Slot::Write(&mut out))]);
-        // Another lifetime than the output's.
-        let mut bindings: Bindings<'_> = bindings.drain().collect();
-        if let Some(slot) = slot {
-            bindings.insert("x", slot);
-        }
+        let mut bindings: Bindings = slot.into_iter().map(|slot| ("x", slot)).collect();
+        bindings.insert("y", Slot::Write(&mut out));
         code.run(&lengths(), &mut bindings)
     };
     assert_eq!(run(None), Err(Fault::Missing { name: "x".into() }));

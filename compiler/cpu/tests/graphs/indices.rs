@@ -61,7 +61,7 @@ fn parts_and_joins() {
         g.output("c", c);
         let split = g.split(x, &dim(12), [head.clone(), Axis::fixed("part", 4)]);
         g.output("split", split);
-        let sum = g.sum(split, &[head.clone()]);
+        let sum = g.sum(split, std::slice::from_ref(&head));
         g.output("sum", sum);
         let back = g.flatten(split, [Axis::fixed("part", 4), head], &dim(12));
         g.output("back", back);
