@@ -62,10 +62,10 @@ impl Nest<'_, '_> {
         if let Some(below) = below {
             let below = self.size(below);
             // As unsigned numbers, what is negative is too large.
-            let inside = self.e.b.ins().icmp(IntCC::UnsignedLessThan, index, below);
+            let outside = self.e.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, below);
             let fine = self.e.b.create_block();
             let code = self.fault_code(Site::Index { slot }, Some(scalar));
-            self.e.b.ins().brif(inside, fine, &[], self.fault, &[code.into()]);
+            self.e.b.ins().brif(outside, self.fault, &[code.into()], fine, &[]);
             self.e.b.switch_to_block(fine);
         }
         index

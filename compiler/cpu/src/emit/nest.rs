@@ -196,8 +196,10 @@ impl Nest<'_, '_> {
         self.e.b.switch_to_block(head);
         let now = self.e.b.use_var(at);
         let next = self.e.b.ins().iadd(now, width);
-        let fits = self.e.b.ins().icmp(IntCC::SignedLessThanOrEqual, next, end);
-        self.e.b.ins().brif(fits, inside, &[], after, &[]);
+        // The way out comes first: Cranelift moves what does not change out of a loop only if it comes upon the loop's body
+        // before the code behind it.
+        let over = self.e.b.ins().icmp(IntCC::SignedGreaterThan, next, end);
+        self.e.b.ins().brif(over, after, &[], inside, &[]);
         self.e.b.switch_to_block(inside);
         let scope = self.scope.clone();
         body(self, now);

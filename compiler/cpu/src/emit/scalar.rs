@@ -105,7 +105,9 @@ impl Emit<'_> {
     /// Rounded towards minus infinity, and the remainder that belongs to it.
     fn divide(&mut self, op: MapOp, x: Value, y: Value, place: Place) -> Value {
         let fine = self.b.create_block();
-        self.b.ins().brif(y, fine, &[], place.division, &[]);
+        let none = self.b.ins().iconst(I32, 0);
+        let is_none = self.b.ins().icmp(IntCC::Equal, y, none);
+        self.b.ins().brif(is_none, place.division, &[], fine, &[]);
         self.b.switch_to_block(fine);
         // In 64 bits, where the smallest Int has a negative.
         let (x, y) = (self.b.ins().sextend(I64, x), self.b.ins().sextend(I64, y));
