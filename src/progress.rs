@@ -90,11 +90,20 @@ impl Progress for Lines {
     }
 }
 
-/// One object a line on standard output.
-pub struct Json;
+/// One object a line on standard output. `seconds` of a step: since its stage began.
+pub struct Json {
+    begun: Instant,
+}
+
+impl Json {
+    pub fn new() -> Json {
+        Json { begun: Instant::now() }
+    }
+}
 
 impl Progress for Json {
     fn begins(&mut self, stage: &str, done: usize, total: usize) {
+        self.begun = Instant::now();
         outln!("{}", json!({ "event": "begin", "stage": stage, "done": done, "total": total }));
     }
 
@@ -102,8 +111,9 @@ impl Progress for Json {
         let StepShown { stage, step, total, loss, tokens_per_second, left } = *step;
         outln!(
             "{}",
-            json!({ "event": "step", "stage": stage, "step": step, "total": total, "loss": loss,
-                    "tokens_per_second": tokens_per_second, "seconds_left": left.as_secs_f64() })
+            json!({ "event": "step", "stage": stage, "seconds": self.begun.elapsed().as_secs_f64(), "step": step,
+                    "total": total, "loss": loss, "tokens_per_second": tokens_per_second,
+                    "seconds_left": left.as_secs_f64() })
         );
     }
 

@@ -28,7 +28,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     let engine = Cpu::new(threads(args.threads));
     let stop = stop_at_interrupt()?;
     let mut progress: Box<dyn Progress> = match () {
-        () if args.json => Box::new(Json),
+        () if args.json => Box::new(Json::new()),
         () if args.quiet => Box::new(Silent),
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
