@@ -205,3 +205,5 @@ fn wrong_numbers_are_found() {
         }
     }
 }
+
+mod gradients;
