@@ -12,7 +12,7 @@ use crate::rewrite::oracle::{Named, Value, assert_close, fill, run};
 use crate::rewrite::rebuild::copy_with;
 use crate::rewrite::simplify::drop_dead;
 use crate::tensor::verify::assert_valid;
-use crate::tensor::{Axis, AxisKind, CallKind, DType, Graph, Lengths, Node, Op};
+use crate::tensor::{Axis, AxisKind, CallKind, DType, Graph, Lengths, MapOp, Node, Op};
 
 /// The loss of `net` on a reply, traced.
 fn loss(net: &str, text: &str) -> TracedLoss {
@@ -154,5 +154,15 @@ let objective = sft(.shown)
         let wide = data.axes.iter().any(|a| a.name() == "vocab" || matches!(a.kind(), AxisKind::Pairs(_)));
         assert!(!(rows && wide), "{:?} on {:?}", data.op, data.axes);
     }
+    // Nothing is worked out entry by entry on matrices of weights but the sum of both gradients of the embedding.
+    let matrices: Vec<&Op> = step
+        .nodes()
+        .filter(|(_, d)| {
+            matches!(d.op, Op::Map(_)) && d.axes.len() > 1 && d.axes.iter().all(|a| a.fixed_size().is_some())
+        })
+        .map(|(_, d)| &d.op)
+        .collect();
+    assert_eq!(matrices, [&Op::Map(MapOp::Add)]);
+    assert!(!step.nodes().any(|(_, d)| matches!(d.op, Op::Map(MapOp::Pow)) && d.axes.len() > 1));
     assert!(time.as_secs_f64() < 10.0, "{time:?}");
 }

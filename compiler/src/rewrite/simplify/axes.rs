@@ -1,6 +1,6 @@
 //! Rules about axes along which a value is the same, and about their names.
 
-use crate::tensor::{Axis, Graph, Node, NodeData, Op};
+use crate::tensor::{Axis, Graph, MapOp, Node, NodeData, Op};
 
 /// The value without the tile of `axis` at its top, also through tiles of other axes.
 pub fn untiled(graph: &mut Graph, node: Node, axis: &Axis) -> Option<Node> {
@@ -86,7 +86,7 @@ pub fn tile_under_contract(graph: &mut Graph, data: &NodeData) -> Option<Node> {
         let summed = graph.sum(other, std::slice::from_ref(&axis));
         let left: Vec<Axis> = over.iter().filter(|a| **a != axis).cloned().collect();
         return Some(match left.is_empty() {
-            true => graph.map(crate::tensor::MapOp::Mul, &[inner, summed]),
+            true => graph.map(MapOp::Mul, &[inner, summed]),
             false => graph.contract(inner, summed, &left),
         });
     }
@@ -114,4 +114,24 @@ pub fn gather_of_tile(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let Op::Gather(axis) = &data.op else { return None };
     let inner = untiled(graph, data.inputs[0], axis)?;
     Some(graph.tile_to(inner, &data.axes))
+}
+
+/// Two values with zeros around them that fill an axis side by side are laid one after another.
+pub fn sum_of_pads(graph: &mut Graph, data: &NodeData) -> Option<Node> {
+    let (Op::Map(MapOp::Add), &[x, y]) = (&data.op, data.inputs.as_slice()) else { return None };
+    let pad = |n: Node| match graph.op(n) {
+        Op::Pad { from, to, start } => Some((graph.get(n).inputs[0], from.clone(), to.clone(), *start)),
+        _ => None,
+    };
+    let mut parts = [pad(x)?, pad(y)?];
+    parts.sort_by_key(|(.., start)| *start);
+    let [(x, first, to, start), (y, second, other, next)] = parts;
+    let sizes = [&first, &second, &to].map(Axis::fixed_size);
+    let [Some(a), Some(b), Some(all)] = sizes else { return None };
+    let apart = |n: Node, axis: &Axis| graph.axes(n).iter().filter(|n| *n != axis).cloned().collect::<Vec<_>>();
+    let (mut of_x, mut of_y) = (apart(x, &first), apart(y, &second));
+    of_x.sort();
+    of_y.sort();
+    let fits = to == other && start == 0 && next == a && a + b == all && of_x == of_y;
+    fits.then(|| graph.concat(&[x, y], &[first, second], &to))
 }

@@ -91,19 +91,37 @@ pub fn neutral(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     }
 }
 
-/// `x ^ 2` is `x * x`.
-pub fn squares(graph: &mut Graph, data: &NodeData) -> Option<Node> {
-    let (Op::Map(MapOp::Pow), &[x, y]) = (&data.op, data.inputs.as_slice()) else { return None };
-    (graph.constant(y) == Some(2.0)).then(|| graph.map(MapOp::Mul, &[x, x]))
+/// Small whole exponents are products.
+pub fn powers(graph: &mut Graph, data: &NodeData) -> Option<Node> {
+    let (Op::Map(MapOp::Pow), &[x, p]) = (&data.op, data.inputs.as_slice()) else { return None };
+    if data.dtype != DType::Float {
+        return None;
+    }
+    match graph.constant(p)? {
+        2.0 => Some(graph.map(MapOp::Mul, &[x, x])),
+        3.0 => {
+            let square = graph.map(MapOp::Mul, &[x, x]);
+            Some(graph.map(MapOp::Mul, &[square, x]))
+        }
+        -1.0 => {
+            let one = graph.float(1.0);
+            Some(graph.map(MapOp::Div, &[one, x]))
+        }
+        _ => None,
+    }
 }
 
-/// `where(c, a, b)` with a constant c, or with a and b the same.
+/// `where(c, a, b)` with a constant c, or with a and b the same, or with `not c`.
 pub fn condition(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let (Op::Map(MapOp::Where), &[c, a, b]) = (&data.op, data.inputs.as_slice()) else { return None };
     let chosen = match graph.constant(c) {
         Some(0.0) => b,
         Some(_) => a,
         None if a == b => a,
+        None if graph.op(c) == &Op::Map(MapOp::Not) => {
+            let c = graph.get(c).inputs[0];
+            return Some(graph.map(MapOp::Where, &[c, b, a]));
+        }
         None => return None,
     };
     Some(tiled(graph, chosen, &data.axes))

@@ -19,9 +19,9 @@ type Rule = fn(&mut Graph, &NodeData) -> Option<Node>;
 pub const RULES: &[(&str, Rule)] = &[
     ("map of constants", constants::fold),
     ("neutral constants", constants::neutral),
-    ("squares", constants::squares),
     ("constant condition", constants::condition),
     ("constant factors", constants::factors),
+    ("small powers", constants::powers),
     ("negations", constants::negations),
     ("cast of cast", constants::casts),
     ("stop of what has no derivative", constants::stops),
@@ -31,6 +31,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("tile under a contraction", axes::tile_under_contract),
     ("rename chains", axes::renames),
     ("gather of a tile", axes::gather_of_tile),
+    ("sum of pads", axes::sum_of_pads),
     ("reduce of reduce", sums::reduce_of_reduce),
     ("reduce of a tile", sums::reduce_of_tile),
     ("segment sum of a tile", sums::segment_sum_of_tile),

@@ -42,17 +42,10 @@ pub fn segment_sum_of_tile(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     Some(graph.map(MapOp::Mul, &[inner, length]))
 }
 
-/// `sum[R](x · y)` is a contraction if x and y have axes of their own; of `sum[R](f1 · f2 · ..)` factors without an axis of R come out; an axis of R that one factor alone has is summed in it;
+/// `sum[R](f1 · f2 · ..)`: factors without an axis of R come out; an axis of R that one factor alone has is summed in it;
 /// what is left is a contraction if it has two operands with axes of their own.
 pub fn sum_of_product(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let (Op::Reduce(ReduceOp::Sum, over), DType::Float) = (&data.op, data.dtype) else { return None };
-    if let (Op::Map(MapOp::Mul), &[x, y]) = (graph.op(data.inputs[0]), graph.get(data.inputs[0]).inputs.as_slice())
-        && over.iter().all(|a| graph.has(x, a) && graph.has(y, a))
-        && is_matrix(graph, x, y, over)
-    {
-        // As it is written: factors stay with the operand that they were given to.
-        return Some(graph.contract(x, y, over));
-    }
     let product = product(graph, data.inputs[0]);
     let reduced = |graph: &Graph, n: &Node| graph.axes(*n).iter().any(|a| over.contains(a));
     let (inside, outside): (Vec<Node>, Vec<Node>) = product.times.iter().partition(|n| reduced(graph, n));
@@ -104,22 +97,25 @@ struct Product {
     negative: bool,
 }
 
+/// Takes a product apart while its parts lie on all axes of the whole: a normalised and scaled value that meets a matrix
+/// stays in one piece, for it meets others too.
 fn product(graph: &Graph, node: Node) -> Product {
     let mut found = Product::default();
     let mut todo = vec![node];
-    while let Some(node) = todo.pop() {
-        let inputs = &graph.get(node).inputs;
-        match graph.op(node) {
-            Op::Map(MapOp::Mul) => todo.extend(inputs.iter().rev()),
-            Op::Map(MapOp::Div) => {
+    while let Some(part) = todo.pop() {
+        let inputs = &graph.get(part).inputs;
+        let whole = graph.axes(part).len() == graph.axes(node).len();
+        match graph.op(part) {
+            Op::Map(MapOp::Mul) if whole => todo.extend(inputs.iter().rev()),
+            Op::Map(MapOp::Div) if whole => {
                 found.by.push(inputs[1]);
                 todo.push(inputs[0]);
             }
-            Op::Map(MapOp::Neg) => {
+            Op::Map(MapOp::Neg) if whole => {
                 found.negative = !found.negative;
                 todo.push(inputs[0]);
             }
-            _ => found.times.push(node),
+            _ => found.times.push(part),
         }
     }
     found
@@ -164,6 +160,7 @@ fn is_matrix(graph: &Graph, x: Node, y: Node, over: &[Axis]) -> bool {
 
 /// The factors that lie within the axes of the widest one, and the others.
 fn take_widest(graph: &Graph, factors: &[Node]) -> (Vec<Node>, Vec<Node>) {
-    let widest = factors.iter().copied().max_by_key(|n| graph.axes(*n).len()).expect("a product has factors");
+    // The first of equals: operands keep their order.
+    let widest = factors.iter().rev().copied().max_by_key(|n| graph.axes(*n).len()).expect("a product has factors");
     factors.iter().partition(|n| graph.axes(**n).iter().all(|a| graph.has(widest, a)))
 }

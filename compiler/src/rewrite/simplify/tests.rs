@@ -191,6 +191,43 @@ fn sums_over_all_places_of_a_scatter() {
 }
 
 #[test]
+fn a_scaled_value_stays_in_one_piece() {
+    let simple = check(|g| {
+        let (x, y) = (float(g, "x", &[a(), b()]), float(g, "y", &[b(), c()]));
+        let (row, scale) = (float(g, "row", &[a()]), float(g, "scale", &[b()]));
+        let x = g.map(MapOp::Mul, &[x, row]);
+        let x = g.map(MapOp::Mul, &[x, scale]);
+        let xy = g.map(MapOp::Mul, &[x, y]);
+        g.sum(xy, &[b()])
+    });
+    assert!(matches!(out(&simple).op, Op::Contract(_)));
+    let matrix = simple.get(out(&simple).inputs[1]);
+    assert_eq!(matrix.op, Op::Input("y".into()));
+}
+
+#[test]
+fn small_powers_and_pads() {
+    for (p, maps) in [(2.0, 1), (3.0, 2), (-1.0, 1), (1.5, 1)] {
+        let simple = check(|g| {
+            let (x, p) = (float(g, "x", &[a()]), g.float(p));
+            let x = g.map(MapOp::Abs, &[x]);
+            g.map(MapOp::Pow, &[x, p])
+        });
+        assert_eq!(count(&simple, |op| is_map(op, MapOp::Pow)), usize::from(p == 1.5));
+        assert_eq!(count(&simple, |op| matches!(op, Op::Map(_))), maps + 1);
+    }
+    let long = Axis::fixed("long", 5);
+    for (start, pads) in [(3, 0), (2, 2)] {
+        let simple = check(|g| {
+            let (x, y) = (float(g, "x", &[b(), a()]), float(g, "y", &[c(), b()]));
+            let (x, y) = (g.pad(x, &a(), &long, 0), g.pad(y, &c(), &long, start));
+            g.map(MapOp::Add, &[y, x])
+        });
+        assert_eq!(count(&simple, |op| matches!(op, Op::Pad { .. })), pads);
+    }
+}
+
+#[test]
 fn packed_values() {
     let time = Axis::ragged("time", 0, None).packed();
     let lengths = check(|g| {
