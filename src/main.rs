@@ -13,6 +13,11 @@ use std::process::ExitCode;
 
 /// 0: done; 1: something a user gave is wrong, or a claim does not hold; 2: wrong usage.
 fn main() -> ExitCode {
+    // The evaluator follows the program by recursion.
+    align_compiler::eval::on_deep_stack(run)
+}
+
+fn run() -> ExitCode {
     // clap prints usage errors itself, with exit code 2.
     let cli = Cli::parse();
     let result = match cli.command {

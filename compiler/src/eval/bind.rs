@@ -139,6 +139,7 @@ impl Eval<'_> {
         }
         self.check_lifts(what, &lifts)?;
         body.lifted.extend(outer_lifted);
+        body.lifted.extend(self.hidden.iter().cloned());
         for axis in lifts.into_iter().flat_map(|(axes, _)| axes) {
             if !body.lifted.contains(&axis) {
                 body.lifted.push(axis);

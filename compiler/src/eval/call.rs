@@ -1,10 +1,10 @@
 //! Calls.
 
-use super::bind::{Values, describe, given_values};
+use super::bind::{Values, bracket_words, describe, given_values};
 use super::env::{Body, Env};
 use super::expr::NONE;
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
-use super::{DEPTH, Eval, Res, Tracing, builtin, fault};
+use super::{Eval, Res, Tracing, builtin, fault};
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, Generic, Method, Name, Param, TypeKind};
 use align_syntax::diag::Diagnostic;
@@ -108,6 +108,14 @@ impl Eval<'_> {
                 return result;
             }
         }
+        if let (Value::Function(f), Some(brackets)) = (function, brackets)
+            && let Function::Def { def, .. } = &**f
+            && def.def.kind == DefKind::Net
+        {
+            let names = bracket_words(brackets).map(|(word, _)| word.to_string()).collect();
+            let values = self.values(&positional, &named, env)?;
+            return self.build_net(def, names, values, span);
+        }
         let outer = std::mem::take(&mut self.under);
         let result = self.values(&positional, &named, env).and_then(|values| {
             let axes = match brackets {
@@ -152,14 +160,9 @@ impl Eval<'_> {
         values: Values,
         span: Span,
     ) -> Res<Value> {
-        if self.depth >= DEPTH {
-            return fault("E0331", span, format!("calls are nested deeper than {DEPTH}"));
-        }
-        self.depth += 1;
         let outer = std::mem::take(&mut self.under);
         let result = self.call_inner(function, brackets, values, span);
         self.under = outer;
-        self.depth -= 1;
         match result {
             Err(mut diagnostic) if diagnostic.code != NONE => {
                 // The way that led to the fault, innermost first; long ways are cut.
@@ -267,7 +270,7 @@ impl Eval<'_> {
         let what = format!("`{}`", def.name());
         let top = def.env.clone().unwrap_or_else(|| self.top(def.file));
         match def.def.kind {
-            DefKind::Net => self.build_net(def, values, span),
+            DefKind::Net => self.build_net(def, vec![], values, span),
             DefKind::Loss | DefKind::Reward | DefKind::Optimizer => {
                 if matches!(def.def.kind, DefKind::Loss)
                     && values.positional.first().is_some_and(|(v, _)| self.is_trained(v))

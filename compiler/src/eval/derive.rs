@@ -16,6 +16,7 @@ pub(crate) fn derived(eval: &mut Eval, call: &Call) -> Res<Value> {
     if !matches!(of, Value::Function(_) | Value::Applied(_) | Value::Net(_) | Value::Sum(_)) {
         return wrong(call, call.span, format!("takes a function, this is {}", of.kind()));
     }
+    // The axes of `vmap` are those of what it will be given: they are looked up among what is in sight.
     let brackets: Rc<[Axis]> = match call.brackets {
         Some(brackets) => {
             let mut axes = vec![];
@@ -34,13 +35,18 @@ impl Eval<'_> {
         &mut self,
         word: &str,
         of: &Value,
-        _axes: &[Axis],
+        axes: &[Axis],
         values: Values,
         span: Span,
     ) -> Res<Value> {
         match word {
             // Functions lift over axes that they do not name: `vmap` says that an axis is not seen inside.
-            "vmap" => self.call_with(of, &[], values, span),
+            "vmap" => {
+                self.hidden.extend(axes.iter().cloned());
+                let result = self.call_with(of, &[], values, span);
+                self.hidden.truncate(self.hidden.len() - axes.len());
+                result
+            }
             "jvp" => {
                 let [(point, _), (tangent, _)] = &values.positional[..] else {
                     return fault("E0111", span, "`jvp(f)` takes a point and a direction");

@@ -3,7 +3,7 @@
 use super::call::Arg;
 use super::env::Env;
 use super::value::{Function, LambdaCode, Record, Tuple, Value};
-use super::{Eval, Res, fault};
+use super::{Eval, Res, fault, stack};
 use crate::stage::text::{Origin, Pieces};
 use crate::tensor::MapOp;
 use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, PrefixOp, TemplatePart};
@@ -16,6 +16,9 @@ const FUEL: usize = 100_000_000;
 
 impl Eval<'_> {
     pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        if stack::is_full() {
+            return fault("E0331", expr.span, "calls are nested too deeply: does a function call itself without end?");
+        }
         match &*expr.kind {
             ExprKind::Int(n) => Ok(Value::Int(*n)),
             ExprKind::Float(x) => Ok(Value::Float(*x)),

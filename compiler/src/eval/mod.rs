@@ -24,6 +24,7 @@ pub mod optimizer;
 mod policy;
 mod reduce;
 mod shape;
+mod stack;
 mod tensor;
 pub mod tests;
 pub mod value;
@@ -40,6 +41,7 @@ use std::rc::Rc;
 use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
 pub use call::{Arg, Call};
+pub use stack::on_deep_stack;
 
 /// A value, or why there is none: a fault with the place where it arose and the calls that led there.
 pub type Res<T> = Result<T, Box<Diagnostic>>;
@@ -124,14 +126,14 @@ pub struct Eval<'p> {
     busy: Vec<(ItemRef, Span)>,
     defs: HashMap<ItemRef, Rc<DefCode>>,
     lambdas: HashMap<(FileId, ExprId), Rc<LambdaCode>>,
+    /// Axes that `vmap` hides from the functions that are called.
+    hidden: Vec<Axis>,
     /// Names of the reduction's axes under which the current operand stands.
     under: Vec<String>,
     /// What the paths of weights begin with, by the source of their net.
     pub(crate) prefixes: Vec<(u32, String)>,
     /// Names of origins of ragged axes: `chosen`.
     origins: Vec<String>,
-    /// How deep calls are nested.
-    depth: usize,
     /// The loss, optimizer or test that is being traced.
     tracing: Tracing,
 }
@@ -160,9 +162,6 @@ enum Tracing {
     Test(tests::TestTrace),
 }
 
-/// Calls may nest so deep.
-const DEPTH: usize = 400;
-
 impl<'p> Eval<'p> {
     pub fn new(program: &'p Program, world: &'p dyn World) -> Eval<'p> {
         Eval {
@@ -177,10 +176,10 @@ impl<'p> Eval<'p> {
             busy: vec![],
             defs: HashMap::new(),
             lambdas: HashMap::new(),
+            hidden: vec![],
             under: vec![],
             prefixes: vec![],
             origins: vec![],
-            depth: 0,
             tracing: Tracing::Nothing,
         }
     }

@@ -11,8 +11,8 @@ use crate::stage::policy::{Start, Stored};
 use crate::tensor::{Axis, DType, Graph, Node, Op};
 use crate::world::Tokenizer;
 use align_syntax::ast::{
-    BindTarget, BindValue, BindWord, Binder, Body as AstBody, ExprKind, Method, Pattern, StmtKind, Type, TypeArg,
-    TypeKind,
+    BindTarget, BindValue, BindWord, Binder, Body as AstBody, ExprKind, Generic, Method, Name, Pattern, StmtKind, Type,
+    TypeArg, TypeKind,
 };
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -28,8 +28,18 @@ pub struct NetWeight {
 }
 
 impl Eval<'_> {
-    /// A net with its settings: axes get their sizes, parts are built.
-    pub(crate) fn build_net(&mut self, code: &Rc<DefCode>, values: Values, span: Span) -> Res<Value> {
+    /// A net with its settings: axes get their sizes, parts are built. `names`: what the axes of its brackets are called here.
+    pub(crate) fn build_net(
+        &mut self,
+        code: &Rc<DefCode>,
+        names: Vec<String>,
+        values: Values,
+        span: Span,
+    ) -> Res<Value> {
+        let renamed = |axis: &str| {
+            let at = code.def.generics.iter().position(|g| matches!(g, Generic::Axis(n) if n.text == axis));
+            at.and_then(|at| names.get(at).cloned()).unwrap_or_else(|| axis.to_string())
+        };
         let top = code.env.clone().unwrap_or_else(|| self.top(code.file));
         let what = format!("`{}`", code.name());
         let params = code.def.params.first().map_or(&[][..], |p| p);
@@ -54,11 +64,8 @@ impl Eval<'_> {
                         match bind.word {
                             BindWord::Axis => {
                                 let (name, value, at) = self.bound(binder, bind.word_span, &env)?;
-                                let axis = self.fixed_axis(
-                                    &align_syntax::ast::Name { text: name.to_string(), span: at },
-                                    &value,
-                                    at,
-                                )?;
+                                let known = Name { text: renamed(&name), span: at };
+                                let axis = self.fixed_axis(&known, &value, at)?;
                                 env.bind(&name, Value::axis(&axis));
                                 axes.push((name, axis));
                             }
