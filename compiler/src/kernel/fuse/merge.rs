@@ -7,11 +7,12 @@ use crate::tensor::{Axis, CallKind, Graph, Node, Op};
 use std::collections::{BTreeSet, HashMap};
 
 /// The graph with such calls merged.
-pub fn merge_chunks(graph: &Graph) -> Graph {
-    let groups = groups(graph);
+pub fn merge_chunks(graph: Graph) -> Graph {
+    let groups = groups(&graph);
     if groups.iter().all(|g| g.len() < 2) {
-        return graph.clone();
+        return graph;
     }
+    let graph = &graph;
     let mut group_of: HashMap<Node, usize> = HashMap::new();
     groups.iter().enumerate().for_each(|(i, g)| {
         g.iter().for_each(|n| {

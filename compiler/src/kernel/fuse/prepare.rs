@@ -16,8 +16,12 @@ pub struct Prepared {
 
 /// Plain calls inlined, `Stop`s dropped, the best of a `Topk` as reductions, sums of products chained.
 pub fn prepare(graph: &Graph) -> Prepared {
-    let graph = drop_stops(&inline_plain(graph));
-    chain_sums(&merge_chunks(&drop_dead(&best_by_reductions(&graph))))
+    let mut graph = drop_stops(&inline_plain(graph));
+    let one = |op: &Op| matches!(op, Op::Topk { to, .. } if to.fixed_size() == Some(1));
+    if graph.nodes().any(|(_, data)| one(&data.op)) {
+        graph = drop_dead(&best_by_reductions(&graph));
+    }
+    chain_sums(&merge_chunks(graph))
 }
 
 /// `topk` with one result is the first place of the maximum.

@@ -37,8 +37,8 @@ pub fn stored(homes: &Homes) -> HashSet<Node> {
     }
     let mut stored = HashSet::new();
     let mut cost = vec![0.0; graph.len()];
-    // Loads of whole rows that one evaluation makes.
-    let mut loads = vec![0; graph.len()];
+    // Stored values of the same axes that one evaluation loads.
+    let mut loads: Vec<Vec<Node>> = vec![vec![]; graph.len()];
     for (node, data) in graph.nodes() {
         let i = node.0 as usize;
         if homes.is_forced(node) && !is_anchor(&data.op) {
@@ -47,19 +47,27 @@ pub fn stored(homes: &Homes) -> HashSet<Node> {
         if stored.contains(&node) || is_anchor(&data.op) {
             continue;
         }
-        let work: f64 = data.inputs.iter().map(|n| cost[n.0 as usize]).sum::<f64>() + op_cost(&data.op);
+        let own = usual(&data.axes);
+        // What lacks axes is worked out less often, outside of their loops.
+        let share = |n: &Node| (usual(graph.axes(*n)) / own).min(1.0);
+        let work: f64 = data.inputs.iter().map(|n| cost[n.0 as usize] * share(n)).sum::<f64>() + op_cost(&data.op);
         let full = |n: &Node| stored.contains(n) || is_anchor(graph.op(*n));
         let wide = |n: &Node| graph.axes(*n).len() >= data.axes.len();
-        let whole = |n: &Node| if full(n) { usize::from(wide(n)) } else { loads[n.0 as usize] };
-        let mut inputs = data.inputs.clone();
-        inputs.dedup();
-        let own_loads: usize = inputs.iter().map(whole).sum();
-        let own = usual(&data.axes);
+        let mut own_loads: Vec<Node> = vec![];
+        for input in data.inputs.iter().filter(|n| wide(n)) {
+            match full(input) {
+                true => own_loads.push(*input),
+                false => own_loads.extend(&loads[input.0 as usize]),
+            }
+        }
+        own_loads.sort();
+        own_loads.dedup();
+        own_loads.truncate(READERS);
         let spaces: Vec<Vec<Axis>> = readers[i].iter().map(|r| space(homes, *r)).collect();
         let evaluations: f64 = spaces.iter().map(|space| evaluated(space, &data.axes)).sum();
         let inline = evaluations * work;
         let once = own * (work + STORE) + spaces.len() as f64 * own * LOAD;
-        if own > 1.0 && (once < inline || (own_loads >= 2 && readers[i].len() >= 2)) {
+        if own > 1.0 && (once < inline || (own_loads.len() >= 2 && readers[i].len() >= 2)) {
             stored.insert(node);
         } else {
             (cost[i], loads[i]) = (work, own_loads);
