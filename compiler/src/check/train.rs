@@ -21,7 +21,7 @@ const fn row(word: &'static str, named: &'static [&'static str], value: bool) ->
 }
 
 const SLOTS: &[SlotRow] = &[
-    row("on", &[], true),
+    row("on", &["truncate"], true),
     row("loss", &[], true),
     row("optimizer", &[], true),
     row("batch", &[], true),
@@ -52,6 +52,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("order", &["given", "shuffled"]),
     ("precision", &["bf16", "f16", "f32"]),
     ("carry", &["optimizer", "data", "time"]),
+    ("truncate", &["drop", "start", "end"]),
 ];
 
 /// What the slots of a `train`, or of an `update` in it, say.
@@ -201,7 +202,10 @@ impl<'p> Checker<'p> {
                     (None, named) => error.help(format!("It takes {}.", super::axes::listed(named))),
                 });
             }
-            self.expr(value, s, &Type::Unknown);
+            match WORDS.iter().find(|w| w.0 == name.text) {
+                Some((_, words)) => self.one_of(name, value, words),
+                None => drop(self.expr(value, s, &Type::Unknown)),
+            }
         }
         let values: Vec<&'p Expr> = args.positional.iter().chain(&args.trailing).collect();
         let Some(first) = values.first().copied() else {
@@ -250,7 +254,7 @@ impl<'p> Checker<'p> {
             }
             // These read what is tracked, by name; paths are accessors.
             "only" | "except" => said.paths.extend(values),
-            "until" | "keep" | "on_fault" | "incremental" | "truncate" => {}
+            "until" | "keep" | "on_fault" | "incremental" => {}
             "update" => {
                 if !matches!(&*first.kind, ExprKind::Word(w) if s.get(w).is_some()) {
                     self.expr(first, s, &Type::Unknown);

@@ -4,6 +4,7 @@ use super::graph::{Cell, Reads, Stage, StageEval, StageGraph, StageId, StageKind
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Keep, Order, StageLength};
+use crate::tensor::MapOp;
 use std::fmt;
 
 /// A stage: what it is, what it reads, and its slots on lines of their own.
@@ -35,7 +36,7 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
     match &stage.kind {
         StageKind::Train(node) => train(f, node),
         StageKind::Evaluate(node) => {
-            node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} mean {name}"))?;
+            node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} {name}"))?;
             node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} of each row", answer.name))
         }
         StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
@@ -120,14 +121,27 @@ fn cell(cell: &Cell) -> String {
 }
 
 fn number(n: &Number) -> String {
-    match n {
-        Number::Known(value) => value.to_string(),
-        Number::Of { stage, output } => format!("%{}.{output}", stage.index()),
-        Number::Map(op, inputs) => {
-            let inputs: Vec<String> = inputs.iter().map(number).collect();
-            format!("{}({})", format!("{op:?}").to_lowercase(), inputs.join(", "))
-        }
-    }
+    let (op, inputs) = match n {
+        Number::Known(value) => return value.to_string(),
+        Number::Of { stage, output } => return format!("%{}.{output}", stage.index()),
+        Number::Map(op, inputs) => (op, inputs.iter().map(number).collect::<Vec<_>>()),
+    };
+    let symbol = match op {
+        MapOp::Add => "+",
+        MapOp::Sub => "-",
+        MapOp::Mul => "*",
+        MapOp::Div => "/",
+        MapOp::Lt => "<",
+        MapOp::Le => "<=",
+        MapOp::Gt => ">",
+        MapOp::Ge => ">=",
+        MapOp::Eq => "==",
+        MapOp::Ne => "!=",
+        MapOp::And => "and",
+        MapOp::Or => "or",
+        _ => return format!("{}({})", format!("{op:?}").to_lowercase(), inputs.join(", ")),
+    };
+    format!("({})", inputs.join(&format!(" {symbol} ")))
 }
 
 /// 118912 as `118_912`.

@@ -227,7 +227,7 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
         Some(how) => Ok(encoded.cut(context, how)),
         None => {
             let message = format!("field {path} has {} tokens, the context is {context}", encoded.stream.len());
-            let help = "say what is done with such rows: `on data, truncate: drop` (or `start`, or `end`)";
+            let help = "say what is done with such rows: `truncate drop` (or `start`, or `end`)";
             Err(Box::new(Diagnostic::error("E0705", span, message).help(help)))
         }
     }

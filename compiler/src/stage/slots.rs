@@ -29,10 +29,12 @@ pub struct Said {
 }
 
 /// Slots that have a meaning, and those that are known and not there yet.
-const SLOTS: [&str; 11] =
-    ["on", "loss", "optimizer", "batch", "steps", "epochs", "clip", "order", "eval", "keep", "seed"];
+const SLOTS: [&str; 12] =
+    ["on", "loss", "optimizer", "batch", "steps", "epochs", "clip", "order", "truncate", "eval", "keep", "seed"];
 const LATER: [&str; 11] =
     ["until", "state", "each", "update", "carry", "only", "except", "passes", "workers", "minibatch", "on_fault"];
+
+const ORDERS: [(&str, Order); 2] = [("shuffled", Order::Shuffled), ("given", Order::Given)];
 
 /// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy.
 pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
@@ -60,8 +62,8 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         match word.text.as_str() {
             "on" => {
                 let (expr, value) = given.value(eval, &["truncate"])?;
-                if let Some(how) = given.word_of("truncate", &Truncate::WORDS)? {
-                    truncate = Some(how);
+                if let Some((_, how)) = args.named.iter().find(|(name, _)| name.text == "truncate") {
+                    truncate = Some(one_of("truncate", how, &Truncate::WORDS)?);
                 }
                 on = Some((value, expr.span));
             }
@@ -83,10 +85,8 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 }
             }
             "clip" => clip = given.clip(eval)?,
-            "order" => match given.one(&[])?.kind.as_ref() {
-                ExprKind::Word(word) if word == "given" => order = Order::Given,
-                _ => return fault("E0134", word.span, "the only order that can be said is `order given`"),
-            },
+            "truncate" => truncate = Some(one_of("truncate", given.one(&[])?, &Truncate::WORDS)?),
+            "order" => order = one_of("order", given.one(&[])?, &ORDERS)?,
             "seed" => seed = Some(given.count(eval)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
             "keep" => keep = given.keep()?,
@@ -264,17 +264,19 @@ impl<'a> Slot<'a> {
             _ => fault("E0134", expr.span, "`keep last` or `keep best(name)`"),
         }
     }
+}
 
-    /// A named argument that is one of some words.
-    fn word_of<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Res<Option<T>> {
-        let Some((_, expr)) = self.args.named.iter().find(|(n, _)| n.text == name) else { return Ok(None) };
-        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        match &*expr.kind {
-            ExprKind::Word(word) => match words.iter().find(|(w, _)| w == word) {
-                Some((_, value)) => Ok(Some(*value)),
-                None => fault("E0134", expr.span, format!("`{name}` is one of {}", all.join(", "))),
-            },
-            _ => fault("E0134", expr.span, format!("`{name}` is one of {}", all.join(", "))),
+/// A value that is one of some words.
+fn one_of<T: Copy>(name: &str, value: &Expr, words: &[(&str, T)]) -> Res<T> {
+    let found = match &*value.kind {
+        ExprKind::Word(word) => words.iter().find(|(w, _)| w == word),
+        _ => None,
+    };
+    match found {
+        Some((_, value)) => Ok(*value),
+        None => {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            fault("E0134", value.span, format!("`{name}` is one of {}", all.join(", ")))
         }
     }
 }

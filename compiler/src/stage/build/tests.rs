@@ -154,6 +154,7 @@ fn slots_are_checked() {
     assert!(with("epochs 2", "epochs 2\nkeep best(accuracy)").starts_with("E0134 `keep best(accuracy)` needs"));
     assert!(with("epochs 2", "epochs 2\nstate x = 1").starts_with("E0190"));
     assert!(with("on demos", "on demos, truncate: middle").starts_with("E0134 `truncate` is one of drop, start, end"));
+    assert!(with("on demos", "on demos\ntruncate middle").starts_with("E0134 `truncate` is one of drop, start, end"));
     assert!(with("on demos", "on 3").starts_with("E0113 a stage is trained on Data or a List"));
     assert!(with("on demos", "on demos |> filter(x => false)").starts_with("E0706"));
     assert!(with("on demos", "on p").starts_with("E0190 data that are drawn"));
@@ -176,4 +177,38 @@ fn rounds_of_a_pipeline_are_stages_of_their_own() {
             assert_eq!(graph.input(pair[1].0, Reads::Policy), Some(pair[0].0));
         }
     });
+}
+
+#[test]
+fn the_graph_prints() {
+    let rest = "show perplexity(tuned, demos) / 2\n\
+                assert perplexity(tuned, demos) < 3\n\
+                plot history(tuned).loss\n\
+                save tuned, to: \"out\"";
+    let text = graph(&program(DEMOS, &format!("{SLOTS}\neval accuracy(p, demos), every: 5"), rest), |g| g.to_string());
+    let lines: Vec<&str> = text.lines().map(|line| line.split("  #").next().unwrap_or(line)).collect();
+    let expected = "\
+%0 init start = gpt, 3_112 numbers in 11 weights seed 0
+%1 data demos: 20 rows
+%2 train tuned %0 on %1
+  loss 1 * sft
+  optimizer with 1 schedules, state [m, v]
+  batch 4 examples
+  epochs 2
+  clip 1
+  order shuffled, seed 0
+  trains 3_112 numbers in 11 weights
+  eval accuracy, every 5
+%3 evaluate perplexity(tuned, demos) / 2, reads %2 on %1
+  .0 mean
+%4 show
+  perplexity(tuned, demos) / 2
+  (exp(%3.0) / 2)
+%5 assert
+  (exp(%3.0) < 3)
+%6 plot
+  %2.loss as \"history(tuned).loss\"
+%7 save %2
+  to \"out\"";
+    assert_eq!(lines.join("\n"), expected);
 }

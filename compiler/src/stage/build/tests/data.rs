@@ -65,7 +65,7 @@ fn rows_that_do_not_fit_need_a_word() {
     let long = r#"for i in 0..4 { Demo { prompt: """{if i == 2 then "a long question" else "q"}""", reply: "yes" } }"#;
     assert_eq!(error(&program(long, SLOTS, "")), "E0705 row 3: field reply has 19 tokens, the context is 12");
     let rows = |how: &str| {
-        let slots = SLOTS.replace("on demos", &format!("on demos, truncate: {how}"));
+        let slots = format!("{SLOTS}\ntruncate {how}");
         graph(&program(long, &slots, ""), |graph| {
             let items = &train(graph, "tuned").items;
             (0..items.len()).map(|row| items.item(row).unwrap().tokens).collect::<Vec<_>>()
