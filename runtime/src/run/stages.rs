@@ -143,6 +143,7 @@ impl Stages<'_, '_> {
             self.progress.ends(&name, true);
             return Ok(true);
         }
+        let _lock = entry.lock()?;
         let start = self.weights(self.input(id, Reads::Policy)?)?;
         let frozen = (0..node.stage.frozen.len())
             .map(|i| self.weights(self.input(id, Reads::Frozen(i))?))

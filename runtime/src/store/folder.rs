@@ -12,6 +12,7 @@ use crate::model::files::{read_json, replace_with};
 const PART: &str = "part";
 const ARRAYS: &str = "result.safetensors";
 const RESULT: &str = "result.json";
+const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
 
 /// Finished stages, and work on unfinished ones. Entries are never changed once they are finished.
@@ -64,6 +65,20 @@ impl Entry {
     pub fn work(&self) -> Result<&Path> {
         fs::create_dir_all(&self.part).map_err(|e| Error::io(&self.part, "create", &e))?;
         Ok(&self.part)
+    }
+
+    /// Keeps other runs from working on this stage at the same time, until the file is closed.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.work()?.join(LOCK);
+        let file = fs::File::create(&path).map_err(|e| Error::io(&path, "create", &e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::new(path.display(), "another run is at work on this stage").fix("Wait for it, or stop it"))
+            }
+            // Not every file system can lock.
+            Err(fs::TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     /// The metrics of the stage, whether it is finished or not.
@@ -130,6 +145,10 @@ mod tests {
         assert!(!entry.is_finished());
         fs::write(entry.work().unwrap().join("7.json"), "{}").unwrap();
         fs::write(entry.metrics(), "{}\n").unwrap();
+        let lock = entry.lock().unwrap();
+        assert!(entry.lock().unwrap_err().to_string().contains("another run"));
+        drop(lock);
+        let _lock = entry.lock().unwrap();
         entry.finish("tuned", &[("weights", &[1.5, 2.5])], json!({"steps": 7})).unwrap();
         assert!(entry.is_finished() && !entry.part.exists() && !entry.done.join("7.json").exists());
         assert_eq!(fs::read_to_string(entry.metrics()).unwrap(), "{}\n");

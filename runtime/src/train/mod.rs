@@ -3,6 +3,7 @@
 mod arena;
 mod batches;
 mod bridge;
+mod culprit;
 mod launch;
 pub mod metrics;
 mod optimizer;

@@ -14,6 +14,7 @@ use align_compiler::stage::train::{Keep, StageLength, TrainStage, WeightSpec};
 use super::arena;
 use super::batches::{Batches, Cursor, micro_batches};
 use super::bridge;
+use super::culprit::first_not_finite;
 use super::launch::Launch;
 use super::metrics::{Lines, StepLine};
 use super::optimizer::Optimizer;
@@ -405,7 +406,10 @@ impl<'a, 's> Trainer<'a, 's> {
         };
         let mut fault = self.fault(step + 1, what);
         let alone: Vec<usize> = (0..self.items.len()).filter(|i| !self.is_finite_alone(*i)).collect();
-        if !alone.is_empty() {
+        if let Some(first) = alone.first() {
+            if let Some(operation) = self.operation(*first) {
+                fault.what.push_str(&format!("; {operation} gives the first such value"));
+            }
             fault.rows = alone.into_iter().map(|i| self.job.items.place(self.rows[i])).collect();
         }
         // The rows of this step have not been used.
@@ -419,6 +423,19 @@ impl<'a, 's> Trainer<'a, 's> {
         let run = self.run(0, false);
         let losses: f64 = self.names.losses.iter().map(|name| self.step.scalar(name)).sum();
         run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
+    }
+
+    /// The operation by which a value stops being finite, where the net is small enough to be run step by step.
+    fn operation(&self, item: usize) -> Option<String> {
+        const SMALL: usize = 1 << 20;
+        let fixed = self.job.fixed.iter().map(|(path, values)| (path.as_str(), *values));
+        let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
+        let scales = self.names.scales.iter().zip(&self.scales);
+        let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
+        let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).collect();
+        let size: usize = given.iter().map(|(_, values)| values.len()).sum();
+        let packed = pack(&self.job.stage.layout, [&*self.items[item]]);
+        if size > SMALL { None } else { first_not_finite(&self.job.stage.step, &packed, &given) }
     }
 
     // -------------------------------------------------------------------------------- the update

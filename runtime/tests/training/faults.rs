@@ -26,6 +26,7 @@ fn a_value_that_is_not_finite_names_its_row_and_step() {
     assert!((1..=4).contains(&fault.step), "it is met in the first epoch");
     let text = RunError::Stage(fault.clone()).to_string();
     assert!(text.contains("the loss is NaN") && text.contains("rows.jsonl:18"), "{text}");
+    assert!(text.contains("sub over item gives the first such value"), "{text}");
     assert_eq!(metrics(work.path()).lines().count(), fault.step - 1);
     // Mended, it goes on as if nothing had been.
     items.0[17] = good;
