@@ -1,5 +1,8 @@
 //! Types of the compiler's own functions: a row for each name.
 
+use crate::eval;
+use crate::stage::{build, words};
+
 /// What a function gives, from what it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -119,6 +122,11 @@ impl Row {
 /// The row of a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
+}
+
+/// Whether something computes it: the evaluator, or the pipeline.
+pub fn ready(name: &str) -> bool {
+    eval::primitives().chain(build::PRIMITIVES).any(|known| known == name) || words::find(name).is_some()
 }
 
 /// All names, for suggestions.

@@ -51,6 +51,9 @@ impl<'p> Checker<'p> {
             return self.item(at, name);
         }
         if let Some(row) = builtins::find(name) {
+            if !builtins::ready(name) {
+                self.not_yet(name, span);
+            }
             return Type::Fn(Fun::Builtin(row.name));
         }
         if name == "inf" || name == "nan" {

@@ -40,6 +40,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
+pub use builtin::names as primitives;
 pub use call::{Arg, Call};
 pub use stack::on_deep_stack;
 

@@ -173,6 +173,9 @@ impl<'p> Builder<'p> {
     }
 }
 
+/// Primitives of the pipeline, beside the [`words`] of data.
+pub const PRIMITIVES: [&str; 3] = ["load", "history", "decode"];
+
 impl Hooks for Builder<'_> {
     fn train(
         &self,
@@ -191,8 +194,7 @@ impl Hooks for Builder<'_> {
     }
 
     fn builtin(&self, name: &str) -> Option<&'static str> {
-        const OWN: [&str; 3] = ["load", "history", "decode"];
-        OWN.into_iter().find(|word| *word == name).or_else(|| RowHooks.builtin(name))
+        PRIMITIVES.into_iter().find(|word| *word == name).or_else(|| RowHooks.builtin(name))
     }
 
     fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
