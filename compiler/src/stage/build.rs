@@ -148,6 +148,11 @@ impl<'p> Builder<'p> {
         id
     }
 
+    /// The stage that does this, if there is one.
+    pub(super) fn known(&self, hash: ContentHash) -> Option<StageId> {
+        self.state.borrow().known.get(&hash).copied()
+    }
+
     /// The name that the value of the current statement is bound to, or none.
     pub(super) fn binding(&self) -> String {
         self.state.borrow().binding.clone().unwrap_or_default()

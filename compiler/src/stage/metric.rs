@@ -10,7 +10,7 @@ use super::hash::Hasher;
 use super::nets;
 use super::number::Number;
 use super::rows::{Reading, RowItems, item_type};
-use super::sources::Source;
+use super::source::ItemSource;
 use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
@@ -180,47 +180,44 @@ fn evaluate<'p>(
     answers: &[(String, AnswerKind)],
     span: Span,
 ) -> Res<StageId> {
-    let Lowered { stage, sources, traced } = lower(builder, eval, data, graph, means, answers, span)?;
+    let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
+    let layout = nets::layout(&traced, span)?;
+    let items = RowItems::new(builder.eval(), data.clone(), layout.clone(), reading(&policies, span)?, span)?;
+    let items: Rc<dyn ItemSource + 'p> = Rc::new(items);
+    let mut hasher = Hasher::new("evaluate");
+    hasher.graph("graph", &traced).hash("items", &items.identity());
+    for source in &sources {
+        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
+    }
+    let hash = hasher.finish();
+    let is_own = builder.state.borrow().moving.is_some();
+    if !is_own && let Some(known) = builder.known(hash) {
+        return Ok(known);
+    }
+    let stage = EvaluateStage {
+        graph: packed(&traced, means, answers, span)?,
+        layout,
+        items,
+        numbers: means.iter().map(|name| name.to_string()).collect(),
+        answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
+        policies,
+    };
     if let Some((_, evaluations)) = &mut builder.state.borrow_mut().moving {
         // Of a stage's own: by its place among them.
         evaluations.push(stage);
         return Ok(StageId::new(evaluations.len() - 1));
     }
-    let mut hasher = Hasher::new("evaluate");
-    hasher.graph("graph", &traced).hash("items", &stage.items.identity());
-    for source in &sources {
-        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
-    }
-    let hash = hasher.finish();
-    let name = builder.binding();
-    let reads: Vec<(StageId, Reads)> = sources.iter().enumerate().map(|(i, s)| (s.stage, Reads::Frozen(i))).collect();
-    let data = builder.data(&stage.items, span);
-    let reads: Vec<(StageId, Reads)> = reads.into_iter().chain([(data, Reads::Data)]).collect();
-    Ok(builder.add(Stage { name, span, hash, kind: StageKind::Evaluate(Box::new(stage)) }, &reads))
+    let mut reads: Vec<(StageId, Reads)> =
+        sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
+    reads.push((builder.data(&stage.items, span), Reads::Data));
+    let kind = StageKind::Evaluate(Box::new(stage));
+    Ok(builder.add(Stage { name: builder.binding(), span, hash, kind }, &reads))
 }
 
-/// An evaluation, and what it is known by.
-struct Lowered<'p> {
-    stage: EvaluateStage<'p>,
-    /// The policies that it reads.
-    sources: Vec<Source>,
-    /// Its graph before any pass.
-    traced: Graph,
-}
-
-fn lower<'p>(
-    builder: &Builder<'p>,
-    eval: &mut Eval,
-    data: &Data<Value>,
-    graph: Graph,
-    means: &[&str],
-    answers: &[(String, AnswerKind)],
-    span: Span,
-) -> Res<Lowered<'p>> {
-    let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
-    let layout = nets::layout(&traced, span)?;
-    let graph = rewrite(&traced, PER_ITEM, &Rewrites::default());
-    let packed = batch(&graph, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
+/// The graph of an evaluation for a micro-batch: means as tracked values, answers as they are.
+fn packed(item: &Graph, means: &[&str], answers: &[(String, AnswerKind)], span: Span) -> Res<Graph> {
+    let item = rewrite(item, PER_ITEM, &Rewrites::default());
+    let packed = batch(&item, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
     let tracks: Vec<Track> =
         means.iter().map(|name| Track { name: name.to_string(), value: name.to_string(), weight: None }).collect();
     let mut summed = add_objectives(&packed, &[], &tracks).or_else(|error| fault("E0407", span, error.what))?;
@@ -234,18 +231,7 @@ fn lower<'p>(
         }
         summed.output(name.clone(), node);
     }
-    let graph = rewrite(&summed, PACKED, &Rewrites::default());
-    let reading = reading(&policies, span)?;
-    let items = RowItems::new(builder.eval(), data.clone(), layout.clone(), reading, span)?;
-    let stage = EvaluateStage {
-        graph,
-        layout,
-        items: Rc::new(items),
-        numbers: means.iter().map(|name| name.to_string()).collect(),
-        answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
-        policies,
-    };
-    Ok(Lowered { stage, sources, traced })
+    Ok(rewrite(&summed, PACKED, &Rewrites::default()))
 }
 
 /// How the policies of a stage read text: they must agree.
