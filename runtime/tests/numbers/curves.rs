@@ -68,18 +68,21 @@ fn sft_of_a_real_model() {
             println!("step {}: loss {loss:.6} ({loss_off:+.1e}), gradient norm {norm:.5} ({norm_off:+.1e})", i + 1);
             assert!(loss_off.abs() <= 2e-3 && norm_off.abs() <= 1e-2);
         }
-        // The first step with one row in each micro-batch.
+        // With one row in each micro-batch: the first step, or all where more than the usual are asked for.
         let launch = Launch::new(&engine, &node.stage.step).unwrap();
         let alone = |item| launch.memory(&pack(&node.stage.layout, [item]));
-        let longest = items.all()[..4].iter().map(alone).max().unwrap();
+        let longest = items.all().iter().map(alone).max().unwrap();
         let size = node.policy.size();
         // Weights, gradient, its carry, two states, and what an update needs.
         let held = 4 * 5 * size + (64 << 20);
-        let (cut_losses, cut_norms) = run(held + longest, 1);
+        let (cut_losses, cut_norms) = run(held + longest, if steps() > 3 { steps() } else { 1 });
         let off = |a: f64, b: f64| (a / b - 1.0).abs();
-        let (loss_off, norm_off) = (off(cut_losses[0], losses[0]), off(cut_norms[0], norms[0]));
-        println!("in micro-batches: loss {loss_off:.1e}, gradient norm {norm_off:.1e} apart");
-        assert!(loss_off <= 1e-5 && norm_off <= 1e-5);
+        for (i, (loss, norm)) in cut_losses.iter().zip(&cut_norms).enumerate() {
+            let (loss_off, norm_off) = (off(*loss, losses[i]), off(*norm, norms[i]));
+            println!("step {} in micro-batches: loss {loss_off:.1e}, gradient norm {norm_off:.1e} apart", i + 1);
+            let limit = if i == 0 { 1e-5 } else { 1e-4 };
+            assert!(loss_off <= limit && norm_off <= limit);
+        }
         assert!(cut_norms[0] != norms[0], "it was cut");
     });
 }
