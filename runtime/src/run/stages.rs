@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
@@ -21,7 +22,6 @@ use crate::policy;
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
 use crate::train::{Job, Outcome, Settings, Weights, train};
-use std::sync::atomic::AtomicBool;
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -205,10 +205,7 @@ impl Stages<'_, '_> {
         }
         let mut policies = vec![];
         for i in 0..node.policies.len() {
-            let from = self.graph.input(id, Reads::Frozen(i)).filter(|_| true);
-            let from = from.or_else(|| self.graph.input(id, Reads::Policy).filter(|_| i == 0));
-            let from = from.ok_or_else(|| Error::new(&name, "an evaluation does not say its policies"))?;
-            policies.push(self.weights(from)?);
+            policies.push(self.weights(self.input(id, Reads::Frozen(i))?)?);
         }
         self.progress.begins(&name, 0, 0);
         let named: HashMap<String, &[f32]> =

@@ -1,0 +1,97 @@
+//! Forward and backward over micro-batches, and what is done where they give no finite number.
+
+use align_compiler::stage::items::pack;
+
+use super::Trainer;
+use crate::engine::{Bindings, Slot};
+use crate::train::arena;
+use crate::train::culprit::first_not_finite;
+use crate::train::weights::parts;
+
+impl Trainer<'_, '_> {
+    /// Forward and backward of a micro-batch. A single one writes its gradient; of several each is added.
+    pub(in crate::train) fn launch(&mut self, micro: usize) -> bool {
+        let several = self.packed.len() > 1;
+        let result = self.run(micro, several);
+        if several {
+            arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
+        }
+        for (name, (sum, _)) in self.names.losses.iter().zip(&mut self.terms) {
+            *sum += self.step.scalar(name);
+        }
+        for ((sum, count), track) in self.names.tracks.iter().zip(&mut self.tracks) {
+            track.0 += self.step.scalar(sum);
+            track.1 += self.step.scalar(count);
+        }
+        let result = result.map_err(|what| self.fault(0, what));
+        self.done(result)
+    }
+
+    fn run(&mut self, micro: usize, adds: bool) -> std::result::Result<(), String> {
+        let mut bindings = Bindings::new();
+        for (name, scale) in self.names.scales.iter().zip(&self.scales) {
+            bindings.insert(name, Slot::Floats(std::slice::from_ref(scale)));
+        }
+        for weight in &self.layout {
+            let values = &self.weights[weight.offset..weight.offset + weight.len];
+            bindings.insert(&weight.path, Slot::Floats(values));
+        }
+        for (path, values) in &self.job.fixed {
+            bindings.insert(path, Slot::Floats(values));
+        }
+        let arena = if adds { &mut self.carry } else { &mut self.gradient };
+        let gradients = parts(&self.layout, arena);
+        for (name, part) in self.names.gradients.iter().zip(gradients) {
+            bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });
+        }
+        self.step.run(&self.packed[micro], bindings)
+    }
+
+    pub(in crate::train) fn summed(&self, term: usize) -> f64 {
+        self.step.scalar(&self.names.losses[term])
+    }
+
+    pub(in crate::train) fn gradient_norm(&self) -> f64 {
+        arena::norm(&self.gradient, self.plan.threads)
+    }
+
+    /// Says why a step is not applied: which rows alone give a value that is not finite. What was reached is saved.
+    pub(in crate::train) fn not_finite(&mut self, step: usize, loss: f64, norm: f64) {
+        let what = match loss.is_finite() {
+            true => format!("the norm of the gradient is {norm}, so the step is not applied"),
+            false => format!("the loss is {loss}, so the step is not applied"),
+        };
+        let mut fault = self.fault(step + 1, what);
+        let alone: Vec<usize> = (0..self.items.len()).filter(|i| !self.is_finite_alone(*i)).collect();
+        if let Some(first) = alone.first() {
+            if let Some(operation) = self.operation(*first) {
+                fault.what.push_str(&format!("; {operation} gives the first such value"));
+            }
+            fault.rows = alone.into_iter().map(|i| self.job.items.place(self.rows[i])).collect();
+        }
+        // The rows of this step have not been used.
+        let kept = self.save_as(step, true);
+        fault.kept = kept.is_ok().then_some(step);
+        self.fails(fault);
+    }
+
+    fn is_finite_alone(&mut self, item: usize) -> bool {
+        self.packed = vec![pack(&self.job.stage.layout, [&*self.items[item]])];
+        let run = self.run(0, false);
+        let losses: f64 = self.names.losses.iter().map(|name| self.step.scalar(name)).sum();
+        run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
+    }
+
+    /// The operation by which a value stops being finite, where the net is small enough to be run step by step.
+    fn operation(&self, item: usize) -> Option<String> {
+        const SMALL: usize = 1 << 20;
+        let fixed = self.job.fixed.iter().map(|(path, values)| (path.as_str(), *values));
+        let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
+        let scales = self.names.scales.iter().zip(&self.scales);
+        let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
+        let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).collect();
+        let size: usize = given.iter().map(|(_, values)| values.len()).sum();
+        let packed = pack(&self.job.stage.layout, [&*self.items[item]]);
+        if size > SMALL { None } else { first_not_finite(&self.job.stage.step, &packed, &given) }
+    }
+}

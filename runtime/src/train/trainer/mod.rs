@@ -1,0 +1,290 @@
+//! A stage at work: the state of training, and what the step loop asks of it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use align_compiler::stage::graph::StageEval;
+use align_compiler::stage::items::{Item, Packed};
+use align_compiler::stage::source::ItemSource;
+use align_compiler::stage::train::{StageLength, TrainStage, WeightSpec};
+
+use super::batches::{Batches, Cursor};
+use super::bridge;
+use super::launch::Launch;
+use super::metrics::Lines;
+use super::optimizer::Optimizer;
+use super::rate::Rate;
+use super::weights::end_to_end;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::run::{Progress, RunError, StageFault};
+use crate::store::checkpoint::{self, Plan, State};
+
+mod batch;
+mod gradient;
+mod kept;
+mod made;
+mod update;
+
+use made::Made;
+
+/// What is trained, and on what.
+pub struct Job<'a> {
+    pub stage: &'a TrainStage,
+    pub items: &'a dyn ItemSource,
+    /// Weights that the graphs read and that stay as they are, by path: those of other policies, and those left alone.
+    pub fixed: Vec<(String, &'a [f32])>,
+    /// Evaluations every so many steps, with the weights of the step.
+    pub evals: &'a [StageEval<'a>],
+}
+
+/// When checkpoints are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Saving {
+    /// After so many steps.
+    Steps(usize),
+    /// After this time, but so that saving takes at most a twentieth of it.
+    Time(Duration),
+}
+
+/// How a stage is run.
+pub struct Settings<'a> {
+    pub engine: &'a dyn Engine,
+    /// Bytes for everything that the stage holds.
+    pub memory: usize,
+    pub saving: Saving,
+    /// Where checkpoints and metrics go, and where those of an earlier run are.
+    pub work: &'a Path,
+    /// A second file of metrics: the run's.
+    pub metrics: Option<&'a mut Lines>,
+    pub stop: &'a AtomicBool,
+    pub progress: &'a mut dyn Progress,
+}
+
+/// How training ended.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// The weights that the stage gives.
+    Finished(Vec<f32>),
+    /// It was asked to stop; a checkpoint was made.
+    Stopped,
+}
+
+/// The stage's metrics in its work folder.
+const METRICS: &str = "metrics.jsonl";
+
+/// The state of training. The step loop calls its methods.
+pub(in crate::train) struct Trainer<'a, 's> {
+    job: &'a Job<'a>,
+    settings: &'a mut Settings<'s>,
+    step: Launch,
+    counts: Launch,
+    optimizer: Optimizer,
+    evals: Vec<Vec<Evaluation<'a>>>,
+    /// Where each trained weight lies in the arenas.
+    layout: Vec<WeightSpec>,
+    weights: Vec<f32>,
+    gradient: Vec<f32>,
+    /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has several.
+    carry: Vec<f32>,
+    /// The weights that are kept so far, where an evaluation decides.
+    best: Option<(f64, Vec<f32>)>,
+    batches: Batches,
+    made: Made,
+    rows: Vec<usize>,
+    items: Vec<Rc<Item>>,
+    packed: Vec<Packed>,
+    scales: Vec<f32>,
+    names: Names,
+    /// Numerators and denominators of terms and of tracked values over the step.
+    terms: Vec<(f64, f64)>,
+    tracks: Vec<(f64, f64)>,
+    learning_rate: Option<f64>,
+    evaluated: Vec<(String, f64)>,
+    num_tokens: u64,
+    lines: Lines,
+    rate: Rate,
+    saved: Instant,
+    /// How long the last checkpoint took.
+    saving_took: Duration,
+    /// The plan by which steps are cut.
+    plan: Plan,
+    total: usize,
+    error: Option<RunError>,
+}
+
+/// Names of inputs and outputs, made once.
+struct Names {
+    scales: Vec<String>,
+    losses: Vec<String>,
+    counts: Vec<String>,
+    tracks: Vec<(String, String)>,
+    gradients: Vec<String>,
+}
+
+impl Names {
+    fn new(stage: &TrainStage) -> Names {
+        let of = |prefix: &str| stage.terms.iter().map(|term| format!("{prefix}.{}", term.name)).collect();
+        let track = |name: &String| (format!("track.{name}"), format!("track_count.{name}"));
+        Names {
+            scales: of("scale"),
+            losses: of("loss"),
+            counts: of("count"),
+            tracks: stage.tracks.iter().map(track).collect(),
+            gradients: stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect(),
+        }
+    }
+}
+
+/// Trains from `weights` (in the order of the stage's), or from the last checkpoint in the work folder.
+pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::result::Result<Outcome, RunError> {
+    let program = bridge::compile(job.stage)?;
+    let mut trainer = Trainer::new(job, weights, settings)?;
+    let start = trainer.resume()?;
+    trainer.settings.progress.begins(&job.stage.name, start, trainer.total);
+    match bridge::call(&program, &mut trainer, start) {
+        bridge::End::Finished => Ok(Outcome::Finished(match trainer.best.take() {
+            Some((_, weights)) => weights,
+            None => trainer.weights,
+        })),
+        bridge::End::Stopped => Ok(Outcome::Stopped),
+        bridge::End::Failed => Err(trainer.error.unwrap_or_else(|| trainer_lost(job))),
+    }
+}
+
+fn trainer_lost(job: &Job) -> RunError {
+    StageFault { stage: job.stage.name.clone(), what: "it ended without a reason".into(), ..Default::default() }.into()
+}
+
+impl<'a, 's> Trainer<'a, 's> {
+    fn new(job: &'a Job<'a>, weights: Vec<f32>, settings: &'a mut Settings<'s>) -> std::result::Result<Self, RunError> {
+        let stage = job.stage;
+        if job.items.is_empty() {
+            return Err(Error::new(&stage.name, "there are no rows to train on").into());
+        }
+        let mut batches = Batches::new(job.items.len(), stage.batch, stage.order, stage.seed);
+        let total = match stage.length {
+            StageLength::Steps(n) => n,
+            StageLength::Epochs(e) => batches.steps(e, |row| job.items.item(row).map(|item| item.tokens))?,
+        };
+        let engine = settings.engine;
+        let layout = end_to_end(&stage.weights);
+        let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
+        let compiled =
+            |eval: &'a StageEval| eval.evaluations.iter().map(|stage| Evaluation::new(engine, stage)).collect();
+        let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
+        Ok(Trainer {
+            step: Launch::new(engine, &stage.step)?,
+            counts: Launch::new(engine, &stage.counts)?,
+            optimizer: Optimizer::new(engine, &stage.optimizer, &layout)?,
+            layout,
+            evals,
+            gradient: vec![0.0; weights.len()],
+            weights,
+            carry: vec![],
+            best: None,
+            batches,
+            made: Made::default(),
+            rows: vec![],
+            items: vec![],
+            packed: vec![],
+            scales: vec![0.0; stage.terms.len()],
+            names: Names::new(stage),
+            terms: vec![(0.0, 0.0); stage.terms.len()],
+            tracks: vec![(0.0, 0.0); stage.tracks.len()],
+            learning_rate: None,
+            evaluated: vec![],
+            num_tokens: 0,
+            lines: Lines::at_end(&settings.work.join(METRICS))?,
+            rate: Rate::new(),
+            saved: Instant::now(),
+            saving_took: Duration::ZERO,
+            plan,
+            total,
+            error: None,
+            job,
+            settings,
+        })
+    }
+
+    /// Goes to the last checkpoint that can be read. Gives the steps made.
+    fn resume(&mut self) -> std::result::Result<usize, RunError> {
+        let work = self.settings.work;
+        let mut start = None;
+        for step in checkpoint::steps(work) {
+            match checkpoint::load(work, step).and_then(|read| self.restore(read)) {
+                Ok(()) => {
+                    start = Some(step);
+                    break;
+                }
+                Err(error) => {
+                    self.settings.progress.note(&format!("{error} The checkpoint before it is used."));
+                }
+            }
+        }
+        if start.is_none() {
+            self.lines = Lines::open(&work.join(METRICS), 0)?;
+        }
+        if let Some(run) = self.settings.metrics.as_deref_mut() {
+            run.add(&self.lines.content()?)?;
+        }
+        Ok(start.unwrap_or(0))
+    }
+
+    fn restore(&mut self, (state, arrays): (State, Vec<(String, Vec<f32>)>)) -> Result<()> {
+        let mut arrays: HashMap<String, Vec<f32>> = arrays.into_iter().collect();
+        let place = self.settings.work.display().to_string();
+        let mut take = |name: &str, len: usize| {
+            let array = arrays.remove(name).filter(|array| array.len() == len);
+            array.ok_or_else(|| Error::new(&place, format!("the checkpoint of step {} lacks {name}", state.step)))
+        };
+        let weights = take("weights", self.weights.len())?;
+        let states = (self.job.stage.optimizer.states.iter())
+            .map(|s| take(&format!("state.{}", s.name), weights.len()))
+            .collect::<Result<Vec<_>>>()?;
+        let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
+        let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
+        (self.weights, self.optimizer.states, self.best, self.lines) = (weights, states, best, lines);
+        self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
+        self.num_tokens = state.num_tokens;
+        if state.plan.engine != self.plan.engine || state.plan.threads != self.plan.threads {
+            let text = format!(
+                "The checkpoint was made by {} with {} threads: numbers agree with it up to rounding.",
+                state.plan.engine, state.plan.threads
+            );
+            self.settings.progress.note(&text);
+        }
+        self.plan.memory = state.plan.memory;
+        Ok(())
+    }
+
+    pub(in crate::train) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Keeps the first error. Gives false, for the step loop.
+    pub(in crate::train) fn fails(&mut self, error: impl Into<RunError>) -> bool {
+        self.error.get_or_insert(error.into());
+        false
+    }
+
+    fn done<T>(&mut self, result: std::result::Result<T, impl Into<RunError>>) -> bool {
+        match result {
+            Ok(_) => true,
+            Err(error) => self.fails(error),
+        }
+    }
+
+    fn fault(&self, step: usize, what: String) -> StageFault {
+        let rows = self.rows.iter().map(|row| self.job.items.place(*row)).collect();
+        StageFault { stage: self.job.stage.name.clone(), step, what, rows, kept: None }
+    }
+
+    pub(in crate::train) fn stop_asked(&self) -> bool {
+        self.settings.stop.load(Ordering::Relaxed)
+    }
+}
