@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Rounds of looking for work before a thread sleeps: some tens of microseconds, longer than the gap between two jobs.
-const SPIN: u32 = 4_000;
+/// Rounds of looking for work before a thread sleeps: tens of microseconds, longer than the gap between two jobs.
+const SPIN: u32 = 1_000;
 
 /// Persistent worker threads. The thread that calls [`Pool::run`] works too.
 pub struct Pool {

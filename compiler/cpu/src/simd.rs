@@ -269,16 +269,23 @@ pub enum Width {
 }
 
 impl Width {
-    pub fn of_machine() -> Width {
+    /// The vectors that the machine has, widest first.
+    pub fn available() -> Vec<Width> {
+        let mut all = vec![];
         #[cfg(target_arch = "x86_64")]
         {
             if std::arch::is_x86_feature_detected!("avx512f") {
-                return Width::Avx512;
+                all.push(Width::Avx512);
             }
             if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                return Width::Avx2;
+                all.push(Width::Avx2);
             }
         }
-        Width::Plain
+        all.push(Width::Plain);
+        all
+    }
+
+    pub fn of_machine() -> Width {
+        Width::available()[0]
     }
 }

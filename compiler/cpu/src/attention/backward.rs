@@ -16,6 +16,12 @@ pub type Operands<'a> = [&'a Operand; 9];
 /// # Safety
 /// As for [`super::forward`].
 pub unsafe fn backward(pool: &Pool, problem: &Problem, operands: Operands<'_>) {
+    // SAFETY: by the caller.
+    unsafe { backward_in(Width::of_machine(), pool, problem, operands) }
+}
+
+/// With vectors of one width, which the machine has.
+pub(super) unsafe fn backward_in(width: Width, pool: &Pool, problem: &Problem, operands: Operands<'_>) {
     let mut items = vec![];
     for (start, length) in problem.segments.iter().filter(|s| s.1 > 0) {
         for kv in 0..problem.kv {
@@ -30,7 +36,7 @@ pub unsafe fn backward(pool: &Pool, problem: &Problem, operands: Operands<'_>) {
             }
         }
     }
-    share(pool, problem, &items, 4, |width, item| {
+    share(pool, problem, &items, 4, |item| {
         // SAFETY: items write different rows of different results; the features are those of the machine.
         unsafe {
             match width {

@@ -15,7 +15,13 @@ const NOTHING: f32 = -3.0e38;
 ///
 /// # Safety
 /// All operands are valid for the positions of the segments, and what is written overlaps nothing else.
-pub unsafe fn forward(pool: &Pool, problem: &Problem, [query, key, value, out, lse]: [&Operand; 5]) {
+pub unsafe fn forward(pool: &Pool, problem: &Problem, operands: [&Operand; 5]) {
+    // SAFETY: by the caller.
+    unsafe { forward_in(Width::of_machine(), pool, problem, operands) }
+}
+
+/// With vectors of one width, which the machine has.
+pub(super) unsafe fn forward_in(width: Width, pool: &Pool, problem: &Problem, operands: [&Operand; 5]) {
     let mut items = vec![];
     for (start, length) in &problem.segments {
         for kv in 0..problem.kv {
@@ -24,8 +30,7 @@ pub unsafe fn forward(pool: &Pool, problem: &Problem, [query, key, value, out, l
             }
         }
     }
-    let operands = [query, key, value, out, lse];
-    share(pool, problem, &items, 2, |width, item| {
+    share(pool, problem, &items, 2, |item| {
         // SAFETY: items write different rows; the features are those of the machine.
         unsafe {
             match width {

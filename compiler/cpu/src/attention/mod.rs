@@ -11,8 +11,6 @@ mod tile;
 pub use backward::backward;
 pub use forward::forward;
 
-use crate::simd::Width;
-
 /// Positions of a block of queries or keys.
 const BLOCK: usize = 64;
 
@@ -93,19 +91,12 @@ impl Problem {
 }
 
 /// Runs items on the pool, small ones together.
-fn share(
-    pool: &crate::pool::Pool,
-    problem: &Problem,
-    items: &[Item],
-    products: usize,
-    run: impl Fn(Width, &Item) + Sync,
-) {
-    let width = Width::of_machine();
+fn share(pool: &crate::pool::Pool, problem: &Problem, items: &[Item], products: usize, run: impl Fn(&Item) + Sync) {
     let work = items.iter().map(|i| problem.work(i)).sum::<usize>() * products;
     let one = (work / items.len().max(1)).max(1);
     let group = (400_000 / one).clamp(1, items.len().max(1));
     pool.run(items.len().div_ceil(group), &|_, block| {
-        items[block * group..((block + 1) * group).min(items.len())].iter().for_each(|item| run(width, item));
+        items[block * group..((block + 1) * group).min(items.len())].iter().for_each(&run);
     });
 }
 

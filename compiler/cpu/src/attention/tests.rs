@@ -1,5 +1,8 @@
+use super::backward::backward_in;
+use super::forward::forward_in;
 use super::*;
 use crate::pool::Pool;
+use crate::simd::Width;
 
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
@@ -83,7 +86,7 @@ fn plain(problem: &Problem, x: &Given) -> [Vec<f64>; 5] {
     [out, lse, dq, dk, dv]
 }
 
-fn blocked(problem: &Problem, x: &Given, threads: usize) -> [Vec<f32>; 5] {
+fn blocked(problem: &Problem, x: &Given, threads: usize, width: Width) -> [Vec<f32>; 5] {
     let Problem { kv, rep, hdim, vdim, .. } = *problem;
     let pool = Pool::new(threads);
     let tokens = x.key.len() / (kv * hdim);
@@ -98,8 +101,8 @@ fn blocked(problem: &Problem, x: &Given, threads: usize) -> [Vec<f32>; 5] {
     let dv = operand(dv, problem, vdim, false);
     // SAFETY: the vectors have the sizes that the operands say.
     unsafe {
-        forward(&pool, problem, [&q, &k, &v, &o, &l]);
-        backward(&pool, problem, [&q, &k, &v, &o, &l, &c, &dq, &dk, &dv]);
+        forward_in(width, &pool, problem, [&q, &k, &v, &o, &l]);
+        backward_in(width, &pool, problem, [&q, &k, &v, &o, &l, &c, &dq, &dk, &dv]);
     }
     results
 }
@@ -121,14 +124,19 @@ fn problems() -> Vec<Problem> {
 
 #[test]
 fn blocks_give_what_plain_loops_give() {
-    for problem in problems() {
+    for (problem, width) in
+        problems().into_iter().flat_map(|p| Width::available().into_iter().map(move |w| (p.clone(), w)))
+    {
         let x = given(&problem);
-        let (want, got) = (plain(&problem, &x), blocked(&problem, &x, 2));
+        let (want, got) = (plain(&problem, &x), blocked(&problem, &x, 2, width));
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
             let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
             for (j, (w, g)) in want.iter().zip(got).enumerate() {
                 let off = (w - f64::from(*g)).abs();
-                assert!(off <= 1e-5 * w.abs() + 2e-6 * largest + 1e-6, "result {i} at {j}: {w} {g} ({problem:?})");
+                assert!(
+                    off <= 1e-5 * w.abs() + 2e-6 * largest + 1e-6,
+                    "result {i} at {j}: {w} {g} ({problem:?}, {width:?})"
+                );
             }
         }
     }
@@ -138,7 +146,9 @@ fn blocks_give_what_plain_loops_give() {
 fn bits_do_not_depend_on_threads() {
     for problem in problems() {
         let x = given(&problem);
-        let bits = |threads| blocked(&problem, &x, threads).map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        let width = Width::of_machine();
+        let bits =
+            |threads| blocked(&problem, &x, threads, width).map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
         assert_eq!(bits(1), bits(3));
     }
 }
