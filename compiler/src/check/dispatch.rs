@@ -48,7 +48,7 @@ impl<'p> Checker<'p> {
         result
     }
 
-    fn call_given(
+    pub(super) fn call_given(
         &mut self,
         at: Span,
         f: &'p Expr,

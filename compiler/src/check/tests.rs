@@ -45,6 +45,25 @@ fn examples_have_no_mistakes() {
     }
 }
 
+/// `eval accuracy(test)` speaks of the policy that trains; with a policy it speaks of that one.
+#[test]
+fn evaluations_are_given_the_policy_that_trains() {
+    let with = |eval: &str| {
+        let text = format!(
+            "use std.losses {{ sft }}\nuse std.optimizers {{ adamw }}\nuse std.metrics {{ accuracy, perplexity }}\n\
+             record Demo {{ prompt: Prompt, reply: Reply[prompt] }}\n\
+             data demos = jsonl(\"d.jsonl\") as Demo\npolicy base = load(\"m\")\n\
+             pipeline {{\n  let q = train base as p {{\n    on demos\n    loss sft(.reply)\n    optimizer adamw(lr: 1e-3)\n    \
+             batch 4 examples\n    epochs 1\n    eval {eval}, every: 5\n  }}\n  show perplexity(q, demos)\n}}\n"
+        );
+        found("main.align", &text).into_iter().filter(|found| !found.contains("W0")).collect::<Vec<_>>()
+    };
+    assert_eq!(with("accuracy(demos)"), Vec::<String>::new());
+    assert_eq!(with("accuracy(p, demos, .reply)"), Vec::<String>::new());
+    assert_eq!(with("{ right: accuracy(demos, .reply), worse: perplexity(base, demos) }"), Vec::<String>::new());
+    assert_eq!(with("accuracy(demo)").len(), 1);
+}
+
 fn folder(of: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(of)
 }

@@ -1,11 +1,12 @@
 //! `train`: its slots.
 
 use super::Checker;
+use super::args::{Arg, Given};
 use super::block::as_data;
 use super::ops::article;
 use super::scope::{Scope, VarKind};
 use super::types::{LossUse, Type};
-use align_syntax::ast::{Args, Expr, ExprKind, Name, Pattern, SlotKind, Slots};
+use align_syntax::ast::{Args, DefKind, Expr, ExprKind, ItemKind, Name, Pattern, SlotKind, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 
@@ -63,6 +64,8 @@ struct Said<'p> {
     items: Option<Type>,
     losses: Vec<LossUse>,
     words: Vec<(String, Span)>,
+    /// What is trained: an evaluation that names no policy is given it.
+    policy: Option<(&'p Expr, Type)>,
 }
 
 impl<'p> Checker<'p> {
@@ -92,7 +95,7 @@ impl<'p> Checker<'p> {
             Type::Tuple(parts) => parts.len(),
             _ => 1,
         };
-        let said = self.slots_of(slots, &inner, None, trained);
+        let said = self.slots_of(slots, &inner, None, trained, Some((what, start.clone())));
         if let Type::Net(net) = &start {
             said.paths.iter().for_each(|path| self.inner_value(net, path));
         }
@@ -108,8 +111,15 @@ impl<'p> Checker<'p> {
     }
 
     /// Checks slots; `outer` is what stands around an `update`.
-    fn slots_of(&mut self, slots: &'p Slots, s: &Scope, outer: Option<&Type>, trained: usize) -> Said<'p> {
-        let mut said = Said { items: outer.cloned(), ..Said::default() };
+    fn slots_of(
+        &mut self,
+        slots: &'p Slots,
+        s: &Scope,
+        outer: Option<&Type>,
+        trained: usize,
+        policy: Option<(&'p Expr, Type)>,
+    ) -> Said<'p> {
+        let mut said = Said { items: outer.cloned(), policy, ..Said::default() };
         let mut updates = Vec::new();
         for line in &slots.lines {
             match &line.kind {
@@ -146,7 +156,7 @@ impl<'p> Checker<'p> {
         }
         let items = said.items.clone();
         for nested in updates {
-            self.slots_of(nested, s, items.as_ref(), 1);
+            self.slots_of(nested, s, items.as_ref(), 1, None);
         }
         for used in std::mem::take(&mut said.losses) {
             self.nets_fit(&used, trained);
@@ -260,10 +270,37 @@ impl<'p> Checker<'p> {
                     self.expr(first, s, &Type::Unknown);
                 }
             }
+            "eval" => values.into_iter().for_each(|value| self.eval_slot(value, s, said)),
             _ => {
                 for value in values {
                     self.expr(value, s, &Type::Unknown);
                 }
+            }
+        }
+    }
+
+    /// `eval accuracy(test)` is `eval accuracy(p, test)` for the policy p that trains; in a record each field.
+    fn eval_slot(&mut self, value: &'p Expr, s: &Scope, said: &Said<'p>) {
+        match (&*value.kind, &said.policy) {
+            (ExprKind::Fields(entries), _) => entries.iter().for_each(|e| self.eval_slot(&e.value, s, said)),
+            (ExprKind::Call(f, args), Some((what, ty))) if !self.names_policy(args, s) => {
+                let mut given = Given::new(args);
+                given.positional.insert(0, Arg::Piped(what, ty.clone()));
+                self.call_given(value.span, f, given, s, (&Type::Unknown, &[]));
+            }
+            _ => drop(self.expr(value, s, &Type::Unknown)),
+        }
+    }
+
+    /// Whether the first argument is a policy.
+    fn names_policy(&self, args: &Args, s: &Scope) -> bool {
+        let Some(ExprKind::Word(word)) = args.positional.first().map(|e| &*e.kind) else { return false };
+        match s.get(word) {
+            Some(var) => matches!(var.ty, Type::Net(_) | Type::Unknown),
+            None => {
+                let at = self.program.lookup(s.body.file, word);
+                let kind = at.map(|at| &self.program.item(at).kind);
+                matches!(kind, Some(ItemKind::Def(def)) if def.kind == DefKind::Policy)
             }
         }
     }
