@@ -1,5 +1,6 @@
 //! The message for a piece that does not parse: a table of rules over its tokens, the most telling first.
 
+mod forms;
 mod rules;
 
 use super::pieces::{Context, Piece};
