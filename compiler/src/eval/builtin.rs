@@ -2,7 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, derive, host, index, net, policy, reduce, shape};
+use super::{Eval, Res, derive, draw, host, index, policy, reduce, shape, weights};
 use crate::tensor::{DType, MapOp};
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
@@ -60,9 +60,9 @@ const TABLE: &[(&str, Primitive)] = &[
     ("jvp", derive::derived),
     ("vmap", derive::derived),
     // ---- nets and policies
-    ("normal", net::distribution),
-    ("uniform", net::distribution),
-    ("matrix", net::matrix),
+    ("normal", draw::distribution),
+    ("uniform", draw::distribution),
+    ("matrix", weights::matrix),
     ("logits", policy::logits),
     ("logp", policy::logp),
     ("entropy", policy::entropy),

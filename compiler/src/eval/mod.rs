@@ -11,7 +11,9 @@ mod builtin;
 mod call;
 #[cfg(test)]
 pub(crate) mod checks;
+mod coerce;
 mod derive;
+mod draw;
 pub mod env;
 mod expr;
 mod field;
@@ -28,6 +30,7 @@ mod stack;
 mod tensor;
 pub mod tests;
 pub mod value;
+pub mod weights;
 
 use crate::program::{ItemRef, Program};
 use crate::tensor::{Axis, Graph, Node};

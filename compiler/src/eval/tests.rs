@@ -1,9 +1,12 @@
 //! Tests in the language: `test "name" { .. }`, and those that compare with a file of numbers.
 
+mod examples;
+mod numbers;
+
 use super::bind::bracket_words;
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
-use super::value::{FieldType, Foreign, Item, ItemType, Net, Record, Value};
+use super::value::{Net, Record, Value};
 use super::{Eval, Res, Tracing, fault};
 use crate::autodiff::vjp;
 use crate::interp::{self, Named};
@@ -14,10 +17,12 @@ use crate::stage::items;
 use crate::stage::policy::Start;
 use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, Node, Op, ReduceOp};
 use crate::world::World;
-use align_syntax::ast::{self, Args, ItemKind, TypeKind};
+use align_syntax::ast::{self, Args, ItemKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
-use std::any::Any;
+use examples::{PROMPT, example_input, reply_length};
+pub(crate) use examples::{drawn, example, stub};
+use numbers::{Numbers, compare, numbers, spelt};
 use std::rc::Rc;
 
 /// What came of a test; with vectors, of each case of its file.
@@ -108,52 +113,6 @@ pub(crate) struct TestTrace {
     compared: Vec<(String, Node, Span)>,
     has_gradients: Option<Span>,
     drawn: Vec<(u32, Rc<Net>, u64)>,
-}
-
-/// An array of the file, before axes are given to it.
-#[derive(Debug)]
-struct Numbers {
-    name: String,
-    shape: Vec<usize>,
-    data: Vec<f64>,
-    dtype: DType,
-}
-
-impl Foreign for Numbers {
-    fn kind(&self) -> String {
-        "List".into()
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// A name of the file as it is written in the language, where variables begin in lower case.
-fn spelt(name: &str) -> String {
-    let mut chars = name.chars();
-    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
-}
-
-fn numbers(name: &str, json: &serde_json::Value) -> Option<Numbers> {
-    let number = |x: &serde_json::Value| match x {
-        serde_json::Value::Bool(b) => Some(f64::from(u8::from(*b))),
-        serde_json::Value::String(s) => match s.as_str() {
-            "inf" => Some(f64::INFINITY),
-            "-inf" => Some(f64::NEG_INFINITY),
-            "nan" => Some(f64::NAN),
-            _ => None,
-        },
-        x => x.as_f64(),
-    };
-    let shape = json["shape"].as_array()?.iter().map(|n| n.as_u64().map(|n| n as usize)).collect::<Option<Vec<_>>>()?;
-    let data = json["data"].as_array()?.iter().map(number).collect::<Option<Vec<_>>>()?;
-    let dtype = match json["type"].as_str() {
-        Some("int") => DType::Int,
-        Some("bool") => DType::Bool,
-        _ => DType::Float,
-    };
-    (shape.iter().product::<usize>() == data.len()).then_some(Numbers { name: name.to_string(), shape, data, dtype })
 }
 
 fn run_test(
@@ -401,164 +360,6 @@ impl Eval<'_> {
         Ok((given, lengths))
     }
 }
-
-/// Tokens of an example's prompt.
-const PROMPT: usize = 3;
-/// Ids of example tokens are below this.
-const IDS: usize = 8;
-
-fn reply_length(path: &str) -> usize {
-    2 + path.bytes().map(usize::from).sum::<usize>() % 3
-}
-
-/// A value for an input of an example item.
-fn example_input(name: &str, axes: &[Axis], dtype: DType, lengths: &Lengths) -> interp::Value {
-    let n: usize = axes.iter().map(|a| lengths.size(a)).product();
-    let tokens = |path: &str, from: usize| {
-        let salt: usize = path.bytes().map(usize::from).sum();
-        (0..n).map(|i| ((from + i) * 5 + salt * usize::from(from + i >= PROMPT)) % IDS).map(|id| id as f64).collect()
-    };
-    let data: Vec<f64> = if let Some(path) = name.strip_suffix(items::STREAM) {
-        tokens(path, 0)
-    } else if let Some(path) = name.strip_suffix(items::TOKENS) {
-        tokens(path, PROMPT)
-    } else if name.ends_with(items::PLACES) {
-        (0..n).map(|i| (PROMPT + i - 1) as f64).collect()
-    } else {
-        vec![if dtype == DType::Float { 0.5 } else { 1.0 }; n]
-    };
-    interp::Value { axes: axes.to_vec(), dtype, data }
-}
-
-/// Whether a value is what the file has. Axes have names here and only places there, so any order of them may agree.
-fn compare(name: &str, found: Option<&interp::Value>, expected: &Numbers, tolerance: Tolerance) -> Result<(), String> {
-    let Some(found) = found else { return Err(format!("{name} was not worked out")) };
-    let shape: Vec<usize> = found.axes.iter().map(|a| a.fixed_size().unwrap_or(0)).collect();
-    let largest = expected.data.iter().filter(|x| x.is_finite()).fold(0.0f64, |a, x| a.max(x.abs()));
-    let mut best: Option<(f64, usize, f64)> = None;
-    for order in permutations(shape.len()) {
-        if order.iter().map(|i| shape[*i]).ne(expected.shape.iter().copied()) {
-            continue;
-        }
-        let data = permuted(&found.data, &shape, &order);
-        let worst = (data.iter().zip(&expected.data).enumerate())
-            .map(|(i, (a, b))| {
-                let limit = tolerance.relative * b.abs() + tolerance.absolute * largest.max(1.0);
-                let off = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() / limit };
-                (if off.is_nan() { f64::INFINITY } else { off }, i, *a)
-            })
-            .fold((0.0, 0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
-        if worst.0 <= 1.0 {
-            return Ok(());
-        }
-        if best.is_none_or(|b| worst.0 < b.0) {
-            best = Some(worst);
-        }
-    }
-    Err(match best {
-        Some((_, i, a)) => format!("{name} is {a} at place {i}, the file has {}", expected.data[i]),
-        None => format!("{name} has the shape {shape:?}, the file has {:?}", expected.shape),
-    })
-}
-
-fn permutations(n: usize) -> Vec<Vec<usize>> {
-    if n == 0 {
-        return vec![vec![]];
-    }
-    let shorter = permutations(n - 1);
-    shorter.iter().flat_map(|p| (0..n).map(|at| [&p[..at], &[n - 1], &p[at..]].concat())).collect()
-}
-
-/// Row-major data with its axes in another order.
-fn permuted(data: &[f64], shape: &[usize], order: &[usize]) -> Vec<f64> {
-    let strides: Vec<usize> = (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect();
-    let sizes: Vec<usize> = order.iter().map(|i| shape[*i]).collect();
-    (0..data.len())
-        .map(|mut flat| {
-            let mut at = 0;
-            for (size, axis) in sizes.iter().zip(order).rev() {
-                at += (flat % size) * strides[*axis];
-                flat /= size;
-            }
-            data[at]
-        })
-        .collect()
-}
-
-/// `stub(logp: x, ..)`
-pub(crate) fn stub(eval: &mut Eval, call: &Call) -> Res<Value> {
-    let mut record = Record::default();
-    for (name, arg) in &call.named {
-        if !["logp", "logits", "value", "score", "entropy", "hidden"].contains(&name.text.as_str()) {
-            return wrong(call, name.span, format!("gives no `{}`", name.text));
-        }
-        record.set(&name.text, eval.arg(arg, call.env)?);
-    }
-    Ok(Value::Stub(Rc::new(record)))
-}
-
-/// `example(Pair)`: an item of this type.
-pub(crate) fn example(eval: &mut Eval, call: &Call) -> Res<Value> {
-    let [ty] = &call.positional[..] else { return wrong(call, call.span, "takes a record type") };
-    match eval.arg(ty, call.env)? {
-        Value::Type(name, file) => {
-            let top = eval.top(file);
-            match eval.item_type(&name, &top) {
-                Some(ty) => Ok(Value::Item(Rc::new(Item { ty, prefix: String::new() }))),
-                None => wrong(call, ty.span(), format!("knows no record {name}")),
-            }
-        }
-        other => wrong(call, ty.span(), format!("takes a record type, this is {}", other.kind())),
-    }
-}
-
-impl Eval<'_> {
-    /// The fields of a record type, as traced code sees them.
-    pub fn item_type(&mut self, name: &str, env: &Env) -> Option<ItemType> {
-        let (fields, top) = self.record_fields(name, env)?;
-        let mut ty = ItemType { name: Some(name.to_string()), fields: vec![] };
-        for field in fields {
-            let field_type = match &field.ty.kind {
-                TypeKind::Named { name, .. } => match name.text.as_str() {
-                    "Float" => FieldType::Float,
-                    "Int" => FieldType::Int,
-                    "Bool" => FieldType::Bool,
-                    "Text" => FieldType::Text,
-                    "Prompt" => FieldType::Prompt,
-                    "Reply" | "Chat" => FieldType::Reply,
-                    other => match self.item_type(other, &top) {
-                        Some(ty) => FieldType::Record(ty),
-                        None => FieldType::Other(format!("a {other}")),
-                    },
-                },
-                _ => FieldType::Other("of another type".into()),
-            };
-            ty.fields.push((field.name.text.clone(), field_type));
-        }
-        Some(ty)
-    }
-}
-
-/// `drawn(net, seed: n)`: the net with weights drawn by a seed, in tests.
-pub(crate) fn drawn(eval: &mut Eval, call: &Call) -> Res<Value> {
-    let [net] = &call.positional[..] else { return wrong(call, call.span, "takes a net") };
-    let seed = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
-        Some(seed) => seed.whole().unwrap_or(0) as u64,
-        None => 0,
-    };
-    match eval.arg(net, call.env)? {
-        Value::Net(net) => {
-            let source = DRAWN + seed as u32;
-            let trace = eval.trace();
-            trace.drawn.push((source, net.clone(), seed));
-            Ok(Value::Net(Rc::new(net.with_source(source))))
-        }
-        other => wrong(call, net.span(), format!("takes a net, this is {}", other.kind())),
-    }
-}
-
-/// Sources of drawn nets begin here.
-const DRAWN: u32 = 1 << 20;
 
 /// `agrees(v, name: e, ..)`
 pub(crate) fn agrees(eval: &mut Eval, call: &Call) -> Res<Value> {

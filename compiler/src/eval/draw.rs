@@ -1,0 +1,90 @@
+//! Distributions, and draws from them.
+
+use super::call::{Call, wrong};
+use super::value::{Dist, Function, Value};
+use super::{Eval, Res, fault};
+use crate::philox::Philox;
+use crate::tensor::{Axis, DType};
+use align_syntax::span::Span;
+
+impl Eval<'_> {
+    /// A distribution: `normal(0.02)`, `zeros`, a number.
+    pub(crate) fn dist(&mut self, value: Value, span: Span) -> Res<Dist> {
+        match value {
+            Value::Dist(dist) => Ok(dist),
+            Value::Function(ref f) if matches!(**f, Function::Builtin("zeros" | "ones")) => {
+                let value = self.call_value(&value, vec![], span)?;
+                self.dist(value, span)
+            }
+            other => match other.number() {
+                Some(x) => Ok(Dist::Constant(x)),
+                None => fault("E0113", span, format!("`~` draws from a distribution, this is {}", other.kind())),
+            },
+        }
+    }
+
+    /// A draw in host code.
+    pub(crate) fn draw(&mut self, dist: &Value, span: Span) -> Res<Value> {
+        let dist = self.dist(dist.clone(), span)?;
+        let mut random = self.host_random();
+        Ok(Value::Float(match dist {
+            Dist::Constant(x) => x,
+            Dist::Normal { mean, std } => mean + std * random.normal(),
+            Dist::Uniform { low, high } => low + (high - low) * random.uniform(),
+        }))
+    }
+
+    /// Random numbers for the next draw of host code: keyed by seed, rounds of the loops around it, and its number there.
+    pub(crate) fn host_random(&mut self) -> Philox {
+        let mut stream = 0xcbf2_9ce4_8422_2325u64;
+        for word in self.draws.rounds.iter().chain([&self.draws.count]) {
+            for byte in word.to_le_bytes() {
+                stream = (stream ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        self.draws.count += 1;
+        Philox::new(self.seed, stream)
+    }
+}
+
+/// `normal(std)`, `normal(mean, std)`, `uniform(low, high)`: distributions. `normal()`, `uniform()`: a draw in host code.
+/// With axes in brackets a tensor of draws.
+pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let numbers = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
+    let numbers: Option<Vec<f64>> = numbers.iter().map(Value::number).collect();
+    let Some(numbers) = numbers else { return wrong(call, call.span, "takes numbers") };
+    let dist = match (call.name, &numbers[..]) {
+        ("normal", []) => Dist::Normal { mean: 0.0, std: 1.0 },
+        ("normal", [std]) => Dist::Normal { mean: 0.0, std: *std },
+        ("normal", [mean, std]) => Dist::Normal { mean: *mean, std: *std },
+        ("uniform", []) => Dist::Uniform { low: 0.0, high: 1.0 },
+        ("uniform", [low, high]) => Dist::Uniform { low: *low, high: *high },
+        _ => return wrong(call, call.span, "takes other numbers"),
+    };
+    if call.brackets.is_none() {
+        return match numbers.is_empty() {
+            true => eval.draw(&Value::Dist(dist), call.span),
+            false => Ok(Value::Dist(dist)),
+        };
+    }
+    let (axes, _) = super::index::bracket_axes(eval, &Call { positional: vec![], named: vec![], ..*call })?;
+    let mut random = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
+        Some(seed) => match seed.whole() {
+            Some(seed) => Philox::new(seed as u64, 0),
+            None => return wrong(call, call.span, "takes an Int as its seed"),
+        },
+        None => eval.host_random(),
+    };
+    let Some(sizes) = axes.iter().map(Axis::fixed_size).collect::<Option<Vec<_>>>() else {
+        return fault("E0190", call.span, "draws along axes whose lengths the data decide are not built yet");
+    };
+    let values = (0..sizes.iter().product::<usize>())
+        .map(|_| match dist {
+            Dist::Constant(x) => x,
+            Dist::Normal { mean, std } => mean + std * random.normal(),
+            Dist::Uniform { low, high } => low + (high - low) * random.uniform(),
+        })
+        .collect();
+    let node = eval.graph().array(values, axes, DType::Float);
+    Ok(eval.tensor(node))
+}

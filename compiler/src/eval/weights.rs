@@ -1,0 +1,236 @@
+//! The weights that a net reads: their axes, where they start, and where a checkpoint keeps them.
+
+use super::bind::param_name;
+use super::call::{Arg, Call, wrong};
+use super::env::Env;
+use super::value::{Dist, Function, Net, NetShape, Record, Value, WeightDecl};
+use super::{Eval, Res, fault};
+use crate::rewrite::simplify::simplify;
+use crate::stage::policy::{Start, Stored};
+use crate::tensor::{Axis, DType, Graph, Node, Op};
+use align_syntax::ast::{ExprKind, Method, Type, TypeArg, TypeKind};
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// A weight of a net, as its methods read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetWeight {
+    pub path: String,
+    pub axes: Vec<Axis>,
+    pub start: Start,
+    /// Where a Hugging Face checkpoint keeps it, if the net says so.
+    pub stored: Option<Stored>,
+}
+
+impl Eval<'_> {
+    /// The weights that the net's methods read, in the order in which they are first read.
+    pub fn net_weights(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<NetWeight>> {
+        let NetShape::Defined { code, env, methods, .. } = &*net.shape else {
+            return fault("E0120", span, "a stack of nets is a part of a net");
+        };
+        let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0, given: Rc::default() });
+        let prefixes = std::mem::take(&mut self.prefixes);
+        let traced = self.in_new_graph(|eval| {
+            for method in methods.iter().filter(|m| m.name.text != "names") {
+                let Some(args) = eval.symbolic_args(method, env) else { continue };
+                let function = Value::function(Function::Method { net: whole.clone(), method: method.clone() });
+                let result = eval.call_value(&function, args, span)?;
+                let mut nodes = vec![];
+                eval.tensors_in(&result, &mut nodes);
+                for node in nodes {
+                    let name = format!("{}.{}", method.name.text, eval.graph().outputs.len());
+                    eval.graph().output(name, node);
+                }
+            }
+            Ok(())
+        });
+        self.prefixes = prefixes;
+        let (_, graph) = traced?;
+        let graph = simplify(&graph);
+        let mut found = vec![];
+        let mut names: Vec<(usize, Value)> = vec![];
+        for (node, data) in graph.nodes() {
+            let Op::Weight(path) = &data.op else { continue };
+            let Some(decl) = declared(net, path) else {
+                return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
+            };
+            let start = match decl.start.clone().unwrap_or_else(|| default_start(&graph, node)) {
+                Dist::Constant(x) => Start::Constant(x),
+                Dist::Normal { mean, std } => Start::Normal { mean, std },
+                Dist::Uniform { low, high } => Start::Uniform { low, high },
+            };
+            let stored = self.stored(&whole, path, &data.axes, &mut names, span)?;
+            found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), start, stored });
+        }
+        Ok(found)
+    }
+
+    /// Inputs of the types that a method's parameters say; `None` if a type says too little.
+    fn symbolic_args(&mut self, method: &Method, env: &Env) -> Option<Vec<Value>> {
+        let mut args = vec![];
+        for param in method.params.first()? {
+            let (axes, dtype) = match &param.ty.as_ref()?.kind {
+                TypeKind::Each(of, axes) => match &of.kind {
+                    TypeKind::Named { name, .. } if name.text == "Int" => (axes, DType::Int),
+                    TypeKind::Named { name, .. } if name.text == "Float" => (axes, DType::Float),
+                    _ => return None,
+                },
+                TypeKind::Axes(axes) => (axes, DType::Float),
+                TypeKind::Named { name, args } if name.text == "Tensor" => (args, DType::Float),
+                TypeKind::Named { name, .. } if name.text == "Float" => (&vec![], DType::Float),
+                TypeKind::Named { name, .. } if name.text == "Int" => (&vec![], DType::Int),
+                _ => return None,
+            };
+            let mut known = vec![];
+            for axis in axes {
+                let TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) = axis else { return None };
+                match env.get(&name.text) {
+                    Some(Value::Axes(axes)) => known.extend(axes.iter().cloned()),
+                    _ => known.push(Axis::ragged(&name.text, self.origin(""), None)),
+                }
+            }
+            let name = format!("{}.{}", method.name.text, param_name(param));
+            let node = self.graph().input(name, known, dtype);
+            args.push(self.tensor(node));
+        }
+        Some(args)
+    }
+
+    /// All tensors of a value, as nodes of the current graph.
+    pub(crate) fn tensors_in(&mut self, value: &Value, nodes: &mut Vec<Node>) {
+        match value {
+            Value::Tensor(t) => nodes.push(t.node),
+            Value::Tuple(tuple) => {
+                let parts = tuple.positional.iter().chain(tuple.named.iter().map(|(_, v)| v));
+                parts.for_each(|v| self.tensors_in(v, nodes));
+            }
+            Value::Record(record) => record.fields.iter().for_each(|(_, v)| self.tensors_in(v, nodes)),
+            _ => {}
+        }
+    }
+
+    /// What the net's `names` say of a weight.
+    fn stored(
+        &mut self,
+        net: &Rc<Net>,
+        path: &str,
+        axes: &[Axis],
+        known: &mut Vec<(usize, Value)>,
+        span: Span,
+    ) -> Res<Option<Stored>> {
+        let (key, layer) = without_layer(path);
+        let layer = layer.unwrap_or(0);
+        if !known.iter().any(|(l, _)| *l == layer) {
+            let NetShape::Defined { methods, .. } = &*net.shape else { return Ok(None) };
+            if !methods.iter().any(|m| m.name.text == "names") {
+                return Ok(None);
+            }
+            let names = self.net_method(net, "names", vec![Value::Int(layer as i64)], span)?;
+            known.push((layer, names));
+        }
+        let Some((_, Value::Map(pairs))) = known.iter().find(|(l, _)| *l == layer) else {
+            return fault("E0120", span, "`names` gives a Map from paths of weights to names of tensors");
+        };
+        let found = pairs.iter().find(|(k, _)| k.as_text().is_some_and(|k| *k == *key)).map(|(_, v)| v.clone());
+        let size = |axes: &[Axis]| axes.iter().filter_map(Axis::fixed_size).product::<usize>();
+        match found {
+            None => Ok(None),
+            Some(Value::Record(matrix)) => {
+                let words = |name: &str| -> Vec<Rc<str>> {
+                    match matrix.get(name) {
+                        Some(Value::List(list)) => list.iter().filter_map(Value::as_text).collect(),
+                        _ => vec![],
+                    }
+                };
+                let mut sides = vec![];
+                for side in ["rows", "cols"] {
+                    let mut own = vec![];
+                    for word in words(side) {
+                        match axes.iter().find(|a| a.name() == &*word) {
+                            Some(axis) => own.push(axis.clone()),
+                            None => return fault("E0212", span, format!("the weight {path} has no axis `{word}`")),
+                        }
+                    }
+                    sides.push(own);
+                }
+                let tensor = matrix.get("tensor").and_then(Value::as_text).unwrap_or_default().to_string();
+                // A vector of several axes has one side alone.
+                let shape = sides.iter().filter(|side| !side.is_empty()).map(|side| size(side)).collect();
+                let all: Vec<Axis> = sides.concat();
+                if all.len() != axes.len() {
+                    return fault("E0212", span, format!("the matrix of {path} does not name each of its axes once"));
+                }
+                Ok(Some(Stored { tensor, axes: all, shape }))
+            }
+            Some(name) => {
+                let tensor = self.written(&name, span)?.to_string();
+                let shape = match axes {
+                    [] => vec![1],
+                    axes => axes.iter().filter_map(Axis::fixed_size).collect(),
+                };
+                Ok(Some(Stored { tensor, axes: axes.to_vec(), shape }))
+            }
+        }
+    }
+}
+
+/// The declaration of a weight by its path.
+fn declared<'a>(net: &'a Net, path: &str) -> Option<&'a WeightDecl> {
+    match &*net.shape {
+        NetShape::Stack { of, .. } => declared(of, path.split_once('.')?.1),
+        NetShape::Defined { parts, weights, .. } => match path.split_once('.') {
+            None => weights.iter().find(|w| &*w.name == path),
+            Some((part, rest)) => match parts.iter().find(|(n, _)| &**n == part) {
+                Some((_, Value::Net(part))) => declared(part, rest),
+                _ => None,
+            },
+        },
+    }
+}
+
+/// `blocks.3.attend.q` is `blocks.attend.q` in layer 3.
+fn without_layer(path: &str) -> (String, Option<usize>) {
+    let layer = path.split('.').find_map(|word| word.parse().ok());
+    let words: Vec<&str> = path.split('.').filter(|word| word.parse::<usize>().is_err()).collect();
+    (words.join("."), layer)
+}
+
+/// Where a weight without `~` starts: uniform within ±1/√n, n the number of terms in the sums that it stands in (as torch's
+/// linear layers do).
+fn default_start(graph: &Graph, weight: Node) -> Dist {
+    let terms = graph.nodes().find_map(|(_, data)| match &data.op {
+        Op::Contract(over) if data.inputs.contains(&weight) => {
+            Some(over.iter().filter_map(Axis::fixed_size).product::<usize>())
+        }
+        _ => None,
+    });
+    match terms {
+        Some(n) => {
+            let bound = 1.0 / (n.max(1) as f64).sqrt();
+            Dist::Uniform { low: -bound, high: bound }
+        }
+        None => Dist::Normal { mean: 0.0, std: 0.02 },
+    }
+}
+
+/// `matrix("name", rows: [a], cols: [b, c])`: how a checkpoint stores a weight.
+pub(crate) fn matrix(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [name] = &call.positional[..] else { return wrong(call, call.span, "takes the name of a tensor") };
+    let name = eval.arg(name, call.env)?;
+    let mut record = Record { name: None, fields: vec![("tensor".into(), name)] };
+    for side in ["rows", "cols"] {
+        let Some(Arg::Expr(expr)) = call.named(side) else {
+            return wrong(call, call.span, "takes `rows: [..]` and `cols: [..]`");
+        };
+        let ExprKind::List(items) = &*expr.kind else { return wrong(call, expr.span, "takes lists of axes") };
+        let mut words = vec![];
+        for item in items {
+            match &*item.kind {
+                ExprKind::Word(word) => words.push(Value::text(word)),
+                _ => return wrong(call, item.span, "takes names of axes"),
+            }
+        }
+        record.set(side, Value::list(words));
+    }
+    Ok(Value::Record(Rc::new(record)))
+}
