@@ -78,7 +78,7 @@ pub(super) fn train(
     let items = RowItems::new(builder.eval(), data.clone(), stage.layout.clone(), reading, *on_span)?;
     let items: Rc<dyn ItemSource + '_> = Rc::new(items);
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity());
+    let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
     let data = builder.data(&items, *on_span);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
@@ -162,6 +162,7 @@ fn hash(
     from: &Source,
     frozen: &[Source],
     items: ContentHash,
+    evals: &[StageEval],
 ) -> ContentHash {
     let mut hasher = Hasher::new("train");
     let state = builder.state.borrow();
@@ -192,8 +193,21 @@ fn hash(
         Order::Shuffled => hasher.int("seed", stage.seed),
         Order::Given => hasher.text("order", "given"),
     };
-    hasher.text("keep", &format!("{:?}", stage.keep));
+    decision(&mut hasher, stage, evals);
     hasher.finish()
+}
+
+/// Which weights are kept. The evaluation that decides has a part in what the stage makes, by what it computes; one that is
+/// only logged has none.
+fn decision(hasher: &mut Hasher, stage: &TrainStage, evals: &[StageEval]) {
+    hasher.text("keep", stage.keep.word());
+    for eval in evals.iter().filter(|eval| stage.keep.decides() == Some(&eval.name)) {
+        hasher.int("every", stage.eval_every.unwrap_or_default() as u64);
+        hasher.text("number", &format!("{:?}", eval.number));
+        for evaluation in &eval.evaluations {
+            hasher.graph("evaluation", &evaluation.graph).hash("rows", &evaluation.items.identity());
+        }
+    }
 }
 
 /// The evaluations of the slot `eval`. A call whose first argument is no policy is given the one that trains.

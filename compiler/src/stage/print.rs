@@ -3,7 +3,7 @@
 use super::graph::{Cell, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
-use super::train::{BatchSize, Keep, Order, StageLength};
+use super::train::{BatchSize, Order, StageLength};
 use crate::tensor::MapOp;
 use std::fmt;
 
@@ -90,8 +90,8 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
         Order::Shuffled => writeln!(f, "  order shuffled, seed {}", stage.seed)?,
         Order::Given => writeln!(f, "  order given")?,
     }
-    if let Keep::Best(name) = &stage.keep {
-        writeln!(f, "  keep best({name})")?;
+    if stage.keep.decides().is_some() {
+        writeln!(f, "  keep {}", stage.keep)?;
     }
     let trained: usize = stage.weights.iter().map(|w| w.len).sum();
     writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())?;

@@ -105,10 +105,10 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
     if seen.iter().any(|w| w.text == "steps") && seen.iter().any(|w| w.text == "epochs") {
         return fault("E0133", span, "a stage has `steps` or `epochs`, not both");
     }
-    if let Keep::Best(name) = &keep
+    if let Some(name) = keep.decides()
         && !evals.iter().any(|(n, _)| n == name)
     {
-        return fault("E0134", span, format!("`keep best({name})` needs a slot `eval` that gives `{name}`"));
+        return fault("E0134", span, format!("`keep {keep}` needs a slot `eval` that gives `{name}`"));
     }
     let missing = |slot: &str, example: &str| {
         let diagnostic = Diagnostic::error("E0131", span, format!("this `train` has no slot `{slot}`"));
@@ -248,20 +248,22 @@ impl<'a> Slot<'a> {
         Ok((evals, Some(steps as usize)))
     }
 
-    /// `keep last`, `keep best(accuracy)`
+    /// `keep last`, `keep best(accuracy)`: the greatest, `keep least(perplexity)`: the least
     fn keep(&self) -> Res<Keep> {
+        const FORMS: &str = "`keep last`, `keep best(name)` for the greatest value or `keep least(name)` for the least";
         let expr = self.one(&[])?;
         match &*expr.kind {
             ExprKind::Word(word) if word == "last" => Ok(Keep::Last),
             ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {
-                (ExprKind::Word(best), [name]) if best == "best" => match &*name.kind {
-                    ExprKind::Word(name) => Ok(Keep::Best(name.clone())),
-                    _ => fault("E0134", name.span, "`best` takes the name of an evaluation"),
+                (ExprKind::Word(which), [name]) if which == "best" || which == "least" => match &*name.kind {
+                    ExprKind::Word(name) if which == "best" => Ok(Keep::Best(name.clone())),
+                    ExprKind::Word(name) => Ok(Keep::Least(name.clone())),
+                    _ => fault("E0134", name.span, format!("`{which}` takes the name of an evaluation")),
                 },
                 (ExprKind::Word(every), _) if every == "every" => later(expr.span, "`keep every(n)`"),
-                _ => fault("E0134", expr.span, "`keep last` or `keep best(name)`"),
+                _ => fault("E0134", expr.span, FORMS),
             },
-            _ => fault("E0134", expr.span, "`keep last` or `keep best(name)`"),
+            _ => fault("E0134", expr.span, FORMS),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
 use crate::tensor::{Axis, Graph};
+use std::fmt;
 
 /// What [`TrainStage::step`] reads and gives (one micro-batch):
 ///
@@ -42,6 +43,46 @@ pub enum Keep {
     Last,
     /// Those with the greatest value of this evaluation, the earliest of equals.
     Best(String),
+    /// Those with the least value of this evaluation, the earliest of equals.
+    Least(String),
+}
+
+impl Keep {
+    /// The word of the program.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Keep::Last => "last",
+            Keep::Best(_) => "best",
+            Keep::Least(_) => "least",
+        }
+    }
+
+    /// The evaluation that decides. It is asked after the last step too.
+    pub fn decides(&self) -> Option<&str> {
+        match self {
+            Keep::Last => None,
+            Keep::Best(name) | Keep::Least(name) => Some(name),
+        }
+    }
+
+    /// Whether weights with this value are kept instead of those kept so far. A value that is not finite never is; where
+    /// no evaluation gives a finite one, the stage gives the weights after its last step.
+    pub fn prefers(&self, value: f64, kept: Option<f64>) -> bool {
+        value.is_finite()
+            && match self {
+                Keep::Last => false,
+                Keep::Best(_) => kept.is_none_or(|kept| value > kept),
+                Keep::Least(_) => kept.is_none_or(|kept| value < kept),
+            }
+    }
+}
+
+/// As it is written in a program.
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.word())?;
+        self.decides().map_or(Ok(()), |name| write!(f, "({name})"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,4 +140,29 @@ pub enum StageLength {
 pub enum Order {
     Shuffled,
     Given,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place of the weights that are kept, of those that have these values.
+    fn kept(keep: &Keep, values: &[f64]) -> Option<usize> {
+        let mut kept = None;
+        for (i, value) in values.iter().enumerate() {
+            if keep.prefers(*value, kept.map(|i: usize| values[i])) {
+                kept = Some(i);
+            }
+        }
+        kept
+    }
+
+    #[test]
+    fn greatest_and_least() {
+        let (best, least) = (Keep::Best("a".into()), Keep::Least("a".into()));
+        let values = [f64::NAN, 2.0, 1.0, f64::NAN, 3.0, 1.0, 3.0, f64::INFINITY];
+        assert_eq!((kept(&best, &values), kept(&least, &values)), (Some(4), Some(2)));
+        assert_eq!((kept(&Keep::Last, &values), kept(&least, &[f64::NAN])), (None, None));
+        assert_eq!((best.to_string(), least.to_string()), ("best(a)".into(), "least(a)".into()));
+    }
 }

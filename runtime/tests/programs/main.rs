@@ -132,6 +132,25 @@ fn a_program_runs_once_and_is_kept() {
     assert!((loaded - cells[1]).abs() < 1e-3, "{loaded}, not {}", cells[1]);
 }
 
+/// The result is what the evaluation that decides prefers; the last step takes part though `every` does not divide the steps.
+#[test]
+fn the_least_or_the_greatest_is_kept() {
+    for (word, rate) in [("least", "3e-2"), ("best", "3e-2"), ("least", "0 - 3e-2")] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = DOUBLES
+            .replace(", every: 10\n", &format!(", every: 4\n    keep      {word}(perplexity)\n"))
+            .replace("cosine(peak: 3e-2, warmup: 0.1)", rate)
+            .replace("  assert", "  // assert");
+        let report = run_in(folder.path(), &text, &[("steps", "9")], &Cpu::new(2), &mut Silent);
+        let values: Vec<f64> = lines(folder.path()).iter().filter_map(|line| line["perplexity"].as_f64()).collect();
+        assert_eq!(values.len(), 3, "steps 4, 8 and 9");
+        let want = values.iter().copied().reduce(if word == "least" { f64::min } else { f64::max }).unwrap();
+        let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+        let got: f64 = table.rows[0][1].parse().unwrap();
+        assert!((got - want).abs() < 1e-3, "{word}: {got}, not {want} of {values:?}");
+    }
+}
+
 /// The CPU's kernels and the interpreter agree, step by step.
 #[test]
 fn kernels_agree_with_the_interpreter() {

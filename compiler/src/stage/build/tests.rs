@@ -110,6 +110,20 @@ fn hashes_follow_what_is_computed() {
     }
     let evaluated = program(DEMOS, &format!("{SLOTS}\neval perplexity(demos), every: 5"), "");
     assert_eq!(hash(&plain), hash(&evaluated), "evaluations change nothing");
+    // But those that decide which weights are kept do.
+    let with = |evals: &str, keep: &str| {
+        hash(&program(DEMOS, &format!("{SLOTS}\neval {{ {evals} }}, every: 5\nkeep {keep}"), ""))
+    };
+    let least = with("a: perplexity(demos), b: accuracy(demos)", "least(a)");
+    assert_eq!(least, with("c: perplexity(demos)", "least(c)"), "names, and what is only logged");
+    assert_ne!(least, hash(&plain));
+    assert_ne!(least, with("a: perplexity(demos)", "best(a)"));
+    assert_ne!(least, with("a: accuracy(demos)", "least(a)"));
+    assert_ne!(least, with("a: 0 - perplexity(p, demos)", "least(a)"));
+    assert_ne!(least, with("a: perplexity(demos |> take(3))", "least(a)"));
+    let text = program(DEMOS, &format!("{SLOTS}\neval {{ a: perplexity(demos) }}, every: 5\nkeep least(a)"), "");
+    assert_eq!(least, hash(&text));
+    assert_ne!(least, hash(&text.replace("every: 5", "every: 4")));
 }
 
 /// A resumed run must have the kernels of the first: passes may not depend on the order of hash maps.

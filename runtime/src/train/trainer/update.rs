@@ -1,7 +1,6 @@
 //! The optimizer's step, and evaluations with the weights that it gives.
 
 use align_compiler::stage::graph::StageId;
-use align_compiler::stage::train::Keep;
 
 use super::Trainer;
 
@@ -22,7 +21,9 @@ impl Trainer<'_, '_> {
 
     pub(in crate::train) fn evaluate(&mut self, step: usize) -> bool {
         self.evaluated.clear();
+        let keep = &self.job.stage.keep;
         let due = self.job.stage.eval_every.is_some_and(|every| step.is_multiple_of(every.max(1)));
+        let due = due || (step == self.total && keep.decides().is_some());
         if !due {
             return true;
         }
@@ -48,9 +49,9 @@ impl Trainer<'_, '_> {
             };
             self.evaluated.push((eval.name.clone(), eval.number.value(&number)));
         }
-        if let Keep::Best(name) = &self.job.stage.keep
+        if let Some(name) = keep.decides()
             && let Some((_, value)) = self.evaluated.iter().find(|(n, _)| n == name)
-            && self.best.as_ref().is_none_or(|(best, _)| value > best)
+            && keep.prefers(*value, self.best.as_ref().map(|(best, _)| *best))
         {
             self.best = Some((*value, self.weights.clone()));
         }

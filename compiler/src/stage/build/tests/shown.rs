@@ -13,6 +13,7 @@ fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
         let node = train(graph, "tuned");
         assert_eq!(node.stage.eval_every, Some(5));
         assert_eq!(node.stage.keep, Keep::Best("right".into()));
+        assert!(graph.to_string().contains("\n  keep best(right)\n"));
         let names: Vec<&str> = node.evals.iter().map(|e| e.name.as_str()).collect();
         assert_eq!(names, ["worse", "right"]);
         for eval in &node.evals {
@@ -22,6 +23,14 @@ fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
         }
         assert!((node.evals[0].number.value(&|_, _| 1.0) - 1f64.exp()).abs() < 1e-12);
         assert!(!graph.stages().any(|(_, stage)| matches!(stage.kind, StageKind::Evaluate(_))));
+    });
+}
+
+#[test]
+fn the_least_is_kept() {
+    let slots = format!("{SLOTS}\neval perplexity(demos), every: 5\nkeep least(perplexity)");
+    graph(&program(DEMOS, &slots, ""), |graph| {
+        assert_eq!(train(graph, "tuned").stage.keep, Keep::Least("perplexity".into()));
     });
 }
 
