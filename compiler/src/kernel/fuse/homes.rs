@@ -217,11 +217,12 @@ impl<'a> Homes<'a> {
 
     /// Marks what library-like steps read.
     fn operands(&mut self) -> Result<(), KernelError> {
-        for (node, data) in self.graph.nodes().filter(|(_, data)| is_opaque(&data.op)) {
-            if matches!(data.op, Op::Compact { .. } | Op::Expand { .. }) {
-                let what = "places that are left out by a Bool have no kernels yet".into();
-                return Err(KernelError { node, what });
-            }
+        let left_out = |op: &Op| matches!(op, Op::Compact { .. } | Op::Expand { .. });
+        if let Some((node, _)) = self.graph.nodes().find(|(_, data)| left_out(&data.op)) {
+            let what = "places that are left out by a Bool have no kernels yet".into();
+            return Err(KernelError { node, what });
+        }
+        for (_, data) in self.graph.nodes().filter(|(_, data)| is_opaque(&data.op)) {
             for (i, input) in data.inputs.iter().enumerate() {
                 match outermost(&data.op, i, self.graph.axes(*input)) {
                     Some(axis) => self.turn(*input, &axis),

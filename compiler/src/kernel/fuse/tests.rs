@@ -353,3 +353,16 @@ fn a_training_step_of_a_transformer() {
         check_with(&step, &given, &lengths);
     }
 }
+
+#[test]
+fn places_left_out_have_an_error_of_their_own() {
+    let mut graph = Graph::new();
+    let from = Axis::item();
+    let x = graph.input("x", vec![from.clone()], DType::Float);
+    let keep = graph.input("keep", vec![from.clone()], DType::Bool);
+    let y = graph.compact(x, keep, &from, &time());
+    let y = graph.map(MapOp::Exp, &[y]);
+    graph.output("y", y);
+    let error = fuse(&graph).expect_err("no kernel makes it");
+    assert_eq!(error.what, "places that are left out by a Bool have no kernels yet");
+}
