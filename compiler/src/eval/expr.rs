@@ -195,6 +195,9 @@ impl Eval<'_> {
         let Some(((pattern, expr), rest)) = overs.split_first() else { return f(self, env) };
         let over = self.apart(expr, env)?;
         let count = self.elements(&over, expr.span)?;
+        if count > FUEL {
+            return fault("E0331", expr.span, format!("these are {count} rounds, a loop may have {FUEL}"));
+        }
         for i in 0..count {
             let value = self.element(&over, i, expr.span)?;
             let inner = env.inner();
