@@ -64,6 +64,12 @@ pub trait Tokenizer {
     /// The token that begins every sequence, where the model wants one.
     fn bos(&self) -> Option<u32>;
 
+    /// The token that begins a sequence whose prompt is empty: what every sequence begins with or, where there is no
+    /// such token, the one that ends replies.
+    fn first(&self) -> u32 {
+        self.bos().unwrap_or_else(|| self.stop())
+    }
+
     /// The text that chat templates know as `bos_token`, whether or not sequences begin with it.
     fn bos_text(&self) -> Option<String>;
 

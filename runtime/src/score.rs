@@ -83,9 +83,7 @@ impl Scorer {
         }
         let reply_ids = self.tokenizer.encode(reply, true);
         if prompt_ids.is_empty() {
-            return Err(
-                Error::new("prompt", "it is empty, and the tokenizer has no token that begins a sequence").into()
-            );
+            prompt_ids.push(self.tokenizer.first());
         }
         let context = self.weights.policy.context.unwrap_or(usize::MAX);
         if prompt_ids.len() + reply_ids.len() > context {

@@ -87,7 +87,9 @@ impl Eval<'_> {
                 let diagnostic =
                     Diagnostic::error("E0310", name.span, format!("tensor code cannot read Text: `{path}`"));
                 let help = format!(
-                    "make it a number or a Bool of the item first: `|> map(x => x with {{ flag: x.{path} == .. }})`"
+                    "to train on its tokens, give it the type Reply in the record: `{}: Reply`; to compare it, make it \
+                     a number or a Bool of the item first: `|> map(x => x with {{ flag: x.{path} == .. }})`",
+                    name.text
                 );
                 return Err(Box::new(diagnostic.help(help)));
             }

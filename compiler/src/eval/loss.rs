@@ -296,7 +296,14 @@ impl Eval<'_> {
                         applied.span,
                         format!("{what} needs `{name}`, and the item has no field of this name"),
                     );
-                    return Err(Box::new(diagnostic.help(format!("give it: `{}({name}: ..)`", code.name()))));
+                    let help = match &item {
+                        Some(Value::Item(item)) if item.ty.fields.is_empty() => format!(
+                            "the rows are no records; make records of them: `record Doc {{ {name}: Reply }}`, and \
+                             `data |> map(x => Doc {{ {name}: x }})`"
+                        ),
+                        _ => format!("give it: `{}({name}: ..)`", code.name()),
+                    };
+                    return Err(Box::new(diagnostic.help(help)));
                 }
             }
         }

@@ -6,6 +6,7 @@ use super::{Eval, Res, fault};
 use crate::stage::items;
 use crate::tensor::{DType, Node};
 use align_syntax::ast::Name;
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -179,7 +180,14 @@ fn unread<T>(call: &Call, net: &Value, of: &Value) -> Res<T> {
                 NetShape::Defined { code, .. } => code.name().to_string(),
                 NetShape::Stack { .. } => "stack".into(),
             };
-            wrong(call, call.span, format!("takes a Reply beside the net `{name}`, this is {}", of.kind()))
+            let message = format!("`{}` takes a Reply beside the net `{name}`, this is {}", call.name, of.kind());
+            let diagnostic = Diagnostic::error("E0301", call.span, message);
+            Err(Box::new(match of {
+                Value::Item(_) => {
+                    diagnostic.help("text that a policy reads is a field of type Reply: `record Doc { text: Reply }`")
+                }
+                _ => diagnostic,
+            }))
         }
         other => wrong(call, call.span, format!("takes a policy and a Reply, not {} and {}", other.kind(), of.kind())),
     }

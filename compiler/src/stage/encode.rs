@@ -68,11 +68,12 @@ impl Reader<'_> {
         ids
     }
 
-    /// A complete reply after its prompt. The error is a sentence.
-    pub fn reply(&self, reply: &Reply) -> Result<Encoded, String> {
+    /// A complete reply after its prompt. Where no token begins every sequence, the stop token begins one whose prompt
+    /// is empty: the first token of plain text is predicted too.
+    pub fn reply(&self, reply: &Reply) -> Encoded {
         let mut stream = self.prompt(&reply.prompt);
         if stream.is_empty() {
-            return Err("the prompt is empty, and the tokenizer has no token that begins a sequence".into());
+            stream.push(self.tokenizer.first());
         }
         let mut tokens = self.pieces(&reply.text);
         if tokens.last() != Some(&self.tokenizer.stop()) {
@@ -80,7 +81,7 @@ impl Reader<'_> {
         }
         let places = (stream.len() - 1..stream.len() - 1 + tokens.len()).collect();
         stream.extend(&tokens);
-        Ok(Encoded { stream, tokens, places })
+        Encoded { stream, tokens, places }
     }
 
     /// A chat as the model's template writes it; the loss reads what the assistant says. The error is a sentence.
@@ -140,7 +141,7 @@ impl Reader<'_> {
 pub enum Truncate {
     /// The row is left out of the data.
     Drop,
-    /// The first tokens of the prompt go.
+    /// The first tokens go, those of the prompt before the reply's; a token that begins the sequence stays.
     Start,
     /// The last tokens go.
     End,
@@ -152,8 +153,9 @@ impl Truncate {
 }
 
 impl Encoded {
-    /// Cut to at most `limit` tokens; `None` if nothing that carries loss would be left.
-    pub fn cut(mut self, limit: usize, how: Truncate) -> Option<Encoded> {
+    /// Cut to at most `limit` tokens; `None` if nothing that carries loss would be left. `begin` begins sequences: it
+    /// stays where it stands first. A token carries no loss when the one before it is gone.
+    pub fn cut(mut self, limit: usize, how: Truncate, begin: Option<u32>) -> Option<Encoded> {
         if self.stream.len() <= limit {
             return Some(self);
         }
@@ -167,8 +169,9 @@ impl Encoded {
             }
             Truncate::Start => {
                 let gone = self.stream.len() - limit;
-                self.stream.drain(..gone);
-                let lost = self.places.iter().take_while(|place| **place < gone).count();
+                let kept = usize::from(begin.is_some() && self.stream.first().copied() == begin).min(limit);
+                self.stream.drain(kept..kept + gone);
+                let lost = self.places.iter().take_while(|place| **place < kept + gone).count();
                 self.tokens.drain(..lost);
                 self.places.drain(..lost);
                 self.places.iter_mut().for_each(|place| *place -= gone);

@@ -214,7 +214,7 @@ pub(super) fn field<'v>(row: &'v Value, path: &str, span: Span) -> Res<&'v Value
 fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Encoded>> {
     let reader = reading.reader();
     let encoded = match value {
-        Value::Reply(reply) => reader.reply(reply),
+        Value::Reply(reply) => Ok(reader.reply(reply)),
         Value::Chat(chat) => reader.chat(chat),
         Value::Prompt(prompt) => Ok(Encoded { stream: reader.prompt(prompt), ..Encoded::default() }),
         other => Err(format!("expected a Reply, Chat or Prompt, this is {}", other.kind())),
@@ -224,7 +224,7 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
         return Ok(Some(encoded));
     };
     match reading.truncate {
-        Some(how) => Ok(encoded.cut(context, how)),
+        Some(how) => Ok(encoded.cut(context, how, reader.tokenizer.bos())),
         None => {
             let message = format!("field {path} has {} tokens, the context is {context}", encoded.stream.len());
             let help = "say what is done with such rows: `truncate drop` (or `start`, or `end`)";

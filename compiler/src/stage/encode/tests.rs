@@ -85,28 +85,42 @@ fn special_tokens_are_those_that_the_program_writes() {
 #[test]
 fn a_reply_ends_in_one_stop_token_and_a_stream_begins_once() {
     let reader = Reader { tokenizer: &Letters { bos: true }, model: None };
-    let encoded = reader.reply(&reply(&[("ab", Filled)], &[("c", Filled)])).unwrap();
+    let encoded = reader.reply(&reply(&[("ab", Filled)], &[("c", Filled)]));
     assert_eq!(encoded, Encoded { stream: vec![256, 97, 98, 99, 257], tokens: vec![99, 257], places: vec![2, 3] });
-    let written = reader.reply(&reply(&[("<s>ab", Written)], &[("c</s>", Written)])).unwrap();
+    let written = reader.reply(&reply(&[("<s>ab", Written)], &[("c</s>", Written)]));
     assert_eq!(written, encoded);
     assert!(reader.doubled_start(&reader.prompt(&Prompt(pieces(&[("<s><s>a", Written)])))));
     assert!(!reader.doubled_start(&encoded.stream));
     let none = Reader { tokenizer: &Letters { bos: false }, model: None };
-    assert!(none.reply(&reply(&[], &[("c", Filled)])).is_err());
+    let plain = none.reply(&reply(&[], &[("cd", Filled)]));
+    assert_eq!(plain, Encoded { stream: vec![257, 99, 100, 257], tokens: vec![99, 100, 257], places: vec![0, 1, 2] });
+    assert_eq!(reader.reply(&reply(&[], &[("c", Filled)])).stream, [256, 99, 257]);
 }
 
 #[test]
 fn long_rows_are_cut_as_said() {
     let reader = Reader { tokenizer: &Letters { bos: false }, model: None };
-    let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)])).unwrap();
-    assert_eq!(encoded.clone().cut(6, Truncate::Drop), Some(encoded.clone()));
-    assert_eq!(encoded.clone().cut(5, Truncate::Drop), None);
-    let end = encoded.clone().cut(5, Truncate::End).unwrap();
+    let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)]));
+    assert_eq!(encoded.clone().cut(6, Truncate::Drop, None), Some(encoded.clone()));
+    assert_eq!(encoded.clone().cut(5, Truncate::Drop, None), None);
+    let end = encoded.clone().cut(5, Truncate::End, None).unwrap();
     assert_eq!(end, Encoded { stream: vec![97, 98, 99, 100, 101], tokens: vec![100, 101], places: vec![2, 3] });
-    let start = encoded.clone().cut(4, Truncate::Start).unwrap();
+    let start = encoded.clone().cut(4, Truncate::Start, None).unwrap();
     assert_eq!(start, Encoded { stream: vec![99, 100, 101, 257], tokens: vec![100, 101, 257], places: vec![0, 1, 2] });
-    assert_eq!(encoded.clone().cut(3, Truncate::Start).unwrap().tokens, [101, 257]);
-    assert_eq!(encoded.cut(3, Truncate::End), None);
+    assert_eq!(encoded.clone().cut(3, Truncate::Start, None).unwrap().tokens, [101, 257]);
+    assert_eq!(encoded.cut(3, Truncate::End, None), None);
+}
+
+#[test]
+fn what_begins_a_sequence_stays_when_its_start_is_cut() {
+    let reader = Reader { tokenizer: &Letters { bos: true }, model: None };
+    let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)]));
+    let cut = |limit| encoded.clone().cut(limit, Truncate::Start, Some(256));
+    let one = Encoded { stream: vec![256, 98, 99, 100, 101, 257], tokens: vec![100, 101, 257], places: vec![2, 3, 4] };
+    assert_eq!(cut(6), Some(one));
+    // The prompt is shorter than what goes: `d` goes with it, and nothing is left before `e` to predict it from.
+    assert_eq!(cut(3), Some(Encoded { stream: vec![256, 101, 257], tokens: vec![257], places: vec![1] }));
+    assert_eq!(cut(2), None);
 }
 
 struct Template;

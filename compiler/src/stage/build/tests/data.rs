@@ -53,11 +53,22 @@ fn plain_text_is_read_by_lines() {
     let world = Memory { files: vec![("d.txt", vec!["a b", "c"])], model: None };
     let data = r#"lines("d.txt") |> map(line => Demo { prompt: "", reply: line })"#;
     let text = program(data, SLOTS, "");
-    let error = built(&text, &world, &[], |_| ()).unwrap_err();
-    assert!(error.starts_with("E0701 d.txt:1: field reply: the prompt is empty"), "{error}");
-    let text = text.replace(r#"prompt: """#, r#"prompt: ">""#);
-    let tokens = built(&text, &world, &[], |graph| train(graph, "tuned").items.item(0).unwrap().tokens);
-    assert_eq!(tokens, Ok(5));
+    let tokens = |text: &str| built(text, &world, &[], |graph| train(graph, "tuned").items.item(0).unwrap().tokens);
+    // Begin, three letters, stop.
+    assert_eq!(tokens(&text), Ok(5));
+    assert_eq!(tokens(&text.replace(r#"prompt: """#, r#"prompt: ">""#)), Ok(5));
+    let alone = r#"lines("d.txt") |> map(line => Doc { reply: line })"#;
+    let alone = program(alone, SLOTS, "").replace("data demos", "record Doc { reply: Reply }\ndata demos");
+    assert_eq!(tokens(&alone), Ok(5));
+    let helped = |text: &str| {
+        let (program, _) = load("main.align", text, &world);
+        build(&program, &BuildOptions::default(), &world).map(|_| ()).unwrap_err().remove(0).help.unwrap_or_default()
+    };
+    assert!(helped(&alone.replace("reply: Reply", "reply: Text")).contains("give it the type Reply"));
+    let bare = program(r#"lines("d.txt")"#, &SLOTS.replace("sft(.reply)", "sft()"), "");
+    assert!(helped(&bare).contains("record Doc { reply: Reply }"), "{}", helped(&bare));
+    let bare = program(r#"lines("d.txt")"#, &SLOTS.replace("sft(.reply)", "sft(x => x)"), "");
+    assert!(helped(&bare).contains("a field of type Reply"), "{}", helped(&bare));
 }
 
 #[test]
@@ -119,4 +130,10 @@ fn models_are_loaded_and_read_chats_by_their_template() {
     assert!(error(lacks).starts_with("E0709 the model has no tensor model.norm.weight"), "{}", error(lacks));
     let none = built(&text, &Memory::default(), &[], |_| ()).unwrap_err();
     assert_eq!(none, "E0708 there is no model m");
+}
+
+#[test]
+fn endless_data_are_refused_at_once() {
+    let far = "for a in 0..10_000_000_000 { Demo { prompt: \"a\", reply: \"b\" } } |> take(2)";
+    assert_eq!(error(&program(far, SLOTS, "")), "E0331 these are 10000000000 rounds, a loop may have 100000000");
 }
