@@ -40,11 +40,13 @@ impl Failure {
     }
 }
 
-/// Reads a file that a user named.
+/// Reads a file that a user named, without the mark that some editors put before UTF-8.
 pub fn read(path: &Path) -> Result<String, Failure> {
     match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes)
-            .map_err(|error| Failure::new(format!("{} is not UTF-8: {}", path.display(), error.utf8_error()))),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text)),
+            Err(error) => Err(Failure::new(format!("{} is not UTF-8: {}", path.display(), error.utf8_error()))),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Failure::new(format!("there is no file {}", path.display())))
         }

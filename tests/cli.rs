@@ -216,6 +216,59 @@ fn tests_of_files_run() {
     succeeds(folder.path(), &["test", "mine.align", "--only", "doubles"]);
 }
 
+/// What `run` would refuse at once `check` refuses.
+#[test]
+fn a_check_reads_what_a_run_would_read() {
+    let folder = project();
+    assert!(succeeds(folder.path(), &["check", "small.align"]).contains("no errors"));
+    for (from, to, says) in [
+        ("    on        rows\n", "", "no slot `on`"),
+        ("    steps     steps\n", "", "no slot `epochs`"),
+        ("    steps     steps\n", "    steps     steps\n    epochs    2\n", "not both"),
+        ("    steps     steps\n", "    steps     5\n    precision bf16\n", "bf16"),
+        ("rows.jsonl", "absent.jsonl", "absent.jsonl"),
+        ("q: Prompt, a: Reply[q]", "question: Prompt, a: Reply[question]", "question"),
+        ("perplexity(start, rows, .a), ", "perplexity(rows, start, .a), ", "policy"),
+    ] {
+        let wrong = PROGRAM.replacen(from, to, 1);
+        assert_ne!(wrong, PROGRAM, "{from}");
+        fs::write(folder.path().join("wrong.align"), wrong).expect("a file");
+        let shown = fails(folder.path(), 1, &["check", "wrong.align"]);
+        assert!(shown.contains(says) && shown.contains("1 error"), "{says}:\n{shown}");
+    }
+}
+
+#[test]
+fn errors_come_before_warnings() {
+    let folder = project();
+    let wrong = PROGRAM.replace("{ sft }", "{ sft, dpo }").replace("batch     8", "batsch    8");
+    fs::write(folder.path().join("wrong.align"), &wrong).expect("a file");
+    let shown = fails(folder.path(), 1, &["check", "wrong.align"]);
+    assert!(shown.find("batsch") < shown.find("W0107") && shown.contains("1 error, 1 warning"), "{shown}");
+    // Where an item cannot be read, nobody knows what it uses.
+    fs::write(folder.path().join("wrong.align"), wrong + "\nfn f( = 2\n").expect("a file");
+    let shown = fails(folder.path(), 1, &["check", "wrong.align"]);
+    assert!(!shown.contains("W0107"), "{shown}");
+}
+
+#[test]
+fn a_program_that_runs_nothing_says_so() {
+    let folder = project();
+    for text in ["", "fn twice(x: Float) -> Float = 2 * x\n"] {
+        fs::write(folder.path().join("idle.align"), text).expect("a file");
+        let shown = fails(folder.path(), 1, &["run", "idle.align"]);
+        assert!(shown.contains("no pipeline") && shown.contains("help"), "{shown}");
+        succeeds(folder.path(), &["check", "idle.align"]);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_program() {
+    let folder = project();
+    fs::write(folder.path().join("marked.align"), format!("\u{feff}{PROGRAM}")).expect("a file");
+    succeeds(folder.path(), &["check", "marked.align"]);
+}
+
 /// The files that CONTRIBUTING.md shows work as it says, with nothing else changed.
 #[test]
 fn what_contributing_shows_works() {

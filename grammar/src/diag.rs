@@ -1,6 +1,7 @@
 //! What the compiler tells the user about a program.
 
 use crate::span::Span;
+use std::cmp::Reverse;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -59,6 +60,11 @@ impl Diagnostic {
     pub fn span(&self) -> Span {
         self.labels[0].0
     }
+}
+
+/// Puts diagnostics in the order in which they are shown: errors first, each kind by place.
+pub fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by_key(|d| (Reverse(d.severity), d.span()));
 }
 
 /// The result of a pass over something a user wrote.

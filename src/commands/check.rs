@@ -5,8 +5,9 @@ use crate::commands::style;
 use crate::failure::{Failure, read};
 use crate::print::{err, outln};
 use align_compiler::program;
+use align_compiler::stage::build::{BuildOptions, build};
 use align_runtime::world::Files;
-use align_syntax::diag::{Diagnostic, Severity};
+use align_syntax::diag::{self, Diagnostic, Severity};
 use align_syntax::render::{render, to_json};
 
 pub fn check(args: &Check) -> Result<(), Failure> {
@@ -16,13 +17,18 @@ pub fn check(args: &Check) -> Result<(), Failure> {
         let text = read(path)?;
         let (program, mut diagnostics) = program::load(&path.display().to_string(), &text, &world);
         diagnostics.extend(align_compiler::check::check(&program).diagnostics);
-        diagnostics.sort_by_key(Diagnostic::span);
-        failed |= diagnostics.iter().any(|d| d.severity == Severity::Error);
+        let wrong = |diagnostics: &[Diagnostic]| diagnostics.iter().any(|d| d.severity == Severity::Error);
+        if !wrong(&diagnostics) && program.runs() {
+            let options = BuildOptions { sampled: true, ..BuildOptions::default() };
+            diagnostics.extend(build(&program, &options, &world).err().unwrap_or_default());
+        }
+        diag::sort(&mut diagnostics);
+        failed |= wrong(&diagnostics);
         match args.json {
             true => diagnostics.iter().for_each(|d| outln!("{}", to_json(d, &program.sources))),
             false => err!("{}", render(&diagnostics, &program.sources, style())),
         }
-        if diagnostics.is_empty() && !args.json {
+        if !wrong(&diagnostics) && !args.json {
             outln!("{}: no errors", path.display());
         }
     }

@@ -17,7 +17,7 @@ use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::graph::StageGraph;
 use align_compiler::stage::{self};
 use align_runtime::world::Files;
-use align_syntax::diag::{Diagnostic, Severity};
+use align_syntax::diag::{self, Diagnostic, Severity};
 use align_syntax::render::{Style, render};
 use align_syntax::span::Sources;
 use std::io::IsTerminal;
@@ -35,7 +35,7 @@ fn checked(path: &Path, world: &Files) -> Result<(Program, Checked), Failure> {
 
 /// The stages of a program, with the settings of the command line.
 fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Result<StageGraph<'p>, Failure> {
-    let options = BuildOptions { sets: settings.sets.clone(), seed: settings.seed };
+    let options = BuildOptions { sets: settings.sets.clone(), seed: settings.seed, sampled: false };
     stage::build::build(program, &options, world).map_err(|mut diagnostics| {
         let _ = report(&mut diagnostics, &program.sources);
         Failure::Said
@@ -44,7 +44,7 @@ fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Res
 
 /// Prints diagnostics to standard error. Fails if one is an error.
 fn report(diagnostics: &mut [Diagnostic], sources: &Sources) -> Result<(), Failure> {
-    diagnostics.sort_by_key(Diagnostic::span);
+    diag::sort(diagnostics);
     err!("{}", render(diagnostics, sources, style()));
     match diagnostics.iter().any(|d| d.severity == Severity::Error) {
         true => Err(Failure::Said),

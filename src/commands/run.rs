@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub fn run(args: &Run) -> Result<(), Failure> {
     let world = Files::of_program(".", &args.file);
     let (program, _) = checked(&args.file, &world)?;
+    if !program.runs() {
+        let help = "help: write `pipeline { .. }` with what is to be trained, shown and saved";
+        return Err(Failure::new(format!("{} has no pipeline, so nothing is run\n  {help}", args.file.display())));
+    }
     let graph = build(&program, &args.settings, &world)?;
     let options = RunOptions {
         out: args.out.clone().unwrap_or_else(|| default_out(&args.file)),

@@ -4,7 +4,7 @@ pub(crate) mod planned;
 
 use crate::world::World;
 use align_syntax::ast::{self, BindTarget, DefKind, ItemKind, Name, Pattern};
-use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::diag::{Diagnostic, Severity, did_you_mean};
 use align_syntax::parse;
 use align_syntax::span::{FileId, Sources};
 use std::borrow::Cow;
@@ -26,6 +26,8 @@ pub struct Program {
 #[derive(Clone, Debug, Default)]
 pub struct ProgramFile {
     pub tree: ast::File,
+    /// Whether all of the file could be read.
+    pub whole: bool,
     /// The module that it belongs to; `None` for the program's own file.
     pub module: Option<String>,
     /// Names of its own items, then those it imports.
@@ -46,6 +48,12 @@ impl Program {
 
     pub fn file(&self, id: FileId) -> &ProgramFile {
         &self.files[id.0 as usize]
+    }
+
+    /// Whether there is anything to run: a pipeline or a study in the program's own file.
+    pub fn runs(&self) -> bool {
+        let is_run = |def: &ast::Def| matches!(def.kind, DefKind::Pipeline | DefKind::Study);
+        self.items(self.main()).any(|(_, item)| matches!(&item.kind, ItemKind::Def(def) if is_run(def)))
     }
 
     /// The program's own file.
@@ -102,8 +110,9 @@ impl Loader<'_> {
     fn file(&mut self, name: &str, text: &str, module: Option<String>) -> FileId {
         let id = self.program.sources.add(name, text);
         let parsed = parse(id, text);
+        let whole = parsed.diagnostics.iter().all(|d| d.severity != Severity::Error);
         self.diagnostics.extend(parsed.diagnostics);
-        self.program.files.push(ProgramFile { tree: parsed.file, module, names: HashMap::new() });
+        self.program.files.push(ProgramFile { tree: parsed.file, whole, module, names: HashMap::new() });
         self.core_of(text);
         if self.program.loadable.is_empty() && mentions(text, "load") {
             self.nets();

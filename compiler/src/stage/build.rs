@@ -1,10 +1,13 @@
 //! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
 
+use super::data::Data;
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
+use super::items::ItemLayout;
 use super::number::Number;
+use super::rows::{Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
 use super::words;
@@ -27,6 +30,8 @@ pub struct BuildOptions {
     /// `--set name=value`: values of `param`s as they were written.
     pub sets: Vec<(String, String)>,
     pub seed: u64,
+    /// Looks at some rows of large data, not at all: enough to check a program, not to run it.
+    pub sampled: bool,
 }
 
 /// The stages of all pipelines and studies of a program, in order. Data are read, checked and hashed here; nothing is
@@ -37,7 +42,7 @@ pub fn build<'p>(
     world: &'p dyn World,
 ) -> Result<StageGraph<'p>, Vec<Diagnostic>> {
     let settings = super::params::settings(program, &options.sets, world, options.seed)?;
-    let builder = Rc::new(Builder { program, world, seed: options.seed, settings, state: RefCell::default() });
+    let builder = Rc::new(Builder { program, world, seed: options.seed, sampled: options.sampled, settings, state: RefCell::default() });
     let mut eval = builder.eval();
     eval.hooks = Some(builder.clone());
     let mut diagnostics = vec![];
@@ -62,6 +67,7 @@ pub struct Builder<'p> {
     pub(super) program: &'p Program,
     pub(super) world: &'p dyn World,
     pub(super) seed: u64,
+    sampled: bool,
     settings: HashMap<String, Value>,
     pub(super) state: RefCell<State<'p>>,
 }
@@ -156,6 +162,18 @@ impl<'p> Builder<'p> {
     /// The name that the value of the current statement is bound to, or none.
     pub(super) fn binding(&self) -> String {
         self.state.borrow().binding.clone().unwrap_or_default()
+    }
+
+    /// The rows of a stage as items.
+    pub(super) fn items(
+        &self,
+        data: &Data<Value>,
+        layout: &ItemLayout,
+        reading: Option<Reading>,
+        span: Span,
+    ) -> Res<Rc<dyn ItemSource + 'p>> {
+        let data = if self.sampled { data.sample(SAMPLED) } else { data.clone() };
+        Ok(Rc::new(RowItems::new(self.eval(), data, layout.clone(), reading, span)?))
     }
 
     /// The rows of a stage as a stage of their own.

@@ -123,6 +123,12 @@ impl<V: 'static> Data<V> {
         Data::new(Picked { of: self.clone(), order })
     }
 
+    /// At most `most` rows, evenly spread.
+    pub fn sample(&self, most: usize) -> Data<V> {
+        let step = self.len().div_ceil(most).max(1);
+        self.picked((0..self.len() as u32).step_by(step).collect())
+    }
+
     pub fn shuffle(&self, seed: u64) -> Data<V> {
         self.picked(permutation(seed, Purpose::Shuffle, 0, self.len()))
     }

@@ -4,9 +4,8 @@ use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
-use super::rows::{RowItems, item_type};
+use super::rows::item_type;
 use super::slots::{self, Said};
-use super::source::ItemSource;
 use super::sources::Source;
 use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words};
@@ -75,8 +74,7 @@ pub(super) fn train(
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
     }
-    let items = RowItems::new(builder.eval(), data.clone(), stage.layout.clone(), reading, *on_span)?;
-    let items: Rc<dyn ItemSource + '_> = Rc::new(items);
+    let items = builder.items(data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
     let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
     let data = builder.data(&items, *on_span);

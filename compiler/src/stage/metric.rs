@@ -9,8 +9,7 @@ use super::graph::{Cell, Reads, Stage, StageId, StageKind, Table};
 use super::hash::Hasher;
 use super::nets;
 use super::number::Number;
-use super::rows::{Reading, RowItems, item_type};
-use super::source::ItemSource;
+use super::rows::{Reading, item_type};
 use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
@@ -182,8 +181,7 @@ fn evaluate<'p>(
 ) -> Res<StageId> {
     let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
     let layout = nets::layout(&traced, span)?;
-    let items = RowItems::new(builder.eval(), data.clone(), layout.clone(), reading(&policies, span)?, span)?;
-    let items: Rc<dyn ItemSource + 'p> = Rc::new(items);
+    let items = builder.items(data, &layout, reading(&policies, span)?, span)?;
     let mut hasher = Hasher::new("evaluate");
     hasher.graph("graph", &traced).hash("items", &items.identity());
     for source in &sources {

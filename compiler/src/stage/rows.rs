@@ -117,7 +117,7 @@ impl<'p> RowItems<'p> {
 }
 
 /// How many rows are checked before a stage.
-const SAMPLED: usize = 512;
+pub(super) const SAMPLED: usize = 512;
 
 impl ItemSource for RowItems<'_> {
     fn len(&self) -> usize {

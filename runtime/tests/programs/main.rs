@@ -73,7 +73,7 @@ fn try_run(
     let (program, diagnostics) = load("main.align", &text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    let graph = build(&program, &BuildOptions { sets, seed: 0 }, &world);
+    let graph = build(&program, &BuildOptions { sets, ..BuildOptions::default() }, &world);
     let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
     let options = RunOptions {
         out: folder.join("out"),

@@ -18,7 +18,7 @@ fn built<T>(
     let (program, diagnostics) = load("main.align", text, world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    let options = BuildOptions { sets, seed: 0 };
+    let options = BuildOptions { sets, ..BuildOptions::default() };
     match build(&program, &options, world) {
         Ok(graph) => Ok(look(&graph)),
         Err(errors) => Err(errors.iter().map(|e| format!("{} {}", e.code, e.message)).collect::<Vec<_>>().join("\n")),
