@@ -9,6 +9,7 @@ pub mod expect;
 pub mod format;
 mod lex;
 mod lines;
+mod narrow;
 mod parse;
 mod places;
 pub mod print;

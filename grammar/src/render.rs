@@ -1,8 +1,10 @@
 //! Diagnostics as text for people and as JSON for programs.
 
 use crate::diag::{Diagnostic, Severity};
+use crate::narrow::narrowed;
 use crate::span::{Sources, Span};
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents};
+use miette::{SourceCode, SourceSpan, SpanContents};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -49,7 +51,7 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, style: Style) -> String {
         .with_wrap_lines(true)
         .with_break_words(false);
     let mut out = String::new();
-    match handler.render_report(&mut out, &Report::new(diagnostic, sources)) {
+    match handler.render_report(&mut out, &Report::new(diagnostic, sources, style.width)) {
         Ok(()) => out,
         Err(_) => plain(diagnostic, sources),
     }
@@ -117,49 +119,82 @@ struct Report {
     severity: miette::Severity,
     message: String,
     help: Option<String>,
-    source: NamedSource<String>,
+    source: Excerpt,
     labels: Vec<LabeledSpan>,
     elsewhere: Vec<Report>,
 }
 
 impl Report {
-    fn new(diagnostic: &Diagnostic, sources: &Sources) -> Report {
+    fn new(diagnostic: &Diagnostic, sources: &Sources, width: usize) -> Report {
         let severity = match diagnostic.severity {
             Severity::Warning => miette::Severity::Warning,
             Severity::Error => miette::Severity::Error,
         };
         let home = diagnostic.span().file;
-        let source = |span: Span| {
-            let source = sources.get(span.file);
-            NamedSource::new(&source.name, source.text.to_string())
-        };
-        let labels = diagnostic.labels.iter().filter(|(span, _)| span.file == home).enumerate();
-        let labels = labels.map(|(i, (span, text))| labeled(*span, text, i == 0)).collect();
-        let elsewhere = diagnostic.labels.iter().filter(|(span, _)| span.file != home).map(|(span, text)| Report {
-            code: None,
-            severity: miette::Severity::Advice,
-            message: text.clone(),
-            help: None,
-            source: source(*span),
-            labels: vec![labeled(*span, "", true)],
-            elsewhere: Vec::new(),
+        let here: Vec<&(Span, String)> = diagnostic.labels.iter().filter(|(span, _)| span.file == home).collect();
+        let (source, labels) = excerpt(&here, sources, width);
+        let elsewhere = diagnostic.labels.iter().filter(|(span, _)| span.file != home).map(|(span, text)| {
+            let (source, labels) = excerpt(&[&(*span, String::new())], sources, width);
+            let severity = miette::Severity::Advice;
+            Report { code: None, severity, message: text.clone(), help: None, source, labels, elsewhere: Vec::new() }
         });
         Report {
             code: Some(diagnostic.code),
             severity,
             message: diagnostic.message.clone(),
             help: diagnostic.help.clone(),
-            source: source(diagnostic.span()),
+            source,
             labels,
             elsewhere: elsewhere.collect(),
         }
     }
 }
 
-fn labeled(span: Span, text: &str, primary: bool) -> LabeledSpan {
-    let place = (span.start as usize, (span.end - span.start) as usize);
-    let text = Some(text.to_string()).filter(|t| !t.is_empty());
-    if primary { LabeledSpan::new_primary_with_span(text, place) } else { LabeledSpan::new_with_span(text, place) }
+/// The text that labels of one file are shown in, and the labels in it. The first is the primary one.
+fn excerpt(labels: &[&(Span, String)], sources: &Sources, width: usize) -> (Excerpt, Vec<LabeledSpan>) {
+    /// What stands before a line: its number and a bar.
+    const MARGIN: usize = 8;
+    let first = labels[0].0;
+    let source = sources.get(first.file);
+    let places: Vec<(usize, usize)> = labels.iter().map(|(s, _)| (s.start as usize, s.end as usize)).collect();
+    let (text, places) = narrowed(&source.text, &places, width.saturating_sub(MARGIN).max(MARGIN));
+    let column = sources.line_column(first.file, first.start).1 - 1;
+    let excerpt = Excerpt { name: source.name.clone(), text, first: places[0].0, column };
+    let labels = labels.iter().zip(places).enumerate().map(|(i, ((_, said), (start, end)))| {
+        let said = Some(said.clone()).filter(|said| !said.is_empty());
+        let place = (start, end - start);
+        match i {
+            0 => LabeledSpan::new_primary_with_span(said, place),
+            _ => LabeledSpan::new_with_span(said, place),
+        }
+    });
+    (excerpt, labels.collect())
+}
+
+/// A file with its long lines cut.
+#[derive(Debug)]
+struct Excerpt {
+    name: String,
+    text: String,
+    /// The primary label's place, and its column in the whole line, from 0.
+    first: usize,
+    column: usize,
+}
+
+impl SourceCode for Excerpt {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let read = self.text.read_span(span, before, after)?;
+        // Without lines around it is asked for the head of a report.
+        let is_head = (before, after) == (0, 0) && span.offset() == self.first;
+        let column = if is_head { self.column } else { read.column() };
+        let (data, place, line, count) = (read.data(), *read.span(), read.line(), read.line_count());
+        Ok(Box::new(MietteSpanContents::new_named(self.name.clone(), data, place, line, column, count)))
+    }
 }
 
 impl fmt::Display for Report {
@@ -225,6 +260,25 @@ mod tests {
         insta::assert_snapshot!(render(&diagnostics, &sources, Style::default()));
         let coloured = render(&diagnostics, &sources, Style { colour: true, width: 80 });
         assert!(coloured.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_their_labels() {
+        let mut sources = Sources::default();
+        let long = format!("let a = 1\nlet b = [{}oops, {}]\n", "é, ".repeat(9_000), "1, ".repeat(9_000));
+        let start = long.find("oops").expect("it is there") as u32;
+        let main = sources.add("main.align", long);
+        let diagnostics =
+            [Diagnostic::error("E0104", Span::new(main, start, start + 4), "`oops` is not defined").here("this")];
+        let shown = render(&diagnostics, &sources, Style::default());
+        assert!(shown.lines().all(|line| line.chars().count() <= 80) && shown.len() < 1000, "{shown}");
+        assert!(
+            shown.contains("oops, 1, ") && shown.contains("main.align:2:27010") && shown.contains("this"),
+            "{shown}"
+        );
+        let (line, mark) = (shown.find("oops, 1").map(|at| &shown[..at]), shown.find("──┬").map(|at| &shown[..at]));
+        let column = |before: Option<&str>| before.and_then(|b| b.lines().last().map(|l| l.chars().count()));
+        assert_eq!(column(line), column(mark), "{shown}");
     }
 
     #[test]

@@ -42,7 +42,14 @@ pub fn build<'p>(
     world: &'p dyn World,
 ) -> Result<StageGraph<'p>, Vec<Diagnostic>> {
     let settings = super::params::settings(program, &options.sets, world, options.seed)?;
-    let builder = Rc::new(Builder { program, world, seed: options.seed, sampled: options.sampled, settings, state: RefCell::default() });
+    let builder = Rc::new(Builder {
+        program,
+        world,
+        seed: options.seed,
+        sampled: options.sampled,
+        settings,
+        state: RefCell::default(),
+    });
     let mut eval = builder.eval();
     eval.hooks = Some(builder.clone());
     let mut diagnostics = vec![];

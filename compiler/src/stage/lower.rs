@@ -74,7 +74,7 @@ pub(super) fn train(
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
     }
-    let items = builder.items(data, &stage.layout, reading, *on_span)?;
+    let items = builder.items(&data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
     let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
     let data = builder.data(&items, *on_span);
