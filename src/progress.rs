@@ -1,7 +1,8 @@
-//! How a run shows itself: a bar on a terminal, plain lines elsewhere, JSON lines, or nothing.
+//! How a run shows itself: a bar on a terminal, plain lines elsewhere, JSON lines, or what it found alone.
 
+use crate::findings;
 use crate::print::{errln, outln};
-use align_runtime::run::{Progress, StepShown};
+use align_runtime::run::{Finding, Progress, StepShown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -37,6 +38,13 @@ impl Progress for Bar {
             Some(bar) => bar.finish(),
             None if kept => errln!("{stage}: kept from an earlier run"),
             None => {}
+        }
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| findings::show(finding)),
+            None => findings::show(finding),
         }
     }
 
@@ -85,8 +93,21 @@ impl Progress for Lines {
         }
     }
 
+    fn found(&mut self, finding: &Finding) {
+        findings::show(finding);
+    }
+
     fn note(&mut self, text: &str) {
         errln!("{text}");
+    }
+}
+
+/// Nothing but what the program asks for.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn found(&mut self, finding: &Finding) {
+        findings::show(finding);
     }
 }
 
@@ -119,6 +140,10 @@ impl Progress for Json {
 
     fn ends(&mut self, stage: &str, kept: bool) {
         outln!("{}", json!({ "event": "end", "stage": stage, "kept": kept }));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        outln!("{}", findings::event(finding));
     }
 
     fn note(&mut self, text: &str) {

@@ -1,5 +1,7 @@
 //! Evaluations: a graph over all rows of some data, its means, and what it answers for each row.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::items::{Item, pack};
 use align_compiler::tensor::{Axis, DType};
@@ -58,12 +60,14 @@ impl<'a> Evaluation<'a> {
         self.stage
     }
 
-    /// Runs over all rows. `weight` finds a weight by its path in the graph; `memory` bytes may be used beside these.
+    /// Runs over all rows. `weight` finds a weight by its path in the graph; `memory` bytes may be used beside these. Gives
+    /// nothing where `stop` becomes true before the end.
     pub fn run<'w>(
         &mut self,
         weight: &dyn Fn(&str) -> Option<&'w [f32]>,
         memory: usize,
-    ) -> std::result::Result<Evaluated, RunError> {
+        stop: &AtomicBool,
+    ) -> std::result::Result<Option<Evaluated>, RunError> {
         let items = &self.stage.items;
         let mut sums = vec![(0.0f64, 0.0f64); self.numbers.len()];
         let mut answers = vec![vec![vec![]; items.len()]; self.answers.len()];
@@ -73,6 +77,9 @@ impl<'a> Evaluation<'a> {
             let packed = |part: &[usize]| pack(&self.stage.layout, part.iter().map(|i| &window[*i]));
             let parts = micro_batches(&window, |part| self.launch.memory(&packed(part)) <= memory);
             for part in parts {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
                 let packed = packed(&part);
                 let mut bindings = Bindings::new();
                 for path in &self.weights {
@@ -109,7 +116,7 @@ impl<'a> Evaluation<'a> {
             }
         }
         let numbers = sums.iter().map(|(sum, count)| if *count > 0.0 { sum / count } else { f64::NAN }).collect();
-        Ok(Evaluated { numbers, answers })
+        Ok(Some(Evaluated { numbers, answers }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Log-probabilities of a reply under a model.
 
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
@@ -103,7 +104,8 @@ impl Scorer {
             let path = path.strip_prefix(prefix.as_str()).unwrap_or(path);
             spec.iter().find(|weight| weight.path == path).map(|weight| self.weights.get(weight))
         };
-        let evaluated = Evaluation::new(engine, &stage)?.run(&weight, self.memory)?;
+        let evaluated =
+            Evaluation::new(engine, &stage)?.run(&weight, self.memory, &AtomicBool::new(false))?.unwrap_or_default();
         let logps = evaluated.answers.into_iter().next().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
         Ok(Scored { prompt_ids, reply_ids, logps })
     }

@@ -3,13 +3,11 @@
 use crate::args::Run;
 use crate::commands::{build, checked, report, threads};
 use crate::failure::Failure;
-use crate::print::{errln, out, outln};
-use crate::progress::{Bar, Json, Lines};
-use crate::table;
+use crate::print::errln;
+use crate::progress::{Bar, Json, Lines, Quiet};
 use align_runtime::engine::Cpu;
-use align_runtime::run::{self, Asserted, Finding, Progress, Report, RunError, RunOptions, Silent};
+use align_runtime::run::{self, Progress, RunError, RunOptions};
 use align_runtime::world::Files;
-use serde_json::json;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +31,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     let stop = stop_at_interrupt()?;
     let mut progress: Box<dyn Progress> = match () {
         () if args.json => Box::new(Json::new()),
-        () if args.quiet => Box::new(Silent),
+        () if args.quiet => Box::new(Quiet),
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
     };
@@ -46,11 +44,10 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         }
         error => Failure::new(error),
     })?;
-    show(&found, args.json);
-    match (found.failed().next().is_some(), found.stopped) {
-        (true, _) => Err(Failure::Said),
-        (false, true) => Err(Failure::new("stopped; the same command goes on from here")),
-        (false, false) => Ok(()),
+    match (found.stopped, found.failed.is_empty()) {
+        (true, _) => Err(Failure::new("stopped; the same command goes on from here")),
+        (false, false) => Err(Failure::Said),
+        (false, true) => Ok(()),
     }
 }
 
@@ -72,39 +69,4 @@ fn stop_at_interrupt() -> Result<Arc<AtomicBool>, Failure> {
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::new(format!("Ctrl-C cannot be caught: {error}")))?;
     Ok(stop)
-}
-
-/// Tables and claims, in the order of the program.
-fn show(report: &Report, as_json: bool) {
-    for finding in &report.findings {
-        match finding {
-            Finding::Shown(shown) if as_json => {
-                outln!("{}", json!({ "event": "show", "head": shown.head, "rows": shown.rows }));
-            }
-            Finding::Shown(shown) => out!("{}", table::text(&shown.head, &shown.rows)),
-            Finding::Asserted(claim) if as_json => outln!("{}", json_of(claim)),
-            Finding::Asserted(claim) if claim.holds => outln!("holds: {}", claim.text),
-            Finding::Asserted(claim) => {
-                errln!("error: this does not hold: {}", claim.text);
-                claim.parts.iter().for_each(|(text, value)| errln!("  {text} is {}", table::number(*value)));
-            }
-            Finding::Plotted(curves) if as_json => {
-                let curves: Vec<_> = curves.iter().map(|c| json!({ "label": c.label, "points": c.points })).collect();
-                outln!("{}", json!({ "event": "plot", "curves": curves }));
-            }
-            Finding::Plotted(curves) => {
-                for curve in curves {
-                    let last = curve.points.last().map_or(String::new(), |(_, y)| table::number(*y));
-                    outln!("{}: {} points, the last {last}", curve.label, curve.points.len());
-                }
-            }
-            Finding::Saved(path) if as_json => outln!("{}", json!({ "event": "save", "path": path })),
-            Finding::Saved(path) => outln!("saved {}", path.display()),
-        }
-    }
-}
-
-fn json_of(claim: &Asserted) -> serde_json::Value {
-    let parts: serde_json::Map<_, _> = claim.parts.iter().map(|(text, value)| (text.clone(), json!(value))).collect();
-    json!({ "event": "assert", "text": claim.text, "holds": claim.holds, "parts": parts })
 }

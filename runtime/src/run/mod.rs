@@ -22,7 +22,8 @@ use crate::error::Error;
 use crate::store::Store;
 use crate::train::metrics::Lines;
 
-/// Runs all stages of a program. Where `stop` becomes true it ends after the step, and saves; the next run goes on.
+/// Runs all stages of a program. Where `stop` becomes true it ends after the step, the
+/// micro-batch of an evaluation or the stage, and saves; the next run goes on.
 pub fn run(
     graph: &StageGraph,
     options: &RunOptions,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::report::Finding;
+
 /// One step of training, for showing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepShown<'a> {
@@ -23,6 +25,8 @@ pub trait Progress {
     fn step(&mut self, _step: &StepShown) {}
     /// A stage is finished. `kept`: by an earlier run.
     fn ends(&mut self, _stage: &str, _kept: bool) {}
+    /// A table, a claim and the like, in the order of the program. It comes before any later stage runs.
+    fn found(&mut self, _finding: &Finding) {}
     /// A sentence that the user should see.
     fn note(&mut self, _text: &str) {}
 }

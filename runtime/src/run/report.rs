@@ -36,20 +36,11 @@ pub enum Finding {
     Saved(PathBuf),
 }
 
-/// The end of a run.
+/// The end of a run. What it found is told as soon as it is known, by [`super::Progress::found`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    pub findings: Vec<Finding>,
+    /// The assertions that do not hold.
+    pub failed: Vec<Asserted>,
     /// It was asked to stop before its end. The next run goes on.
     pub stopped: bool,
-}
-
-impl Report {
-    /// The assertions that do not hold.
-    pub fn failed(&self) -> impl Iterator<Item = &Asserted> {
-        self.findings.iter().filter_map(|finding| match finding {
-            Finding::Asserted(asserted) if !asserted.holds => Some(asserted),
-            _ => None,
-        })
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
@@ -49,6 +49,10 @@ impl Stages<'_, '_> {
         let order = self.graph.order();
         for (at, id) in order.iter().enumerate() {
             let stage = self.graph.get(*id);
+            if self.stop.load(Ordering::Relaxed) {
+                report.stopped = true;
+                return Ok(report);
+            }
             match &stage.kind {
                 // These are read by the stages that need them.
                 StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => {}
@@ -58,16 +62,30 @@ impl Stages<'_, '_> {
                         return Ok(report);
                     }
                 }
-                StageKind::Evaluate(node) => self.evaluate(*id, node)?,
+                StageKind::Evaluate(node) => {
+                    if !self.evaluate(*id, node)? {
+                        report.stopped = true;
+                        return Ok(report);
+                    }
+                }
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
                     policy::save(&self.weights(from)?, to)?;
-                    report.findings.push(Finding::Saved(to.to_path_buf()));
+                    self.progress.found(&Finding::Saved(to.to_path_buf()));
                 }
-                StageKind::Show(show) => report.findings.push(Finding::Shown(self.shown(&show.table))),
-                StageKind::Assert(assert) => report.findings.push(Finding::Asserted(self.asserted(assert))),
-                StageKind::Plot(plot) => report.findings.push(Finding::Plotted(self.plotted(plot)?)),
+                StageKind::Show(show) => self.progress.found(&Finding::Shown(self.shown(&show.table))),
+                StageKind::Assert(assert) => {
+                    let asserted = self.asserted(assert);
+                    if !asserted.holds {
+                        report.failed.push(asserted.clone());
+                    }
+                    self.progress.found(&Finding::Asserted(asserted));
+                }
+                StageKind::Plot(plot) => {
+                    let curves = self.plotted(plot)?;
+                    self.progress.found(&Finding::Plotted(curves));
+                }
             }
             self.forget(&order[at + 1..]);
         }
@@ -193,13 +211,14 @@ impl Stages<'_, '_> {
 
     // ------------------------------------------------------------------------------------ evaluations
 
-    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<()> {
+    /// Whether it came to its end.
+    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<bool> {
         let name = self.graph.get(id).name.clone();
         let entry = self.entry(id);
         if self.is_kept(id)? {
             if let Some(evaluated) = Evaluated::from_json(&entry.read()?.value) {
                 self.evaluated.insert(id, evaluated);
-                return Ok(());
+                return Ok(true);
             }
             entry.forget()?;
         }
@@ -212,15 +231,16 @@ impl Stages<'_, '_> {
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
         let held: usize = policies.iter().map(|weights| 4 * weights.values.len()).sum();
         let mut evaluation = Evaluation::new(self.engine, node)?;
-        let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held));
-        let evaluated = result.map_err(|error| match error {
+        let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
+        let found = result.map_err(|error| match error {
             RunError::Stage(fault) => RunError::Stage(StageFault { stage: name.clone(), ..fault }),
             other => other,
         })?;
+        let Some(evaluated) = found else { return Ok(false) };
         entry.finish(&name, &[], evaluated.to_json())?;
         self.evaluated.insert(id, evaluated);
         self.progress.ends(&name, false);
-        Ok(())
+        Ok(true)
     }
 
     // ------------------------------------------------------------------------------------ what is asked for

@@ -1,6 +1,7 @@
 //! Small random models: every logit, the loss, and the norm of each parameter's gradient.
 
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageKind;
@@ -112,7 +113,11 @@ fn logits() {
                 let path = path.strip_prefix(used.prefix.as_str()).unwrap_or(path);
                 spec.iter().find(|w| w.path == path).map(|w| weights.get(w))
             };
-            let found = Evaluation::new(engine, &stage).unwrap().run(&weight, 1 << 28).unwrap();
+            let found = Evaluation::new(engine, &stage)
+                .unwrap()
+                .run(&weight, 1 << 28, &AtomicBool::new(false))
+                .unwrap()
+                .unwrap();
             let far = found.answers[0].iter().zip(&want).map(|(row, want)| (row[0] - want).abs()).fold(0.0, f64::max);
             println!("{name}: log-probs of {} tokens within {far:.1e}", want.len());
             assert!(far <= 1e-4, "{name}: {far}");

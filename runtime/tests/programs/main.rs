@@ -1,7 +1,7 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
@@ -43,11 +43,20 @@ pipeline {
 }
 "#;
 
-struct Kept(Vec<(String, bool)>);
+/// What ended, and whether it was kept; what was found, by how many stages had ended.
+#[derive(Default)]
+struct Kept {
+    ended: Vec<(String, bool)>,
+    found: Vec<(usize, Finding)>,
+}
 
 impl Progress for Kept {
     fn ends(&mut self, stage: &str, kept: bool) {
-        self.0.push((stage.into(), kept));
+        self.ended.push((stage.into(), kept));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        self.found.push((self.ended.len(), finding.clone()));
     }
 }
 
@@ -68,6 +77,17 @@ fn try_run(
     engine: &dyn Engine,
     progress: &mut dyn Progress,
 ) -> Result<Report, RunError> {
+    run_until(folder, text, sets, engine, progress, &AtomicBool::new(false))
+}
+
+fn run_until(
+    folder: &Path,
+    text: &str,
+    sets: &[(&str, &str)],
+    engine: &dyn Engine,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Report, RunError> {
     let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let text = text.replace("OUT", folder.to_str().unwrap());
     let (program, diagnostics) = load("main.align", &text, &world);
@@ -81,7 +101,7 @@ fn try_run(
         memory: Some(1 << 30),
         checkpoint_every: None,
     };
-    run(&graph, &options, engine, progress, &AtomicBool::new(false))
+    run(&graph, &options, engine, progress, stop)
 }
 
 fn lines(folder: &Path) -> Vec<Value> {
@@ -93,29 +113,32 @@ fn lines(folder: &Path) -> Vec<Value> {
 fn a_program_runs_once_and_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Cpu::new(2);
-    let mut kept = Kept(vec![]);
+    let mut kept = Kept::default();
     let report = run_in(folder.path(), DOUBLES, &[], &engine, &mut kept);
-    assert!(!report.stopped && report.failed().next().is_none(), "{report:#?}");
-    assert!(kept.0.contains(&("taught".into(), false)), "{:?}", kept.0);
+    assert!(!report.stopped && report.failed.is_empty(), "{report:#?}");
+    assert!(kept.ended.contains(&("taught".into(), false)), "{:?}", kept.ended);
     let metrics = lines(folder.path());
     assert_eq!(metrics.len(), 30);
     let loss = |i: usize| metrics[i]["loss"].as_f64().unwrap();
     assert!(loss(0) > 4.0 && loss(29) < 2.5, "{} to {}", loss(0), loss(29));
     let evaluated: Vec<usize> = (0..30).filter(|i| metrics[*i].get("perplexity").is_some()).collect();
     assert_eq!(evaluated, [9, 19, 29]);
-    let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+    let Finding::Shown(table) = &kept.found[0].1 else { panic!("{:?}", kept.found) };
     let cells: Vec<f64> = table.rows[0].iter().map(|cell| cell.parse().unwrap()).collect();
     assert!(cells[0] > 50.0 && cells[1] < 20.0, "{cells:?}");
     assert!((cells[1] - metrics[29]["perplexity"].as_f64().unwrap()).abs() < 1e-3, "the last step is the result");
-    let Finding::Shown(table) = &report.findings[1] else { panic!("{:?}", report.findings) };
+    let Finding::Shown(table) = &kept.found[1].1 else { panic!("{:?}", kept.found) };
     assert_eq!(table.rows.len(), 2);
 
     // The second run does nothing again, and tells the same.
     let text = std::fs::read(folder.path().join("out/metrics.jsonl")).unwrap();
     std::fs::remove_dir_all(folder.path().join("out")).unwrap();
-    let mut kept = Kept(vec![]);
+    let before = kept;
+    let mut kept = Kept::default();
     assert_eq!(run_in(folder.path(), DOUBLES, &[], &engine, &mut kept), report);
-    assert_eq!(kept.0, [("taught".to_string(), true)]);
+    let found = |kept: &Kept| kept.found.iter().map(|(_, finding)| finding.clone()).collect::<Vec<_>>();
+    assert_eq!(found(&kept), found(&before));
+    assert_eq!(kept.ended, [("taught".to_string(), true)]);
     assert_eq!(std::fs::read(folder.path().join("out/metrics.jsonl")).unwrap(), text);
 
     // What was saved is a folder that the ecosystem reads, and loads again as the same policy.
@@ -126,10 +149,46 @@ fn a_program_runs_once_and_is_kept() {
         "gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 12)",
         "load(\"OUT/model\")",
     );
-    let report = run_in(folder.path(), &again, &[("steps", "1")], &engine, &mut Silent);
-    let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+    let mut kept = Kept::default();
+    run_in(folder.path(), &again, &[("steps", "1")], &engine, &mut kept);
+    let Finding::Shown(table) = &kept.found[0].1 else { panic!("{:?}", kept.found) };
     let loaded: f64 = table.rows[0][0].parse().unwrap();
     assert!((loaded - cells[1]).abs() < 1e-3, "{loaded}, not {}", cells[1]);
+}
+
+/// What is found is told before later stages run; a claim that does not hold and a stage that fails take nothing away.
+#[test]
+fn findings_come_at_once_and_a_stop_is_seen_between_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = DOUBLES
+        .replace("let taught =", "show perplexity(untrained, doubles.train, .answer)\n  assert 1 > 2\n  let taught =");
+    let text = text.replace("OUT/model", "/dev/null/model");
+    let mut kept = Kept::default();
+    let error = try_run(folder.path(), &text, &[("steps", "2")], &Cpu::new(2), &mut kept).unwrap_err().to_string();
+    assert!(error.contains("/dev/null"), "{error}");
+    let trained = kept.ended.iter().position(|(stage, _)| stage == "taught").unwrap();
+    let kinds: Vec<(bool, &str)> = (kept.found.iter())
+        .map(|(ended, finding)| match finding {
+            Finding::Shown(_) => (*ended > trained, "shown"),
+            Finding::Asserted(claim) => (*ended > trained, if claim.holds { "holds" } else { "fails" }),
+            _ => panic!("{finding:?}"),
+        })
+        .collect();
+    assert_eq!(kinds[..2], [(false, "shown"), (false, "fails")]);
+    assert_eq!(kinds[2..4], [(true, "shown"), (true, "shown")]);
+
+    struct StopsAt<'a>(&'a AtomicBool, Vec<String>);
+    impl Progress for StopsAt<'_> {
+        fn begins(&mut self, stage: &str, _: usize, _: usize) {
+            self.1.push(stage.into());
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (fresh, stop) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    let mut progress = StopsAt(&stop, vec![]);
+    let report = run_until(fresh.path(), &text, &[], &Cpu::new(2), &mut progress, &stop).unwrap();
+    // Within the first evaluation.
+    assert!(report.stopped && progress.1.len() == 1 && report.failed.is_empty(), "{report:?}, {:?}", progress.1);
 }
 
 /// The result is what the evaluation that decides prefers; the last step takes part though `every` does not divide the steps.
@@ -141,11 +200,12 @@ fn the_least_or_the_greatest_is_kept() {
             .replace(", every: 10\n", &format!(", every: 4\n    keep      {word}(perplexity)\n"))
             .replace("cosine(peak: 3e-2, warmup: 0.1)", rate)
             .replace("  assert", "  // assert");
-        let report = run_in(folder.path(), &text, &[("steps", "9")], &Cpu::new(2), &mut Silent);
+        let mut kept = Kept::default();
+        run_in(folder.path(), &text, &[("steps", "9")], &Cpu::new(2), &mut kept);
         let values: Vec<f64> = lines(folder.path()).iter().filter_map(|line| line["perplexity"].as_f64()).collect();
         assert_eq!(values.len(), 3, "steps 4, 8 and 9");
         let want = values.iter().copied().reduce(if word == "least" { f64::min } else { f64::max }).unwrap();
-        let Finding::Shown(table) = &report.findings[0] else { panic!("{:?}", report.findings) };
+        let Finding::Shown(table) = &kept.found[0].1 else { panic!("{:?}", kept.found) };
         let got: f64 = table.rows[0][1].parse().unwrap();
         assert!((got - want).abs() < 1e-3, "{word}: {got}, not {want} of {values:?}");
     }

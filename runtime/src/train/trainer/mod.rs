@@ -251,11 +251,9 @@ impl<'a, 's> Trainer<'a, 's> {
         (self.weights, self.optimizer.states, self.best, self.lines) = (weights, states, best, lines);
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;
-        if state.plan.engine != self.plan.engine || state.plan.threads != self.plan.threads {
-            let text = format!(
-                "The checkpoint was made by {} with {} threads: numbers agree with it up to rounding.",
-                state.plan.engine, state.plan.threads
-            );
+        if state.plan.engine != self.plan.engine {
+            let text =
+                format!("The checkpoint was made by {}: numbers agree with it up to rounding.", state.plan.engine);
             self.settings.progress.note(&text);
         }
         self.plan.memory = state.plan.memory;

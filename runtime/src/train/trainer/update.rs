@@ -1,5 +1,7 @@
 //! The optimizer's step, and evaluations with the weights that it gives.
 
+use std::sync::atomic::AtomicBool;
+
 use align_compiler::stage::graph::StageId;
 
 use super::Trainer;
@@ -28,6 +30,8 @@ impl Trainer<'_, '_> {
             return true;
         }
         let free = self.plan.memory.saturating_sub(self.held(false));
+        // Part of the step: it comes to its end even where the run is to stop.
+        let stop = AtomicBool::new(false);
         for (eval, parts) in self.job.evals.iter().zip(&mut self.evals) {
             let mut found = vec![];
             for part in parts {
@@ -39,8 +43,8 @@ impl Trainer<'_, '_> {
                     let own = own.map(|w| &self.weights[w.offset..w.offset + w.len]);
                     own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
                 };
-                match part.run(&weight, free) {
-                    Ok(result) => found.push(result.numbers),
+                match part.run(&weight, free, &stop) {
+                    Ok(result) => found.push(result.unwrap_or_default().numbers),
                     Err(error) => return self.fails(error),
                 }
             }
