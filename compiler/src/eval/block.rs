@@ -77,8 +77,18 @@ impl Eval<'_> {
         let BindTarget::Pattern(pattern) = &binder.target else {
             return fault("E0111", word, "a name that is bound has no dots");
         };
+        let hooks = self.hooks.clone();
         let (value, span) = match &binder.value {
-            Some(BindValue::Is(expr)) => (self.apart(expr, env)?, expr.span),
+            Some(BindValue::Is(expr)) => {
+                let (name, at) = match pattern {
+                    Pattern::Name(name) => (Some(name.text.clone()), name.span),
+                    Pattern::Tuple(_, at) => (None, *at),
+                };
+                let before = hooks.as_ref().and_then(|hooks| hooks.binds(name, at));
+                let value = self.apart(expr, env);
+                hooks.and_then(|hooks| hooks.binds(before, at));
+                (value?, expr.span)
+            }
             Some(BindValue::Drawn(expr)) => {
                 let dist = self.apart(expr, env)?;
                 (self.draw(&dist, expr.span)?, expr.span)

@@ -6,7 +6,7 @@ use super::value::{Function, LambdaCode, Record, Tuple, Value};
 use super::{Eval, Res, fault, stack};
 use crate::stage::text::{Origin, Pieces};
 use crate::tensor::MapOp;
-use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, PrefixOp, TemplatePart};
+use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, Pattern, PrefixOp, TemplatePart};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -188,7 +188,7 @@ impl Eval<'_> {
     /// Runs `f` for every combination of what the patterns take from their lists; the draws of each round have keys of their own.
     fn rounds(
         &mut self,
-        overs: &[(align_syntax::ast::Pattern, Expr)],
+        overs: &[(Pattern, Expr)],
         env: &Env,
         f: &mut dyn FnMut(&mut Self, &Env) -> Res<()>,
     ) -> Res<()> {
@@ -201,8 +201,16 @@ impl Eval<'_> {
         for i in 0..count {
             let value = self.element(&over, i, expr.span)?;
             let inner = env.inner();
+            let named = match pattern {
+                Pattern::Name(name) => Some((name.clone(), value.clone())),
+                Pattern::Tuple(..) => None,
+            };
             self.destructure(pattern, value, &inner)?;
-            self.round(i as u64, |eval| eval.rounds(rest, &inner, f))?;
+            let outer = self.rounds.len();
+            self.rounds.extend(named);
+            let result = self.round(i as u64, |eval| eval.rounds(rest, &inner, f));
+            self.rounds.truncate(outer);
+            result?;
         }
         Ok(())
     }
@@ -221,7 +229,7 @@ impl Eval<'_> {
         &mut self,
         over: &IterateOver,
         from: &Expr,
-        pattern: &align_syntax::ast::Pattern,
+        pattern: &Pattern,
         until: Option<&Expr>,
         body: &align_syntax::ast::Block,
         env: &Env,

@@ -65,7 +65,17 @@ impl Eval<'_> {
             (Value::Prompt(x), Value::Prompt(y)) => x == y,
             (Value::Reply(x), Value::Reply(y)) => x == y,
             (Value::Net(x), Value::Net(y)) => x == y,
-            (a, b) => return fault("E0113", span, format!("{} and {} cannot be compared", a.kind(), b.kind())),
+            (a, b) => {
+                let message = format!("{} and {} cannot be compared", a.kind(), b.kind());
+                let diagnostic = Diagnostic::error("E0113", span, message);
+                let reads = |v: &Value| matches!(v, Value::Prompt(_) | Value::Reply(_));
+                return Err(Box::new(
+                    match (reads(a) && b.as_text().is_some()) || (reads(b) && a.as_text().is_some()) {
+                        true => diagnostic.help("compare its text: `x.prompt.text == \"..\"`"),
+                        false => diagnostic,
+                    },
+                ));
+            }
         })
     }
 

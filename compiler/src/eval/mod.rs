@@ -105,6 +105,11 @@ pub trait Hooks {
     fn born(&self, _shape: &Rc<value::NetShape>) -> u32 {
         0
     }
+    /// A name is about to be bound to a value: it names the stages that the value asks for. Gives back the name that
+    /// held before.
+    fn binds(&self, _name: Option<String>, _at: Span) -> Option<String> {
+        None
+    }
     /// The condition of an `if` that only a run decides.
     fn branch(&self, _eval: &mut Eval, _condition: &Rc<dyn Foreign>, _span: Span) -> Option<Res<bool>> {
         None
@@ -122,6 +127,8 @@ pub struct Eval<'p> {
     pub seed: u64,
     /// Rounds of enclosing `for`s, and how many draws were made in this one: what keys the draws of host code.
     draws: Draws,
+    /// What the enclosing `for`s have bound to plain names in this round, the outermost first.
+    pub(crate) rounds: Vec<(Name, Value)>,
     /// Graphs that are being traced, the innermost last. The first is that of the outermost code.
     frames: Vec<Frame>,
     /// Values of items, by item and name.
@@ -175,6 +182,7 @@ impl<'p> Eval<'p> {
             settings: HashMap::new(),
             seed: 0,
             draws: Draws::default(),
+            rounds: vec![],
             frames: vec![Frame::default()],
             items: HashMap::new(),
             busy: vec![],

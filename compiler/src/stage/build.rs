@@ -17,7 +17,7 @@ use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
 use crate::tensor::MapOp;
 use crate::world::World;
-use align_syntax::ast::{self, BindTarget, DefKind, InfixOp, ItemKind, Name, Pattern, Slots, StmtKind};
+use align_syntax::ast::{self, DefKind, InfixOp, ItemKind, Name, Pattern, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::cell::RefCell;
@@ -88,6 +88,8 @@ pub(super) struct State<'p> {
     known: HashMap<ContentHash, StageId>,
     /// The name that the value of the current statement is bound to.
     binding: Option<String>,
+    /// The pipeline that is worked out: a `let` of a function that it calls names nothing.
+    within: Option<Span>,
     /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
     pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
 }
@@ -108,15 +110,9 @@ impl<'p> Builder<'p> {
             ast::Body::Block(block) => block,
             ast::Body::Expr(expr) => return eval.eval(expr, &env).map(drop),
         };
+        self.state.borrow_mut().within = Some(block.span);
         for stmt in &block.stmts {
-            let binding = match &stmt.kind {
-                StmtKind::Bind(bind) => match &bind.binders[..] {
-                    [ast::Binder { target: BindTarget::Pattern(Pattern::Name(name)), .. }] => Some(name.text.clone()),
-                    _ => None,
-                },
-                _ => None,
-            };
-            self.state.borrow_mut().binding = binding;
+            self.state.borrow_mut().binding = None;
             eval.stmt(stmt, &env)?;
         }
         Ok(())
@@ -287,6 +283,14 @@ impl Hooks for Builder<'_> {
         use MapOp::*;
         let is_bool = matches!(op, Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsNan);
         Some(Ok(Later::value(Number::map(op, numbers), is_bool)))
+    }
+
+    fn binds(&self, name: Option<String>, at: Span) -> Option<String> {
+        let mut state = self.state.borrow_mut();
+        match state.within.is_some_and(|all| all.file == at.file && all.start <= at.start && at.end <= all.end) {
+            true => std::mem::replace(&mut state.binding, name),
+            false => None,
+        }
     }
 
     /// Every net has weights of its own.

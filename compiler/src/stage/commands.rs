@@ -19,6 +19,7 @@ use align_syntax::span::Span;
 const SHOWN: usize = 20;
 
 pub(super) fn command(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<Value> {
+    let before = builder.binding();
     match word.text.as_str() {
         "show" => show(builder, eval, word, args, env)?,
         "save" => save(builder, eval, word, args, env)?,
@@ -26,6 +27,8 @@ pub(super) fn command(builder: &Builder, eval: &mut Eval, word: &Name, args: &Ar
         "plot" => plot(builder, eval, word, args, env)?,
         other => return fault("E0141", word.span, format!("`{other}` is not a command")),
     }
+    // Labels of what was shown name no later stage.
+    builder.bind(before);
     Ok(Value::Unit)
 }
 
@@ -88,7 +91,8 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
     if tables.is_empty() {
         return fault("E0111", word.span, "`show` needs a value");
     }
-    for table in tables {
+    for mut table in tables {
+        of_round(eval, &mut table);
         let (mut numbers, mut answers) = (vec![], vec![]);
         for cell in table.rows.iter().flatten() {
             match cell {
@@ -102,6 +106,16 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
     Ok(())
 }
 
+/// Tells the tables of a loop's rounds apart: each row begins with what the loop has bound.
+fn of_round(eval: &Eval, table: &mut Table) {
+    for (name, value) in eval.rounds.iter().rev() {
+        if let Some(text) = super::convert::display(value).filter(|_| !table.head.is_empty()) {
+            table.head.insert(0, name.text.clone());
+            table.rows.iter_mut().for_each(|row| row.insert(0, Cell::Text(text.clone())));
+        }
+    }
+}
+
 /// One value in a table.
 pub(super) fn cell(value: &Value, span: Span) -> Res<Cell> {
     if let Some(number) = number(value) {
@@ -113,7 +127,19 @@ pub(super) fn cell(value: &Value, span: Span) -> Res<Cell> {
     }
     match super::convert::display(value) {
         Some(text) => Ok(Cell::Text(text)),
-        None => fault("E0113", span, format!("{} cannot be shown", value.kind())),
+        None => {
+            let diagnostic = Diagnostic::error("E0113", span, format!("{} cannot be shown", value.kind()));
+            let help = match value {
+                Value::List(_) => {
+                    "`show` prints numbers, texts, records, Data and Lists of records; one value: `xs[0]`"
+                }
+                _ if cast::<History>(value).is_some() => {
+                    "a history is drawn, by one of its names: `plot history(p).loss`"
+                }
+                _ => "`show` prints numbers, texts, records of these, Data and Lists of records",
+            };
+            Err(Box::new(diagnostic.help(help)))
+        }
     }
 }
 

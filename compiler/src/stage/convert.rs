@@ -256,7 +256,17 @@ fn message(value: &Value) -> Result<Message, String> {
         Some(field) => {
             field.as_text().ok_or_else(|| format!("field {name}: expected a Text, this is {}", shown(field)))
         }
-        None => Err(format!("the field {name} is not there")),
+        None => {
+            let near = match name {
+                "role" => "from",
+                _ => "value",
+            };
+            let hint = match record.get(near) {
+                Some(_) => ": a message has `role` and `content`; map `from` and `value` to them",
+                None => "",
+            };
+            Err(format!("the field {name} is not there{hint}"))
+        }
     };
     // A message that only calls tools may have no content.
     let content = match record.get("content") {

@@ -102,6 +102,14 @@ fn chats_need_a_template() {
 }
 
 #[test]
+fn chats_of_other_names_are_told_the_names() {
+    let data = r#"[{ chat: [{ from: "human", value: "a" }, { from: "gpt", value: "b" }] }] as Talk"#;
+    let text = program(data, &SLOTS.replace(".reply", ".chat"), "");
+    let error = error(&text.replace("data demos", "record Talk { chat: Chat }\ndata demos"));
+    assert!(error.ends_with("a message has `role` and `content`; map `from` and `value` to them"), "{error}");
+}
+
+#[test]
 fn models_are_loaded_and_read_chats_by_their_template() {
     let data = r#"[{ chat: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }] }] as Talk"#;
     let text = program(data, &SLOTS.replace(".reply", ".chat"), "save tuned, to: \"out\"");

@@ -71,3 +71,46 @@ fn what_is_shown_saved_and_asserted() {
     let kind = AnswerKind::Number;
     assert_eq!((kind.show(&[0.25]), kind.show(&[3.0])), ("0.2500".into(), "3".into()));
 }
+
+#[test]
+fn rounds_of_a_loop_are_told_apart() {
+    let rest = "for seed in [4, 5] {\n\
+                  let c = train start { on demos; loss sft(.reply); optimizer adamw(lr: 1e-3); batch 4 examples; \
+                  steps 2; seed seed }\n\
+                  show perplexity(c, demos)\n\
+                  show demos |> take(1) |> map(x => { asked: x.prompt })\n\
+                }\n\
+                let d = train tuned { on demos; loss sft(.reply); optimizer adamw(lr: 1e-3); batch 4 examples; steps 2 }\n\
+                show perplexity(d, demos)";
+    graph(&program(DEMOS, SLOTS, rest), |graph| {
+        let seeds = ["c", "c.2", "tuned", "d"].map(|name| train(graph, name).stage.seed);
+        assert_eq!(seeds[..2], [4, 5]);
+        let shows = graph.stages().filter_map(|(_, s)| match &s.kind {
+            StageKind::Show(show) => Some(&show.table),
+            _ => None,
+        });
+        let tables: Vec<_> = shows.collect();
+        assert_eq!(tables.len(), 5);
+        for (table, seed) in tables.iter().zip(["4", "4", "5", "5"]) {
+            assert_eq!(table.head[0], "seed");
+            assert!(matches!(&table.rows[0][0], Cell::Text(text) if text == seed), "{:?}", table.rows);
+        }
+        assert_eq!(tables[1].head, ["seed", "asked"]);
+        assert_eq!(tables[4].head, ["perplexity(d, demos)"]);
+    });
+}
+
+#[test]
+fn what_cannot_be_shown_or_compared_says_what_can() {
+    let helps = |data: &str, rest: &str| {
+        let text = program(data, SLOTS, rest);
+        let world = Memory::default();
+        let (program, _) = load("main.align", &text, &world);
+        let error = build(&program, &BuildOptions::default(), &world).map(|_| ()).unwrap_err().remove(0);
+        format!("{}; {}", error.message, error.help.unwrap_or_default())
+    };
+    assert!(helps(DEMOS, "show [1, 2]").contains("a List cannot be shown; `show` prints numbers"));
+    assert!(helps(DEMOS, "show history(tuned)").contains("`plot history(p).loss`"));
+    let kept = format!("{DEMOS} |> filter(x => x.prompt != \"q1:\")");
+    assert!(helps(&kept, "").ends_with("cannot be compared; compare its text: `x.prompt.text == \"..\"`"));
+}
