@@ -55,6 +55,12 @@ pub fn batch(graph: &Graph, options: &BatchOptions) -> Result<Graph, BatchError>
     Ok(pass.new)
 }
 
+/// The node at which a graph cannot be packed.
+pub fn obstacle(graph: &Graph, options: &BatchOptions) -> Option<NodeData> {
+    let graph = inline_plain(graph);
+    Batch::new(&graph, options).nodes().err().map(|error| graph.get(error.node).clone())
+}
+
 /// A packed value and where it lies.
 #[derive(Clone, Debug)]
 struct Value {

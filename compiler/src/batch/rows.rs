@@ -49,7 +49,10 @@ impl Rows {
 
     /// The place that has an index for each of both.
     pub fn join(&self, other: &Rows) -> Result<Rows, String> {
-        let apart = |a: &Axis, b: &Axis| Err(format!("{a} and {b} have no place in common"));
+        let apart = |a: &Axis, b: &Axis| match a.name() == b.name() {
+            true => Err(format!("two different axes {} have no place in common", a.name())),
+            false => Err(format!("{} and {} have no place in common", a.name(), b.name())),
+        };
         match (self, other) {
             (Rows::Step, rows) | (rows, Rows::Step) => Ok(rows.clone()),
             (Rows::Of(a), Rows::Of(b)) if chain(b).any(|c| c == *a) => Ok(other.clone()),

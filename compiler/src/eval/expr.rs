@@ -16,6 +16,15 @@ const FUEL: usize = 100_000_000;
 
 impl Eval<'_> {
     pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        let value = self.expr_value(expr, env);
+        if expr.span.file == self.program.main() {
+            let frame = self.frames.last_mut().expect("there is always a graph");
+            frame.spans.resize(frame.graph.len().max(frame.spans.len()), expr.span);
+        }
+        value
+    }
+
+    fn expr_value(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
         if stack::is_full() {
             return fault("E0331", expr.span, "calls are nested too deeply: does a function call itself without end?");
         }

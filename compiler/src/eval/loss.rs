@@ -10,7 +10,7 @@ use crate::batch::objective::{Objective, Per, Track};
 use crate::rewrite::simplify::simplify;
 use crate::stage::items::{ItemInput, ItemLayout};
 use crate::tensor::graph::is_ragged;
-use crate::tensor::{Axis, AxisKind, Graph, Op};
+use crate::tensor::{Axis, AxisKind, Graph, NodeData, Op};
 use align_syntax::ast::{BindTarget, BindValue, Binder, Clause, Pattern};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -26,6 +26,24 @@ pub struct TracedLoss {
     pub tracks: Vec<Track>,
     /// What the graph reads of the item.
     pub layout: ItemLayout,
+    /// Where the program says what the graph holds.
+    pub places: Places,
+}
+
+/// The nodes of a graph as it was traced, before any rewrite, with the expressions that made them.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    graph: Graph,
+    spans: Vec<Span>,
+}
+
+impl Places {
+    /// The expression that made the first node like this one; rewrites copy nodes, so they are found by what they are.
+    pub fn find(&self, like: &NodeData) -> Option<Span> {
+        let is_like = |data: &NodeData| data.op == like.op && data.axes == like.axes && data.dtype == like.dtype;
+        let (node, _) = self.graph.nodes().find(|(_, data)| is_like(data))?;
+        self.spans.get(node.0 as usize).copied()
+    }
 }
 
 /// While a loss is traced.
@@ -103,7 +121,13 @@ impl Eval<'_> {
         span: Span,
         f: impl FnOnce(&mut Self, &mut TracedLoss) -> Res<()>,
     ) -> Res<TracedLoss> {
-        let mut out = TracedLoss { graph: Graph::new(), terms: vec![], tracks: vec![], layout: ItemLayout::default() };
+        let mut out = TracedLoss {
+            graph: Graph::new(),
+            terms: vec![],
+            tracks: vec![],
+            layout: ItemLayout::default(),
+            places: Places::default(),
+        };
         let outer = std::mem::replace(&mut self.prefixes, prefixes.to_vec());
         let tracing = std::mem::replace(&mut self.tracing, Tracing::Loss(LossTrace::default()));
         let result = self.in_new_graph(|eval| {
@@ -116,6 +140,7 @@ impl Eval<'_> {
                 let track = eval.add_track(&name, &value, span)?;
                 out.tracks.push(track);
             }
+            out.places.spans = eval.frames.last_mut().map(|frame| std::mem::take(&mut frame.spans)).unwrap_or_default();
             Ok(())
         });
         self.prefixes = outer;
@@ -123,6 +148,7 @@ impl Eval<'_> {
         let ((), graph) = result?;
         out.graph = simplify(&graph);
         out.layout = layout(&out.graph);
+        out.places.graph = graph;
         Ok(out)
     }
 

@@ -161,6 +161,8 @@ struct Frame {
     graph: Graph,
     /// Tensors of outer graphs that this one reads, each with its parameter.
     captured: Vec<(Tensor, Node)>,
+    /// For each node the innermost expression of the program (not of the library) that made it.
+    spans: Vec<Span>,
 }
 
 /// What the kind of code that is being traced adds.

@@ -9,9 +9,9 @@ use super::slots::{self, Said};
 use super::sources::Source;
 use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words};
-use crate::batch::BatchOptions;
 use crate::batch::objective::{Objective, Per};
 use crate::batch::training::training_step;
+use crate::batch::{BatchOptions, obstacle};
 use crate::eval::env::Env;
 use crate::eval::loss::TracedLoss;
 use crate::eval::value::{Net, Value};
@@ -115,7 +115,10 @@ fn lower(
     let options = BatchOptions::default();
     let graphs =
         training_step(&graph, &objectives, &traced.tracks, &options, &Rewrites::default(), |path| own.contains(path))
-            .map_err(|error| nets::at(span, &error.what))?;
+            .map_err(|error| {
+            let node = obstacle(&traced.graph, &options);
+            nets::at(node.and_then(|node| traced.places.find(&node)).unwrap_or(span), &error.what)
+        })?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {
         let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");

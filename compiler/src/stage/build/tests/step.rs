@@ -97,3 +97,21 @@ fn a_policy_that_stays_as_it_is_gets_no_gradient() {
         assert!(out["loss.loss"].data[0].abs() < 1e-9, "the policies are equal");
     });
 }
+
+/// What the batch pass cannot do is shown where the program asks for it, not where the loss is named.
+#[test]
+fn limits_of_packing_are_shown_where_they_arise() {
+    let world = Memory::default();
+    let found = |body: &str| {
+        let odd = format!("loss odd(p: Policy, reply: Reply) per example {{\n  let all = logp(p, reply)\n  {body}\n}}");
+        let text = program(DEMOS, &SLOTS.replace("sft(.reply)", "odd(.reply)"), "");
+        let text = text.replace("data demos", &format!("{odd}\ndata demos"));
+        let (program, _) = load("main.align", &text, &world);
+        let error = build(&program, &BuildOptions::default(), &world).map(|_| ()).unwrap_err().remove(0);
+        format!("{} {} | {}", error.code, error.message, program.sources.slice(error.labels[0].0))
+    };
+    assert_eq!(
+        found("let order = argsort[time](all)\n  -sum[time](all * order)"),
+        "E0407 time has a length for each item; it cannot be sorted yet | argsort[time](all)"
+    );
+}
