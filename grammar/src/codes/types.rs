@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 22] = [
+pub(super) const CODES: [Code; 21] = [
     Code {
         code: "E0201",
         title: "one axis, two sizes",
@@ -38,13 +38,6 @@ pub(super) const CODES: [Code; 22] = [
         code: "E0205",
         title: "arithmetic on nets of different shape",
         text: "Nets are added and subtracted weight by weight, so both must have the same weights with the same axes.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0206",
-        title: "the mapped axis is still in the result",
-        text: "Inside `vmap[a](f)` the axis `a` of the arguments is gone; the result gets it back and so must not have it.",
         wrong: "",
         right: "",
     },

@@ -2,42 +2,12 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 22] = [
+pub(super) const CODES: [Code; 17] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
         text: "Every path from the loss to the trained weights goes through `stop`, a comparison or a whole number, so the \
                gradient is zero everywhere.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0402",
-        title: "a gradient through what was drawn",
-        text: "Drawn tokens, `generate` and host code have no derivative. Use the log-probability of what was drawn: \
-               `logp(p, reply)`.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0403",
-        title: "a gradient through an earlier step",
-        text: "State carries values from step to step, but no gradient.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0404",
-        title: "a gradient through a loop without bound",
-        text: "Backwards through a loop needs its states, so the number of rounds must be known or bounded with `within: n`.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0405",
-        title: "a decomposition with equal values",
-        text: "The derivative of eigenvectors or singular vectors does not exist where two values coincide. Read the values \
-               only, or add a small known perturbation.",
         wrong: "",
         right: "",
     },
@@ -61,14 +31,6 @@ pub(super) const CODES: [Code; 22] = [
         title: "a loss couples more items than fit at once",
         text: "A term reads all items of a step together (`mean[batch]`), and they do not fit into memory together. A smaller \
                batch, or `stop` around the coupling term, helps.",
-        wrong: "",
-        right: "",
-    },
-    Code {
-        code: "E0501",
-        title: "a net that cannot go on token by token",
-        text: "Generation computes one token at a time. A value of a token may depend on it and on earlier ones: by \
-               `rename(x, time: past)` under a guard, by a forward `scan` or `shift`. The net still trains and scores.",
         wrong: "",
         right: "",
     },
