@@ -266,7 +266,7 @@ mod tests {
     fn long_lines_are_cut_around_their_labels() {
         let mut sources = Sources::default();
         let long = format!("let a = 1\nlet b = [{}oops, {}]\n", "é, ".repeat(9_000), "1, ".repeat(9_000));
-        let start = long.find("oops").expect("it is there") as u32;
+        let start = long.find("oops").expect("it is there");
         let main = sources.add("main.align", long);
         let diagnostics =
             [Diagnostic::error("E0104", Span::new(main, start, start + 4), "`oops` is not defined").here("this")];
