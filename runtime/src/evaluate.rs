@@ -9,7 +9,7 @@ use align_compiler::tensor::{Axis, DType};
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::run::{RunError, StageFault};
-use crate::train::{Launch, micro_batches};
+use crate::train::{Launch, micro_batches, refuse_too_big};
 
 /// Rows that are made into items at once.
 const WINDOW: usize = 1024;
@@ -76,6 +76,9 @@ impl<'a> Evaluation<'a> {
             let window = rows.map(|row| items.item(row)).collect::<std::result::Result<Vec<Item>, _>>()?;
             let packed = |part: &[usize]| pack(&self.stage.layout, part.iter().map(|i| &window[*i]));
             let parts = micro_batches(&window, |part| self.launch.memory(&packed(part)) <= memory);
+            let need = |part: &[usize]| self.launch.memory(&packed(part));
+            let place = |i: usize| items.place(start + i);
+            refuse_too_big("an evaluation of this row", &window, &parts, need, memory, place)?;
             for part in parts {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);

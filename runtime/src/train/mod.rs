@@ -5,6 +5,7 @@ mod batches;
 mod bridge;
 mod culprit;
 mod launch;
+mod memory;
 pub mod metrics;
 mod optimizer;
 mod rate;
@@ -13,5 +14,6 @@ mod weights;
 
 pub use batches::micro_batches;
 pub use launch::Launch;
+pub(crate) use memory::refuse_too_big;
 pub use trainer::{Job, Outcome, Saving, Settings, train};
 pub use weights::Weights;

@@ -113,6 +113,9 @@ fn logits() {
                 let path = path.strip_prefix(used.prefix.as_str()).unwrap_or(path);
                 spec.iter().find(|w| w.path == path).map(|w| weights.get(w))
             };
+            let tight =
+                Evaluation::new(engine, &stage).unwrap().run(&weight, 100, &AtomicBool::new(false)).unwrap_err();
+            assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
             let found = Evaluation::new(engine, &stage)
                 .unwrap()
                 .run(&weight, 1 << 28, &AtomicBool::new(false))

@@ -2,7 +2,7 @@
 
 use align_compiler::stage::data::{Purpose, permutation};
 use align_compiler::stage::items::ItemValue;
-use align_compiler::stage::train::BatchSize;
+use align_compiler::stage::train::{BatchSize, Keep, TrainStage};
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::train::Outcome;
 
@@ -90,6 +90,32 @@ fn micro_batches_do_not_matter() {
         }
         assert_ne!(metrics(cut.path()), metrics(whole.path()), "{memory}: it was cut");
     }
+}
+
+/// The copy of the weights that are kept counts, and a row that does not fit alone is named.
+#[test]
+fn memory_is_bounded() {
+    let items = items(30);
+    let fits = |keep: &Keep, memory: usize| {
+        let work = tempfile::tempdir().unwrap();
+        let stage = TrainStage { keep: keep.clone(), ..stage(2) };
+        run(&stage, &items, work.path(), &Way { memory, ..Way::default() }).map_err(|error| error.to_string())
+    };
+    let least = |keep: &Keep| {
+        let (mut no, mut yes) = (0, 2_000);
+        while yes - no > 1 {
+            let middle = (no + yes) / 2;
+            match fits(keep, middle) {
+                Ok(_) => yes = middle,
+                Err(error) => {
+                    assert!(error.contains("rows.jsonl:") && error.contains("does not fit in memory"), "{error}");
+                    no = middle;
+                }
+            }
+        }
+        yes
+    };
+    assert_eq!(least(&Keep::Least("a".into())), least(&Keep::Last) + 4 * START.len());
 }
 
 #[test]

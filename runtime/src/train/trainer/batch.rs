@@ -4,9 +4,9 @@ use align_compiler::stage::items::{Packed, pack};
 
 use super::Trainer;
 use crate::engine::Bindings;
-use crate::error::Error;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
+use crate::train::memory::refuse_too_big;
 
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
@@ -26,20 +26,14 @@ impl Trainer<'_, '_> {
         let (whole, cut) = (self.held(false), self.held(true));
         let held = |part: &[usize]| if part.len() < all { cut } else { whole };
         let micro = micro_batches(&self.items, |part| held(part) + step.memory(&packed(part)) <= budget);
-        let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
+        let need = |part: &[usize]| held(part) + step.memory(&packed(part));
         // One item alone is taken in any case.
-        let too_big = micro.iter().zip(&packed).find_map(|(part, packed)| {
-            let need = held(part) + step.memory(packed);
-            (part.len() == 1 && need > budget).then_some((part[0], need))
-        });
-        if let Some((i, need)) = too_big {
-            let place = items.place(self.rows[i]);
-            let problem =
-                format!("a step with this row does not fit in memory: it has {} tokens", self.items[i].tokens);
-            let error = Error::new(place, problem).expected(format!("at most {}", bytes(budget)));
-            let fix = "Give more with --memory, or shorten rows with `truncate:`";
-            return Err(error.found(bytes(need)).fix(fix).into());
-        }
+        let place = |i: usize| items.place(self.rows[i]);
+        refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
+        let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
+        // Items are kept in what the step leaves: how it is cut does not depend on them.
+        let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + step.memory(packed)).max();
+        self.made.limit(budget.saturating_sub(most.unwrap_or(0)));
         self.packed = packed;
         if self.packed.len() > 1 {
             self.carry.resize(self.gradient.len(), 0.0);
@@ -53,7 +47,8 @@ impl Trainer<'_, '_> {
 
     /// Bytes that a step holds beside the temporaries of a micro-batch.
     pub(super) fn held(&self, several: bool) -> usize {
-        let arenas = if several { 3 } else { 2 };
+        let kept = usize::from(self.job.stage.keep.decides().is_some());
+        let arenas = kept + if several { 3 } else { 2 };
         let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
         4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory
     }
@@ -73,15 +68,5 @@ impl Trainer<'_, '_> {
 
     pub(in crate::train) fn set_scale(&mut self, term: usize, scale: f64) {
         self.scales[term] = scale as f32;
-    }
-}
-
-/// A number of bytes for a message.
-fn bytes(n: usize) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let power = (n.max(1).ilog2() / 10).min(UNITS.len() as u32 - 1);
-    match power {
-        0 => format!("{n} B"),
-        power => format!("{:.1} {}", n as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize]),
     }
 }

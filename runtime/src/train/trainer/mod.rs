@@ -188,7 +188,7 @@ impl<'a, 's> Trainer<'a, 's> {
             carry: vec![],
             best: None,
             batches,
-            made: Made::default(),
+            made: Made::new(settings.memory / 4),
             rows: vec![],
             items: vec![],
             packed: vec![],

@@ -29,7 +29,9 @@ impl Trainer<'_, '_> {
         if !due {
             return true;
         }
+        self.carry = vec![];
         let free = self.plan.memory.saturating_sub(self.held(false));
+        let free = free - self.made.limit(free / 4);
         // Part of the step: it comes to its end even where the run is to stop.
         let stop = AtomicBool::new(false);
         for (eval, parts) in self.job.evals.iter().zip(&mut self.evals) {
