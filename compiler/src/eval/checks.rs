@@ -286,3 +286,17 @@ fn items_without_a_loss_do_not_count() {
 }
 
 mod gradients;
+
+#[test]
+fn a_claim_that_fails_shows_both_values() {
+    let program = program("edition 2026\ntest \"a\" { assert near(1.0, 1.5, 0.25) }\ntest \"b\" { assert 2 + 1 == 4 }");
+    let tolerance = tests::Tolerance { relative: 0.0, absolute: 0.0 };
+    let options = tests::TestOptions { vectors: &|_| None, run: &|_, _, _| Err("nothing to run".into()), tolerance };
+    let results = tests::run_tests(&program, &Library, &options);
+    let messages = results.iter().filter_map(|result| match &result.outcome {
+        tests::TestOutcome::Failed(diagnostic) if result.name.len() == 1 => Some(diagnostic.message.as_str()),
+        _ => None,
+    });
+    let expected = ["this does not hold: the values are 1 and 1.5", "this does not hold: the values are 3 and 4"];
+    assert_eq!(messages.collect::<Vec<_>>(), expected);
+}

@@ -13,17 +13,31 @@ use crate::interp::{self, Named};
 use crate::philox::Philox;
 use crate::program::Program;
 use crate::rewrite::simplify::simplify;
+use crate::stage::convert::shown;
 use crate::stage::items;
 use crate::stage::policy::Start;
 use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, Node, Op, ReduceOp};
 use crate::world::World;
-use align_syntax::ast::{self, Args, ItemKind};
+use align_syntax::ast::{self, Args, Expr, ExprKind, InfixOp, ItemKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use examples::{PROMPT, example_input, reply_length};
 pub(crate) use examples::{drawn, example, stub};
 use numbers::{Numbers, compare, numbers, spelt};
 use std::rc::Rc;
+
+/// The two values that a condition compares.
+fn compared(condition: &Expr) -> Option<(&Expr, &Expr)> {
+    use InfixOp::{Eq, Ge, Gt, Le, Lt, Ne};
+    match &*condition.kind {
+        ExprKind::Infix { op: Eq | Ne | Lt | Le | Gt | Ge, left, right, .. } => Some((left, right)),
+        ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {
+            (ExprKind::Word(name), [left, right, ..]) if name == "near" => Some((left, right)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 /// What came of a test; with vectors, of each case of its file.
 #[derive(Clone, Debug)]
@@ -223,9 +237,19 @@ impl Eval<'_> {
     /// `assert e`
     pub(crate) fn assert(&mut self, args: &Args, span: Span, env: &Env) -> Res<Value> {
         let [condition] = &args.positional[..] else { return fault("E0111", span, "`assert` takes one condition") };
+        let drawn = self.draws.count;
         match self.apart(condition, env)? {
             Value::Bool(true) => {}
-            Value::Bool(false) => return fault("E0700", condition.span, "this does not hold"),
+            Value::Bool(false) => {
+                // The same draws again.
+                self.draws.count = drawn;
+                let mut message = "this does not hold".to_string();
+                if let Some((left, right)) = compared(condition) {
+                    let (left, right) = (self.apart(left, env)?, self.apart(right, env)?);
+                    message.push_str(&format!(": the values are {} and {}", shown(&left), shown(&right)));
+                }
+                return fault("E0700", condition.span, message);
+            }
             value @ Value::Tensor(_) => {
                 let node = self.node(&value, condition.span)?;
                 let axes = self.graph().axes(node).to_vec();
