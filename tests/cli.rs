@@ -213,7 +213,16 @@ fn tests_of_files_run() {
     let shown = text(&out.stdout) + &text(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{shown}");
     assert!(shown.contains("doubles") && shown.contains("is wrong") && shown.contains("2 failed"), "{shown}");
+    assert_eq!(shown.matches("FAILED").count(), 1, "the same failure is told once: {shown}");
     succeeds(folder.path(), &["test", "mine.align", "--only", "doubles"]);
+    let file = "test \"numbers\" vectors \"broken\" as v { assert v.a > 0 }\n";
+    fs::write(folder.path().join("mine.align"), file).expect("a file");
+    assert!(succeeds(folder.path(), &["test", "mine.align", "--vectors", "."]).contains("2 skipped"));
+    for broken in ["{\"cases\": [", "{}"] {
+        fs::write(folder.path().join("broken.json"), broken).expect("a file");
+        let shown = fails(folder.path(), 1, &["test", "mine.align", "--vectors", "."]);
+        assert!(shown.contains("FAILED") && shown.contains("broken"), "{shown}");
+    }
 }
 
 /// What `run` would refuse at once `check` refuses.
@@ -235,6 +244,32 @@ fn a_check_reads_what_a_run_would_read() {
         fs::write(folder.path().join("wrong.align"), wrong).expect("a file");
         let shown = fails(folder.path(), 1, &["check", "wrong.align"]);
         assert!(shown.contains(says) && shown.contains("1 error"), "{says}:\n{shown}");
+    }
+}
+
+/// Sizes that make no sense are refused, and where the program says them, not in the library.
+#[test]
+fn sizes_are_checked_where_they_are_said() {
+    let folder = project();
+    for (from, to, says) in [
+        ("heads: 2", "heads: 3", "16 is not a multiple of 3"),
+        ("width: 16", "width: 0", "at least 1"),
+        ("layers: 1", "layers: 0", "at least 1"),
+        ("steps     steps", "steps     0", "at least 1"),
+        ("steps     steps", "epochs    0", "above 0"),
+        ("cosine(peak: 1e-2, warmup: 0.1)", "-1e-3", "not negative"),
+    ] {
+        fs::write(folder.path().join("wrong.align"), PROGRAM.replacen(from, to, 1)).expect("a file");
+        let out = alignc(folder.path(), &["check", "wrong.align", "--json"]);
+        let shown = text(&out.stdout);
+        let errors: Vec<serde_json::Value> = shown
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .filter(|d: &serde_json::Value| d["severity"] == "error")
+            .collect();
+        let [error] = &errors[..] else { panic!("{to}: {shown}") };
+        assert!(error["message"].as_str().is_some_and(|m| m.contains(says)), "{to}: {shown}");
+        assert_eq!(error["file"], "wrong.align", "{shown}");
     }
 }
 

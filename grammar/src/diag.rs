@@ -2,6 +2,7 @@
 
 use crate::span::Span;
 use std::cmp::Reverse;
+use std::fmt::Display;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -56,6 +57,11 @@ impl Diagnostic {
         self
     }
 
+    /// Asks whether the near name was meant.
+    pub fn meant(self, near: impl Display) -> Self {
+        self.help(meant(near))
+    }
+
     /// The primary place.
     pub fn span(&self) -> Span {
         self.labels[0].0
@@ -69,6 +75,11 @@ pub fn sort(diagnostics: &mut [Diagnostic]) {
 
 /// The result of a pass over something a user wrote.
 pub type Outcome<T> = Result<T, Vec<Diagnostic>>;
+
+/// Asks whether a near name was meant.
+pub fn meant(near: impl Display) -> String {
+    format!("Did you mean `{near}`?")
+}
 
 /// The nearest of `candidates` to a misspelt `name`, if one is near enough to be meant.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::print::outln;
 use align_syntax::codes;
-use align_syntax::diag::did_you_mean;
+use align_syntax::diag::{did_you_mean, meant};
 
 pub fn explain(code: &str) -> Result<(), Failure> {
     if let Some(text) = codes::explain(&code.to_uppercase()) {
@@ -11,6 +11,6 @@ pub fn explain(code: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let near = did_you_mean(code, codes::all().map(|c| c.code));
-    let hint = near.map_or("codes look like E0202".to_string(), |near| format!("did you mean {near}?"));
-    Err(Failure::Usage(format!("there is no code {code}; {hint}")))
+    let hint = near.map_or("Codes look like E0202.".to_string(), meant);
+    Err(Failure::Usage(format!("there is no code {code}. {hint}")))
 }

@@ -3,14 +3,17 @@
 use crate::args::Test;
 use crate::commands::{report, style};
 use crate::failure::{Failure, read};
-use crate::print::{err, outln};
+use crate::print::{err, errln, outln};
+use align_compiler::check::check;
 use align_compiler::eval::tests::{EXACT, SINGLE, TestOptions, TestOutcome, TestResult, interpret, run_tests};
 use align_compiler::interp::{Named, Value};
 use align_compiler::program;
 use align_compiler::tensor::{DType, Graph, Lengths, Op};
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
 use align_runtime::world::Files;
+use align_syntax::diag::Diagnostic;
 use align_syntax::render::render;
+use align_syntax::span::Span;
 use std::path::{Path, PathBuf};
 
 /// What the tests came to.
@@ -21,36 +24,56 @@ struct Counts {
     skipped: usize,
 }
 
+/// A failure, with all ways to run the test that end in it.
+struct Told<'a> {
+    result: &'a TestResult,
+    place: (&'static str, Span),
+    why: &'a Diagnostic,
+    how: Vec<&'static str>,
+}
+
+impl Told<'_> {
+    fn is_of(&self, result: &TestResult) -> bool {
+        (self.result.span, self.result.case) == (result.span, result.case)
+    }
+}
+
 pub fn test(args: &Test) -> Result<(), Failure> {
     let mut counts = Counts::default();
     for (name, text) in files(args)? {
         let world = Files::of_program(".", Path::new(&name));
         let (program, mut diagnostics) = program::load(&name, &text, &world);
+        diagnostics.extend(check(&program).diagnostics);
         report(&mut diagnostics, &program.sources)?;
         let vectors = |name: &str| vectors(args.vectors.as_deref(), name);
         let cpu = Cpu::new(1);
         let kernels = |graph: &Graph, given: &Named, lengths: &Lengths| through(&cpu, graph, given, lengths);
         let exact = TestOptions { vectors: &vectors, run: &interpret, tolerance: EXACT };
         let single = TestOptions { vectors: &vectors, run: &kernels, tolerance: SINGLE };
-        for (how, options) in [("f64", exact), ("f32 kernels", single)] {
-            for result in run_tests(&program, &world, &options) {
-                if args.only.as_ref().is_some_and(|only| !result.name.contains(only.as_str())) {
-                    continue;
+        let runs = [("f64", exact), ("f32 kernels", single)];
+        let results = runs.map(|(how, options)| (how, run_tests(&program, &world, &options)));
+        let asked = |result: &&TestResult| args.only.as_ref().is_none_or(|only| result.name.contains(only.as_str()));
+        let mut told: Vec<Told> = vec![];
+        for (how, result) in results.iter().flat_map(|(how, all)| all.iter().filter(asked).map(move |r| (*how, r))) {
+            match &result.outcome {
+                TestOutcome::Passed => counts.passed += 1,
+                TestOutcome::Failed(why) => {
+                    counts.failed += 1;
+                    let place = (why.code, why.span());
+                    match told.iter_mut().find(|t| t.is_of(result) && t.place == place) {
+                        Some(same) => same.how.push(how),
+                        None => told.push(Told { result, place, why, how: vec![how] }),
+                    }
                 }
-                let title = title(&name, &result, how);
-                match &result.outcome {
-                    TestOutcome::Passed => counts.passed += 1,
-                    TestOutcome::Failed(diagnostic) => {
-                        counts.failed += 1;
-                        outln!("FAILED  {title}");
-                        err!("{}", render(std::slice::from_ref(diagnostic), &program.sources, style()));
-                    }
-                    TestOutcome::Skipped(why) => {
-                        counts.skipped += 1;
-                        outln!("skipped {title}: {why}");
-                    }
+                TestOutcome::Skipped(why) => {
+                    counts.skipped += 1;
+                    outln!("skipped {}: {why}", title(&name, result, how));
                 }
             }
+        }
+        for Told { result, why, how, .. } in told {
+            errln!("FAILED  {}", title(&name, result, &how.join(", ")));
+            err!("{}", render(std::slice::from_ref(why), &program.sources, style()));
         }
     }
     let Counts { passed, failed, skipped } = counts;
@@ -103,10 +126,14 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The numbers of a method, if the folder has them.
-fn vectors(folder: Option<&Path>, name: &str) -> Option<serde_json::Value> {
-    let text = std::fs::read_to_string(folder?.join(format!("{name}.json"))).ok()?;
-    serde_json::from_str(&text).ok()
+/// The numbers of a method, if the folder has them. A file that is there and cannot be read is an error.
+fn vectors(folder: Option<&Path>, name: &str) -> Result<Option<serde_json::Value>, String> {
+    let Some(path) = folder.map(|folder| folder.join(format!("{name}.json"))) else { return Ok(None) };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| format!("{}: {error}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
 }
 
 /// Runs a graph by kernels as if by the interpreter.

@@ -158,7 +158,7 @@ impl<'p> Checker<'p> {
         let error = Diagnostic::error("E0110", name.span, format!("{of} has no argument `{}`", name.text));
         let near = did_you_mean(&name.text, slots.iter().map(|s| s.name.as_str()));
         self.report(match near {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            Some(near) => error.meant(near),
             None => error.help(takes(of, slots)),
         });
     }

@@ -189,7 +189,7 @@ impl<'p> Checker<'p> {
                     let near = did_you_mean(name, s.names()).map(str::to_string);
                     let error = Diagnostic::error("E0106", span, format!("there is no `{name}` to assign"));
                     self.report(match near {
-                        Some(near) => error.help(format!("Did you mean `{near}`?")),
+                        Some(near) => error.meant(near),
                         None => error.help(format!(
                             "A new name begins with `let`, or with `var` if it changes: `let {name} = ..`."
                         )),

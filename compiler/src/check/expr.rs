@@ -263,7 +263,7 @@ impl<'p> Checker<'p> {
                         entry.key.span,
                         format!("`{}` has no field `{}`", name.text, entry.key.text),
                     );
-                    self.report(error.help(format!("Did you mean `{near}`?")));
+                    self.report(error.meant(near));
                     return ty;
                 }
                 continue;

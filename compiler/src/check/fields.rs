@@ -113,7 +113,7 @@ impl<'p> Checker<'p> {
         };
         let error = Diagnostic::error("E0120", span, format!("{what} has no field `{field}`"));
         let error = match did_you_mean(field, fields.iter().map(String::as_str)) {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            Some(near) => error.meant(near),
             None if fields.is_empty() => error,
             None => {
                 let list: Vec<String> = fields.iter().map(|f| format!("`{f}`")).collect();

@@ -142,7 +142,7 @@ impl<'p> Checker<'p> {
         let has = if names.is_empty() { "it has no axes".to_string() } else { format!("its axes are [{axes}]") };
         let error = error.label(span, format!("{}, {has}", article(ty)));
         self.report(match did_you_mean(axis, names.iter().copied()) {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            Some(near) => error.meant(near),
             None if names.len() == 1 => error.help(format!("Name the axis that it has: `{}`.", names[0])),
             None if names.is_empty() => error.help("A value without axes is what it is: nothing is left to reduce."),
             None => error.help(format!("Name one that it has: {}.", super::axes::listed(&names))),

@@ -242,7 +242,7 @@ impl<'p> Checker<'p> {
         if let Some(name) = per_name.filter(|n| !known.contains(&n.text.as_str())) {
             let error = Diagnostic::error("E0212", name.span, format!("a loss is not per `{}`", name.text));
             self.report(match did_you_mean(&name.text, known) {
-                Some(near) => error.help(format!("Did you mean `per {near}`?")),
+                Some(near) => error.meant(format!("per {near}")),
                 None => error.help("It is `per token`, `per sample`, `per example`, `per group` or `per batch`."),
             });
             return;

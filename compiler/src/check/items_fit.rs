@@ -116,7 +116,7 @@ impl<'p> Checker<'p> {
                 let error = Diagnostic::error("E0120", at, format!("the items have no field `{}`", path[0]))
                     .here(format!("`{}` reads it", used.name));
                 self.report(match did_you_mean(&path[0], record.names()) {
-                    Some(near) => error.help(format!("Did you mean `.{near}`?")),
+                    Some(near) => error.meant(format!(".{near}")),
                     None => error.help(format!("They have {}.", listed(&record.names().collect::<Vec<_>>()))),
                 });
             }

@@ -23,7 +23,7 @@ impl<'p> Checker<'p> {
             let own: Vec<&str> =
                 self.program.names(s.body.file).filter(|n| n.starts_with(char::is_uppercase)).collect();
             self.report(match did_you_mean(name, own) {
-                Some(near) => error.help(format!("Did you mean `{near}`?")),
+                Some(near) => error.meant(near),
                 None => error,
             });
         }
@@ -115,7 +115,7 @@ impl<'p> Checker<'p> {
             return self.report(error.help(format!("A field of the item is read by `.{name}`, with the point.")));
         }
         self.report(match near {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            Some(near) => error.meant(near),
             None => error,
         });
     }

@@ -264,7 +264,7 @@ impl<'p> Checker<'p> {
             format!("the net `{}` holds nothing named `{}`", net.name, first.text),
         );
         self.report(match did_you_mean(&first.text, names.iter().map(String::as_str)) {
-            Some(near) => error.help(format!("Did you mean `.{near}`?")),
+            Some(near) => error.meant(format!(".{near}")),
             None => error.help(format!("It holds {}.", super::axes::listed(&names))),
         });
     }

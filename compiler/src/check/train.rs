@@ -183,7 +183,7 @@ impl<'p> Checker<'p> {
             ("accumulate" | "gradient_accumulation_steps" | "micro_batch", _) => {
                 error.help("Micro-batches follow from memory; `batch` is the whole optimizer step.")
             }
-            (_, Some(near)) => error.help(format!("Did you mean `{near}`?")),
+            (_, Some(near)) => error.meant(near),
             (_, None) => {
                 let words: Vec<&str> = SLOTS.iter().map(|r| r.word).collect();
                 error.help(format!("Its slots are {}.", super::axes::listed(&words)))
@@ -207,7 +207,7 @@ impl<'p> Checker<'p> {
                     format!("the slot `{}` has no argument `{}`", word.text, name.text),
                 );
                 self.report(match (did_you_mean(&name.text, row.named.iter().copied()), row.named) {
-                    (Some(near), _) => error.help(format!("Did you mean `{near}`?")),
+                    (Some(near), _) => error.meant(near),
                     (None, []) => error.help(format!("`{}` takes a value alone.", word.text)),
                     (None, named) => error.help(format!("It takes {}.", super::axes::listed(named))),
                 });
@@ -312,7 +312,7 @@ impl<'p> Checker<'p> {
         }
         let error = Diagnostic::error("E0134", value.span, format!("`{}` cannot be `{text}`", word.text));
         self.report(match did_you_mean(text, words.iter().copied()) {
-            Some(near) => error.help(format!("Did you mean `{near}`?")),
+            Some(near) => error.meant(near),
             None => error.help(format!("It is one of {}.", super::axes::listed(words))),
         });
     }
@@ -406,7 +406,7 @@ impl<'p> Checker<'p> {
             ExprKind::Quantity(n, unit) => {
                 let error = Diagnostic::error("E0132", unit.span, format!("a batch has no unit `{}`", unit.text));
                 self.report(match did_you_mean(&unit.text, UNITS[..4].iter().copied()) {
-                    Some(near) => error.help(format!("Did you mean `{n} {near}`?")),
+                    Some(near) => error.meant(format!("{n} {near}")),
                     None => error.help("It is counted in `examples`, `tokens`, `groups` or `samples`."),
                 });
             }

@@ -149,7 +149,7 @@ impl<'p> Checker<'p> {
             let error = Diagnostic::error("E0108", name.span, format!("there is no type `{text}`"));
             let near = did_you_mean(text, own.into_iter().chain(names));
             self.report(match near {
-                Some(near) => error.help(format!("Did you mean `{near}`?")),
+                Some(near) => error.meant(near),
                 None => error.help(format!("A type of your own is a record: `record {text} {{ .. }}`.")),
             });
         }

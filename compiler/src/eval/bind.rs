@@ -5,7 +5,7 @@ use super::env::{Body, Env};
 use super::value::{Function, Given, Item, KindWord, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::Axis;
-use align_syntax::ast::{Args, ExprKind, Generic, Name, Param, Pattern, Type, TypeArg, TypeKind};
+use align_syntax::ast::{Args, Expr, ExprKind, Generic, InfixOp, Name, Param, Pattern, Type, TypeArg, TypeKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -160,7 +160,11 @@ impl Eval<'_> {
         for (param, value) in params.iter().zip(given) {
             let (value, span) = match (value, &param.default) {
                 (Some(given), _) => given,
-                (None, Some(default)) => (self.apart(default, &env)?, default.span),
+                (None, Some(default)) => {
+                    let value = self.apart(default, &env)?;
+                    self.check_whole(param, default, &value, &env)?;
+                    (value, default.span)
+                }
                 (None, None) => {
                     let name = param_name(param);
                     return fault("E0302", span, format!("{what} needs `{name}`"));
@@ -170,6 +174,24 @@ impl Eval<'_> {
             self.destructure(&param.pattern, value, &env)?;
         }
         Ok(env)
+    }
+
+    /// A default `a / b` of an Int that is not whole: the fault is in what was given.
+    fn check_whole(&mut self, param: &Param, default: &Expr, value: &Value, env: &Env) -> Res<()> {
+        let is_int =
+            matches!(param.ty.as_ref().map(|t| &t.kind), Some(TypeKind::Named { name, .. }) if name.text == "Int");
+        let ExprKind::Infix { op: InfixOp::Div, left, right, .. } = &*default.kind else { return Ok(()) };
+        if !is_int || value.whole().is_some() {
+            return Ok(());
+        }
+        match (self.apart(left, env)?.whole(), self.apart(right, env)?.whole()) {
+            (Some(a), Some(b)) => {
+                let text = self.program.sources.slice(default.span);
+                let message = format!("{a} is not a multiple of {b}, so `{}` = `{text}` is no Int", param_name(param));
+                fault("E0113", default.span, message)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The argument of each parameter.
@@ -188,7 +210,7 @@ impl Eval<'_> {
                     let names: Vec<String> = params.iter().map(param_name).collect();
                     let diagnostic = Diagnostic::error("E0110", span, format!("{what} has no parameter `{name}`"));
                     return Err(Box::new(match did_you_mean(&name, names.iter().map(String::as_str)) {
-                        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                        Some(near) => diagnostic.meant(near),
                         None => diagnostic.help(format!("its parameters are {}", names.join(", "))),
                     }));
                 }

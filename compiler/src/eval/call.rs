@@ -5,10 +5,11 @@ use super::env::{Body, Env};
 use super::expr::NONE;
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
 use super::{Eval, Res, Tracing, builtin, fault};
+use crate::program::CORE;
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, Generic, Method, Name, Param, TypeKind};
 use align_syntax::diag::Diagnostic;
-use align_syntax::span::Span;
+use align_syntax::span::{FileId, Span};
 use std::rc::Rc;
 
 /// An argument: to be worked out by who is called, or worked out already.
@@ -171,11 +172,20 @@ impl Eval<'_> {
                     && !diagnostic.labels.iter().any(|(s, _)| *s == span)
                 {
                     diagnostic.labels.push((span, format!("called here: {}", describe(function))));
+                    // The user can change what the library is given, not the library.
+                    if self.is_library(diagnostic.span().file) && !self.is_library(span.file) {
+                        diagnostic.labels.rotate_right(1);
+                    }
                 }
                 Err(diagnostic)
             }
             other => other,
         }
+    }
+
+    fn is_library(&self, file: FileId) -> bool {
+        let module = self.program.file(file).module.as_deref();
+        module.is_some_and(|module| module == CORE || module.starts_with("std."))
     }
 
     fn call_inner(

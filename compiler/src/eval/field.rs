@@ -140,7 +140,7 @@ fn no_field<'a, T>(kind: &str, name: &Name, known: impl IntoIterator<Item = &'a 
     let diagnostic = Diagnostic::error("E0120", name.span, format!("{kind} has no field `{}`", name.text));
     let known: Vec<&str> = known.into_iter().collect();
     Err(Box::new(match (did_you_mean(&name.text, known.iter().copied()), known.is_empty()) {
-        (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
+        (Some(near), _) => diagnostic.meant(near),
         (None, false) => diagnostic.help(format!("its fields are {}", known.join(", "))),
         _ => diagnostic,
     }))

@@ -255,7 +255,7 @@ impl<'p> Eval<'p> {
         names.extend(builtin::names().map(str::to_string));
         let mut diagnostic = Diagnostic::error("E0104", span, format!("`{name}` is not defined"));
         if let Some(near) = align_syntax::diag::did_you_mean(name, names.iter().map(String::as_str)) {
-            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+            diagnostic = diagnostic.meant(near);
         }
         Err(Box::new(diagnostic))
     }

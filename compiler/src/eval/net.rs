@@ -274,8 +274,9 @@ pub(crate) fn stack(eval: &mut Eval, call: &Call) -> Res<Value> {
         return wrong(call, call.span, "takes a number of layers and a net");
     };
     let n = eval.arg(layers, call.env)?;
-    let Some(layers) = n.whole().and_then(|n| usize::try_from(n).ok()) else {
-        return wrong(call, layers.span(), format!("takes a number of layers, this is {}", n.kind()));
+    let Some(layers) = n.whole().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) else {
+        let this = n.whole().map_or(n.kind(), |n| n.to_string());
+        return wrong(call, layers.span(), format!("takes a number of layers, at least 1, this is {this}"));
     };
     match eval.arg(of, call.env)? {
         Value::Net(of) => {

@@ -98,7 +98,7 @@ impl Eval<'_> {
         let diagnostic = Diagnostic::error("E0212", span, message);
         let in_sight: Vec<Axis> = operand.iter().cloned().chain(body.axes.borrow().iter().cloned()).collect();
         Err(Box::new(match did_you_mean(name, in_sight.iter().map(Axis::name)) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.meant(near),
             None => diagnostic,
         }))
     }
@@ -130,14 +130,11 @@ impl Eval<'_> {
 
     pub(crate) fn fixed_axis(&mut self, name: &Name, size: &Value, span: Span) -> Res<Axis> {
         match size.whole().and_then(|n| usize::try_from(n).ok()) {
+            Some(0) => fault("E0214", span, format!("the size of `{}` is at least 1, not 0", name.text)),
             Some(n) => Ok(Axis::fixed(&name.text, n)),
             None => {
                 let what = size.number().map_or(size.kind(), |x| x.to_string());
-                fault(
-                    "E0214",
-                    span,
-                    format!("the size of `{}` is a whole number that is not negative, not {what}", name.text),
-                )
+                fault("E0214", span, format!("the size of `{}` is a whole number of at least 1, not {what}", name.text))
             }
         }
     }

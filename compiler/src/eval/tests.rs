@@ -68,8 +68,8 @@ pub struct Tolerance {
 
 /// How tests are run.
 pub struct TestOptions<'a> {
-    /// The file of numbers of a name.
-    pub vectors: &'a dyn Fn(&str) -> Option<serde_json::Value>,
+    /// The file of numbers of a name, if there is one; the error is a sentence.
+    pub vectors: &'a dyn Fn(&str) -> Result<Option<serde_json::Value>, String>,
     /// Runs a graph: the interpreter in f64, or kernels.
     pub run: &'a dyn Fn(&Graph, &Named, &Lengths) -> Result<Vec<(String, interp::Value)>, String>,
     pub tolerance: Tolerance,
@@ -102,12 +102,26 @@ pub fn run_tests(program: &Program, world: &dyn World, options: &TestOptions) ->
             results.push(run(None, None));
             continue;
         };
-        let Some(numbers) = (options.vectors)(file) else {
-            let outcome = TestOutcome::Skipped(format!("there is no file of numbers `{file}`"));
-            results.push(TestResult { name: name.clone(), case: None, span: item.span, outcome, not_compared: vec![] });
-            continue;
+        let found = (options.vectors)(file).map(|numbers| {
+            let numbers = numbers?;
+            let cases = numbers["cases"].as_array().cloned().unwrap_or_default();
+            Some((numbers, cases))
+        });
+        let (numbers, cases) = match found {
+            Ok(Some((numbers, cases))) if !cases.is_empty() => (numbers, cases),
+            other => {
+                let failed = |message| TestOutcome::Failed(Box::new(Diagnostic::error("E0702", item.span, message)));
+                let outcome = match other {
+                    Ok(None) => TestOutcome::Skipped(format!("there is no file of numbers `{file}`")),
+                    Ok(Some(_)) => failed(format!("the file of numbers `{file}` has no `cases`")),
+                    Err(message) => failed(message),
+                };
+                let not_compared = vec![];
+                results.push(TestResult { name: name.clone(), case: None, span: item.span, outcome, not_compared });
+                continue;
+            }
         };
-        for (i, case) in numbers["cases"].as_array().into_iter().flatten().enumerate() {
+        for (i, case) in cases.iter().enumerate() {
             let mut case = case.clone();
             case["hyper"] = numbers["hyper"].clone();
             results.push(run(Some((&binder.text, &case)), Some(i)));

@@ -201,7 +201,7 @@ impl Loader<'_> {
                     .help(format!("modules begin with `std.`, or are files beside the program: {dotted}.align")),
             };
             self.diagnostics.push(match did_you_mean(&dotted, known.filter(|m| *m != dotted)) {
-                Some(near) if planned::names(&dotted).is_none() => diagnostic.help(format!("Did you mean `{near}`?")),
+                Some(near) if planned::names(&dotted).is_none() => diagnostic.meant(near),
                 _ => diagnostic,
             });
             return vec![];
@@ -228,7 +228,7 @@ fn missing(module: &str, name: &Name, names: &[(String, String)]) -> Diagnostic 
     }
     let diagnostic = Diagnostic::error("E0101", name.span, format!("{module} has no `{}`", name.text));
     match did_you_mean(&name.text, names.iter().map(|(n, _)| n.as_str())) {
-        Some(near) => diagnostic.help(format!("Did you mean `{near}`?")),
+        Some(near) => diagnostic.meant(near),
         None => match planned::module_of(&name.text).filter(|other| *other != module) {
             Some(other) => diagnostic.help(format!("It is in {other}: `use {other} {{ {} }}`.", name.text)),
             None => diagnostic,

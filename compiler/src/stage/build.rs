@@ -354,7 +354,7 @@ impl Hooks for RowHooks {
 /// A name that is near to one of several, as help.
 pub(super) fn near<'a>(diagnostic: Diagnostic, name: &str, all: impl IntoIterator<Item = &'a str>) -> Box<Diagnostic> {
     Box::new(match did_you_mean(name, all) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.meant(near),
         None => diagnostic,
     })
 }

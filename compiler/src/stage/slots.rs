@@ -68,9 +68,12 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 on = Some((value, expr.span));
             }
             "loss" => loss = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
-            "optimizer" => optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
+            "optimizer" => {
+                given.check_rate(eval)?;
+                optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?);
+            }
             "batch" => batch = Some(given.batch(eval)?),
-            "steps" => length = Some((StageLength::Steps(given.count(eval)?), word)),
+            "steps" => length = Some((StageLength::Steps(given.count(eval, 1)?), word)),
             "epochs" => {
                 let (expr, value) = given.value(eval, &[])?;
                 match value.number().filter(|n| *n > 0.0) {
@@ -87,7 +90,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             "clip" => clip = given.clip(eval)?,
             "truncate" => truncate = Some(one_of("truncate", given.one(&[])?, &Truncate::WORDS)?),
             "order" => order = one_of("order", given.one(&[])?, &ORDERS)?,
-            "seed" => seed = Some(given.count(eval)? as u64),
+            "seed" => seed = Some(given.count(eval, 0)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
             "keep" => keep = given.keep()?,
             "precision" => given.precision()?,
@@ -96,7 +99,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 let all = SLOTS.iter().chain(&LATER).copied().chain(["precision"]);
                 let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
                 return Err(Box::new(match did_you_mean(other, all) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    Some(near) => diagnostic.meant(near),
                     None => diagnostic.help(format!("its slots are {}", SLOTS.join(", "))),
                 }));
             }
@@ -150,7 +153,7 @@ impl<'a> Slot<'a> {
                 let message = format!("the slot `{}` has no argument `{}`", self.word.text, name.text);
                 let diagnostic = Diagnostic::error("E0110", name.span, message);
                 return Err(Box::new(match did_you_mean(&name.text, named.iter().copied()) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    Some(near) => diagnostic.meant(near),
                     None => diagnostic,
                 }));
             }
@@ -169,17 +172,35 @@ impl<'a> Slot<'a> {
         Ok((expr, value))
     }
 
-    /// A whole number of at least 0.
-    fn count(&self, eval: &mut Eval) -> Res<usize> {
+    /// A whole number of at least this.
+    fn count(&self, eval: &mut Eval, least: i64) -> Res<usize> {
         let (expr, value) = self.value(eval, &[])?;
-        match value.whole().filter(|n| *n >= 0) {
+        match value.whole().filter(|n| *n >= least) {
             Some(n) => Ok(n as usize),
             None => fault(
                 "E0134",
                 expr.span,
-                format!("`{}` is an Int of at least 0, this is {}", self.word.text, shown(&value)),
+                format!("`{}` is an Int of at least {least}, this is {}", self.word.text, shown(&value)),
             ),
         }
+    }
+
+    /// A learning rate that is a number is not negative: the loss would grow.
+    fn check_rate(&self, eval: &mut Eval) -> Res<()> {
+        let ExprKind::Call(_, args) = &*self.one(&[])?.kind else { return Ok(()) };
+        for (_, rate) in args.named.iter().filter(|(name, _)| name.text == "lr") {
+            match eval.arg(&Arg::Expr(rate), self.env)?.number() {
+                Some(x) if x < 0.0 => {
+                    let error =
+                        Diagnostic::error("E0134", rate.span, format!("a learning rate is not negative, not {x}"));
+                    return Err(Box::new(
+                        error.help("Write how far a step goes; that it goes down is the optimizer's."),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn batch(&self, eval: &mut Eval) -> Res<BatchSize> {

@@ -62,7 +62,7 @@ pub fn only(call: &Call, names: &[&str]) -> Res<()> {
             let message = format!("`{}` has no parameter `{}`", call.name, name.text);
             let diagnostic = Diagnostic::error("E0110", name.span, message);
             return Err(Box::new(match did_you_mean(&name.text, names.iter().copied()) {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic.meant(near),
                 None => diagnostic,
             }));
         }
@@ -219,7 +219,7 @@ pub fn cast_rows(
             if !of.fields.iter().any(|f| *f.name.text == **field) {
                 let diagnostic = Diagnostic::error("E0110", *at, format!("{} has no field `{field}`", name.text));
                 return Err(Box::new(match did_you_mean(field, of.fields.iter().map(|f| f.name.text.as_str())) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                    Some(near) => diagnostic.meant(near),
                     None => diagnostic,
                 }));
             }

@@ -88,7 +88,7 @@ pub(super) const CODES: [Code; 21] = [
     Code {
         code: "E0214",
         title: "a size that is no size",
-        text: "The size of an axis is a whole number, 0 or more, and must be known before anything runs.",
+        text: "The size of an axis is a whole number, 1 or more, and must be known before anything runs.",
         wrong: "fn f() = zeros[dim: -3]",
         right: "fn f() = zeros[dim: 3]",
     },

@@ -108,7 +108,7 @@ fn statement_outside(case: &Case) -> Option<Diagnostic> {
     let follows = matches!(case.kind(head + 1), Some(Kind::Word | Kind::Type)) || case.text(head + 1) == "{";
     if let Some(near) = near.filter(|_| follows) {
         let message = format!("`{word}` does not begin a declaration");
-        return Some(case.error("E0020", head, message).help(format!("Did you mean `{near}`?")));
+        return Some(case.error("E0020", head, message).meant(near));
     }
     if case.text(head + 1) == "=" {
         let message = format!("`{word}` is assigned to outside of a block");
