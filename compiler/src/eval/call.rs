@@ -174,6 +174,10 @@ impl Eval<'_> {
                     diagnostic.labels.push((span, format!("called here: {}", describe(function))));
                     // The user can change what the library is given, not the library.
                     if self.is_library(diagnostic.span().file) && !self.is_library(span.file) {
+                        let place = &mut diagnostic.labels[0].1;
+                        if place.is_empty() {
+                            *place = "found here".to_string();
+                        }
                         diagnostic.labels.rotate_right(1);
                     }
                 }
