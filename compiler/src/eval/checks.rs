@@ -291,7 +291,8 @@ mod gradients;
 fn a_claim_that_fails_shows_both_values() {
     let program = program("edition 2026\ntest \"a\" { assert near(1.0, 1.5, 0.25) }\ntest \"b\" { assert 2 + 1 == 4 }");
     let tolerance = tests::Tolerance { relative: 0.0, absolute: 0.0 };
-    let options = tests::TestOptions { vectors: &|_| Ok(None), run: &|_, _, _| Err("nothing to run".into()), tolerance };
+    let options =
+        tests::TestOptions { vectors: &|_| Ok(None), run: &|_, _, _| Err("nothing to run".into()), tolerance };
     let results = tests::run_tests(&program, &Library, &options);
     let messages = results.iter().filter_map(|result| match &result.outcome {
         tests::TestOutcome::Failed(diagnostic) if result.name.len() == 1 => Some(diagnostic.message.as_str()),

@@ -15,6 +15,7 @@ use crate::eval::env::Env;
 use crate::eval::value::{Foreign, Function, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
+use crate::rewrite::Rewrites;
 use crate::tensor::MapOp;
 use crate::world::World;
 use align_syntax::ast::{self, DefKind, InfixOp, ItemKind, Name, Pattern, Slots};
@@ -95,6 +96,11 @@ pub(super) struct State<'p> {
 }
 
 impl<'p> Builder<'p> {
+    /// The rewrites of training steps. A program that is only checked does without.
+    pub(super) fn rewrites(&self) -> Rewrites {
+        if self.sampled { Rewrites::none() } else { Rewrites::default() }
+    }
+
     /// An evaluator of the program for rows of data, long after the pipeline was read.
     pub(super) fn eval(&self) -> Eval<'p> {
         let mut eval = Eval::new(self.program, self.world);

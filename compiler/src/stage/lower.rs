@@ -16,7 +16,6 @@ use crate::eval::env::Env;
 use crate::eval::loss::TracedLoss;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
-use crate::rewrite::Rewrites;
 use crate::tensor::Graph;
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
@@ -114,11 +113,11 @@ fn lower(
     let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
     let options = BatchOptions::default();
     let graphs =
-        training_step(&graph, &objectives, &traced.tracks, &options, &Rewrites::default(), |path| own.contains(path))
+        training_step(&graph, &objectives, &traced.tracks, &options, &builder.rewrites(), |path| own.contains(path))
             .map_err(|error| {
-            let node = obstacle(&traced.graph, &options);
-            nets::at(node.and_then(|node| traced.places.find(&node)).unwrap_or(span), &error.what)
-        })?;
+                let node = obstacle(&traced.graph, &options);
+                nets::at(node.and_then(|node| traced.places.find(&node)).unwrap_or(span), &error.what)
+            })?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {
         let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
