@@ -257,7 +257,6 @@ fn sizes_are_checked_where_they_are_said() {
         ("layers: 1", "layers: 0", "at least 1"),
         ("steps     steps", "steps     0", "at least 1"),
         ("steps     steps", "epochs    0", "above 0"),
-        ("cosine(peak: 1e-2, warmup: 0.1)", "-1e-3", "not negative"),
     ] {
         fs::write(folder.path().join("wrong.align"), PROGRAM.replacen(from, to, 1)).expect("a file");
         let out = alignc(folder.path(), &["check", "wrong.align", "--json"]);

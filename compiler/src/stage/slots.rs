@@ -68,10 +68,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 on = Some((value, expr.span));
             }
             "loss" => loss = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
-            "optimizer" => {
-                given.check_rate(eval)?;
-                optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?);
-            }
+            "optimizer" => optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
             "batch" => batch = Some(given.batch(eval)?),
             "steps" => length = Some((StageLength::Steps(given.count(eval, 1)?), word)),
             "epochs" => {
@@ -183,24 +180,6 @@ impl<'a> Slot<'a> {
                 format!("`{}` is an Int of at least {least}, this is {}", self.word.text, shown(&value)),
             ),
         }
-    }
-
-    /// A learning rate that is a number is not negative: the loss would grow.
-    fn check_rate(&self, eval: &mut Eval) -> Res<()> {
-        let ExprKind::Call(_, args) = &*self.one(&[])?.kind else { return Ok(()) };
-        for (_, rate) in args.named.iter().filter(|(name, _)| name.text == "lr") {
-            match eval.arg(&Arg::Expr(rate), self.env)?.number() {
-                Some(x) if x < 0.0 => {
-                    let error =
-                        Diagnostic::error("E0134", rate.span, format!("a learning rate is not negative, not {x}"));
-                    return Err(Box::new(
-                        error.help("Write how far a step goes; that it goes down is the optimizer's."),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn batch(&self, eval: &mut Eval) -> Res<BatchSize> {
