@@ -198,16 +198,17 @@ impl Eval<'_> {
         let node = self.node(&value, span)?;
         let output = format!("value.{name}");
         self.graph().output(output.clone(), node);
-        let weight = match keep {
-            Some(keep) => {
-                let node = self.node(&keep, span)?;
-                let name = format!("weight.{name}");
-                self.graph().output(name.clone(), node);
-                Some(name)
-            }
-            None => None,
-        };
+        let weight = self.weight_output(name, keep, span)?;
         Ok(Objective { name: name.to_string(), per, value: output, weight })
+    }
+
+    /// The output of what weighs a value, if something does.
+    fn weight_output(&mut self, name: &str, keep: Option<Value>, span: Span) -> Res<Option<String>> {
+        let Some(keep) = keep else { return Ok(None) };
+        let node = self.node(&keep, span)?;
+        let name = format!("weight.{name}");
+        self.graph().output(name.clone(), node);
+        Ok(Some(name))
     }
 
     fn add_track(&mut self, name: &str, value: &Value, span: Span) -> Res<Track> {
@@ -215,15 +216,7 @@ impl Eval<'_> {
         let node = self.node(&value, span)?;
         let output = format!("mean.{name}");
         self.graph().output(output.clone(), node);
-        let weight = match keep {
-            Some(keep) => {
-                let node = self.node(&keep, span)?;
-                let name = format!("weight.{name}");
-                self.graph().output(name.clone(), node);
-                Some(name)
-            }
-            None => None,
-        };
+        let weight = self.weight_output(name, keep, span)?;
         Ok(Track { name: name.to_string(), value: output, weight })
     }
 
