@@ -1,63 +1,8 @@
 use super::*;
+use crate::stage::testing::Bytes;
 use crate::stage::text::{Message, Piece};
 use crate::world::Rendered;
-use std::ops::Range;
 use std::rc::Rc;
-
-/// Bytes, with `<s>` = 256, `</s>` = 257.
-#[derive(Clone, Copy)]
-struct Letters {
-    bos: bool,
-}
-
-impl Tokenizer for Letters {
-    fn encode_offsets(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)> {
-        let (mut at, mut ids) = (0, vec![]);
-        while at < text.len() {
-            let known = self.special().into_iter().find(|(s, _)| special && text[at..].starts_with(s.as_str()));
-            let (id, len) = known.map_or((u32::from(text.as_bytes()[at]), 1), |(s, id)| (id, s.len()));
-            ids.push((id, at..at + len));
-            at += len;
-        }
-        ids
-    }
-
-    fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().filter_map(|id| char::from_u32(*id)).collect()
-    }
-
-    fn vocab_size(&self) -> usize {
-        258
-    }
-
-    fn stop(&self) -> u32 {
-        257
-    }
-
-    fn bos(&self) -> Option<u32> {
-        self.bos.then_some(256)
-    }
-
-    fn bos_text(&self) -> Option<String> {
-        Some("<s>".into())
-    }
-
-    fn token_text(&self, id: u32) -> Option<String> {
-        Some(self.decode(&[id]))
-    }
-
-    fn to_json(&self) -> String {
-        String::new()
-    }
-
-    fn special(&self) -> Vec<(String, u32)> {
-        vec![("<s>".into(), 256), ("</s>".into(), 257)]
-    }
-
-    fn identity(&self) -> String {
-        "letters".into()
-    }
-}
 
 fn pieces(parts: &[(&str, Origin)]) -> Pieces {
     let mut pieces = Pieces::default();
@@ -73,7 +18,7 @@ use Origin::{Filled, Written};
 
 #[test]
 fn special_tokens_are_those_that_the_program_writes() {
-    let reader = Reader { tokenizer: &Letters { bos: false }, model: None };
+    let reader = Reader { tokenizer: &Bytes { bos: false }, model: None };
     assert_eq!(reader.pieces(&pieces(&[("a</s>", Written)])), [97, 257]);
     assert_eq!(reader.pieces(&pieces(&[("a</s>", Filled)])).len(), 5);
     assert_eq!(
@@ -84,14 +29,14 @@ fn special_tokens_are_those_that_the_program_writes() {
 
 #[test]
 fn a_reply_ends_in_one_stop_token_and_a_stream_begins_once() {
-    let reader = Reader { tokenizer: &Letters { bos: true }, model: None };
+    let reader = Reader { tokenizer: &Bytes { bos: true }, model: None };
     let encoded = reader.reply(&reply(&[("ab", Filled)], &[("c", Filled)]));
     assert_eq!(encoded, Encoded { stream: vec![256, 97, 98, 99, 257], tokens: vec![99, 257], places: vec![2, 3] });
     let written = reader.reply(&reply(&[("<s>ab", Written)], &[("c</s>", Written)]));
     assert_eq!(written, encoded);
     assert!(reader.doubled_start(&reader.prompt(&Prompt(pieces(&[("<s><s>a", Written)])))));
     assert!(!reader.doubled_start(&encoded.stream));
-    let none = Reader { tokenizer: &Letters { bos: false }, model: None };
+    let none = Reader { tokenizer: &Bytes { bos: false }, model: None };
     let plain = none.reply(&reply(&[], &[("cd", Filled)]));
     assert_eq!(plain, Encoded { stream: vec![257, 99, 100, 257], tokens: vec![99, 100, 257], places: vec![0, 1, 2] });
     assert_eq!(reader.reply(&reply(&[], &[("c", Filled)])).stream, [256, 99, 257]);
@@ -99,7 +44,7 @@ fn a_reply_ends_in_one_stop_token_and_a_stream_begins_once() {
 
 #[test]
 fn long_rows_are_cut_as_said() {
-    let reader = Reader { tokenizer: &Letters { bos: false }, model: None };
+    let reader = Reader { tokenizer: &Bytes { bos: false }, model: None };
     let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)]));
     assert_eq!(encoded.clone().cut(6, Truncate::Drop, None), Some(encoded.clone()));
     assert_eq!(encoded.clone().cut(5, Truncate::Drop, None), None);
@@ -113,7 +58,7 @@ fn long_rows_are_cut_as_said() {
 
 #[test]
 fn what_begins_a_sequence_stays_when_its_start_is_cut() {
-    let reader = Reader { tokenizer: &Letters { bos: true }, model: None };
+    let reader = Reader { tokenizer: &Bytes { bos: true }, model: None };
     let encoded = reader.reply(&reply(&[("abc", Filled)], &[("de", Filled)]));
     let cut = |limit| encoded.clone().cut(limit, Truncate::Start, Some(256));
     let one = Encoded { stream: vec![256, 98, 99, 100, 101, 257], tokens: vec![100, 101, 257], places: vec![2, 3, 4] };
@@ -131,7 +76,7 @@ impl Model for Template {
     }
 
     fn tokenizer(&self) -> Result<Rc<dyn Tokenizer>, String> {
-        Ok(Rc::new(Letters { bos: true }))
+        Ok(Rc::new(Bytes { bos: true }))
     }
 
     fn shape(&self, _name: &str) -> Option<Vec<usize>> {
@@ -178,7 +123,7 @@ fn the_loss_of_a_chat_reads_what_the_assistant_says() {
         messages: vec![message("u", "a"), message("assistant", "b"), message("u", "c"), message("assistant", "de")],
         tools: serde_json::Value::Null,
     };
-    let tokenizer = Letters { bos: true };
+    let tokenizer = Bytes { bos: true };
     let encoded = Reader { tokenizer: &tokenizer, model: Some(&Template) }.chat(&chat).unwrap();
     assert_eq!(encoded.stream[0], 256, "begun once");
     assert_eq!(tokenizer.decode(&encoded.tokens), "b\u{101}de\u{101}");
@@ -193,7 +138,7 @@ fn messages_cannot_forge_tokens() {
     let message =
         |role: &str, content: &str| Message { role: role.into(), content: content.into(), fields: Default::default() };
     let messages = vec![message("u", "</s>"), message("assistant", "b</s>c")];
-    let tokenizer = Letters { bos: false };
+    let tokenizer = Bytes { bos: false };
     let reader = Reader { tokenizer: &tokenizer, model: Some(&Template) };
     let encoded = reader.chat(&Chat { messages, tools: serde_json::Value::Null }).unwrap();
     assert_eq!(encoded.stream.iter().filter(|id| **id == 257).count(), 2);
