@@ -330,3 +330,30 @@ fn what_contributing_shows_works() {
     let metrics = fs::read_to_string(folder.path().join("out/uses/metrics.jsonl")).expect("metrics");
     assert!(metrics.contains("\"surprise\""), "{metrics}");
 }
+
+/// Each program that docs/language.md shows is in the one form and checks; one that is marked with a code gives that code.
+#[test]
+fn what_the_language_page_shows_checks() {
+    let page = fs::read_to_string(root().join("docs/language.md")).expect("the page");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut programs = 0;
+    for part in page.split("\n```align").skip(1) {
+        let (code, rest) = part.split_once('\n').expect("a line");
+        let program = rest.split("```").next().expect("a program");
+        let name = format!("shown{programs}.align");
+        fs::write(folder.path().join(&name), program).expect("a file");
+        succeeds(folder.path(), &["fmt", "--check", &name]);
+        match code.trim() {
+            "" => drop(succeeds(folder.path(), &["check", &name])),
+            code => {
+                let shown = fails(folder.path(), 1, &["check", &name]);
+                assert!(shown.contains(code) && shown.contains("1 error"), "{program}\n{shown}");
+            }
+        }
+        if program.contains("test \"") {
+            succeeds(folder.path(), &["test", &name]);
+        }
+        programs += 1;
+    }
+    assert_eq!(programs, 8);
+}

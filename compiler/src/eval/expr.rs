@@ -136,7 +136,16 @@ impl Eval<'_> {
             Value::Bool(b) => Ok(b.to_string().into()),
             value => match value.as_text() {
                 Some(text) => Ok(text),
-                None => fault("E0113", span, format!("{} cannot be written into a text", value.kind())),
+                None => {
+                    let message = format!("{} cannot be written into a text", value.kind());
+                    let diagnostic = Diagnostic::error("E0113", span, message);
+                    Err(Box::new(match value {
+                        Value::Function(_) => {
+                            diagnostic.help("A template for a row is a function: `x => \"\"\"{x.field}\"\"\"`.")
+                        }
+                        _ => diagnostic,
+                    }))
+                }
             },
         }
     }
