@@ -9,9 +9,9 @@ use std::rc::Rc;
 pub trait World {
     /// What a module offers: `std.losses` of the library, `mine` of a file beside the program.
     fn module(&self, path: &str) -> Option<Module>;
-    /// The rows of a file: JSON objects of a `.jsonl` file, lines of any other. The error is a sentence that names the file.
-    fn rows(&self, path: &str) -> Result<Rc<dyn Rows>, String> {
-        Err(format!("there is no file {path}"))
+    /// The rows of files, one after another. The error is a sentence that names the file.
+    fn rows(&self, paths: &[Rc<str>], _format: Format) -> Result<Rc<dyn Rows>, String> {
+        Err(format!("there is no file {}", paths.join(", ")))
     }
     /// A model folder or file. The error is a sentence that names it.
     fn model(&self, path: &str) -> Result<Rc<dyn Model>, String> {
@@ -21,6 +21,20 @@ pub trait World {
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {
         None
     }
+}
+
+/// How the rows of a file are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON objects: one a line, or one list of them.
+    Json,
+    /// Every line is a row.
+    Lines,
+    /// Values with a separator between them, below a header; by default a comma, or a tab in a `.tsv` file.
+    Csv {
+        separator: Option<u8>,
+    },
+    Parquet,
 }
 
 /// A module: its names and the file that defines each.

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use align_compiler::stage::text::Chat;
-use align_compiler::world::{Model, Module, Rendered, Rows, Tokenizer, World};
+use align_compiler::world::{Format, Model, Module, Rendered, Rows, Tokenizer, World};
 use serde_json::{Value, json};
 
 use crate::chat;
-use crate::data::{Jsonl, Lines};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, LoadedModel, ModelConfig};
 use crate::token::Bytes;
@@ -78,12 +77,9 @@ impl World for Files {
         Some(Module { names, files })
     }
 
-    fn rows(&self, path: &str) -> Said<Rc<dyn Rows>> {
-        let file = self.path(path);
-        said(match file.extension().is_some_and(|end| end == "jsonl") {
-            true => Jsonl::open(&file).map(|rows| Rc::new(rows) as Rc<dyn Rows>),
-            false => Lines::open(&file).map(|rows| Rc::new(rows) as Rc<dyn Rows>),
-        })
+    fn rows(&self, paths: &[Rc<str>], format: Format) -> Said<Rc<dyn Rows>> {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
+        said(crate::data::open(&paths, format))
     }
 
     fn model(&self, path: &str) -> Said<Rc<dyn Model>> {

@@ -188,6 +188,7 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
         ("Float", Value::Int(n)) => Ok(Value::Float(*n as f64)),
         ("Int", Value::Float(_)) if value.whole().is_some() => Ok(Value::Int(value.whole().unwrap_or(0))),
         ("Text", Value::Pieces(_)) => Ok(Value::Text(value.as_text().expect("pieces are text"))),
+        (name, Value::Text(text)) if cell(name, text).is_some() => Ok(cell(name, text).unwrap_or(Value::None)),
         ("Int", _) => wrong("an Int"),
         ("Float", _) => wrong("a Float"),
         ("Bool", _) => wrong("a Bool"),
@@ -210,6 +211,10 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
         ("Option", _) => {
             let inner = if let Value::Some(inner) = value { inner } else { value };
             let Some(TypeArg::Type(of)) = args.first() else { return Ok(value.clone()) };
+            let is_plain = matches!(&of.kind, TypeKind::Named { name, .. } if PLAIN.contains(&name.text.as_str()));
+            if is_plain && matches!(inner, Value::Text(text) if text.trim().is_empty()) {
+                return Ok(Value::None);
+            }
             Ok(Value::Some(Rc::new(convert(program, file, inner, of)?)))
         }
         (name, _) => match (declared(program, file, name), value) {
@@ -221,6 +226,24 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
             (Some(ty), _) => wrong(&format!("a {}", ty.name)),
             (None, _) => Ok(value.clone()),
         },
+    }
+}
+
+/// Types that a cell of a table of texts spells.
+const PLAIN: [&str; 3] = ["Int", "Float", "Bool"];
+
+/// A number or Bool that is written as a text, as the cells of a CSV file are; `None` if it is none.
+fn cell(ty: &str, text: &str) -> Option<Value> {
+    let text = text.trim();
+    match ty {
+        "Int" => text.parse().ok().map(Value::Int),
+        "Float" => text.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Float),
+        "Bool" => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Some(Value::Bool(true)),
+            "false" | "0" => Some(Value::Bool(false)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@ use super::foreign::{Rows, cast};
 use crate::eval::env::Env;
 use crate::eval::value::{Record, Value};
 use crate::eval::{Arg, Call, Eval, Res, fault};
+use crate::world::Format;
 use align_syntax::ast::{Entry, Type, TypeKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -16,8 +17,10 @@ type Word = fn(&mut Eval, &Call) -> Res<Value>;
 
 /// The words that only data have; lists share the others with the evaluator.
 pub const WORDS: &[(&str, Word)] = &[
-    ("jsonl", read_file),
-    ("lines", read_file),
+    ("jsonl", read_files),
+    ("lines", read_files),
+    ("csv", read_files),
+    ("parquet", read_files),
     ("shuffle", shuffle),
     ("split", split),
     ("map", map),
@@ -96,15 +99,40 @@ fn data(eval: &mut Eval, call: &Call) -> Res<Data<Value>> {
     }
 }
 
-fn read_file(eval: &mut Eval, call: &Call) -> Res<Value> {
-    only(call, &[])?;
-    let (path, span) = argument(eval, call, 0, "the path of a file")?;
-    let Some(path) = path.as_text() else {
-        return fault("E0113", span, format!("the path of a file is a Text, this is {}", path.kind()));
+/// `jsonl("rows.jsonl")`, `csv(["a.csv", "b.csv"], separator: ";")`
+fn read_files(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let format = match call.name {
+        "csv" => Format::Csv { separator: separator(eval, call)? },
+        name => {
+            only(call, &[])?;
+            match name {
+                "lines" => Format::Lines,
+                "parquet" => Format::Parquet,
+                _ => Format::Json,
+            }
+        }
     };
-    match eval.world.rows(&path) {
+    let (value, span) = argument(eval, call, 0, "the path of a file")?;
+    let paths: Option<Vec<Rc<str>>> = match &value {
+        Value::List(list) if !list.is_empty() => list.iter().map(Value::as_text).collect(),
+        one => one.as_text().map(|path| vec![path]),
+    };
+    let Some(paths) = paths else {
+        let message = format!("the path of a file is a Text, or a List of them; this is {}", value.kind());
+        return fault("E0113", span, message);
+    };
+    match eval.world.rows(&paths, format) {
         Ok(rows) => Ok(Rows::value(Data::file(rows, |_, json| Ok(from_json(&json))))),
         Err(message) => fault("E0702", span, message),
+    }
+}
+
+fn separator(eval: &mut Eval, call: &Call) -> Res<Option<u8>> {
+    only(call, &["separator"])?;
+    let Some((value, span)) = named(eval, call, "separator")? else { return Ok(None) };
+    match value.as_text().map(|text| text.as_bytes().to_vec()).as_deref() {
+        Some([byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(Some(*byte)),
+        _ => fault("E0113", span, format!("a separator is one character, such as \";\"; this is {}", shown(&value))),
     }
 }
 

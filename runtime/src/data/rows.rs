@@ -1,21 +1,27 @@
 //! Rows as the compiler reads them.
 
+use std::io::Read;
 use std::path::Path;
 
 use align_compiler::world::Rows;
 use serde_json::Value;
 
 use super::lines::LineIndex;
+use super::list::ListIndex;
+use super::source::BOM;
 use crate::error::{Error, Result};
 
-/// A file of one JSON object a line. Blank lines are no rows.
-pub struct Jsonl(LineIndex);
+/// A file of JSON objects: one a line (blank lines are no rows), or one list of them.
+pub enum Jsonl {
+    Lines(LineIndex),
+    List(ListIndex),
+}
 
 /// A text file, each line a row.
 pub struct Lines(LineIndex);
 
-fn some(path: &Path, index: LineIndex) -> Result<LineIndex> {
-    match index.len() {
+fn some<T>(path: &Path, index: T, len: usize) -> Result<T> {
+    match len {
         0 => Err(Error::new(path.display(), "this file has no rows")),
         _ => Ok(index),
     }
@@ -24,31 +30,48 @@ fn some(path: &Path, index: LineIndex) -> Result<LineIndex> {
 impl Jsonl {
     /// Finds the rows. Whether each is an object is seen when it is read.
     pub fn open(path: &Path) -> Result<Jsonl> {
-        let rows = Jsonl(some(path, LineIndex::open(path, false)?)?);
-        // The usual mistake, and its first line is no JSON.
-        if rows.0.line(0)?.trim_start().starts_with('[') {
-            return Err(Error::new(rows.0.place(0), "this is a list")
-                .expected("one JSON object on each line")
-                .fix("Write each element of the list on a line of its own (`jq -c '.[]'` does)"));
+        if begins_a_list(path)? {
+            let list = ListIndex::open(path)?;
+            let len = list.len();
+            return Ok(Jsonl::List(some(path, list, len)?));
         }
-        Ok(rows)
+        let lines = LineIndex::open(path, false)?;
+        let len = lines.len();
+        Ok(Jsonl::Lines(some(path, lines, len)?))
     }
 
     /// A row. The error names file and line.
     pub fn read(&self, index: usize) -> Result<Value> {
-        let line = self.0.line(index)?;
-        let value: Value = serde_json::from_str(&line).map_err(|e| {
+        let text = match self {
+            Jsonl::Lines(lines) => lines.line(index)?,
+            Jsonl::List(list) => list.element(index)?,
+        };
+        let value: Value = serde_json::from_str(&text).map_err(|e| {
+            let what = if matches!(self, Jsonl::Lines(_)) { "line" } else { "element" };
             let problem = match e.is_eof() {
-                true => "the JSON of this line ends too early".to_string(),
+                true => format!("the JSON of this {what} ends too early"),
+                false if e.line() > 1 => {
+                    format!("this is not JSON from line {}, column {} of it on", e.line(), e.column())
+                }
                 false => format!("this is not JSON from column {} on", e.column()),
             };
-            Error::new(self.0.place(index), problem).expected("one JSON object on each line").found(shown(&line))
+            Error::new(self.place(index), problem).expected("one JSON object on each line").found(shown(&text))
         })?;
         match value.is_object() {
             true => Ok(value),
-            false => Err(Error::new(self.0.place(index), "wrong row").expected("a JSON object").found(shown(&line))),
+            false => Err(Error::new(self.place(index), "wrong row").expected("a JSON object").found(shown(&text))),
         }
     }
+}
+
+/// Whether the first character that is no white space opens a list.
+fn begins_a_list(path: &Path) -> Result<bool> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "read", &e))?;
+    let mut start = [0; 1024];
+    // What cannot be read is told by the index.
+    let read = file.read(&mut start).unwrap_or(0);
+    let bytes = start[..read].strip_prefix(&BOM).unwrap_or(&start[..read]);
+    Ok(bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
 }
 
 fn shown(line: &str) -> String {
@@ -57,13 +80,18 @@ fn shown(line: &str) -> String {
 
 impl Lines {
     pub fn open(path: &Path) -> Result<Lines> {
-        Ok(Lines(some(path, LineIndex::open(path, true)?)?))
+        let lines = LineIndex::open(path, true)?;
+        let len = lines.len();
+        Ok(Lines(some(path, lines, len)?))
     }
 }
 
 impl Rows for Jsonl {
     fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Jsonl::Lines(lines) => lines.len(),
+            Jsonl::List(list) => list.len(),
+        }
     }
 
     fn row(&self, index: usize) -> std::result::Result<Value, String> {
@@ -71,11 +99,17 @@ impl Rows for Jsonl {
     }
 
     fn identity(&self) -> String {
-        format!("jsonl:{}", self.0.hash())
+        match self {
+            Jsonl::Lines(lines) => format!("jsonl:{}", lines.hash()),
+            Jsonl::List(list) => format!("json:{}", list.hash()),
+        }
     }
 
     fn place(&self, index: usize) -> String {
-        self.0.place(index)
+        match self {
+            Jsonl::Lines(lines) => lines.place(index),
+            Jsonl::List(list) => list.place(index),
+        }
     }
 }
 
@@ -130,6 +164,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_list() {
+        let (_folder, path) = file(b"\xEF\xBB\xBF [\n  {\"a\": \"],\\\"\"},\n{\"a\":\n [1, {}]} ]\n");
+        let rows = Jsonl::open(&path).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows.row(1).unwrap(), json!({"a": [1, {}]}));
+        assert_eq!(rows.row(0).unwrap(), json!({"a": "],\""}));
+        let places: Vec<_> = (0..2).map(|i| rows.place(i).rsplit_once(':').unwrap().1.to_string()).collect();
+        assert_eq!(places, ["2", "3"]);
+    }
+
+    #[test]
     fn lines_are_kept_as_they_are() {
         let (_folder, path) = file(b"one\r\n\n two\n");
         let rows = Lines::open(&path).unwrap();
@@ -168,7 +213,12 @@ mod tests {
         says(b"{\"a\": 1}\n{\"a\": 1", &["rows.jsonl:2", "ends too early"]);
         says(b"{\"a\": 1}\n7\n", &["rows.jsonl:2", "a JSON object"]);
         says(b"{\"a\": 1}\n{\"a\": \"\xFF\"}\n", &["rows.jsonl:2", "byte 8", "UTF-8"]);
-        says(b"[{\"a\": 1}]", &["rows.jsonl:1", "this is a list"]);
+        says(b"[]", &["no rows"]);
+        says(b"[{\"a\": 1},\n {\"a\":}]", &["rows.jsonl:2", "column 6"]);
+        says(b"[{\"a\": 1}\n", &["rows.jsonl:2", "the list ends too early"]);
+        says(b"[{\"a\": 1},\n,{}]", &["rows.jsonl:2", "an element is missing"]);
+        says(b"[{\"a\": 1}]\n[]", &["rows.jsonl:2", "something follows"]);
+        says(b"[{\"a\": 1}}]", &["rows.jsonl:1", "a bracket closes nothing"]);
         says(b" \n\n", &["no rows"]);
         says(b"", &["no rows"]);
         says(b"\xFF\xFE{\0", &["UTF-16"]);
