@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use align_compiler::world::Rows;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::source::Source;
 use crate::error::{Error, Result};
 
 /// A Parquet file.
@@ -26,11 +26,22 @@ impl Parquet {
     /// Decodes all rows.
     pub fn open(path: &Path) -> Result<Parquet> {
         let io = |e: std::io::Error| Error::io(path, "read", &e);
+        let (_, mut whole) = Source::open(path)?;
+        std::io::copy(&mut whole, &mut std::io::sink()).map_err(io)?;
+        let hash = whole.into_inner().hash();
+        // The crate panics on some damaged files.
+        let decoded = quietly(|| Self::decode(path))
+            .unwrap_or_else(|| Err(Error::new(path.display(), "this Parquet file is damaged").fix("Write it anew")));
+        let (decoded, starts) = decoded?;
+        Ok(Parquet { path: path.to_path_buf(), decoded: Mutex::new(decoded), starts, hash })
+    }
+
+    /// The rows as lines of JSON, and where each begins.
+    fn decode(path: &Path) -> Result<(File, Vec<u64>)> {
+        let io = |e: std::io::Error| Error::io(path, "read", &e);
         let wrong = |e: parquet::errors::ParquetError| {
             Error::new(path.display(), format!("this is not a readable Parquet file: {e}"))
         };
-        let mut hash = Sha256::new();
-        std::io::copy(&mut File::open(path).map_err(io)?, &mut hash).map_err(io)?;
         let reader = SerializedFileReader::new(File::open(path).map_err(io)?).map_err(wrong)?;
         let (mut starts, mut at) = (vec![], 0u64);
         let mut out = BufWriter::new(tempfile::tempfile().map_err(io)?);
@@ -45,9 +56,7 @@ impl Parquet {
             return Err(Error::new(path.display(), "this file has no rows"));
         }
         starts.push(at);
-        let decoded = out.into_inner().map_err(|e| io(e.into_error()))?;
-        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Parquet { path: path.to_path_buf(), decoded: Mutex::new(decoded), starts, hash })
+        Ok((out.into_inner().map_err(|e| io(e.into_error()))?, starts))
     }
 
     fn read(&self, index: usize) -> Result<Value> {
@@ -62,6 +71,15 @@ impl Parquet {
         serde_json::from_slice(&bytes)
             .map_err(|e| Error::new(self.place(index), format!("this row cannot be read: {e}")))
     }
+}
+
+/// What `f` gives; `None` if it panics, which is not reported.
+fn quietly<T>(f: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    std::panic::set_hook(hook);
+    result.ok()
 }
 
 impl Rows for Parquet {
@@ -79,5 +97,51 @@ impl Rows for Parquet {
 
     fn place(&self, index: usize) -> String {
         format!("{}, row {}", self.path.display(), index + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fixture() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/rows/pairs.parquet")
+    }
+
+    /// Six rows in groups of four, as pyarrow writes them with Snappy.
+    #[test]
+    fn rows_in_any_order() {
+        let rows = Parquet::open(&fixture()).unwrap();
+        assert_eq!(rows.len(), 6);
+        let chosen = json!([{"role": "assistant", "content": "4"}]);
+        let row = |prompt: &str, score, good, n| json!({"prompt": prompt, "chosen": chosen, "score": score, "good": good, "n": n});
+        assert_eq!(rows.row(5).unwrap(), row("é?", json!(5.0), false, 6));
+        assert_eq!(rows.row(0).unwrap(), row("2+2=", json!(1.5), true, 1));
+        assert_eq!(rows.row(1).unwrap()["score"], Value::Null);
+        assert!(rows.place(4).ends_with("pairs.parquet, row 5"));
+        assert!(rows.row(6).is_err());
+    }
+
+    #[test]
+    fn damaged_files_are_refused_or_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.parquet");
+        let good = std::fs::read(fixture()).unwrap();
+        for seed in 0..600usize {
+            let mut bytes = good.clone();
+            match seed % 3 {
+                0 => bytes.truncate(seed * bytes.len() / 600),
+                _ => {
+                    let at = seed.wrapping_mul(2_654_435_761) % bytes.len();
+                    bytes[at] ^= 1 << (seed / 3 % 8);
+                }
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Err(error) = Parquet::open(&path) {
+                assert!(error.to_string().contains("bad.parquet"), "{error}");
+            }
+        }
     }
 }
