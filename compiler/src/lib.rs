@@ -13,4 +13,5 @@ pub mod program;
 pub mod rewrite;
 pub mod stage;
 pub mod tensor;
+pub mod update;
 pub mod world;

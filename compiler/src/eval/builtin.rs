@@ -2,7 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, derive, draw, host, index, policy, reduce, shape, weights};
+use super::{Eval, Res, derive, draw, host, index, optimizer, policy, reduce, shape, weights};
 use crate::tensor::{DType, MapOp};
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
@@ -59,6 +59,9 @@ const TABLE: &[(&str, Primitive)] = &[
     ("grad", derive::derived),
     ("jvp", derive::derived),
     ("vmap", derive::derived),
+    // ---- optimizers
+    ("dims", optimizer::dims),
+    ("fan_in", optimizer::fan_in),
     // ---- nets and policies
     ("normal", draw::distribution),
     ("uniform", draw::distribution),

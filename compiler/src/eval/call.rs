@@ -3,8 +3,9 @@
 use super::bind::{Values, bracket_words, describe, given_values};
 use super::env::{Body, Env};
 use super::expr::NONE;
+use super::optimizer::OUTSIDE;
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
-use super::{Eval, Res, Tracing, builtin, fault};
+use super::{Eval, Res, builtin, fault};
 use crate::program::CORE;
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, Generic, Method, Name, Param, TypeKind};
@@ -225,6 +226,10 @@ impl Eval<'_> {
                 Function::Method { net, method } => self.call_method(net, method, values, span),
                 Function::Constant(value) => Ok(value.clone()),
                 Function::Schedule(index) => self.scheduled(*index, values, span),
+                Function::Objective { fresh } => match &values.positional[..] {
+                    [(point, _)] => self.objective(*fresh, false, point, span),
+                    _ => fault("E0111", span, "the objective is a function of the weight"),
+                },
                 Function::Derived { word, of, brackets } => self.call_derived(word, of, brackets, values, span),
             },
             Value::Net(net) => self.apply(net, values, span),
@@ -392,12 +397,14 @@ impl Eval<'_> {
 
     /// `x.f(..)` where f is not a field: `inner.update(w, g, t)`. `None` if it is an ordinary call of a field.
     fn method_call(&mut self, of: &Value, name: &Name, args: &Args, span: Span, env: &Env) -> Res<Option<Value>> {
-        if let (Value::Applied(applied), "update", Tracing::Optimizer(_)) = (of, name.text.as_str(), &self.tracing) {
+        if let (Value::Applied(applied), "update", true) = (of, name.text.as_str(), self.updating.is_some()) {
             let positional: Vec<Arg> = args.positional.iter().map(Arg::Expr).collect();
             let values = self.values(&positional, &[], env)?;
             return self.inner_update(applied, values, span).map(Some);
         }
-        if let (Value::Applied(applied), "start" | "step") = (of, name.text.as_str()) {
+        if let Value::Applied(applied) = of
+            && OUTSIDE.contains(&name.text.as_str())
+        {
             let positional: Vec<Arg> = args.positional.iter().map(Arg::Expr).collect();
             let values = self.values(&positional, &[], env)?;
             return self.optimizer_method(applied, &name.text, values, span).map(Some);

@@ -1,6 +1,7 @@
 //! The evaluator on the library's nets, losses, optimizers and schedules.
 
 use super::loss::TracedLoss;
+use super::optimizer::WeightFacts;
 use super::value::{FieldType, ItemType, Value};
 use super::{Eval, Res, tests};
 use crate::batch::BatchOptions;
@@ -8,7 +9,7 @@ use crate::batch::training::{forward, trained_weights};
 use crate::program::{Program, load};
 use crate::rewrite::Rewrites;
 use crate::stage::testing::Bytes;
-use crate::tensor::{CallKind, Op};
+use crate::tensor::{Axis, CallKind, Op};
 use crate::world::{Module, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
@@ -132,12 +133,14 @@ fn optimizers_and_schedules_are_traced() {
     let program = program(NETS);
     let mut eval = Eval::new(&program, &Library);
     let value = explained(&program, eval.global("descend", nowhere()));
-    let stage = explained(&program, eval.trace_optimizer(&value, nowhere()));
-    assert!(stage.pointwise);
-    assert_eq!(stage.learning_rate, Some(0));
-    let states: Vec<&str> = stage.states.iter().map(|s| s.name.as_str()).collect();
+    let stage = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
+    let group = &stage.groups[0];
+    let phase = &group.variants[0].phases[0];
+    assert!(phase.pointwise);
+    assert_eq!(stage.rates, [("learning_rate".to_string(), 0)]);
+    let states: Vec<&str> = group.states.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(states, ["m", "v"]);
-    let names: Vec<&str> = stage.update.outputs.iter().map(|(n, _)| n.as_str()).collect();
+    let names: Vec<&str> = phase.graph.outputs.iter().map(|(n, _)| n.as_str()).collect();
     assert_eq!(names, ["w", "state.m", "state.v"]);
     let rate = |t: f64| {
         let scalar = crate::interp::Value::number;
@@ -149,8 +152,15 @@ fn optimizers_and_schedules_are_traced() {
     assert!((rate(1.0) - 2e-4).abs() < 1e-12 && (rate(5.0) - 1e-3).abs() < 1e-12);
     assert!(rate(100.0).abs() < 1e-12);
     let value = explained(&program, eval.global("momentum", nowhere()));
-    let stage = explained(&program, eval.trace_optimizer(&value, nowhere()));
-    assert_eq!(stage.states.len(), 1);
+    let stage = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
+    assert_eq!(stage.groups[0].states.len(), 1);
+}
+
+/// A weight of two axes.
+fn a_weight() -> Vec<WeightFacts> {
+    let (rows, cols) = (vec![Axis::fixed("a", 3)], vec![Axis::fixed("b", 2)]);
+    let axes = [rows.clone(), cols.clone()].concat();
+    vec![WeightFacts { path: "w".into(), axes, rows, cols, dims: 2, fan_in: 3 }]
 }
 
 /// The numbers that the library's tests compare with.

@@ -63,6 +63,11 @@ impl Eval<'_> {
                 let Some(((point, _), rest)) = values.positional.split_first() else {
                     return fault("E0111", span, "`grad(f)` takes the arguments of f");
                 };
+                if let Value::Function(f) = of
+                    && let Function::Objective { fresh } = **f
+                {
+                    return self.objective(fresh, true, point, span);
+                }
                 let rest: Vec<Value> = rest.iter().map(|(v, _)| v.clone()).collect();
                 self.in_body(std::slice::from_ref(point), span, |eval, inputs| {
                     let mut args = vec![inputs[0].clone()];

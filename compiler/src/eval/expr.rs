@@ -193,7 +193,10 @@ impl Eval<'_> {
                     }
                 }
             }
-            condition @ Value::Tensor(_) => return self.select(condition, cond.span, then, otherwise, env),
+            condition @ Value::Tensor(_) => match self.branches(&condition, [Some(then), otherwise]) {
+                Some(holds) => holds,
+                None => return self.select(condition, cond.span, then, otherwise, env),
+            },
             other => return fault("E0124", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
         };
         match (holds, otherwise) {

@@ -145,8 +145,12 @@ pub struct Eval<'p> {
     pub(crate) prefixes: Vec<(u32, String)>,
     /// Names of origins of ragged axes: `chosen`.
     origins: Vec<String>,
-    /// The loss, optimizer or test that is being traced.
+    /// The loss or test that is being traced.
     tracing: Tracing,
+    /// The optimizer that runs.
+    updating: Option<optimizer::Updating>,
+    /// The axes of the weight that it updates, outside of a stage.
+    weight_axes: Vec<Axis>,
 }
 
 #[derive(Default)]
@@ -171,7 +175,6 @@ enum Tracing {
     #[default]
     Nothing,
     Loss(loss::LossTrace),
-    Optimizer(optimizer::OptimizerTrace),
     Test(tests::TestTrace),
 }
 
@@ -195,6 +198,8 @@ impl<'p> Eval<'p> {
             prefixes: vec![],
             origins: vec![],
             tracing: Tracing::Nothing,
+            updating: None,
+            weight_axes: vec![],
         }
     }
 

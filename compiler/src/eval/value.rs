@@ -123,6 +123,10 @@ pub enum Function {
     Constant(Value),
     /// A schedule inside an optimizer that is being traced.
     Schedule(usize),
+    /// The objective of a stage in its optimizer, on the step's items or on the next ones.
+    Objective {
+        fresh: bool,
+    },
     /// `grad(f)` and its like: a function of functions, and what it was given.
     Derived {
         word: &'static str,

@@ -1,6 +1,6 @@
 //! The loop of a training stage: next batch, counts, launches, schedules, update, metrics, checkpoints, stop.
 
-use super::{Call, Expr, Function, Local, Stmt, Type, hoist, scalar, scalar_node, verify};
+use super::{Call, Expr, Function, Local, Stmt, Type, scalar, verify};
 use crate::stage::train::TrainStage;
 use crate::tensor::MapOp;
 
@@ -32,12 +32,19 @@ pub mod calls {
     /// `(term)`: its numerator over the micro-batch that was launched last.
     pub const SUMMED: Call = call("summed", &[Int], Float);
     pub const GRADIENT_NORM: Call = call("gradient_norm", &[], Float);
-    /// `(value)`: what is logged as the learning rate.
-    pub const SET_RATE: Call = Call { name: "set_rate", params: &[Float], result: None };
-    /// `(scalar, value)`: a scalar of [`hoist`](super::super::hoist) for the update.
+    /// `(rate, value)`: a schedule that is logged.
+    pub const SET_RATE: Call = Call { name: "set_rate", params: &[Int, Float], result: None };
+    /// `(scalar, value)`: a number of the step for the update.
     pub const SET_SCALAR: Call = Call { name: "set_scalar", params: &[Int, Float], result: None };
     /// `(t, factor)`: the optimizer's step t (from 1), the gradient times `factor`.
     pub const UPDATE: Call = call("update", &[Int, Float], Bool);
+    /// As `UPDATE`, of an optimizer that asks for the objective elsewhere: -1 where it failed, 0 when the step is made, else
+    /// what it asks for.
+    pub const UPDATE_ASKING: Call = call("update_asking", &[Int, Float], Int);
+    /// Goes to the point at which the objective is asked for, before the next rows are taken.
+    pub const AT_POINT: Call = Call { name: "at_point", params: &[], result: None };
+    /// `(t, value, factor)`: goes on with the objective at the point, and its gradient times `factor`.
+    pub const ANSWER: Call = call("answer", &[Int, Float, Float], Int);
     /// `(step)`: evaluations after that many steps.
     pub const EVALUATE: Call = call("evaluate", &[Int], Bool);
     /// `(step, loss, norm)`: a line of metrics.
@@ -48,6 +55,10 @@ pub mod calls {
     /// `(step, loss, norm)`: says why the step is not applied.
     pub const NOT_FINITE: Call = Call { name: "not_finite", params: &[Int, Float, Float], result: None };
 }
+
+/// What an update asks for: the objective of the step's items, or that of the next ones.
+pub const ASKS_SAME: i64 = 1;
+pub const ASKS_FRESH: i64 = 2;
 
 /// Added to the norm before it divides, as torch has it.
 const CLIP_MARGIN: f64 = 1e-6;
@@ -94,6 +105,9 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         .collect();
     let schedules: Vec<Local> =
         (0..stage.optimizer.schedules.len()).map(|s| b.local(format!("schedule.{s}"), Type::Float)).collect();
+    let asks = stage.optimizer.asks();
+    let asked = asks
+        .then(|| (b.local("asked", Type::Int), b.local("norm_at_first", Type::Float), b.local("value", Type::Float)));
     let read = Expr::Read;
     let next = || map(MapOp::Add, read(step), Expr::Int(1));
     let for_each_micro_batch = |mut body: Vec<Stmt>| {
@@ -101,54 +115,68 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         [Stmt::Set(i, Expr::Int(0)), Stmt::While(map(MapOp::Lt, read(i), read(micros)), body)]
     };
 
-    let mut body = vec![
-        Stmt::If(
-            call(calls::STOP_ASKED, vec![]),
-            vec![need(call(calls::SAVE, vec![read(step)])), Stmt::Return(Expr::Int(STOPPED))],
-            vec![],
-        ),
-        Stmt::Set(micros, call(calls::NEXT_BATCH, vec![])),
-        Stmt::If(map(MapOp::Lt, read(micros), Expr::Int(0)), vec![Stmt::Return(Expr::Int(FAULT))], vec![]),
-    ];
-    // Denominators of the whole step come first: they are what gradients are divided by.
-    body.extend(terms.iter().flat_map(|(count, sum)| [count, sum]).map(|x| Stmt::Set(*x, Expr::Float(0.0))));
+    let mut body = vec![Stmt::If(
+        call(calls::STOP_ASKED, vec![]),
+        vec![need(call(calls::SAVE, vec![read(step)])), Stmt::Return(Expr::Int(STOPPED))],
+        vec![],
+    )];
+    let taken = || {
+        let failed = map(MapOp::Lt, read(micros), Expr::Int(0));
+        let stops = Stmt::If(failed, vec![Stmt::Return(Expr::Int(FAULT))], vec![]);
+        [Stmt::Set(micros, call(calls::NEXT_BATCH, vec![])), stops]
+    };
+    body.extend(taken());
     let add = |to: Local, from: Call, term: usize| {
         Stmt::Set(to, map(MapOp::Add, read(to), call(from, vec![Expr::Int(term as i64)])))
     };
-    let mut counting = vec![need(call(calls::COUNT, vec![read(i)]))];
-    counting.extend(terms.iter().enumerate().map(|(t, (count, _))| add(*count, calls::COUNTED, t)));
-    body.extend(for_each_micro_batch(counting));
     let share = |count: Local, x: Expr| {
         let some = map(MapOp::Gt, read(count), Expr::Float(0.0));
         Expr::Map(MapOp::Where, vec![some, map(MapOp::Div, x, read(count)), Expr::Float(0.0)])
     };
-    for (t, (term, (count, _))) in stage.terms.iter().zip(&terms).enumerate() {
-        let scale = share(*count, Expr::Float(term.coefficient));
-        body.push(Stmt::Do(call(calls::SET_SCALE, vec![Expr::Int(t as i64), scale])));
-    }
-    let mut launching = vec![need(call(calls::LAUNCH, vec![read(i)]))];
-    launching.extend(terms.iter().enumerate().map(|(t, (_, sum))| add(*sum, calls::SUMMED, t)));
-    body.extend(for_each_micro_batch(launching));
-    body.push(Stmt::Set(loss, Expr::Float(0.0)));
-    for (term, (count, sum)) in stage.terms.iter().zip(&terms) {
-        let part = share(*count, map(MapOp::Mul, Expr::Float(term.coefficient), read(*sum)));
-        body.push(Stmt::Set(loss, map(MapOp::Add, read(loss), part)));
-    }
-    body.push(Stmt::Set(norm, call(calls::GRADIENT_NORM, vec![])));
-    let reported = vec![read(step), read(loss), read(norm)];
-    body.push(Stmt::If(
-        map(MapOp::And, finite(read(loss)), finite(read(norm))),
-        vec![],
-        vec![Stmt::Do(call(calls::NOT_FINITE, reported)), Stmt::Return(Expr::Int(FAULT))],
-    ));
-    let scaled = match stage.clip {
-        Some(limit) => {
-            let above = map(MapOp::Add, read(norm), Expr::Float(CLIP_MARGIN));
-            map(MapOp::Min, Expr::Float(1.0), map(MapOp::Div, Expr::Float(limit), above))
+    // Denominators of the whole step come first: they are what gradients are divided by.
+    let counted = || {
+        let mut body: Vec<Stmt> = terms.iter().map(|(count, _)| Stmt::Set(*count, Expr::Float(0.0))).collect();
+        let mut counting = vec![need(call(calls::COUNT, vec![read(i)]))];
+        counting.extend(terms.iter().enumerate().map(|(t, (count, _))| add(*count, calls::COUNTED, t)));
+        body.extend(for_each_micro_batch(counting));
+        for (t, (term, (count, _))) in stage.terms.iter().zip(&terms).enumerate() {
+            let scale = share(*count, Expr::Float(term.coefficient));
+            body.push(Stmt::Do(call(calls::SET_SCALE, vec![Expr::Int(t as i64), scale])));
         }
-        None => Expr::Float(1.0),
+        body
     };
-    body.push(Stmt::Set(factor, scaled));
+    // The loss, the gradient and its norm, in `at`.
+    let launched = |at: Local| {
+        let mut body: Vec<Stmt> = terms.iter().map(|(_, sum)| Stmt::Set(*sum, Expr::Float(0.0))).collect();
+        let mut launching = vec![need(call(calls::LAUNCH, vec![read(i)]))];
+        launching.extend(terms.iter().enumerate().map(|(t, (_, sum))| add(*sum, calls::SUMMED, t)));
+        body.extend(for_each_micro_batch(launching));
+        body.push(Stmt::Set(at, Expr::Float(0.0)));
+        for (term, (count, sum)) in stage.terms.iter().zip(&terms) {
+            let part = share(*count, map(MapOp::Mul, Expr::Float(term.coefficient), read(*sum)));
+            body.push(Stmt::Set(at, map(MapOp::Add, read(at), part)));
+        }
+        body.push(Stmt::Set(norm, call(calls::GRADIENT_NORM, vec![])));
+        body.push(Stmt::If(
+            map(MapOp::And, finite(read(at)), finite(read(norm))),
+            vec![],
+            vec![
+                Stmt::Do(call(calls::NOT_FINITE, vec![read(step), read(at), read(norm)])),
+                Stmt::Return(Expr::Int(FAULT)),
+            ],
+        ));
+        let scaled = match stage.clip {
+            Some(limit) => {
+                let above = map(MapOp::Add, read(norm), Expr::Float(CLIP_MARGIN));
+                map(MapOp::Min, Expr::Float(1.0), map(MapOp::Div, Expr::Float(limit), above))
+            }
+            None => Expr::Float(1.0),
+        };
+        body.push(Stmt::Set(factor, scaled));
+        body
+    };
+    body.extend(counted());
+    body.extend(launched(loss));
     let float = |of: Expr| Expr::Cast(Type::Float, Box::new(of));
     for (s, (schedule, to)) in stage.optimizer.schedules.iter().zip(&schedules).enumerate() {
         let input = |name: &str| match name {
@@ -159,18 +187,40 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         let value = scalar(schedule, "value", &input).map_err(|what| format!("schedule {s}: {what}"))?;
         body.push(Stmt::Set(*to, value));
     }
-    if let Some(rate) = stage.optimizer.learning_rate.and_then(|s| schedules.get(s)) {
-        body.push(Stmt::Do(call(calls::SET_RATE, vec![read(*rate)])));
+    for (k, (_, schedule)) in stage.optimizer.rates.iter().enumerate() {
+        if let Some(rate) = schedules.get(*schedule) {
+            body.push(Stmt::Do(call(calls::SET_RATE, vec![Expr::Int(k as i64), read(*rate)])));
+        }
     }
     let input = |name: &str| match name {
         "t" => Some(float(next())),
+        "total" => Some(float(read(total))),
+        "loss" => Some(read(loss)),
         name => schedules.get(name.strip_prefix("schedule.")?.parse::<usize>().ok()?).map(|local| read(*local)),
     };
-    for (k, node) in hoist(&stage.optimizer.update).scalars.into_iter().enumerate() {
-        let value = scalar_node(&stage.optimizer.update, node, &input)?;
+    for (k, graph) in stage.optimizer.scalars.iter().enumerate() {
+        let value = scalar(graph, "value", &input)?;
         body.push(Stmt::Do(call(calls::SET_SCALAR, vec![Expr::Int(k as i64), value])));
     }
-    body.push(need(call(calls::UPDATE, vec![next(), read(factor)])));
+    match asked {
+        None => body.push(need(call(calls::UPDATE, vec![next(), read(factor)]))),
+        Some((asked, kept_norm, value)) => {
+            body.push(Stmt::Set(kept_norm, read(norm)));
+            body.push(Stmt::Set(asked, call(calls::UPDATE_ASKING, vec![next(), read(factor)])));
+            let mut answer = vec![Stmt::Do(call(calls::AT_POINT, vec![]))];
+            answer.push(Stmt::If(
+                map(MapOp::Eq, read(asked), Expr::Int(ASKS_FRESH)),
+                taken().into_iter().chain(counted()).collect(),
+                vec![],
+            ));
+            answer.extend(launched(value));
+            answer.push(Stmt::Set(asked, call(calls::ANSWER, vec![next(), read(value), read(factor)])));
+            body.push(Stmt::While(map(MapOp::Gt, read(asked), Expr::Int(0)), answer));
+            let failed = map(MapOp::Lt, read(asked), Expr::Int(0));
+            body.push(Stmt::If(failed, vec![Stmt::Return(Expr::Int(FAULT))], vec![]));
+            body.push(Stmt::Set(norm, read(kept_norm)));
+        }
+    }
     body.push(Stmt::Set(step, next()));
     if stage.eval_every.is_some() {
         body.push(need(call(calls::EVALUATE, vec![read(step)])));

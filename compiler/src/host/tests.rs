@@ -1,5 +1,6 @@
 use super::*;
 use crate::stage::items::ItemLayout;
+use crate::stage::optimizer::OptimizerStage;
 use crate::stage::train::*;
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 
@@ -18,6 +19,20 @@ fn schedule(peak: f64, warmup: f64) -> Graph {
     g
 }
 
+/// `1 - 0.9^t`, and the schedule itself.
+fn scalars() -> Vec<Graph> {
+    let mut g = Graph::new();
+    let t = g.input("t", vec![], DType::Float);
+    let (one, decay) = (g.float(1.0), g.float(0.9));
+    let power = g.map(MapOp::Pow, &[decay, t]);
+    let correction = g.map(MapOp::Sub, &[one, power]);
+    g.output("value", correction);
+    let mut lr = Graph::new();
+    let rate = lr.input("schedule.0", vec![], DType::Float);
+    lr.output("value", rate);
+    vec![g, lr]
+}
+
 /// A step against the gradient, which counts less at first: `w - lr · g / (1 - 0.9^t)`.
 fn update(entry: &Axis) -> Graph {
     let mut g = Graph::new();
@@ -34,7 +49,6 @@ fn update(entry: &Axis) -> Graph {
 }
 
 fn stage() -> TrainStage {
-    let entry = Axis::new("entry", AxisKind::Dynamic(0));
     TrainStage {
         name: "tuned".into(),
         step: Graph::new(),
@@ -45,12 +59,10 @@ fn stage() -> TrainStage {
         weights: vec![],
         frozen: vec![],
         optimizer: OptimizerStage {
-            update: update(&entry),
-            entry,
-            states: vec![],
+            groups: vec![],
+            scalars: scalars(),
             schedules: vec![schedule(1e-3, 10.0)],
-            learning_rate: Some(0),
-            pointwise: true,
+            rates: vec![("learning_rate".into(), 0)],
         },
         batch: BatchSize::Examples(4),
         length: StageLength::Steps(20),
@@ -89,9 +101,7 @@ fn train(step: Int, total: Int) -> Int {
       return 2
     }
     count.sft = 0.0
-    sum.sft = 0.0
     count.kl = 0.0
-    sum.kl = 0.0
     i = 0
     while (i < micro_batches) {
       if not(count(i)) {
@@ -103,6 +113,8 @@ fn train(step: Int, total: Int) -> Int {
     }
     set_scale(0, where((count.sft > 0.0), (1.0 / count.sft), 0.0))
     set_scale(1, where((count.kl > 0.0), (0.1 / count.kl), 0.0))
+    sum.sft = 0.0
+    sum.kl = 0.0
     i = 0
     while (i < micro_batches) {
       if not(launch(i)) {
@@ -123,7 +135,7 @@ fn train(step: Int, total: Int) -> Int {
     }
     factor = min(1.0, (1.0 / (norm + 1e-6)))
     schedule.0 = (0.001 * where((float(step) < 10.0), (float(step) / 10.0), ((float(total) - float(step)) / float(total))))
-    set_rate(schedule.0)
+    set_rate(0, schedule.0)
     set_scalar(0, (1.0 - pow(0.9, float((step + 1)))))
     set_scalar(1, schedule.0)
     if not(update((step + 1), factor)) {

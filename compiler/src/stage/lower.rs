@@ -4,6 +4,8 @@ use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
+use super::optimizer::OptimizerStage;
+use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
@@ -14,9 +16,10 @@ use crate::batch::training::training_step;
 use crate::batch::{BatchOptions, obstacle};
 use crate::eval::env::Env;
 use crate::eval::loss::TracedLoss;
+use crate::eval::optimizer::WeightFacts;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
-use crate::tensor::Graph;
+use crate::tensor::{Axis, Graph, Op};
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -107,7 +110,7 @@ fn lower(
         let message = format!("the term `{}` couples all examples of a batch, which are not one graph yet", term.name);
         return fault("E0408", span, message);
     }
-    let (graph, frozen, sources) = nets::used(builder, eval, &traced.graph, span)?;
+    let (graph, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
     let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
@@ -126,6 +129,11 @@ fn lower(
         weights.push(spec.clone());
     }
     weights.sort_by_key(|w| w.offset);
+    let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
+    let mut optimizer = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
+    let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
+    frozen.extend(more);
+    sources.extend(others);
     let stage = TrainStage {
         name,
         step: graphs.step,
@@ -135,7 +143,7 @@ fn lower(
         tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
         weights,
         frozen,
-        optimizer: eval.trace_optimizer(&said.optimizer.0, said.optimizer.1)?,
+        optimizer,
         batch: said.batch,
         length: said.length,
         clip: said.clip,
@@ -170,13 +178,8 @@ fn hash(
     for source in frozen {
         hasher.hash("frozen", &state.graph.get(source.stage).hash);
     }
-    hasher.graph("loss", traced).graph("update", &stage.optimizer.update);
-    for schedule in &stage.optimizer.schedules {
-        hasher.graph("schedule", schedule);
-    }
-    for state in &stage.optimizer.states {
-        hasher.text("state", &state.name).float("start", state.start);
-    }
+    hasher.graph("loss", traced);
+    update(&mut hasher, &stage.optimizer);
     for (objective, term) in objectives.iter().zip(&stage.terms) {
         hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);
     }
@@ -195,6 +198,66 @@ fn hash(
     };
     decision(&mut hasher, stage, evals);
     hasher.finish()
+}
+
+/// How weights move.
+fn update(hasher: &mut Hasher, optimizer: &OptimizerStage) {
+    for schedule in &optimizer.schedules {
+        hasher.graph("schedule", schedule);
+    }
+    for scalar in &optimizer.scalars {
+        hasher.graph("scalar", scalar);
+    }
+    for group in &optimizer.groups {
+        for weight in &group.weights {
+            hasher.int("weight", *weight as u64);
+        }
+        hasher.int("family", group.family as u64).text("states", &format!("{:?}", group.states));
+        hasher.graph("start", &group.start);
+        for variant in &group.variants {
+            hasher.text("when", &format!("{:?}", variant.when));
+            for phase in &variant.phases {
+                hasher.graph("update", &phase.graph).text("asks", &format!("{:?}", phase.asks));
+            }
+        }
+        if let Some(result) = &group.result {
+            hasher.graph("result", result);
+        }
+    }
+}
+
+/// What an optimizer may ask about a weight that a loss reads.
+fn facts(weight: &WeightSpec, policy: &PolicySpec, loss: &Graph) -> WeightFacts {
+    let stored = policy.weights.iter().position(|w| w.path == weight.path).and_then(|i| policy.stored[i].as_ref());
+    let (order, dims, rows) = match stored {
+        // The rows are the axes that make the first side of the stored matrix.
+        Some(stored) if stored.shape.len() == 2 => {
+            let mut size = 1;
+            let rows = stored.axes.iter().take_while(|axis| {
+                let more = size < stored.shape[0];
+                size *= axis.fixed_size().unwrap_or(1);
+                more
+            });
+            (stored.axes.clone(), 2, rows.count())
+        }
+        Some(stored) if stored.shape.len() == 1 => (weight.axes.clone(), 1, weight.axes.len()),
+        _ => (weight.axes.clone(), weight.axes.len(), weight.axes.len().min(1)),
+    };
+    let (rows, cols) = order.split_at(rows);
+    let terms = loss.nodes().find_map(|(_, data)| match &data.op {
+        Op::Contract(over) if data.inputs.iter().any(|n| *loss.op(*n) == Op::Weight(weight.path.clone())) => {
+            Some(over.iter().filter_map(Axis::fixed_size).product())
+        }
+        _ => None,
+    });
+    WeightFacts {
+        path: weight.path.clone(),
+        axes: weight.axes.clone(),
+        rows: rows.to_vec(),
+        cols: cols.to_vec(),
+        dims,
+        fan_in: terms.unwrap_or(1),
+    }
 }
 
 /// Which weights are kept. The evaluation that decides has a part in what the stage makes, by what it computes; one that is

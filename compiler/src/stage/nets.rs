@@ -125,40 +125,58 @@ pub(super) fn used(
     graph: &Graph,
     span: Span,
 ) -> Res<(Graph, Vec<PolicyUse>, Vec<Source>)> {
+    let mut graph = graph.clone();
+    let (uses, sources) = used_by(builder, eval, &mut [&mut graph], 0, span)?;
+    Ok((graph, uses, sources))
+}
+
+/// As [`used`], of several graphs, whose prefixes become `p<first>:` and so on.
+pub(super) fn used_by(
+    builder: &Builder,
+    eval: &mut Eval,
+    graphs: &mut [&mut Graph],
+    first: usize,
+    span: Span,
+) -> Res<(Vec<PolicyUse>, Vec<Source>)> {
     let mut numbers = vec![];
-    weight_paths(graph, &mut |path| {
-        if let Some((number, _)) = path.split_once(':')
-            && !numbers.iter().any(|n| n == number)
-        {
-            numbers.push(number.to_string());
-        }
-    });
+    for graph in graphs.iter() {
+        weight_paths(graph, &mut |path| {
+            if let Some((number, _)) = path.split_once(':')
+                && !numbers.iter().any(|n| n == number)
+            {
+                numbers.push(number.to_string());
+            }
+        });
+    }
     let moving = builder.state.borrow().moving.as_ref().map(|(source, _)| source.to_string());
     let (mut uses, mut sources) = (vec![], vec![]);
     for (i, number) in numbers.iter().enumerate() {
+        let prefix = format!("p{}:", first + i);
         let source = number.parse().ok().and_then(|number: u32| builder.net(number));
         let Some(net) = source else {
             return fault("E0113", span, "this reads a policy that the pipeline does not know");
         };
         if moving.as_ref() == Some(number) {
-            uses.push(PolicyUse { prefix: format!("p{i}:"), policy: builder.spec(eval, net.source, span)? });
+            uses.push(PolicyUse { prefix, policy: builder.spec(eval, net.source, span)? });
             continue;
         }
         if moving.is_some() {
             return fault("E0190", span, "an evaluation of a stage reads only the policy that trains yet");
         }
         let source = builder.source(eval, &net, span)?;
-        uses.push(PolicyUse { prefix: format!("p{i}:"), policy: source.policy.clone() });
+        uses.push(PolicyUse { prefix, policy: source.policy.clone() });
         sources.push(source);
     }
-    let renamed = renamed(graph, &|path| match path.split_once(':') {
-        Some((number, rest)) => {
-            let at = numbers.iter().position(|n| n == number).expect("every prefix was collected");
-            format!("p{at}:{rest}")
-        }
-        None => path.to_string(),
-    });
-    Ok((renamed, uses, sources))
+    for graph in graphs.iter_mut().filter(|_| !numbers.is_empty()) {
+        **graph = renamed(graph, &|path| match path.split_once(':') {
+            Some((number, rest)) => {
+                let at = numbers.iter().position(|n| n == number).expect("every prefix was collected");
+                format!("p{}:{rest}", first + at)
+            }
+            None => path.to_string(),
+        });
+    }
+    Ok((uses, sources))
 }
 
 /// Whether a graph depends on any policy.

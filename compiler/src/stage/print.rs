@@ -3,7 +3,7 @@
 use super::graph::{Cell, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
-use super::train::{BatchSize, Order, StageLength};
+use super::train::{BatchSize, Order, StageLength, TrainStage};
 use crate::tensor::MapOp;
 use std::fmt;
 
@@ -67,13 +67,39 @@ fn net(policy: &PolicySpec) -> String {
     format!("{}, {} numbers in {} weights", policy.net, grouped(policy.size()), policy.weights.len())
 }
 
+/// What updates which weights, and what it keeps.
+fn optimizer(f: &mut fmt::Formatter<'_>, stage: &TrainStage) -> fmt::Result {
+    let optimizer = &stage.optimizer;
+    for group in &optimizer.groups {
+        let states: Vec<&str> = group.states.iter().map(|state| state.name.as_str()).collect();
+        let numbers: usize = group.weights.iter().map(|i| stage.weights[*i].len).sum();
+        let phases: usize = group.variants.iter().map(|variant| variant.phases.len()).max().unwrap_or(0);
+        let view: Vec<String> = group.view.iter().map(|axis| axis.to_string()).collect();
+        write!(
+            f,
+            "  optimizer of {} numbers on [{}], state [{}]",
+            grouped(numbers),
+            view.join(", "),
+            states.join(", ")
+        )?;
+        if group.variants.len() > 1 {
+            write!(f, ", {} ways to go", group.variants.len())?;
+        }
+        if phases > 1 {
+            write!(f, ", {phases} phases")?;
+        }
+        writeln!(f)?;
+    }
+    let rates: Vec<&str> = optimizer.rates.iter().map(|(name, _)| name.as_str()).collect();
+    writeln!(f, "  schedules {}, logged as [{}]", optimizer.schedules.len(), rates.join(", "))
+}
+
 fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     let stage = &node.stage;
     for term in &stage.terms {
         writeln!(f, "  loss {} * {}", term.coefficient, term.name)?;
     }
-    let states: Vec<&str> = stage.optimizer.states.iter().map(|state| state.name.as_str()).collect();
-    writeln!(f, "  optimizer with {} schedules, state [{}]", stage.optimizer.schedules.len(), states.join(", "))?;
+    optimizer(f, stage)?;
     match stage.batch {
         BatchSize::Examples(n) => writeln!(f, "  batch {} examples", grouped(n))?,
         BatchSize::Tokens(n) => writeln!(f, "  batch {} tokens", grouped(n))?,

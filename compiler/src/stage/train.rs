@@ -2,6 +2,7 @@
 
 use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
+use super::optimizer::OptimizerStage;
 use crate::tensor::{Axis, Graph};
 use std::fmt;
 
@@ -99,29 +100,6 @@ pub struct WeightSpec {
     /// Entries before it in the arena.
     pub offset: usize,
     pub len: usize,
-}
-
-/// The optimizer's update of one weight, with the axis `entry` (a `Dynamic` axis) for all entries of the weight.
-///
-/// inputs: `w`, `g` (clipped gradient) and `state.<name>` on `entry`; scalars `t` (Float, from 1) and
-/// `schedule.<i>`. outputs: `w`, `state.<name>`.
-#[derive(Clone, Debug)]
-pub struct OptimizerStage {
-    pub entry: Axis,
-    pub update: Graph,
-    pub states: Vec<OptimizerState>,
-    /// Scalar graphs in f64: inputs `t` (steps already made) and `total`; output `value`. Schedule i is `schedule.<i>`.
-    pub schedules: Vec<Graph>,
-    /// Which schedule is logged as `learning_rate`.
-    pub learning_rate: Option<usize>,
-    /// Nothing couples the entries of a weight: the update may run over the whole arena at once.
-    pub pointwise: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct OptimizerState {
-    pub name: String,
-    pub start: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

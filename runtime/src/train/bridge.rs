@@ -47,6 +47,9 @@ fn symbols() -> Vec<Symbol> {
         (calls::SET_RATE, set_rate as *const u8),
         (calls::SET_SCALAR, set_scalar as *const u8),
         (calls::UPDATE, update as *const u8),
+        (calls::UPDATE_ASKING, update_asking as *const u8),
+        (calls::AT_POINT, at_point as *const u8),
+        (calls::ANSWER, answer as *const u8),
         (calls::EVALUATE, evaluate as *const u8),
         (calls::LOG, log as *const u8),
         (calls::SAVE_DUE, save_due as *const u8),
@@ -93,8 +96,8 @@ extern "C" fn gradient_norm(trainer: &mut Trainer) -> f64 {
     trainer.gradient_norm()
 }
 
-extern "C" fn set_rate(trainer: &mut Trainer, rate: f64) {
-    trainer.set_rate(rate);
+extern "C" fn set_rate(trainer: &mut Trainer, rate: i64, value: f64) {
+    trainer.set_rate(rate as usize, value);
 }
 
 extern "C" fn set_scalar(trainer: &mut Trainer, k: i64, value: f64) {
@@ -103,6 +106,18 @@ extern "C" fn set_scalar(trainer: &mut Trainer, k: i64, value: f64) {
 
 extern "C" fn update(trainer: &mut Trainer, t: i64, factor: f64) -> bool {
     trainer.update(t as usize, factor)
+}
+
+extern "C" fn update_asking(trainer: &mut Trainer, t: i64, factor: f64) -> i64 {
+    trainer.update_asking(t as usize, factor)
+}
+
+extern "C" fn at_point(trainer: &mut Trainer) {
+    trainer.at_point();
+}
+
+extern "C" fn answer(trainer: &mut Trainer, t: i64, value: f64, factor: f64) -> i64 {
+    trainer.answer(t as usize, value, factor)
 }
 
 extern "C" fn evaluate(trainer: &mut Trainer, step: i64) -> bool {

@@ -71,7 +71,8 @@ pub struct StepLine<'a> {
     pub loss: f64,
     /// Before clipping.
     pub grad_norm: f64,
-    pub learning_rate: Option<f64>,
+    /// Schedules.
+    pub rates: Vec<(String, f64)>,
     /// Forward tokens since the stage began.
     pub num_tokens: u64,
     /// Terms of the loss where there are several, tracked values, evaluations.
@@ -86,9 +87,7 @@ impl StepLine<'_> {
         line.insert("step".into(), self.step.into());
         line.insert("loss".into(), self.loss.into());
         line.insert("grad_norm".into(), self.grad_norm.into());
-        if let Some(rate) = self.learning_rate {
-            line.insert("learning_rate".into(), rate.into());
-        }
+        self.rates.iter().for_each(|(name, value)| drop(line.insert(name.clone(), (*value).into())));
         line.insert("num_tokens".into(), self.num_tokens.into());
         self.more.iter().for_each(|(name, value)| drop(line.insert(name.clone(), (*value).into())));
         format!("{}\n", Value::Object(line))
@@ -109,8 +108,8 @@ mod tests {
             step: 1,
             loss: 0.5,
             grad_norm: f64::NAN,
-            learning_rate: Some(1e-3),
             num_tokens: 7,
+            rates: vec![("learning_rate".into(), 1e-3)],
             more: vec![("accuracy".into(), 0.25)],
         };
         lines.add(line.text().as_bytes()).unwrap();

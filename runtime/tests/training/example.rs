@@ -9,6 +9,7 @@ use align_compiler::batch::training::training_step;
 use align_compiler::rewrite::Rewrites;
 use align_compiler::stage::hash::ContentHash;
 use align_compiler::stage::items::{Item, ItemInput, ItemLayout, ItemValue};
+use align_compiler::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdatePhase, UpdateVariant};
 use align_compiler::stage::source::ItemSource;
 use align_compiler::stage::train::*;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, MapOp};
@@ -91,7 +92,7 @@ pub fn stage(steps: usize) -> TrainStage {
         terms: vec![Term { name: "square".into(), coefficient: 1.0 }],
         tracks: vec!["size".into()],
         frozen: vec![],
-        optimizer: momentum(),
+        optimizer: momentum(made.weights.len()),
         batch: BatchSize::Examples(8),
         length: StageLength::Steps(steps),
         clip: Some(1.0),
@@ -103,22 +104,26 @@ pub fn stage(steps: usize) -> TrainStage {
 }
 
 /// `m = 0.5 m + g; w = w - lr (1 - 0.5^t) m`, with a falling lr.
-fn momentum() -> OptimizerStage {
+fn momentum(weights: usize) -> OptimizerStage {
     let entry = Axis::new("entry", AxisKind::Dynamic(0));
     let mut g = Graph::new();
     let on_entry = |g: &mut Graph, name: &str| g.input(name, vec![entry.clone()], DType::Float);
     let (w, grad, m) = (on_entry(&mut g, "w"), on_entry(&mut g, "g"), on_entry(&mut g, "state.m"));
-    let (t, lr) = (g.input("t", vec![], DType::Float), g.input("schedule.0", vec![], DType::Float));
-    let (half, one) = (g.float(0.5), g.float(1.0));
+    let rate = g.input("scalar.0", vec![], DType::Float);
+    let half = g.float(0.5);
     let kept = g.map(MapOp::Mul, &[half, m]);
     let m = g.map(MapOp::Add, &[kept, grad]);
-    let power = g.map(MapOp::Pow, &[half, t]);
-    let share = g.map(MapOp::Sub, &[one, power]);
-    let rate = g.map(MapOp::Mul, &[lr, share]);
     let step = g.map(MapOp::Mul, &[rate, m]);
     let w = g.map(MapOp::Sub, &[w, step]);
     g.output("w", w);
     g.output("state.m", m);
+    let mut scalar = Graph::new();
+    let (t, lr) = (scalar.input("t", vec![], DType::Float), scalar.input("schedule.0", vec![], DType::Float));
+    let (half, one) = (scalar.float(0.5), scalar.float(1.0));
+    let power = scalar.map(MapOp::Pow, &[half, t]);
+    let share = scalar.map(MapOp::Sub, &[one, power]);
+    let rate = scalar.map(MapOp::Mul, &[lr, share]);
+    scalar.output("value", rate);
     let mut schedule = Graph::new();
     let (t, total) = (schedule.input("t", vec![], DType::Float), schedule.input("total", vec![], DType::Float));
     let done = schedule.map(MapOp::Div, &[t, total]);
@@ -127,13 +132,25 @@ fn momentum() -> OptimizerStage {
     let peak = schedule.float(0.05);
     let value = schedule.map(MapOp::Mul, &[peak, left]);
     schedule.output("value", value);
+    let mut start = Graph::new();
+    let zero = start.float(0.0);
+    let zero = start.tile(zero, &entry);
+    start.output("state.m", zero);
+    let phases = vec![UpdatePhase { graph: g, asks: vec![], pointwise: true }];
+    let group = UpdateGroup {
+        weights: (0..weights).collect(),
+        family: 0,
+        view: vec![entry.clone()],
+        states: vec![OptimizerState { name: "m".into(), axes: vec![entry] }],
+        start,
+        variants: vec![UpdateVariant { when: vec![], phases }],
+        result: None,
+    };
     OptimizerStage {
-        entry,
-        update: g,
-        states: vec![OptimizerState { name: "m".into(), start: 0.0 }],
+        groups: vec![group],
+        scalars: vec![scalar],
         schedules: vec![schedule],
-        learning_rate: Some(0),
-        pointwise: true,
+        rates: vec![("learning_rate".into(), 0)],
     }
 }
 

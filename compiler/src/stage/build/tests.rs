@@ -79,9 +79,9 @@ fn the_sums() {
         assert_eq!(node.stage.length, StageLength::Steps(4000));
         assert_eq!((node.stage.clip, node.stage.order), (Some(1.0), Order::Shuffled));
         assert_eq!(node.stage.weights.iter().map(|w| w.len).sum::<usize>(), node.policy.size());
-        let names: Vec<&str> = node.stage.optimizer.states.iter().map(|state| state.name.as_str()).collect();
+        let names: Vec<&str> = node.stage.optimizer.groups[0].states.iter().map(|state| state.name.as_str()).collect();
         assert_eq!(names, ["m", "v"]);
-        assert!(node.stage.optimizer.pointwise);
+        assert!(node.stage.optimizer.phases().all(|phase| phase.pointwise));
         let text = graph.to_string();
         assert_eq!(text.matches(" evaluate ").count(), 3, "equal evaluations are one:\n{text}");
         assert!(graph.find("untrained").is_some(), "{text}");
@@ -206,7 +206,8 @@ fn the_graph_prints() {
 %1 data demos: 20 rows
 %2 train tuned %0 on %1
   loss 1 * sft
-  optimizer with 1 schedules, state [m, v]
+  optimizer of 3_112 numbers on [entry?0], state [m, v]
+  schedules 1, logged as [learning_rate]
   batch 4 examples
   epochs 2
   clip 1

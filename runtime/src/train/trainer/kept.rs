@@ -11,6 +11,7 @@ use crate::train::metrics::StepLine;
 impl Trainer<'_, '_> {
     pub(in crate::train) fn log(&mut self, step: usize, loss: f64, norm: f64) -> bool {
         let share = |(sum, count): &(f64, f64)| if *count > 0.0 { sum / count } else { 0.0 };
+        let rates = self.job.stage.optimizer.rates.iter().map(|(name, _)| name.clone()).zip(self.rates.iter().copied());
         let mut more = vec![];
         if self.terms.len() > 1 {
             more.extend(self.names.losses.iter().cloned().zip(self.terms.iter().map(share)));
@@ -18,15 +19,8 @@ impl Trainer<'_, '_> {
         more.extend(self.job.stage.tracks.iter().cloned().zip(self.tracks.iter().map(share)));
         more.append(&mut self.evaluated);
         let stage = &self.job.stage.name;
-        let line = StepLine {
-            stage,
-            step,
-            loss,
-            grad_norm: norm,
-            learning_rate: self.learning_rate,
-            num_tokens: self.num_tokens,
-            more,
-        };
+        let line =
+            StepLine { stage, step, loss, grad_norm: norm, rates: rates.collect(), num_tokens: self.num_tokens, more };
         let text = line.text();
         let mut result = self.lines.add(text.as_bytes());
         if let (Ok(()), Some(run)) = (&result, self.settings.metrics.as_deref_mut()) {
@@ -72,9 +66,9 @@ impl Trainer<'_, '_> {
             best: self.best.as_ref().map(|(value, _)| *value),
             plan: self.plan.clone(),
         };
-        let names: Vec<String> = self.job.stage.optimizer.states.iter().map(|s| format!("state.{}", s.name)).collect();
+        let states = self.optimizer.states();
         let mut arrays = vec![("weights", &self.weights[..])];
-        arrays.extend(names.iter().zip(&self.optimizer.states).map(|(name, values)| (name.as_str(), &values[..])));
+        arrays.extend(states.iter().map(|(name, values)| (name.as_str(), *values)));
         arrays.extend(self.best.as_ref().map(|(_, weights)| ("best", &weights[..])));
         checkpoint::save(self.settings.work, &state, &arrays)?;
         self.saved = Instant::now();

@@ -84,6 +84,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     step: Launch,
     counts: Launch,
     optimizer: Optimizer,
+    step_kept: Option<update::StepKept>,
     evals: Vec<Vec<Evaluation<'a>>>,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
@@ -103,7 +104,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     /// Numerators and denominators of terms and of tracked values over the step.
     terms: Vec<(f64, f64)>,
     tracks: Vec<(f64, f64)>,
-    learning_rate: Option<f64>,
+    /// Values of the schedules that are logged.
+    rates: Vec<f64>,
     evaluated: Vec<(String, f64)>,
     num_tokens: u64,
     lines: Lines,
@@ -149,7 +151,7 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     match bridge::call(&program, &mut trainer, start) {
         bridge::End::Finished => Ok(Outcome::Finished(match trainer.best.take() {
             Some((_, weights)) => weights,
-            None => trainer.weights,
+            None => trainer.shown()?.unwrap_or(trainer.weights),
         })),
         bridge::End::Stopped => Ok(Outcome::Stopped),
         bridge::End::Failed => Err(trainer.error.unwrap_or_else(|| trainer_lost(job))),
@@ -180,7 +182,8 @@ impl<'a, 's> Trainer<'a, 's> {
         Ok(Trainer {
             step: Launch::new(engine, &stage.step)?,
             counts: Launch::new(engine, &stage.counts)?,
-            optimizer: Optimizer::new(engine, &stage.optimizer, &layout)?,
+            optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
+            step_kept: None,
             layout,
             evals,
             gradient: vec![0.0; weights.len()],
@@ -196,7 +199,7 @@ impl<'a, 's> Trainer<'a, 's> {
             names: Names::new(stage),
             terms: vec![(0.0, 0.0); stage.terms.len()],
             tracks: vec![(0.0, 0.0); stage.tracks.len()],
-            learning_rate: None,
+            rates: vec![0.0; stage.optimizer.rates.len()],
             evaluated: vec![],
             num_tokens: 0,
             lines: Lines::at_end(&settings.work.join(METRICS))?,
@@ -227,6 +230,7 @@ impl<'a, 's> Trainer<'a, 's> {
             }
         }
         if start.is_none() {
+            self.start_optimizer()?;
             self.lines = Lines::open(&work.join(METRICS), 0)?;
         }
         if let Some(run) = self.settings.metrics.as_deref_mut() {
@@ -243,12 +247,10 @@ impl<'a, 's> Trainer<'a, 's> {
             array.ok_or_else(|| Error::new(&place, format!("the checkpoint of step {} lacks {name}", state.step)))
         };
         let weights = take("weights", self.weights.len())?;
-        let states = (self.job.stage.optimizer.states.iter())
-            .map(|s| take(&format!("state.{}", s.name), weights.len()))
-            .collect::<Result<Vec<_>>>()?;
+        self.optimizer.restore(&mut take)?;
         let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
         let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
-        (self.weights, self.optimizer.states, self.best, self.lines) = (weights, states, best, lines);
+        (self.weights, self.best, self.lines) = (weights, best, lines);
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;
         if state.plan.engine != self.plan.engine {

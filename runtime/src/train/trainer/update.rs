@@ -2,13 +2,24 @@
 
 use std::sync::atomic::AtomicBool;
 
+use align_compiler::host::{ASKS_FRESH, ASKS_SAME};
 use align_compiler::stage::graph::StageId;
+use align_compiler::stage::optimizer::{Ask, Objective};
 
-use super::Trainer;
+use super::{Job, Trainer};
+use crate::run::RunError;
+use crate::train::optimizer::Arenas;
+
+/// What a step has found, while the objective is asked for elsewhere.
+pub(super) struct StepKept {
+    gradient: Vec<f32>,
+    terms: Vec<(f64, f64)>,
+    tracks: Vec<(f64, f64)>,
+}
 
 impl Trainer<'_, '_> {
-    pub(in crate::train) fn set_rate(&mut self, rate: f64) {
-        self.learning_rate = Some(rate);
+    pub(in crate::train) fn set_rate(&mut self, rate: usize, value: f64) {
+        self.rates[rate] = value;
     }
 
     pub(in crate::train) fn set_scalar(&mut self, k: usize, value: f64) {
@@ -16,9 +27,67 @@ impl Trainer<'_, '_> {
     }
 
     pub(in crate::train) fn update(&mut self, t: usize, factor: f64) -> bool {
-        let result = self.optimizer.step(&mut self.weights, &mut self.gradient, factor);
+        let fixed = fixed(self.job);
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let result = self.optimizer.step(&mut arenas, factor);
         let result = result.map_err(|what| self.fault(t, what));
         self.done(result)
+    }
+
+    /// As `update`, of an optimizer that asks for the objective elsewhere.
+    pub(in crate::train) fn update_asking(&mut self, t: usize, factor: f64) -> i64 {
+        let fixed = fixed(self.job);
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let result = self.optimizer.step(&mut arenas, factor);
+        self.asked(t, result)
+    }
+
+    /// The weights go to the point that is asked for; the gradient and the sums of the step are kept.
+    pub(in crate::train) fn at_point(&mut self) {
+        self.optimizer.point(&mut self.weights);
+        let empty = vec![0.0; self.gradient.len()];
+        let gradient = std::mem::replace(&mut self.gradient, empty);
+        self.step_kept = Some(StepKept { gradient, terms: self.terms.clone(), tracks: self.tracks.clone() });
+        self.carry.fill(0.0);
+    }
+
+    /// Goes on with the objective at the point.
+    pub(in crate::train) fn answer(&mut self, t: usize, value: f64, factor: f64) -> i64 {
+        let Some(kept) = self.step_kept.take() else { return -1 };
+        let found = std::mem::replace(&mut self.gradient, kept.gradient);
+        (self.terms, self.tracks) = (kept.terms, kept.tracks);
+        let fixed = fixed(self.job);
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let result = self.optimizer.answer(&mut arenas, value, found, factor);
+        self.asked(t, result)
+    }
+
+    /// What the step loop is told.
+    fn asked(&mut self, t: usize, result: std::result::Result<Option<Ask>, String>) -> i64 {
+        match result {
+            Ok(None) => 0,
+            Ok(Some(Ask { of: Objective::Same, .. })) => ASKS_SAME,
+            Ok(Some(Ask { of: Objective::Fresh, .. })) => ASKS_FRESH,
+            Err(what) => {
+                let fault = self.fault(t, what);
+                self.fails(fault);
+                -1
+            }
+        }
+    }
+
+    /// Sets the optimizer's states to where they start.
+    pub(super) fn start_optimizer(&mut self) -> std::result::Result<(), RunError> {
+        let fixed = fixed(self.job);
+        let result = self.optimizer.start(&self.weights, &fixed);
+        result.map_err(|what| self.fault(0, what).into())
+    }
+
+    /// The weights that the stage gives, if these are not those that it trains at.
+    pub(super) fn shown(&mut self) -> std::result::Result<Option<Vec<f32>>, RunError> {
+        let fixed = fixed(self.job);
+        let result = self.optimizer.result(&self.weights, &fixed);
+        result.map_err(|what| self.fault(0, what).into())
     }
 
     pub(in crate::train) fn evaluate(&mut self, step: usize) -> bool {
@@ -32,6 +101,11 @@ impl Trainer<'_, '_> {
         self.carry = vec![];
         let free = self.plan.memory.saturating_sub(self.held(false));
         let free = free - self.made.limit(free / 4);
+        let shown = match self.shown() {
+            Ok(shown) => shown,
+            Err(error) => return self.fails(error),
+        };
+        let weights = shown.as_ref().unwrap_or(&self.weights);
         // Part of the step: it comes to its end even where the run is to stop.
         let stop = AtomicBool::new(false);
         for (eval, parts) in self.job.evals.iter().zip(&mut self.evals) {
@@ -42,7 +116,7 @@ impl Trainer<'_, '_> {
                 let weight = |path: &str| {
                     let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
                     let own = self.layout.iter().find(|w| w.path == path);
-                    let own = own.map(|w| &self.weights[w.offset..w.offset + w.len]);
+                    let own = own.map(|w| &weights[w.offset..w.offset + w.len]);
                     own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
                 };
                 match part.run(&weight, free, &stop) {
@@ -59,8 +133,13 @@ impl Trainer<'_, '_> {
             && let Some((_, value)) = self.evaluated.iter().find(|(n, _)| n == name)
             && keep.prefers(*value, self.best.as_ref().map(|(best, _)| *best))
         {
-            self.best = Some((*value, self.weights.clone()));
+            self.best = Some((*value, shown.unwrap_or_else(|| self.weights.clone())));
         }
         true
     }
+}
+
+/// The weights that stay as they are, by path.
+fn fixed<'a>(job: &'a Job<'a>) -> impl Fn(&str) -> Option<&'a [f32]> {
+    |path| job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values)
 }

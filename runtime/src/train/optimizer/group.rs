@@ -1,0 +1,357 @@
+//! Weights that are updated by one set of programs, with their states.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use align_compiler::stage::optimizer::{Ask, UpdateGroup};
+use align_compiler::stage::train::WeightSpec;
+use align_compiler::tensor::{Axis, Lengths};
+
+use super::program::{Piece, Program, lengths};
+use super::{Arenas, Fixed, Known};
+use crate::engine::{Bindings, Engine, Slot};
+use crate::error::Result;
+
+/// Entries that a pointwise update takes at once: its results lie in the cache until they are copied back.
+const CHUNK: usize = 1 << 18;
+
+pub struct Group {
+    pub family: usize,
+    members: Vec<Member>,
+    states: Vec<StateArena>,
+    variants: Vec<Variant>,
+    start: Program,
+    result: Option<Program>,
+    /// All of the family's weights.
+    of_family: usize,
+}
+
+struct Member {
+    path: String,
+    here: i32,
+    /// Its place in the arenas.
+    range: Range<usize>,
+    /// Its place among the group's entries.
+    local: Range<usize>,
+    lengths: Lengths,
+}
+
+/// A state of all members, end to end.
+struct StateArena {
+    /// `state.<name>`
+    name: String,
+    values: Vec<f32>,
+    /// The place of each member's part.
+    parts: Vec<Range<usize>>,
+}
+
+struct Variant {
+    when: Vec<(usize, bool)>,
+    phases: Vec<Phase>,
+}
+
+struct Phase {
+    program: Program,
+    asks: Vec<Ask>,
+    /// Stretches that are updated at once, where nothing couples entries.
+    pieces: Option<Vec<(Range<usize>, Range<usize>, Lengths)>>,
+}
+
+impl Group {
+    pub fn new(
+        engine: &dyn Engine,
+        group: &UpdateGroup,
+        weights: &[WeightSpec],
+        places: &HashMap<usize, usize>,
+        of_family: usize,
+    ) -> Result<Group> {
+        let mut at = 0;
+        let members: Vec<Member> = (group.weights.iter())
+            .map(|i| {
+                let weight = &weights[*i];
+                at += weight.len;
+                Member {
+                    path: weight.path.clone(),
+                    here: places[i] as i32,
+                    range: weight.offset..weight.offset + weight.len,
+                    local: at - weight.len..at,
+                    lengths: lengths(&group.view, weight.len, of_family),
+                }
+            })
+            .collect();
+        let states = group.states.iter().map(|state| {
+            let mut end = 0;
+            let parts: Vec<Range<usize>> = (members.iter())
+                .map(|member| {
+                    let start = end;
+                    end += state.axes.iter().map(|axis| member.lengths.size(axis)).product::<usize>();
+                    start..end
+                })
+                .collect();
+            StateArena { name: format!("state.{}", state.name), values: vec![0.0; end], parts }
+        });
+        let states = states.collect();
+        let mut variants = vec![];
+        for variant in &group.variants {
+            let mut phases = vec![];
+            for phase in &variant.phases {
+                let pieces = phase.pointwise.then(|| stretches(&members, &group.view, of_family));
+                phases.push(Phase { program: Program::new(engine, &phase.graph)?, asks: phase.asks.clone(), pieces });
+            }
+            variants.push(Variant { when: variant.when.clone(), phases });
+        }
+        Ok(Group {
+            family: group.family,
+            members,
+            states,
+            variants,
+            start: Program::new(engine, &group.start)?,
+            result: group.result.as_ref().map(|graph| Program::new(engine, graph)).transpose()?,
+            of_family,
+        })
+    }
+
+    /// Numbers in the states.
+    pub fn held(&self) -> usize {
+        self.states.iter().map(|state| state.values.len()).sum()
+    }
+
+    /// The longest array that a program gives.
+    pub fn longest(&self) -> usize {
+        let pieces = self.phases().flat_map(|phase| phase.pieces.iter().flatten()).map(|(range, ..)| range.len());
+        let whole = self.phases().any(|phase| phase.pieces.is_none()) || self.result.is_some();
+        let members = self.members.iter().filter(|_| whole).map(|member| member.range.len());
+        let states = self.states.iter().flat_map(|s| s.parts.iter().zip(&self.members));
+        let other = states.filter(|(part, member)| part.len() != member.range.len()).map(|(part, _)| part.len());
+        pieces.chain(members).chain(other).max().unwrap_or(0)
+    }
+
+    /// How many arrays a program gives at most.
+    pub fn outputs(&self) -> usize {
+        self.states.len() + 1
+    }
+
+    fn phases(&self) -> impl Iterator<Item = &Phase> {
+        self.variants.iter().flat_map(|variant| &variant.phases)
+    }
+
+    /// Bytes of temporaries.
+    pub fn temporary(&self) -> usize {
+        let of = |phase: &Phase| match &phase.pieces {
+            Some(pieces) => pieces.iter().map(|(.., lengths)| phase.program.memory(lengths)).max(),
+            None => self.members.iter().map(|member| phase.program.memory(&member.lengths)).max(),
+        };
+        self.phases().filter_map(of).max().unwrap_or(0)
+    }
+
+    pub fn start(&mut self, weights: &[f32], known: &Known, fixed: &Fixed) -> std::result::Result<(), String> {
+        for (i, member) in self.members.iter().enumerate() {
+            let own = |name: &str| (name == "w").then(|| &weights[member.range.clone()]);
+            let mut bindings = Bindings::new();
+            for state in &mut self.states {
+                let next = self.start.outputs.iter().find(|(name, _)| *name == state.name);
+                let Some((_, next)) = next else { continue };
+                bindings.insert(next, Slot::Write(&mut state.values[state.parts[i].clone()]));
+            }
+            self.start.run(&member.piece(self.family), known, fixed, &own, bindings)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a phase of the step; what it asks for. `None` if the step has no such phase here.
+    pub fn run(
+        &mut self,
+        phase: usize,
+        arenas: &mut Arenas,
+        factor: f64,
+        known: &mut Known,
+        scratch: &mut [Vec<f32>],
+    ) -> std::result::Result<Option<Vec<Ask>>, String> {
+        let holds = |(scalar, holds): &(usize, bool)| (known.scalars[*scalar].1 != 0.0) == *holds;
+        let variant = self.variants.iter().find(|variant| variant.when.iter().all(holds));
+        let Some(phase) = variant.ok_or("no way of the update holds")?.phases.get(phase) else { return Ok(None) };
+        if let Some(pieces) = &phase.pieces {
+            for (range, local, lengths) in pieces {
+                scale(&mut arenas.gradient[range.clone()], factor);
+                let piece = Piece { path: "", here: 0, family: self.family, range: range.clone(), lengths };
+                let parts = |_: &StateArena| local.clone();
+                step(phase, &piece, arenas, &mut self.states, &parts, known, scratch)?;
+            }
+            return Ok(Some(phase.asks.clone()));
+        }
+        // What others read: it is filled beside what this phase may read.
+        let mut given = vec![];
+        for (name, next) in &phase.program.outputs {
+            if name.starts_with("all.") {
+                given.push((next, known.exchanged.remove(&(self.family, name.clone())).unwrap_or_default(), name));
+            }
+        }
+        let mut points: Vec<(usize, Vec<f32>)> = vec![];
+        for ask in &phase.asks {
+            let point = known.points.remove(&(self.family, ask.point));
+            points.push((ask.point, point.unwrap_or_else(|| arenas.weights.to_vec())));
+        }
+        for (i, member) in self.members.iter().enumerate() {
+            scale(&mut arenas.gradient[member.range.clone()], factor);
+            let parts = |state: &StateArena| state.parts[i].clone();
+            let piece = member.piece(self.family);
+            let mut more = Bindings::new();
+            for (next, values, _) in &mut given {
+                // All of a family give equally much.
+                let each = phase.program.size(next);
+                values.resize(each * self.of_family, 0.0);
+                let at = member.here as usize * each;
+                more.insert(next.as_str(), Slot::Write(&mut values[at..at + each]));
+            }
+            for (point, values) in &mut points {
+                let name = format!("point.{point}");
+                let next = phase.program.outputs.iter().find(|(n, _)| *n == name);
+                let Some((_, next)) = next else { continue };
+                more.insert(next, Slot::Write(&mut values[member.range.clone()]));
+            }
+            step_with(phase, &piece, arenas, &mut self.states, &parts, known, scratch, more)?;
+        }
+        for (_, values, name) in given {
+            known.exchanged.insert((self.family, name.clone()), values);
+        }
+        for (point, values) in points {
+            known.points.insert((self.family, point), values);
+        }
+        Ok(Some(phase.asks.clone()))
+    }
+
+    pub fn has_result(&self) -> bool {
+        self.result.is_some()
+    }
+
+    /// Puts what the stage gives for the members into `all`.
+    pub fn result(
+        &mut self,
+        weights: &[f32],
+        all: &mut [f32],
+        known: &Known,
+        fixed: &Fixed,
+    ) -> std::result::Result<(), String> {
+        let Some(result) = &self.result else { return Ok(()) };
+        for (i, member) in self.members.iter().enumerate() {
+            let own = |name: &str| match name {
+                "w" => Some(&weights[member.range.clone()]),
+                name => self.states.iter().find(|s| s.name == name).map(|s| &s.values[s.parts[i].clone()]),
+            };
+            let mut bindings = Bindings::new();
+            if let [(_, next)] = &result.outputs[..] {
+                bindings.insert(next, Slot::Write(&mut all[member.range.clone()]));
+            }
+            result.run(&member.piece(self.family), known, fixed, &own, bindings)?;
+        }
+        Ok(())
+    }
+
+    pub fn states(&self, group: usize) -> Vec<(String, &[f32])> {
+        self.states.iter().map(|state| (saved(group, &state.name), &state.values[..])).collect()
+    }
+
+    pub fn restore(&mut self, group: usize, take: &mut impl FnMut(&str, usize) -> Result<Vec<f32>>) -> Result<()> {
+        for state in &mut self.states {
+            state.values = take(&saved(group, &state.name), state.values.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of a state in checkpoints.
+fn saved(group: usize, name: &str) -> String {
+    format!("{group}.{name}")
+}
+
+impl Member {
+    fn piece(&self, family: usize) -> Piece<'_> {
+        Piece { path: &self.path, here: self.here, family, range: self.range.clone(), lengths: &self.lengths }
+    }
+}
+
+fn scale(gradient: &mut [f32], factor: f64) {
+    if factor != 1.0 {
+        gradient.iter_mut().for_each(|g| *g *= factor as f32);
+    }
+}
+
+/// Weights that lie side by side, in pieces.
+fn stretches(members: &[Member], view: &[Axis], of_family: usize) -> Vec<(Range<usize>, Range<usize>, Lengths)> {
+    let mut runs: Vec<(Range<usize>, Range<usize>)> = vec![];
+    for member in members {
+        match runs.last_mut() {
+            Some((range, local)) if range.end == member.range.start => {
+                (range.end, local.end) = (member.range.end, member.local.end);
+            }
+            _ => runs.push((member.range.clone(), member.local.clone())),
+        }
+    }
+    let mut pieces = vec![];
+    for (range, local) in runs {
+        for from in (0..range.len()).step_by(CHUNK) {
+            let to = (from + CHUNK).min(range.len());
+            let at = |of: &Range<usize>| of.start + from..of.start + to;
+            pieces.push((at(&range), at(&local), lengths(view, to - from, of_family)));
+        }
+    }
+    pieces
+}
+
+fn step(
+    phase: &Phase,
+    piece: &Piece,
+    arenas: &mut Arenas,
+    states: &mut [StateArena],
+    parts: &dyn Fn(&StateArena) -> Range<usize>,
+    known: &Known,
+    scratch: &mut [Vec<f32>],
+) -> std::result::Result<(), String> {
+    step_with(phase, piece, arenas, states, parts, known, scratch, Bindings::new())
+}
+
+/// Runs a program on a piece, then copies what it gives to where it belongs. `more` holds places of other outputs.
+#[expect(clippy::too_many_arguments, reason = "they are borrowed apart")]
+fn step_with<'a>(
+    phase: &'a Phase,
+    piece: &Piece,
+    arenas: &mut Arenas,
+    states: &mut [StateArena],
+    parts: &dyn Fn(&StateArena) -> Range<usize>,
+    known: &Known,
+    scratch: &'a mut [Vec<f32>],
+    more: Bindings<'a>,
+) -> std::result::Result<(), String> {
+    let program = &phase.program;
+    // Places in `scratch`: the weight, then the states that change.
+    let changed: Vec<usize> =
+        (0..states.len()).filter(|i| program.outputs.iter().any(|(name, _)| *name == states[*i].name)).collect();
+    let moves = program.outputs.iter().any(|(name, _)| name == "w");
+    {
+        let (weights, gradient) = (&*arenas.weights, &*arenas.gradient);
+        let own = |name: &str| match name {
+            "w" => Some(&weights[piece.range.clone()]),
+            "g" => Some(&gradient[piece.range.clone()]),
+            name => states.iter().find(|s| s.name == name).map(|s| &s.values[parts(s)]),
+        };
+        let mut bindings: Bindings = more;
+        let names = changed.iter().map(|i| states[*i].name.as_str());
+        let sizes = changed.iter().map(|i| parts(&states[*i]).len());
+        let w = moves.then_some(("w", piece.range.len()));
+        for ((name, size), values) in w.into_iter().chain(names.zip(sizes)).zip(scratch.iter_mut()) {
+            if let Some((_, next)) = program.outputs.iter().find(|(n, _)| n == name) {
+                bindings.insert(next, Slot::Write(&mut values[..size]));
+            }
+        }
+        program.run(piece, known, arenas.fixed, &own, bindings)?;
+    }
+    let mut made = scratch.iter();
+    if moves && let Some(from) = made.next() {
+        arenas.weights[piece.range.clone()].copy_from_slice(&from[..piece.range.len()]);
+    }
+    for (i, from) in changed.into_iter().zip(made) {
+        let part = parts(&states[i]);
+        states[i].values[part.clone()].copy_from_slice(&from[..part.len()]);
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The optimizer's update of all weights.
+//!
+//! A step runs the programs of each group of weights in phases. After a phase, what weights give for others lies side by
+//! side for the next one, and the objective is asked at the points that the phase gave.
+
+mod group;
+mod program;
+
+use std::collections::HashMap;
+
+use align_compiler::stage::optimizer::{Ask, OptimizerStage};
+use align_compiler::stage::train::WeightSpec;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use group::Group;
+
+/// Weights that stay as they are, by path.
+pub type Fixed<'a> = dyn Fn(&str) -> Option<&'a [f32]> + 'a;
+
+/// What programs read beside the weights, the gradient and the states.
+#[derive(Default)]
+struct Known {
+    /// Numbers of the step, with their names as inputs.
+    scalars: Vec<(String, f32)>,
+    seed: i32,
+    /// `all.<k>` of each family: the numbers of its weights side by side.
+    exchanged: HashMap<(usize, String), Vec<f32>>,
+    /// The objective at the points of each family: its value, and its gradient.
+    answers: HashMap<(usize, usize), (f32, Vec<f32>)>,
+    /// Points of which the answer is not there yet: all weights, those of the family at the point.
+    points: HashMap<(usize, usize), Vec<f32>>,
+}
+
+/// A compiled update, with the optimizer's state.
+pub struct Optimizer {
+    groups: Vec<Group>,
+    known: Known,
+    /// The phase that runs next.
+    phase: usize,
+    /// Asked for before it can run, in order; the family comes first.
+    asked: Vec<(usize, Ask)>,
+    scratch: Vec<Vec<f32>>,
+    /// Bytes that it holds, and needs while it runs.
+    pub memory: usize,
+}
+
+/// The numbers that a step reads and writes.
+pub struct Arenas<'a, 'f> {
+    pub weights: &'a mut [f32],
+    pub gradient: &'a mut [f32],
+    pub fixed: &'a Fixed<'f>,
+}
+
+impl Optimizer {
+    pub fn new(engine: &dyn Engine, stage: &OptimizerStage, weights: &[WeightSpec], seed: u64) -> Result<Optimizer> {
+        let mut here: HashMap<usize, usize> = HashMap::new();
+        let mut groups = vec![];
+        // The place of a weight in its family is that among the stage's weights.
+        let mut order: Vec<(usize, usize)> =
+            stage.groups.iter().flat_map(|g| g.weights.iter().map(|w| (*w, g.family))).collect();
+        order.sort();
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        for (weight, family) in order {
+            let next = here.entry(family).or_insert(0);
+            places.insert(weight, *next);
+            *next += 1;
+        }
+        for group in &stage.groups {
+            groups.push(Group::new(engine, group, weights, &places, here[&group.family])?);
+        }
+        let size: usize = weights.iter().map(|w| w.len).sum();
+        let states: usize = groups.iter().map(Group::held).sum();
+        let longest = groups.iter().map(Group::longest).max().unwrap_or(0);
+        let outputs = groups.iter().map(Group::outputs).max().unwrap_or(0);
+        let temporary = groups.iter().map(Group::temporary).max().unwrap_or(0);
+        // A point, its gradient, and that of the step.
+        let asks = stage.phases().map(|phase| 2 * phase.asks.len()).sum::<usize>() * size;
+        let scalars = (0..stage.scalars.len()).map(|k| (format!("scalar.{k}"), 0.0)).collect();
+        Ok(Optimizer {
+            groups,
+            known: Known { scalars, seed: seed as i32, ..Known::default() },
+            phase: 0,
+            asked: vec![],
+            scratch: vec![vec![0.0; longest]; outputs],
+            memory: 4 * (states + outputs * longest + asks) + temporary,
+        })
+    }
+
+    pub fn set_scalar(&mut self, k: usize, value: f64) {
+        self.known.scalars[k].1 = value as f32;
+    }
+
+    /// Sets the states to where they start.
+    pub fn start(&mut self, weights: &[f32], fixed: &Fixed) -> std::result::Result<(), String> {
+        self.groups.iter_mut().try_for_each(|group| group.start(weights, &self.known, fixed))
+    }
+
+    /// Begins a step. The gradient is multiplied by `factor`, in place. The error is a clause.
+    pub fn step(&mut self, arenas: &mut Arenas, factor: f64) -> std::result::Result<Option<Ask>, String> {
+        self.phase = 0;
+        self.asked.clear();
+        self.known.answers.clear();
+        self.run(arenas, factor)
+    }
+
+    /// The point at which the objective is asked for. What is put there instead is given back by [`Optimizer::answer`].
+    pub fn point(&mut self, weights: &mut [f32]) {
+        let Some((family, ask)) = self.asked.first() else { return };
+        if let Some(point) = self.known.points.get_mut(&(*family, ask.point)) {
+            point.swap_with_slice(weights);
+        }
+    }
+
+    /// Goes on with what was asked for: the value of the objective and its gradient, which is multiplied by `factor`.
+    pub fn answer(
+        &mut self,
+        arenas: &mut Arenas,
+        value: f64,
+        mut gradient: Vec<f32>,
+        factor: f64,
+    ) -> std::result::Result<Option<Ask>, String> {
+        let (family, ask) = self.asked.remove(0);
+        if let Some(mut point) = self.known.points.remove(&(family, ask.point)) {
+            point.swap_with_slice(arenas.weights);
+        }
+        if factor != 1.0 {
+            gradient.iter_mut().for_each(|g| *g *= factor as f32);
+        }
+        self.known.answers.insert((family, ask.point), (value as f32, gradient));
+        match self.asked.first() {
+            Some((_, next)) => Ok(Some(next.clone())),
+            None => self.run(arenas, 1.0),
+        }
+    }
+
+    /// Runs phases until something is asked for or the step is made.
+    fn run(&mut self, arenas: &mut Arenas, factor: f64) -> std::result::Result<Option<Ask>, String> {
+        let mut factor = factor;
+        loop {
+            let mut runs = false;
+            for group in &mut self.groups {
+                let Some(asks) = group.run(self.phase, arenas, factor, &mut self.known, &mut self.scratch)? else {
+                    continue;
+                };
+                runs = true;
+                for ask in asks {
+                    if !self.asked.iter().any(|(f, a)| *f == group.family && a.point == ask.point) {
+                        self.asked.push((group.family, ask));
+                    }
+                }
+            }
+            factor = 1.0;
+            self.phase += 1;
+            match self.asked.first() {
+                Some((_, ask)) => return Ok(Some(ask.clone())),
+                None if !runs => {
+                    self.known.exchanged.clear();
+                    self.known.answers.clear();
+                    return Ok(None);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The weights that the stage gives, if these are not the ones that it trains at.
+    pub fn result(&mut self, weights: &[f32], fixed: &Fixed) -> std::result::Result<Option<Vec<f32>>, String> {
+        if !self.groups.iter().any(Group::has_result) {
+            return Ok(None);
+        }
+        let mut all = weights.to_vec();
+        for group in &mut self.groups {
+            group.result(weights, &mut all, &self.known, fixed)?;
+        }
+        Ok(Some(all))
+    }
+
+    /// All states, by the names of checkpoints.
+    pub fn states(&self) -> Vec<(String, &[f32])> {
+        self.groups.iter().enumerate().flat_map(|(i, group)| group.states(i)).collect()
+    }
+
+    /// Sets the states to those of a checkpoint.
+    pub fn restore(&mut self, mut take: impl FnMut(&str, usize) -> Result<Vec<f32>>) -> Result<()> {
+        self.groups.iter_mut().enumerate().try_for_each(|(i, group)| group.restore(i, &mut take))
+    }
+}
