@@ -175,7 +175,7 @@ enum Tracing {
     #[default]
     Nothing,
     Loss(loss::LossTrace),
-    Test(tests::TestTrace),
+    Test(Box<tests::TestTrace>),
 }
 
 impl<'p> Eval<'p> {

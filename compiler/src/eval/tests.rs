@@ -158,7 +158,7 @@ fn run_test(
     if let Some((_, case)) = case {
         trace.case = case.clone();
     }
-    eval.tracing = Tracing::Test(trace);
+    eval.tracing = Tracing::Test(Box::new(trace));
     if let Some((name, case)) = case {
         let record = eval.case(case)?;
         env.bind(name, record);
@@ -170,7 +170,7 @@ fn run_test(
 impl Eval<'_> {
     fn trace(&mut self) -> &mut TestTrace {
         if !matches!(self.tracing, Tracing::Test(_)) {
-            self.tracing = Tracing::Test(TestTrace::default());
+            self.tracing = Tracing::Test(Box::default());
         }
         match &mut self.tracing {
             Tracing::Test(trace) => trace,
@@ -278,7 +278,7 @@ impl Eval<'_> {
     /// Works out all that the test put into its graph, and compares.
     fn finish_test(&mut self, options: &TestOptions, span: Span, not_compared: &mut Vec<String>) -> Res<()> {
         let trace = match std::mem::take(&mut self.tracing) {
-            Tracing::Test(trace) => trace,
+            Tracing::Test(trace) => *trace,
             _ => TestTrace::default(),
         };
         let mut graph = std::mem::take(self.graph());
