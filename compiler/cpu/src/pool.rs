@@ -3,9 +3,10 @@
 //! A job is a number of blocks. Which thread runs a block is left open, what a block computes is not: callers cut their
 //! work into blocks by sizes alone, so results have the same bits for any number of threads.
 
+use crate::arena::Arena;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Rounds of looking for work before a thread sleeps: tens of microseconds, longer than the gap between two jobs.
@@ -17,6 +18,10 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
     /// One job at a time.
     turn: Mutex<()>,
+    /// Memory that a product packs its factors into.
+    scratch: Mutex<Arena>,
+    /// Whether products go by the machine's matrix tiles.
+    tiles: bool,
 }
 
 struct Shared {
@@ -54,7 +59,23 @@ impl Pool {
         };
         // A thread that the system refuses is one thread less, not an error: results do not depend on it.
         let workers = (1..threads.max(1)).map_while(|i| worker(i).ok()).collect();
-        Pool { shared, workers, turn: Mutex::new(()) }
+        Pool { shared, workers, turn: Mutex::new(()), scratch: Mutex::default(), tiles: has_tiles() }
+    }
+
+    /// The same without the machine's matrix tiles: all products are made by `gemm`.
+    pub fn without_tiles(mut self) -> Pool {
+        self.tiles = false;
+        self
+    }
+
+    /// Whether products go by the machine's matrix tiles.
+    pub fn tiles(&self) -> bool {
+        self.tiles
+    }
+
+    /// Memory for one product.
+    pub(crate) fn scratch(&self) -> MutexGuard<'_, Arena> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of threads, the caller's included.
@@ -95,6 +116,16 @@ impl Pool {
             panic!("a block of a kernel panicked");
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    crate::gemm::split::has_tiles()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_tiles() -> bool {
+    false
 }
 
 impl Drop for Pool {

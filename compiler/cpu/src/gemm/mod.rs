@@ -1,7 +1,10 @@
-//! Matrix products: `gemm` on tiles that the pool shares.
+//! Matrix products: by matrix tiles of the machine where it has them ([`split`]), else `gemm` on tiles that the pool shares.
 //!
-//! The tiles follow from the sizes alone, and each is one call of `gemm` on one thread, so the bits of a product do not
-//! depend on the number of threads.
+//! Which of them, and how the work is cut, follows from the sizes alone, and each block is made by one thread, so the bits
+//! of a product do not depend on the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+pub mod split;
 
 use crate::pool::Pool;
 use gemm::Parallelism;
@@ -22,6 +25,11 @@ unsafe impl Sync for Matrix {}
 impl Matrix {
     fn offset(self, base: usize, row: usize, col: usize) -> *mut f32 {
         self.at.wrapping_add(base).wrapping_offset(row as isize * self.row + col as isize * self.col)
+    }
+
+    /// The matrix from this element on.
+    fn part(self, row: usize, col: usize) -> Matrix {
+        Matrix { at: self.offset(0, row, col), ..self }
     }
 }
 
@@ -73,34 +81,22 @@ pub unsafe fn product(
     if count == 0 || m == 0 || n == 0 {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if pool.tiles() && split::pays(shape) {
+        // SAFETY: by the caller; the pool says that the machine has tiles.
+        unsafe { split::product(pool, shape, out, left, right, batch, add) };
+        return;
+    }
     let (rows, cols) = shape.tile();
     let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
     let one = |b: usize, i: usize, j: usize| {
-        let (height, width) = (rows.min(m - i), cols.min(n - j));
-        // SAFETY: a part of what the caller vouches for. `gemm` takes column strides first, and its first factor scales
-        // the destination.
+        let [l, r, o] = batch[b];
+        let moved = |x: Matrix, by: usize| Matrix { at: x.at.wrapping_add(by), ..x };
+        let part = Shape { m: rows.min(m - i), n: cols.min(n - j), k };
+        // SAFETY: a part of what the caller vouches for.
         unsafe {
-            gemm::gemm(
-                height,
-                width,
-                k,
-                out.offset(batch[b][2], i, j),
-                out.col,
-                out.row,
-                add,
-                left.offset(batch[b][0], i, 0),
-                left.col,
-                left.row,
-                right.offset(batch[b][1], 0, j),
-                right.col,
-                right.row,
-                1.0f32,
-                1.0f32,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            let (left, right) = (moved(left, l).part(i, 0), moved(right, r).part(0, j));
+            plain(part, moved(out, o).part(i, j), left, right, add);
         }
     };
     let tiles = down * across;
@@ -112,6 +108,18 @@ pub unsafe fn product(
             one(b, tile % down * rows, tile / down * cols);
         }
     });
+}
+
+/// One call of `gemm` on this thread.
+unsafe fn plain(Shape { m, n, k }: Shape, out: Matrix, left: Matrix, right: Matrix, add: bool) {
+    let (none, sum) = (Parallelism::None, 1.0f32);
+    // SAFETY: by the caller. `gemm` takes column strides first, and its first factor scales the destination.
+    unsafe {
+        gemm::gemm(
+            m, n, k, out.at, out.col, out.row, add, left.at, left.col, left.row, right.at, right.col, right.row, sum,
+            1.0, false, false, false, none,
+        );
+    }
 }
 
 #[cfg(test)]

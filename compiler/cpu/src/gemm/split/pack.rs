@@ -1,0 +1,220 @@
+//! Panels: 32 rows of the left factor, or 32 columns of the right one, as three parts in bf16.
+//!
+//! A number is the sum of its parts, exactly: 8 of its 24 bits are in each. A panel goes along the inner dimension in steps
+//! of 32; a step holds for each part two tiles of 16 rows (or columns), 1 KiB each.
+
+use std::arch::x86_64::*;
+
+/// Numbers along the inner dimension in one step.
+pub const INNER: usize = 32;
+/// Bytes of a step of a panel.
+pub const STEP: usize = 6 * 1024;
+
+const TILE: usize = 1024;
+
+/// How the tiles of a panel are laid out, in words of two neighbours along the inner dimension.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A line for each row.
+    Left,
+    /// A line for each pair along the inner dimension.
+    Right,
+}
+
+/// Numbers at `at + i * across + k * along`, for i below `count` (at most 32) and k below `inner`.
+#[derive(Clone, Copy)]
+pub struct Source {
+    pub at: *const f32,
+    pub across: isize,
+    pub along: isize,
+    pub count: usize,
+    pub inner: usize,
+}
+
+/// Writes a panel; what is missing to whole tiles is 0. Whether all numbers have parts: infinities have none.
+///
+/// # Safety
+/// The machine has AVX-512 (F, BW, DQ); the numbers are there; `to` has room for a step for each 32 of `inner`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+pub unsafe fn pack(side: Side, from: Source, to: *mut u8) -> bool {
+    let mut wrong = _mm512_setzero_ps();
+    for step in 0..from.inner.div_ceil(INNER) {
+        for half in 0..2 {
+            let (first, k) = (16 * half, step * INNER);
+            let part = Source {
+                at: from.at.wrapping_offset(first as isize * from.across + k as isize * from.along),
+                count: from.count.saturating_sub(first).min(16),
+                inner: (from.inner - k).min(INNER),
+                ..from
+            };
+            if part.count == 0 {
+                continue;
+            }
+            let tile = to.wrapping_add(step * STEP + half * TILE);
+            // SAFETY: a part of what the caller vouches for.
+            unsafe {
+                match side {
+                    Side::Left => left(part, tile, &mut wrong),
+                    Side::Right => right(part, tile, &mut wrong),
+                }
+            }
+        }
+    }
+    _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wrong, wrong) == 0
+}
+
+/// The lowest `count` bits.
+fn mask(count: usize) -> __mmask16 {
+    if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+fn parts(x: __m512, wrong: &mut __m512) -> [__m512i; 3] {
+    let top = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    let rounded = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    let high = _mm512_and_si512(rounded, top);
+    let rest = _mm512_sub_ps(x, _mm512_castsi512_ps(high));
+    let middle = _mm512_and_si512(_mm512_castps_si512(rest), top);
+    let low = _mm512_sub_ps(rest, _mm512_castsi512_ps(middle));
+    // An infinity or a nan has a nan in its last part.
+    *wrong = _mm512_fmadd_ps(low, _mm512_setzero_ps(), *wrong);
+    [high, middle, _mm512_castps_si512(low)]
+}
+
+/// A tile of the left factor: for each row its 32 numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+unsafe fn left(from: Source, tile: *mut u8, wrong: &mut __m512) {
+    // SAFETY: by the caller.
+    let (near, far) = unsafe { (lines_along(from, 0), lines_along(from, 16)) };
+    // The upper half of each word of both vectors.
+    let mut upper = [0u16; 32];
+    upper.iter_mut().zip(0..).for_each(|(to, i)| *to = 2 * i + 1);
+    // SAFETY: 64 bytes.
+    let upper = unsafe { _mm512_loadu_si512(upper.as_ptr().cast()) };
+    for (row, (near, far)) in near.into_iter().zip(far).enumerate() {
+        let (first, second) = (parts(near, wrong), parts(far, wrong));
+        for part in 0..3 {
+            let line = _mm512_permutex2var_epi16(first[part], upper, second[part]);
+            // SAFETY: within the tile of the part.
+            unsafe { _mm512_store_si512(tile.add(2 * TILE * part + 64 * row).cast(), line) };
+        }
+    }
+}
+
+/// A tile of the right factor: for each pair along the inner dimension its 16 columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+unsafe fn right(from: Source, tile: *mut u8, wrong: &mut __m512) {
+    let top = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    for half in 0..2 {
+        // SAFETY: by the caller.
+        let lines = unsafe { lines_across(from, 16 * half) };
+        for pair in 0..8 {
+            let (first, second) = (parts(lines[2 * pair], wrong), parts(lines[2 * pair + 1], wrong));
+            for part in 0..3 {
+                // first >> 16 | second & top
+                let line = _mm512_ternarylogic_epi32::<0xf8>(_mm512_srli_epi32::<16>(first[part]), second[part], top);
+                // SAFETY: within the tile of the part.
+                unsafe { _mm512_store_si512(tile.add(2 * TILE * part + 64 * (8 * half + pair)).cast(), line) };
+            }
+        }
+    }
+}
+
+/// 16 numbers along the inner dimension from `k` on, for each of 16 places across.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+unsafe fn lines_along(from: Source, k: usize) -> [__m512; 16] {
+    // SAFETY: by the caller.
+    unsafe {
+        match from.along == 1 || from.across != 1 {
+            true => lines(
+                from.at.wrapping_offset(k as isize * from.along),
+                from.across,
+                from.along,
+                from.count,
+                from.inner.saturating_sub(k),
+            ),
+            false => turned(lines_across(from, k)),
+        }
+    }
+}
+
+/// 16 numbers across, for each of 16 places along the inner dimension from `k` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+unsafe fn lines_across(from: Source, k: usize) -> [__m512; 16] {
+    // SAFETY: by the caller.
+    unsafe {
+        match from.across == 1 || from.along != 1 {
+            true => lines(
+                from.at.wrapping_offset(k as isize * from.along),
+                from.along,
+                from.across,
+                from.inner.saturating_sub(k).min(16),
+                from.count,
+            ),
+            false => turned(lines_along(from, k)),
+        }
+    }
+}
+
+/// 16 lines of 16 numbers: `count` lines `apart` numbers from each other, with `length` numbers `step` from each other;
+/// zeros for what is not there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+unsafe fn lines(at: *const f32, apart: isize, step: isize, count: usize, length: usize) -> [__m512; 16] {
+    let mut lines = [_mm512_setzero_ps(); 16];
+    let mask = mask(length);
+    let each = _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(4 * step as i64));
+    let next = _mm512_add_epi64(each, _mm512_set1_epi64(32 * step as i64));
+    for (i, line) in lines.iter_mut().enumerate().take(count) {
+        let at = at.wrapping_offset(i as isize * apart);
+        // SAFETY: masked numbers are not read; the others are there.
+        unsafe {
+            *line = match step {
+                1 => _mm512_maskz_loadu_ps(mask, at),
+                _ => {
+                    let none = _mm256_setzero_ps();
+                    let low = _mm512_mask_i64gather_ps::<1>(none, mask as u8, each, at.cast());
+                    let high = _mm512_mask_i64gather_ps::<1>(none, (mask >> 8) as u8, next, at.cast());
+                    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+                }
+            };
+        }
+    }
+    lines
+}
+
+/// Rows to columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+fn turned(x: [__m512; 16]) -> [__m512; 16] {
+    let mut a = x;
+    for i in (0..16).step_by(2) {
+        a[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    // For each four rows: the quarters of columns c, c + 4, c + 8, c + 12.
+    let mut b = x;
+    for i in (0..16).step_by(4) {
+        for half in 0..2 {
+            let (low, high) = (_mm512_castps_pd(a[i + half]), _mm512_castps_pd(a[i + 2 + half]));
+            b[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            b[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        }
+    }
+    let mut out = x;
+    for c in 0..4 {
+        let [p, q, r, s] = [b[c], b[4 + c], b[8 + c], b[12 + c]];
+        let (pq_even, pq_odd) = (_mm512_shuffle_f32x4::<0x88>(p, q), _mm512_shuffle_f32x4::<0xdd>(p, q));
+        let (rs_even, rs_odd) = (_mm512_shuffle_f32x4::<0x88>(r, s), _mm512_shuffle_f32x4::<0xdd>(r, s));
+        out[c] = _mm512_shuffle_f32x4::<0x88>(pq_even, rs_even);
+        out[8 + c] = _mm512_shuffle_f32x4::<0xdd>(pq_even, rs_even);
+        out[4 + c] = _mm512_shuffle_f32x4::<0x88>(pq_odd, rs_odd);
+        out[12 + c] = _mm512_shuffle_f32x4::<0xdd>(pq_odd, rs_odd);
+    }
+    out
+}
