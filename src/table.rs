@@ -3,7 +3,7 @@
 /// Columns as wide as they need; numbers to the right, texts to the left.
 pub fn text(head: &[String], rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).chain([head.len()]).max().unwrap_or(0);
-    let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
+    let cell = |row: &[String], i: usize| row.get(i).map_or(String::new(), |cell| cell.replace('\n', "\\n"));
     let width = |i: usize| rows.iter().map(|row| cell(row, i)).chain([cell(head, i)]).map(|c| c.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|i| width(i).unwrap_or(0)).collect();
     let right: Vec<bool> = (0..columns).map(|i| rows.iter().all(|row| cell(row, i).parse::<f64>().is_ok())).collect();

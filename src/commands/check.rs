@@ -18,9 +18,13 @@ pub fn check(args: &Check) -> Result<(), Failure> {
         let (program, mut diagnostics) = program::load(&path.display().to_string(), &text, &world);
         diagnostics.extend(align_compiler::check::check(&program).diagnostics);
         let wrong = |diagnostics: &[Diagnostic]| diagnostics.iter().any(|d| d.severity == Severity::Error);
+        let mut notes = vec![];
         if !wrong(&diagnostics) && program.runs() {
             let options = BuildOptions { sampled: true, ..BuildOptions::default() };
-            diagnostics.extend(build(&program, &options, &world).err().unwrap_or_default());
+            match build(&program, &options, &world) {
+                Ok(graph) => notes = graph.notes,
+                Err(more) => diagnostics.extend(more),
+            }
         }
         diag::sort(&mut diagnostics);
         failed |= wrong(&diagnostics);
@@ -29,6 +33,7 @@ pub fn check(args: &Check) -> Result<(), Failure> {
             false => err!("{}", render(&diagnostics, &program.sources, style())),
         }
         if !wrong(&diagnostics) && !args.json {
+            notes.iter().for_each(|note| outln!("{}: {note}", path.display()));
             outln!("{}: no errors", path.display());
         }
     }

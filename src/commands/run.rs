@@ -35,6 +35,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
     };
+    graph.notes.iter().for_each(|note| progress.note(note));
     let result = run::run(&graph, &options, &engine, progress.as_mut(), &stop);
     drop(progress);
     let found = result.map_err(|error| match error {

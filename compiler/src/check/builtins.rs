@@ -272,6 +272,7 @@ const ROWS: &[Row] = &[
     row("first", "xs:Any n?:Int", Rule::Unknown),
     row("last", "xs:Any n?:Int", Rule::Unknown),
     row("indexed", "xs:Any", Indexed),
+    row("opening", "xs:Any ys:Any", First),
     row("take", "xs:Any n:Int", SameItems),
     row("shuffle", "xs:Any seed?:Any", SameItems),
     row("draw", "xs:Any n?:Int weight?:Any seed?:Any", Rule::Unknown),

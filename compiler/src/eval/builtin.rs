@@ -85,6 +85,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("first", host::first),
     ("last", host::first),
     ("indexed", host::indexed),
+    ("opening", host::opening),
     ("sort_by", host::sort_by),
     ("lines", host::text),
     ("chars", host::text),

@@ -289,6 +289,29 @@ pub(crate) fn indexed(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(Value::list(list.iter().enumerate().map(pair).collect()))
 }
 
+/// `opening(xs, ys)`: what two Lists begin with, or two Texts, in whole words.
+pub(crate) fn opening(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [xs, ys] = &call.positional[..] else { return wrong(call, call.span, "takes two Lists or two Texts") };
+    let (xs, ys) = (eval.arg(xs, call.env)?, eval.arg(ys, call.env)?);
+    if let (Some(x), Some(y)) = (xs.as_text(), ys.as_text()) {
+        let same = x.chars().zip(y.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+        let ends = |text: &str| text[same..].chars().next().is_none_or(char::is_whitespace);
+        let whole = match ends(&x) && ends(&y) {
+            true => same,
+            false => x[..same].rfind(char::is_whitespace).unwrap_or(0),
+        };
+        return Ok(Value::text(&x[..whole]));
+    }
+    let (Value::List(xs), Value::List(ys)) = (&xs, &ys) else {
+        return wrong(call, call.span, "takes two Lists or two Texts");
+    };
+    let mut same = 0;
+    while same < xs.len().min(ys.len()) && eval.equal(&xs[same], &ys[same], call.span)? {
+        same += 1;
+    }
+    Ok(Value::list(xs[..same].to_vec()))
+}
+
 /// `sort_by(xs, f)`: ascending, stable.
 pub(crate) fn sort_by(eval: &mut Eval, call: &Call) -> Res<Value> {
     let list = list!(eval, call);

@@ -231,7 +231,7 @@ impl<'p> Eval<'p> {
     // ------------------------------------------------------------------------------------------------ names
 
     /// What a word means here.
-    fn word(&mut self, name: &str, span: Span, env: &Env) -> Res<Value> {
+    pub(crate) fn word(&mut self, name: &str, span: Span, env: &Env) -> Res<Value> {
         if let Some(value) = env.get(name) {
             return Ok(value);
         }

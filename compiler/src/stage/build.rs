@@ -10,7 +10,7 @@ use super::number::Number;
 use super::rows::{Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
-use super::words;
+use super::{columns, words};
 use crate::eval::env::Env;
 use crate::eval::value::{Foreign, Function, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
@@ -264,7 +264,13 @@ impl Hooks for Builder<'_> {
         span: Span,
         env: &Env,
     ) -> Res<Value> {
-        RowHooks.cast(eval, value, ty, fields, span, env)
+        let mut note = |text: String| {
+            let notes = &mut self.state.borrow_mut().graph.notes;
+            if !notes.contains(&text) {
+                notes.push(text);
+            }
+        };
+        columns::cast_rows(eval, value, ty, fields, span, env, &mut note)
     }
 
     fn data(&self, value: Value) -> Value {
@@ -334,7 +340,7 @@ impl Hooks for RowHooks {
         span: Span,
         env: &Env,
     ) -> Res<Value> {
-        words::cast_rows(eval, value, ty, fields, span, env)
+        columns::cast_rows(eval, value, ty, fields, span, env, &mut |_| {})
     }
 
     fn data(&self, value: Value) -> Value {

@@ -109,11 +109,15 @@ pub fn record(
         }
         let prompt = match answers {
             Some(name) => match fields.iter().find(|(n, _)| **n == *name) {
-                Some((_, Value::Prompt(prompt))) => Some(prompt.clone()),
+                Some((_, Value::Prompt(prompt))) => Some(Asked::Text(prompt.clone())),
+                Some((_, Value::Chat(chat))) => Some(Asked::Chat(chat.clone())),
                 Some((_, other)) => return Err(format!("field {name}: expected a Prompt, this is {}", other.kind())),
                 None => return Err(format!("field {} answers {name}, which is not a field", field.name.text)),
             },
-            None => fields.iter().find_map(|(_, v)| if let Value::Prompt(p) = v { Some(p.clone()) } else { None }),
+            None => fields.iter().find_map(|(_, v)| match v {
+                Value::Prompt(prompt) => Some(Asked::Text(prompt.clone())),
+                _ => None,
+            }),
         };
         fields[at].1 = reply(&fields[at].1, prompt).map_err(|e| format!("field {}: {e}", field.name.text))?;
     }
@@ -141,18 +145,62 @@ fn is_reply(ty: &Type) -> Option<Option<&str>> {
     }))
 }
 
-/// A reply to a prompt. A reply that is one already keeps its text; it answers the prompt if there is one.
-fn reply(value: &Value, prompt: Option<Rc<Prompt>>) -> Result<Value, String> {
-    let text = match value {
-        Value::Reply(reply) => match prompt {
-            Some(prompt) => return Ok(Value::Reply(Rc::new(Reply { prompt, text: reply.text.clone() }))),
-            None => return Ok(value.clone()),
-        },
-        // A chat holds its own prompt.
-        Value::Chat(_) => return Ok(value.clone()),
-        other => pieces(other).ok_or_else(|| format!("expected a Reply or Text, this is {}", shown(other)))?,
+/// What a reply answers.
+enum Asked {
+    Text(Rc<Prompt>),
+    Chat(Rc<Chat>),
+}
+
+/// A reply to a prompt. A reply that is one already keeps its text; it answers the prompt if there is one. Messages are a
+/// Chat, and so is what answers one.
+fn reply(value: &Value, prompt: Option<Asked>) -> Result<Value, String> {
+    let text = match (value, &prompt) {
+        (Value::Reply(reply), Some(Asked::Text(prompt))) => {
+            return Ok(Value::Reply(Rc::new(Reply { prompt: prompt.clone(), text: reply.text.clone() })));
+        }
+        (Value::Reply(_), None) => return Ok(value.clone()),
+        (Value::Chat(_) | Value::List(_) | Value::Record(_), _) => {
+            let Value::Chat(said) = chat(value)? else { return Err("expected messages".into()) };
+            return Ok(Value::Chat(Rc::new(answered(prompt, &said))));
+        }
+        (Value::Reply(reply), _) => reply.text.clone(),
+        (other, _) => pieces(other).ok_or_else(|| format!("expected a Reply or Text, this is {}", shown(other)))?,
     };
-    Ok(Value::Reply(Rc::new(Reply { prompt: prompt.unwrap_or_default(), text })))
+    match prompt {
+        Some(Asked::Chat(asked)) => {
+            let message =
+                Message { role: ASSISTANT.into(), content: text.to_string().into(), fields: Default::default() };
+            let said = Chat { messages: vec![message], ..Chat::default() };
+            Ok(Value::Chat(Rc::new(answered(Some(Asked::Chat(asked)), &said))))
+        }
+        Some(Asked::Text(prompt)) => Ok(Value::Reply(Rc::new(Reply { prompt, text }))),
+        None => Ok(Value::Reply(Rc::new(Reply { prompt: Rc::default(), text }))),
+    }
+}
+
+const ASSISTANT: &str = "assistant";
+const USER: &str = "user";
+
+/// Messages after those that they answer. Files have them with or without these before them.
+fn answered(prompt: Option<Asked>, said: &Chat) -> Chat {
+    let mut chat = said.clone();
+    let asked = match prompt {
+        Some(Asked::Chat(asked)) => (*asked).clone(),
+        Some(Asked::Text(prompt)) if !prompt.0.is_empty() && said.messages[0].role.as_ref() == ASSISTANT => {
+            let content = prompt.0.to_string().into();
+            let message = Message { role: USER.into(), content, fields: Default::default() };
+            Chat { messages: vec![message], ..Chat::default() }
+        }
+        _ => return chat,
+    };
+    chat.given = asked.messages.len();
+    if !chat.messages.starts_with(&asked.messages) || chat.messages.len() == chat.given {
+        chat.messages.splice(0..0, asked.messages);
+    }
+    if chat.tools.is_null() {
+        chat.tools = asked.tools;
+    }
+    chat
 }
 
 /// The pieces of a text; those of a Text come from data.
@@ -194,6 +242,13 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
         ("Bool", _) => wrong("a Bool"),
         ("Text", _) => wrong("a Text"),
         ("Prompt", Value::Prompt(_)) => Ok(value.clone()),
+        ("Prompt", Value::List(_) | Value::Chat(_)) => match chat(value)? {
+            Value::Chat(asked) => {
+                let given = asked.messages.len();
+                Ok(Value::Chat(Rc::new(Chat { given, ..(*asked).clone() })))
+            }
+            other => Ok(other),
+        },
         ("Prompt", _) => match pieces(value) {
             Some(pieces) => Ok(Value::Prompt(Rc::new(Prompt(pieces)))),
             None => wrong("a Prompt or Text"),
@@ -253,10 +308,7 @@ fn chat(value: &Value) -> Result<Value, String> {
         Value::Chat(_) => return Ok(value.clone()),
         Value::List(list) => (list.clone(), serde_json::Value::Null),
         Value::Record(record) => match record.get("messages") {
-            Some(Value::List(list)) => {
-                let tools = record.get("tools").and_then(to_json).unwrap_or_default();
-                (list.clone(), tools)
-            }
+            Some(Value::List(list)) => (list.clone(), tools(record.get("tools"))?),
             _ => return Err("a Chat is a list of messages, or a record with `messages`".into()),
         },
         other => return Err(format!("expected a list of messages, this is {}", shown(other))),
@@ -267,7 +319,17 @@ fn chat(value: &Value) -> Result<Value, String> {
     let messages = messages?;
     match messages.is_empty() {
         true => Err("a Chat has at least one message".into()),
-        false => Ok(Value::Chat(Rc::new(Chat { messages, tools }))),
+        false => Ok(Value::Chat(Rc::new(Chat { messages, tools, given: 0 }))),
+    }
+}
+
+/// Descriptions of tools: JSON, which some files hold as a text.
+fn tools(value: Option<&Value>) -> Result<serde_json::Value, String> {
+    match value {
+        Some(Value::Text(text)) if text.trim().is_empty() => Ok(serde_json::Value::Null),
+        Some(Value::Text(text)) => serde_json::from_str(text)
+            .map_err(|_| format!("tools: expected JSON, this is {}", shown(&Value::text(text)))),
+        value => Ok(value.and_then(to_json).unwrap_or_default()),
     }
 }
 
@@ -327,6 +389,7 @@ pub fn display(value: &Value) -> Option<String> {
         Value::Text(_) | Value::Pieces(_) => value.as_text()?.to_string(),
         Value::Prompt(prompt) => prompt.0.to_string(),
         Value::Reply(reply) => reply.text.to_string(),
+        Value::Chat(chat) => chat.to_string(),
         _ => return None,
     })
 }

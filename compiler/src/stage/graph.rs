@@ -21,6 +21,8 @@ pub type StageId = NodeIndex<u32>;
 #[derive(Default)]
 pub struct StageGraph<'p> {
     graph: DiGraph<Stage<'p>, Reads>,
+    /// What the user should know of how the program was read, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.

@@ -1,6 +1,7 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
 pub mod build;
+mod columns;
 pub mod commands;
 pub mod convert;
 pub mod data;

@@ -306,7 +306,7 @@ pub fn hash(value: &Value, hasher: &mut Hasher) {
                 hasher.text("role", &message.role).text("content", &message.content);
                 hasher.text("fields", &serde_json::Value::Object(message.fields.clone()).to_string());
             }
-            hasher.text("tools", &chat.tools.to_string());
+            hasher.text("tools", &chat.tools.to_string()).int("given", chat.given as u64);
         }
         Value::Record(record) => {
             hasher.int("Record", record.fields.len() as u64);

@@ -75,11 +75,31 @@ pub struct Reply {
 }
 
 /// Messages with roles, as the model's chat template writes them. The loss reads what the assistant says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chat {
     pub messages: Vec<Message>,
+    /// So many of the first messages are given: the loss reads nothing of them. If all are, the chat is a prompt, and the
+    /// template ends it with what begins the assistant's turn.
+    pub given: usize,
     /// Descriptions of tools, for templates that list them; else null.
     pub tools: serde_json::Value,
+}
+
+impl Chat {
+    /// Whether it waits for the assistant.
+    pub fn is_prompt(&self) -> bool {
+        self.given == self.messages.len()
+    }
+}
+
+/// The messages, each with its role.
+impl fmt::Display for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, message) in self.messages.iter().enumerate() {
+            write!(f, "{}{}: {}", if i == 0 { "" } else { "\n" }, message.role, message.content)?;
+        }
+        Ok(())
+    }
 }
 
 /// One message. `fields` are those of the data beside role and content (tool calls, names).

@@ -1,13 +1,11 @@
 //! What programs say about data: `jsonl shuffle split map filter take` and so on, on Data and on lists.
 
-use super::convert::{Declared, declared, from_json, record, shown};
+use super::convert::{from_json, shown};
 use super::data::{Data, Share};
 use super::foreign::{Rows, cast};
-use crate::eval::env::Env;
 use crate::eval::value::{Record, Value};
-use crate::eval::{Arg, Call, Eval, Res, fault};
+use crate::eval::{Call, Eval, Res, fault};
 use crate::world::Format;
-use align_syntax::ast::{Entry, Type, TypeKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -222,75 +220,4 @@ fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 fn length(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(Value::Int(data(eval, call)?.len() as i64))
-}
-
-/// `data as Record { field: .x }`: every row is checked against the record's types.
-pub fn cast_rows(
-    eval: &mut Eval,
-    value: &Value,
-    ty: &Type,
-    fields: Option<&[Entry]>,
-    span: Span,
-    env: &Env,
-) -> Res<Value> {
-    let Some(data) = as_data(value) else {
-        return fault("E0113", span, format!("`as` takes Data or a record, this is {}", value.kind()));
-    };
-    let (ty, file, env) = (ty.clone(), env.file(), env.clone());
-    let fields: Vec<(Rc<str>, Value, Span)> = (fields.unwrap_or_default().iter())
-        .map(|entry| Ok((entry.key.text.as_str().into(), eval.arg(&Arg::Expr(&entry.value), &env)?, entry.value.span)))
-        .collect::<Res<_>>()?;
-    if let TypeKind::Named { name, .. } = &ty.kind
-        && let Some(of) = declared(eval.program, file, &name.text)
-    {
-        for (field, _, at) in &fields {
-            if !of.fields.iter().any(|f| *f.name.text == **field) {
-                let diagnostic = Diagnostic::error("E0110", *at, format!("{} has no field `{field}`", name.text));
-                return Err(Box::new(match did_you_mean(field, of.fields.iter().map(|f| f.name.text.as_str())) {
-                    Some(near) => diagnostic.meant(near),
-                    None => diagnostic,
-                }));
-            }
-        }
-    }
-    let cast = data.map(move |eval, row| {
-        let program = eval.program;
-        let TypeKind::Named { name, .. } = &ty.kind else { return Ok(row) };
-        let Some(of) = declared(program, file, &name.text) else {
-            return super::convert::convert(program, file, &row, &ty).or_else(|message| fault("E0701", span, message));
-        };
-        let Value::Record(given) = &row else {
-            return fault("E0701", span, format!("expected a {}, this is {}", name.text, shown(&row)));
-        };
-        let mut entries = given.fields.clone();
-        for (field, value, at) in &fields {
-            let new = match value {
-                Value::Function(_) => eval.call_value(value, vec![row.clone()], *at)?,
-                value => value.clone(),
-            };
-            match entries.iter_mut().find(|(n, _)| n == field) {
-                Some((_, old)) => *old = new,
-                None => entries.push((field.clone(), new)),
-            }
-        }
-        made(eval, of, entries, span)
-    });
-    match value {
-        // A list stays one.
-        Value::List(_) => {
-            let rows = (0..cast.len()).map(|row| cast.get(eval, row)).collect::<Res<_>>()?;
-            Ok(Value::list(rows))
-        }
-        _ => Ok(Rows::value(cast)),
-    }
-}
-
-fn made(eval: &mut Eval, of: Declared, entries: Vec<(Rc<str>, Value)>, span: Span) -> Res<Value> {
-    let program = eval.program;
-    let top = eval.top(of.file);
-    let mut default = |expr: &align_syntax::ast::Expr| eval.eval(expr, &top).map_err(|error| error.message);
-    match record(program, of, entries, &mut default) {
-        Ok(record) => Ok(Value::Record(Rc::new(record))),
-        Err(message) => fault("E0701", span, message),
-    }
 }

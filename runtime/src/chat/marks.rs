@@ -27,10 +27,10 @@ impl Marked {
     pub fn render(template: &Template, chat: &Chat) -> Result<Marked> {
         let (messages, tools) = (&chat.messages[..], &chat.tools);
         let plain = messages.iter().map(|message| message.content.to_string()).collect();
-        let rendered = template.render_with(messages, plain, tools, false)?;
+        let rendered = template.render_with(messages, plain, tools, chat.is_prompt())?;
         let (text, generated) = pairs(&rendered, GENERATED, GENERATED_END);
         let wrapped = messages.iter().map(|message| wrap(&message.content)).collect();
-        let marked = template.render_with(messages, wrapped, tools, false).ok();
+        let marked = template.render_with(messages, wrapped, tools, chat.is_prompt()).ok();
         let marked = marked.map(|marked| marked.replace([GENERATED, GENERATED_END], ""));
         let foreign = messages.iter().any(|message| message.content.contains([BEGIN, END, GENERATED, GENERATED_END]));
         let found = marked.filter(|_| !foreign).map(|marked| pairs(&marked, BEGIN, END));

@@ -25,10 +25,37 @@ pub fn render(template: &str, tokenizer: &dyn Tokenizer, chat: &Chat) -> Result<
     let spoken = match marked.generated.is_empty() {
         true => turns(&template, tokenizer, chat, &marked)?,
         // The template itself says what the assistant generates.
-        false => marked.generated,
+        false => generated(&template, chat, &marked)?,
     };
     let filled = marked.contents.into_iter().flatten().flatten().collect();
     Ok(Rendered { text: marked.text, spoken, filled })
+}
+
+/// What the template marks as generated, after the messages that are given.
+fn generated(template: &Template, chat: &Chat, marked: &Marked) -> Result<Vec<Range<usize>>> {
+    let all = marked.generated.iter().cloned();
+    if chat.given == 0 {
+        return Ok(all.collect());
+    }
+    let ends = marked.contents.iter().flat_map(|contents| contents[..chat.given].iter().flatten().map(|span| span.end));
+    let end = match ends.max() {
+        Some(end) => end,
+        None => {
+            let head = template.render(&chat.messages[..chat.given], &chat.tools, true)?;
+            if !marked.text.starts_with(&head) {
+                return Err(unclear(chat.given));
+            }
+            head.len()
+        }
+    };
+    Ok(all.filter(|span| span.start >= end).collect())
+}
+
+/// The template changes what stands before message `i` (from 1), depending on what follows.
+fn unclear(i: usize) -> Error {
+    Error::new("chat template", "it does not show which text is the assistant's")
+        .found(format!("a template that changes message {i} of the conversation later on"))
+        .fix("Mark the assistant's part with `{% generation %}` and `{% endgeneration %}` in the template")
 }
 
 /// What the assistant says, as bytes of the text: from the end of what begins its turn to its stop token.
@@ -36,7 +63,8 @@ fn turns(template: &Template, tokenizer: &dyn Tokenizer, chat: &Chat, marked: &M
     let stop = tokenizer.token_text(tokenizer.stop()).unwrap_or_default();
     let text = &marked.text;
     let mut turns = vec![];
-    for (i, message) in chat.messages.iter().enumerate().filter(|(_, message)| &*message.role == ASSISTANT) {
+    let said = chat.messages.iter().enumerate().skip(chat.given);
+    for (i, message) in said.filter(|(_, message)| &*message.role == ASSISTANT) {
         let (content, end) = match &marked.contents {
             Some(contents) => {
                 // A message may be left out, or say nothing.
@@ -72,9 +100,7 @@ fn by_prefix(template: &Template, chat: &Chat, i: usize, text: &str) -> Result<R
     let after = template.render(&chat.messages[..=i], &chat.tools, false)?;
     match after.starts_with(&before) && text.starts_with(&after) {
         true => Ok(before.len()..after.len()),
-        false => Err(Error::new("chat template", "it does not show which text is the assistant's")
-            .found(format!("a template that changes message {} of the conversation later on", i + 1))
-            .fix("Mark the assistant's part with `{% generation %}` and `{% endgeneration %}` in the template")),
+        false => Err(unclear(i + 1)),
     }
 }
 

@@ -24,7 +24,7 @@ fn conversation(turns: &[(&str, &str)]) -> Chat {
         content: (*content).into(),
         fields: Default::default(),
     };
-    Chat { messages: turns.iter().map(message).collect(), tools: Value::Null }
+    Chat { messages: turns.iter().map(message).collect(), ..Chat::default() }
 }
 
 /// What the assistant says.
@@ -72,6 +72,20 @@ fn thoughts() {
     assert_eq!(&rendered.text[rendered.spoken[0].clone()], "<think>hm</think>4</s>");
 }
 
+/// What is given carries no loss; where all is, the template ends in what begins an answer.
+#[test]
+fn given_messages() {
+    let blocks = "{%- for m in messages %}\n<s>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}</s>{% endif %}\n{% endfor %}";
+    for template in [CHATML, blocks] {
+        let chat = Chat { given: 3, ..conversation(&TALK) };
+        let rendered = render(template, &tokenizer(), &chat).unwrap();
+        let spoken: Vec<_> = rendered.spoken.iter().map(|span| &rendered.text[span.clone()]).collect();
+        assert_eq!(spoken, ["Yes, 4.</s>"]);
+    }
+    let prompt = render(CHATML, &tokenizer(), &Chat { given: 3, ..conversation(&TALK[..3]) }).unwrap();
+    assert!(prompt.text.ends_with("4</s>\n<s>assistant\n") && prompt.spoken.is_empty(), "{prompt:?}");
+}
+
 #[test]
 fn generation_blocks() {
     let template = "{%- for m in messages %}\n<s>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}</s>{% endif %}\n{% endfor %}";
@@ -94,7 +108,7 @@ fn mistakes() {
 #[test]
 fn json_in_templates() {
     let template = "{{ tools | tojson }}{{ tools | tojson(indent=2) }}";
-    let chat = Chat { messages: vec![], tools: json!({"a": 1, "b": "<é>"}) };
+    let chat = Chat { messages: vec![], tools: json!({"a": 1, "b": "<é>"}), given: 0 };
     let text = render(template, &tokenizer(), &chat).unwrap().text;
     assert_eq!(text, "{\"a\": 1, \"b\": \"<é>\"}{\n  \"a\": 1,\n  \"b\": \"<é>\"\n}");
 }

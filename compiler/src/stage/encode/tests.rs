@@ -121,7 +121,7 @@ fn the_loss_of_a_chat_reads_what_the_assistant_says() {
         |role: &str, content: &str| Message { role: role.into(), content: content.into(), fields: Default::default() };
     let chat = Chat {
         messages: vec![message("u", "a"), message("assistant", "b"), message("u", "c"), message("assistant", "de")],
-        tools: serde_json::Value::Null,
+        ..Chat::default()
     };
     let tokenizer = Bytes { bos: true };
     let encoded = Reader { tokenizer: &tokenizer, model: Some(&Template) }.chat(&chat).unwrap();
@@ -140,7 +140,7 @@ fn messages_cannot_forge_tokens() {
     let messages = vec![message("u", "</s>"), message("assistant", "b</s>c")];
     let tokenizer = Bytes { bos: false };
     let reader = Reader { tokenizer: &tokenizer, model: Some(&Template) };
-    let encoded = reader.chat(&Chat { messages, tools: serde_json::Value::Null }).unwrap();
+    let encoded = reader.chat(&Chat { messages, ..Chat::default() }).unwrap();
     assert_eq!(encoded.stream.iter().filter(|id| **id == 257).count(), 2);
     assert_eq!(tokenizer.decode(&encoded.tokens), "b</s>c\u{101}");
 }
