@@ -47,6 +47,9 @@ pub struct Run {
     /// Saves a checkpoint every so many steps [default: once a minute]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
+    /// Writes event files for TensorBoard into the run's folder, those of finished stages too
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Prints only results
     #[arg(long, conflicts_with = "json")]
     pub quiet: bool,

@@ -7,6 +7,7 @@ mod depth;
 pub mod diag;
 pub mod expect;
 pub mod format;
+pub mod highlight;
 mod lex;
 mod lines;
 mod narrow;

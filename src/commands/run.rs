@@ -5,8 +5,9 @@ use crate::commands::{build, checked, report, threads};
 use crate::failure::Failure;
 use crate::print::errln;
 use crate::progress::{Bar, Json, Lines, Quiet};
+use align_compiler::program::Program;
 use align_runtime::engine::Cpu;
-use align_runtime::run::{self, Progress, RunError, RunOptions};
+use align_runtime::run::{self, About, Progress, RunError, RunOptions};
 use align_runtime::world::Files;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         store: PathBuf::from(".align/store"),
         memory: args.memory,
         checkpoint_every: args.checkpoint_every,
+        tensorboard: args.tensorboard,
+        about: about(&program, args.settings.seed),
     };
     let engine = Cpu::new(threads(args.threads));
     let stop = stop_at_interrupt()?;
@@ -50,6 +53,11 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         (false, false) => Err(Failure::Said),
         (false, true) => Ok(()),
     }
+}
+
+fn about(program: &Program, seed: u64) -> About {
+    let source = program.sources.get(program.main());
+    About { file: source.name.clone(), source: source.text.to_string(), seed }
 }
 
 /// `out/<file stem>`

@@ -19,6 +19,7 @@ mod expr;
 mod field;
 mod host;
 mod index;
+mod known;
 pub mod loss;
 pub mod net;
 mod operator;

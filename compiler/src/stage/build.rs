@@ -65,7 +65,11 @@ pub fn build<'p>(
     builder.name_policies(&eval);
     drop(eval);
     match diagnostics.is_empty() {
-        true => Ok(std::mem::take(&mut builder.state.borrow_mut().graph)),
+        true => {
+            let mut graph = std::mem::take(&mut builder.state.borrow_mut().graph);
+            graph.params = builder.params();
+            Ok(graph)
+        }
         false => Err(diagnostics),
     }
 }
@@ -122,6 +126,16 @@ impl<'p> Builder<'p> {
             eval.stmt(stmt, &env)?;
         }
         Ok(())
+    }
+
+    /// The program's `param`s in its order, with their values.
+    fn params(&self) -> Vec<(String, String)> {
+        let items = self.program.items(self.program.main());
+        let names = items.filter_map(|(_, item)| match &item.kind {
+            ItemKind::Param { name, .. } => Some(&name.text),
+            _ => None,
+        });
+        names.filter_map(|name| Some((name.clone(), super::written::value(self, self.settings.get(name)?)))).collect()
     }
 
     /// Stages that make policies of the top of the file are named as these.

@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::foreign::{History, Rows, cast, number};
 use super::graph::{
-    AssertStage, Cell, PlotStage, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table,
+    AssertStage, Cell, PlotStage, Points, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table,
 };
 use super::hash::Hasher;
 use super::metric;
@@ -65,6 +65,7 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
     for (label, expr) in plain.chain(named) {
         builder.bind(label.clone());
         let value = eval.arg(&Arg::Expr(expr), env)?;
+        let value = eval.as_number(value, expr.span)?;
         match &value {
             Value::Foreign(_) if cast::<Rows>(&value).is_some() => {
                 let rows = cast::<Rows>(&value).expect("just seen");
@@ -195,6 +196,7 @@ fn assert(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &En
     };
     builder.bind(builder.words(condition.span));
     let value = eval.arg(&Arg::Expr(condition), env)?;
+    let value = eval.as_number(value, condition.span)?;
     let holds = match (&value, number(&value)) {
         (Value::Bool(_) | Value::Foreign(_), Some(holds)) => holds,
         _ => return fault("E0124", condition.span, format!("a condition is a Bool, this is {}", value.kind())),
@@ -233,20 +235,74 @@ fn compared(builder: &Builder, eval: &mut Eval, expr: &Expr, env: &Env, parts: &
 
 fn plot(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env) -> Res<()> {
     let mut series = vec![];
-    for expr in &args.positional {
+    let named = args.named.iter().map(|(name, expr)| (name.text.clone(), expr));
+    let plain = args.positional.iter().chain(&args.trailing).map(|expr| (builder.words(expr.span), expr));
+    for (label, expr) in plain.chain(named) {
+        builder.bind(label.clone());
         let value = eval.arg(&Arg::Expr(expr), env)?;
-        let label = builder.words(expr.span);
-        match cast::<History>(&value) {
-            Some(History { stage, name: Some(name) }) => {
-                series.push(Series { label, stage: *stage, name: name.clone() });
-            }
-            _ => {
-                let diagnostic = Diagnostic::error("E0190", expr.span, "only what a stage logged can be plotted yet");
-                return Err(Box::new(diagnostic.help("`plot history(p).loss`")));
+        curves(eval, label, &value, expr.span, &mut series)?;
+    }
+    if series.is_empty() {
+        return fault("E0111", word.span, "`plot` needs a curve: `plot history(p).loss`");
+    }
+    let (mut logged, mut numbers) = (vec![], vec![]);
+    for series in &series {
+        match &series.points {
+            Points::Logged { stage, .. } => logged.push((*stage, Reads::History)),
+            Points::Numbers(points) => {
+                numbers.extend(points.iter().flat_map(|(x, y)| [x.reads(), y.reads()]).flatten());
             }
         }
     }
-    let reads: Vec<(StageId, Reads)> = series.iter().map(|s| (s.stage, Reads::History)).collect();
-    add(builder, word, StageKind::Plot(PlotStage { series }), &[], &reads);
+    add(builder, word, StageKind::Plot(PlotStage { series }), &numbers, &logged);
     Ok(())
+}
+
+/// The curves of one value: what a stage logged, a List of numbers or of pairs (place, value), or a tensor over one axis.
+/// A tensor over two axes is a curve for each index of its second one. Numbers without places stand at 1, 2, ..
+fn curves(eval: &Eval, label: String, value: &Value, span: Span, series: &mut Vec<Series>) -> Res<()> {
+    let at = |i: usize| Number::Known((i + 1) as f64);
+    if let Some(History { stage, name: Some(name) }) = cast::<History>(value) {
+        series.push(Series { label, points: Points::Logged { stage: *stage, name: name.clone() } });
+        return Ok(());
+    }
+    if let Some(constant) = eval.constant(value, span)? {
+        let sizes: Option<Vec<usize>> = constant.axes.iter().map(|axis| axis.fixed_size()).collect();
+        let (curves, labels) = match sizes.as_deref() {
+            Some([_]) => (1, vec![label]),
+            Some([_, n]) => (*n, (0..*n).map(|i| format!("{label}, {} {i}", constant.axes[1].name())).collect()),
+            _ => return not_a_curve(value, span),
+        };
+        for (i, label) in labels.into_iter().enumerate() {
+            let values = constant.data.iter().skip(i).step_by(curves);
+            let points = values.enumerate().map(|(i, y)| (at(i), Number::Known(*y))).collect();
+            series.push(Series { label, points: Points::Numbers(points) });
+        }
+        return Ok(());
+    }
+    let Value::List(list) = value else { return not_a_curve(value, span) };
+    let mut points = vec![];
+    for (i, one) in list.iter().enumerate() {
+        let one = eval.as_number(one.clone(), span)?;
+        let (x, y) = match &one {
+            Value::Tuple(pair) if pair.positional.len() == 2 && pair.named.is_empty() => {
+                let part = |value: &Value| -> Res<_> { Ok(number(&eval.as_number(value.clone(), span)?)) };
+                (part(&pair.positional[0])?, part(&pair.positional[1])?)
+            }
+            one => (Some(at(i)), number(one)),
+        };
+        match (x, y) {
+            (Some(x), Some(y)) => points.push((x, y)),
+            _ => return not_a_curve(&one, span),
+        }
+    }
+    series.push(Series { label, points: Points::Numbers(points) });
+    Ok(())
+}
+
+fn not_a_curve<T>(value: &Value, span: Span) -> Res<T> {
+    let diagnostic = Diagnostic::error("E0113", span, format!("{} cannot be drawn", value.kind()));
+    let help = "a curve is what a stage logged (`history(p).loss`), a List of numbers or of pairs (x, y), or a Tensor of \
+                constants over one axis";
+    Err(Box::new(diagnostic.help(help)))
 }

@@ -23,6 +23,8 @@ pub struct StageGraph<'p> {
     graph: DiGraph<Stage<'p>, Reads>,
     /// What the user should know of how the program was read, a sentence each.
     pub notes: Vec<String>,
+    /// The program's `param`s and their values, for reports.
+    pub params: Vec<(String, String)>,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
@@ -98,6 +100,19 @@ pub struct TrainNode<'p> {
     pub items: Rc<dyn ItemSource + 'p>,
     /// Worked out every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
     pub evals: Vec<StageEval<'p>>,
+    /// The slots as a program could write them, with defaults filled in, for reports.
+    pub said: Vec<(String, String)>,
+    /// The first rows, for reports.
+    pub sample: Vec<SampleRow>,
+}
+
+/// A row of data as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleRow {
+    /// File and line, or the row of a generator.
+    pub place: String,
+    /// Fields by name.
+    pub fields: Vec<(String, String)>,
 }
 
 /// A number of the policy as it trains.
@@ -146,19 +161,26 @@ pub struct AssertStage {
     pub parts: Vec<(String, Number)>,
 }
 
-/// Curves over the steps of training stages.
+/// Curves in one chart.
 pub struct PlotStage {
     pub series: Vec<Series>,
 }
 
-/// What a stage logged under a name, step by step.
+/// A curve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// As the program writes it.
+    /// As the program names or writes it.
     pub label: String,
-    pub stage: StageId,
-    /// A name in the stage's metrics: `loss`, `grad_norm`, a tracked one.
-    pub name: String,
+    pub points: Points,
+}
+
+/// Where the points of a curve come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Points {
+    /// What a stage logged under a name, step by step: `loss`, `grad_norm`, a tracked one.
+    Logged { stage: StageId, name: String },
+    /// Places and values.
+    Numbers(Vec<(Number, Number)>),
 }
 
 impl<'p> StageGraph<'p> {

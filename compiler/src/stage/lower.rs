@@ -1,8 +1,9 @@
 //! `train` to a training stage: its loss traced and packed, its optimizer and schedules traced, its data as items.
 
 use super::build::Builder;
+use super::data::Data;
 use super::evaluate::PolicyUse;
-use super::graph::{Reads, Stage, StageEval, StageKind, TrainNode};
+use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
 use super::optimizer::OptimizerStage;
 use super::policy::PolicySpec;
@@ -10,7 +11,7 @@ use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
 use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
-use super::{metric, nets, words};
+use super::{metric, nets, words, written};
 use crate::batch::objective::{Objective, Per};
 use crate::batch::training::training_step;
 use crate::batch::{BatchOptions, obstacle};
@@ -76,6 +77,8 @@ pub(super) fn train(
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
     }
+    let said_slots = written::slots(builder, &said, &stage);
+    let sample = sample(builder, eval, &data)?;
     let items = builder.items(&data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
     let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
@@ -83,9 +86,27 @@ pub(super) fn train(
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
     let policy = from.policy.clone();
-    let node = TrainNode { policy: policy.clone(), stage, items, evals };
+    let node = TrainNode { policy: policy.clone(), stage, items, evals, said: said_slots, sample };
     let stage = builder.add(Stage { name, span, hash, kind: StageKind::Train(Box::new(node)) }, &reads);
     Ok(builder.policy(start, Source { stage, policy }))
+}
+
+/// Rows that a report shows.
+const SAMPLE: usize = 3;
+
+/// The first rows as text.
+fn sample(builder: &Builder, eval: &mut Eval, data: &Data<Value>) -> Res<Vec<SampleRow>> {
+    let mut rows = vec![];
+    for index in 0..data.len().min(SAMPLE) {
+        let fields = match data.get(eval, index)? {
+            Value::Record(record) => {
+                record.fields.iter().map(|(name, value)| (name.to_string(), written::text(builder, value))).collect()
+            }
+            value => vec![(String::new(), written::text(builder, &value))],
+        };
+        rows.push(SampleRow { place: data.place(index), fields });
+    }
+    Ok(rows)
 }
 
 struct LoweredStage {

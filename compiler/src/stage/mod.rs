@@ -29,3 +29,4 @@ pub mod testing;
 pub mod text;
 pub mod train;
 pub mod words;
+mod written;

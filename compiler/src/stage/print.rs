@@ -1,6 +1,6 @@
 //! The stage graph as text: `emit --level stages`.
 
-use super::graph::{Cell, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
+use super::graph::{Cell, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
@@ -41,9 +41,10 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         }
         StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
         StageKind::Show(show) => table(f, &show.table),
-        StageKind::Plot(plot) => {
-            plot.series.iter().try_for_each(|s| writeln!(f, "  %{}.{} as {:?}", s.stage.index(), s.name, s.label))
-        }
+        StageKind::Plot(plot) => plot.series.iter().try_for_each(|series| match &series.points {
+            Points::Logged { stage, name } => writeln!(f, "  %{}.{name} as {:?}", stage.index(), series.label),
+            Points::Numbers(points) => writeln!(f, "  {} points as {:?}", points.len(), series.label),
+        }),
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
         StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
     }

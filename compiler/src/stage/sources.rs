@@ -33,6 +33,13 @@ impl<'p> Builder<'p> {
         self.state.borrow().nets.get(source as usize).map(|entry| entry.net.clone())
     }
 
+    /// What the stage that makes a net's weights is called.
+    pub(super) fn policy_name(&self, net: &Net) -> Option<String> {
+        let state = self.state.borrow();
+        let stage = state.nets.get(net.source as usize)?.stage?;
+        Some(state.graph.get(stage).name.clone())
+    }
+
     pub(super) fn add_net(
         &self,
         shape: &Rc<NetShape>,

@@ -1,26 +1,29 @@
 //! Running a program's stages.
 
+mod board;
 mod error;
+mod log;
 mod options;
 mod progress;
 mod report;
 mod stages;
 
 pub use error::{RunError, StageFault};
-pub use options::{RunOptions, default_memory, size};
+pub use log::{RunLog, now, steps};
+pub use options::{About, RunOptions, default_memory, size};
 pub use progress::{Progress, Silent, StepShown};
 pub use report::{Asserted, Curve, Finding, Report, Shown};
 
 use std::collections::HashMap;
 use std::fs;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use align_compiler::stage::graph::StageGraph;
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::store::Store;
-use crate::train::metrics::Lines;
 
 /// Runs all stages of a program. Where `stop` becomes true it ends after the step, the
 /// micro-batch of an evaluation or the stage, and saves; the next run goes on.
@@ -40,7 +43,11 @@ pub fn run(
         stop,
         store: Store::new(&options.store),
         memory: options.memory.unwrap_or_else(default_memory),
-        metrics: Lines::open(&options.out.join("metrics.jsonl"), 0)?,
+        found: vec![],
+        kept: vec![],
+        begun: Instant::now(),
+        reported: None,
+        log: RunLog::open(&options.out, options.tensorboard)?,
         weights: HashMap::new(),
         evaluated: HashMap::new(),
     };

@@ -19,6 +19,20 @@ pub struct RunOptions {
     pub memory: Option<usize>,
     /// Steps between checkpoints. Unless it is said, they are made by time.
     pub checkpoint_every: Option<usize>,
+    /// Writes event files for TensorBoard.
+    pub tensorboard: bool,
+    /// What the report says of the program.
+    pub about: About,
+}
+
+/// A program as its report shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// The name of its file.
+    pub file: String,
+    pub source: String,
+    /// The seed of all draws.
+    pub seed: u64,
 }
 
 impl RunOptions {

@@ -4,21 +4,24 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PlotStage, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
 use align_compiler::stage::number::Number;
 use serde_json::{Value, json};
 
+use super::log::steps;
 use super::options::RunOptions;
 use super::report::{Asserted, Curve, Finding, Report, Shown};
-use super::{Progress, RunError, StageFault};
+use super::{Progress, RunError, RunLog, StageFault};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
 use crate::policy;
+use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
 use crate::train::{Job, Outcome, Settings, Weights, train};
@@ -27,6 +30,8 @@ type Done<T> = std::result::Result<T, RunError>;
 
 /// The name of the weights in a kept result.
 const WEIGHTS: &str = "weights";
+/// Between two reports of a run that goes on.
+const BETWEEN_REPORTS: Duration = Duration::from_secs(30);
 
 pub(super) struct Stages<'a, 'p> {
     pub graph: &'a StageGraph<'p>,
@@ -36,15 +41,66 @@ pub(super) struct Stages<'a, 'p> {
     pub stop: &'a AtomicBool,
     pub store: Store,
     pub memory: usize,
-    /// The run's metrics.
-    pub metrics: Lines,
+    pub log: RunLog,
     /// Weights that stages gave, while something reads them.
     pub weights: HashMap<StageId, Weights>,
     pub evaluated: HashMap<StageId, Evaluated>,
+    pub found: Vec<Finding>,
+    /// Training stages that an earlier run had finished.
+    pub kept: Vec<StageId>,
+    pub begun: Instant,
+    /// When the report was written last, and how long that took.
+    pub reported: Option<(Instant, Duration)>,
 }
 
 impl Stages<'_, '_> {
+    /// Runs all stages. However that ends, the report of the run is written.
     pub fn run(mut self) -> Done<Report> {
+        let result = self.all();
+        let (state, fault) = match &result {
+            Ok(report) if report.stopped => (State::Stopped, None),
+            Ok(report) if report.failed.is_empty() => (State::Finished, None),
+            Ok(_) => (State::Failed, None),
+            Err(error) => (State::Failed, Some(error.to_string())),
+        };
+        match (self.report(state, fault), result) {
+            // What ended the run matters more than a report that cannot be written.
+            (Err(error), Ok(_)) => Err(error.into()),
+            (_, result) => result,
+        }
+    }
+
+    fn report(&mut self, state: State, fault: Option<String>) -> Result<()> {
+        let begun = Instant::now();
+        let view = RunView {
+            about: &self.options.about,
+            graph: self.graph,
+            found: &self.found,
+            state,
+            fault,
+            kept: &self.kept,
+            seconds: self.begun.elapsed().as_secs_f64(),
+            engine: (self.engine.name(), self.engine.threads(), self.memory),
+        };
+        report::write(&self.options.out.join("report.html"), &view, &|id| self.entry(id))?;
+        self.reported = Some((Instant::now(), begun.elapsed()));
+        Ok(())
+    }
+
+    /// A stage has ended: the report is written anew now and then, so that a run that is killed leaves one.
+    fn report_now_and_then(&mut self) -> Result<()> {
+        match self.reported {
+            Some((at, took)) if at.elapsed() < BETWEEN_REPORTS.max(20 * took) => Ok(()),
+            _ => self.report(State::Running, None),
+        }
+    }
+
+    fn tell(&mut self, finding: Finding) {
+        self.progress.found(&finding);
+        self.found.push(finding);
+    }
+
+    fn all(&mut self) -> Done<Report> {
         let mut report = Report::default();
         let order = self.graph.order();
         for (at, id) in order.iter().enumerate() {
@@ -61,6 +117,7 @@ impl Stages<'_, '_> {
                         report.stopped = true;
                         return Ok(report);
                     }
+                    self.report_now_and_then()?;
                 }
                 StageKind::Evaluate(node) => {
                     if !self.evaluate(*id, node)? {
@@ -72,19 +129,22 @@ impl Stages<'_, '_> {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
                     policy::save(&self.weights(from)?, to)?;
-                    self.progress.found(&Finding::Saved(to.to_path_buf()));
+                    self.tell(Finding::Saved(to.to_path_buf()));
                 }
-                StageKind::Show(show) => self.progress.found(&Finding::Shown(self.shown(&show.table))),
+                StageKind::Show(show) => {
+                    let shown = self.shown(&show.table);
+                    self.tell(Finding::Shown(shown));
+                }
                 StageKind::Assert(assert) => {
                     let asserted = self.asserted(assert);
                     if !asserted.holds {
                         report.failed.push(asserted.clone());
                     }
-                    self.progress.found(&Finding::Asserted(asserted));
+                    self.tell(Finding::Asserted(asserted));
                 }
                 StageKind::Plot(plot) => {
                     let curves = self.plotted(plot)?;
-                    self.progress.found(&Finding::Plotted(curves));
+                    self.tell(Finding::Plotted(curves));
                 }
             }
             self.forget(&order[at + 1..]);
@@ -157,7 +217,8 @@ impl Stages<'_, '_> {
         let name = self.graph.get(id).name.clone();
         let entry = self.entry(id);
         if self.is_kept(id)? {
-            self.metrics.add(&Lines::at_end(&entry.metrics())?.content()?)?;
+            self.log.begins(&name, &Lines::at_end(&entry.metrics())?.content()?, &entry.times())?;
+            self.kept.push(id);
             self.progress.ends(&name, true);
             return Ok(true);
         }
@@ -187,7 +248,7 @@ impl Stages<'_, '_> {
             memory: self.memory,
             saving: self.options.saving(),
             work: &work,
-            metrics: Some(&mut self.metrics),
+            log: Some(&mut self.log),
             stop: self.stop,
             progress: self.progress,
         };
@@ -282,10 +343,14 @@ impl Stages<'_, '_> {
     fn plotted(&self, plot: &PlotStage) -> Result<Vec<Curve>> {
         let mut curves = vec![];
         for series in &plot.series {
-            let lines = Lines::at_end(&self.entry(series.stage).metrics())?.content()?;
-            let lines = serde_json::Deserializer::from_slice(&lines).into_iter::<Value>();
-            let point = |line: Value| Some((line["step"].as_f64()?, line[&series.name].as_f64()?));
-            let points = lines.filter_map(|line| line.ok().and_then(point)).collect();
+            let points = match &series.points {
+                Points::Logged { stage, name } => {
+                    let lines = Lines::at_end(&self.entry(*stage).metrics())?.content()?;
+                    let point = |line: Value| Some((line["step"].as_f64()?, line[name].as_f64()?));
+                    steps(&lines).filter_map(point).collect()
+                }
+                Points::Numbers(points) => points.iter().map(|(x, y)| (self.value(x), self.value(y))).collect(),
+            };
             curves.push(Curve { label: series.label.clone(), points });
         }
         Ok(curves)

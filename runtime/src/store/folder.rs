@@ -14,6 +14,7 @@ const ARRAYS: &str = "result.safetensors";
 const RESULT: &str = "result.json";
 const LOCK: &str = "lock";
 const METRICS: &str = "metrics.jsonl";
+const TIMES: &str = "times.jsonl";
 
 /// Finished stages, and work on unfinished ones. Entries are never changed once they are finished.
 #[derive(Clone, Debug)]
@@ -86,6 +87,11 @@ impl Entry {
         if self.is_finished() { self.done.join(METRICS) } else { self.part.join(METRICS) }
     }
 
+    /// How long the steps of the stage took, whether it is finished or not.
+    pub fn times(&self) -> PathBuf {
+        if self.is_finished() { self.done.join(TIMES) } else { self.part.join(TIMES) }
+    }
+
     /// Keeps a result. From here on the stage is finished; its checkpoints go.
     pub fn finish(&self, stage: &str, arrays: &[(&str, &[f32])], value: serde_json::Value) -> Result<()> {
         let work = self.work()?;
@@ -94,7 +100,7 @@ impl Entry {
         let stored = Stored { stage: stage.into(), arrays: sums, value };
         let json = serde_json::to_string_pretty(&stored).map_err(|e| Error::new(path.display(), e.to_string()))?;
         replace_with(&path, json.as_bytes())?;
-        let keep = [ARRAYS, RESULT, METRICS];
+        let keep = [ARRAYS, RESULT, METRICS, TIMES];
         for entry in fs::read_dir(work).into_iter().flatten().flatten() {
             if !keep.iter().any(|name| entry.file_name() == *name) {
                 let _ = fs::remove_file(entry.path());

@@ -29,8 +29,8 @@ pub fn refuse_too_big<I: Borrow<Item>>(
     Ok(())
 }
 
-/// A number of bytes for a message.
-fn bytes(n: usize) -> String {
+/// A number of bytes for people.
+pub fn bytes(n: usize) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let power = (n.max(1).ilog2() / 10).min(UNITS.len() as u32 - 1);
     match power {

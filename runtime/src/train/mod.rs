@@ -9,11 +9,12 @@ mod memory;
 pub mod metrics;
 mod optimizer;
 mod rate;
+pub mod times;
 mod trainer;
 mod weights;
 
 pub use batches::micro_batches;
 pub use launch::Launch;
-pub(crate) use memory::refuse_too_big;
+pub(crate) use memory::{bytes, refuse_too_big};
 pub use trainer::{Job, Outcome, Saving, Settings, train};
 pub use weights::Weights;

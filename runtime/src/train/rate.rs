@@ -30,6 +30,14 @@ impl Rate {
         }
     }
 
+    /// Seconds and tokens of the last step.
+    pub fn last(&self) -> (f64, usize) {
+        match (self.ends.iter().nth_back(1), self.ends.back()) {
+            (Some((before, _)), Some((end, tokens))) => (end.duration_since(*before).as_secs_f64(), *tokens),
+            _ => (0.0, 0),
+        }
+    }
+
     /// Tokens a second, and seconds a step.
     pub fn now(&self) -> (f64, f64) {
         let (Some((first, _)), Some((last, _))) = (self.ends.front(), self.ends.back()) else { return (0.0, 0.0) };

@@ -54,7 +54,7 @@ fn curve(
                 memory,
                 saving: Saving::Steps(usize::MAX),
                 work: work.path(),
-                metrics: None,
+                log: None,
                 stop: &AtomicBool::new(false),
                 progress: &mut Silent,
             };

@@ -1,5 +1,7 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
+mod reports;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +9,7 @@ use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::model::{LoadedModel, ModelConfig};
-use align_runtime::run::{Finding, Progress, Report, RunError, RunOptions, Silent, run};
+use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, run};
 use align_runtime::world::Files;
 use serde_json::Value;
 
@@ -100,6 +102,8 @@ fn run_until(
         store: folder.join("store"),
         memory: Some(1 << 30),
         checkpoint_every: None,
+        tensorboard: true,
+        about: About { file: "main.align".into(), source: text, seed: 0 },
     };
     run(&graph, &options, engine, progress, stop)
 }

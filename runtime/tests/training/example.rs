@@ -192,7 +192,7 @@ pub fn run_with(
         memory: way.memory,
         saving: way.saving,
         work,
-        metrics: None,
+        log: None,
         stop: way.stop,
         progress,
     };

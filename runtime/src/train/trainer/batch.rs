@@ -33,7 +33,8 @@ impl Trainer<'_, '_> {
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
         let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + step.memory(packed)).max();
-        self.made.limit(budget.saturating_sub(most.unwrap_or(0)));
+        self.planned = most.unwrap_or(0);
+        self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;
         if self.packed.len() > 1 {
             self.carry.resize(self.gradient.len(), 0.0);

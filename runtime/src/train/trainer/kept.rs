@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Saving, Trainer};
 use crate::error::Result;
-use crate::run::StepShown;
+use crate::run::{StepShown, now};
 use crate::store::checkpoint::{self, State};
 use crate::train::metrics::StepLine;
+use crate::train::times::StepTime;
 
 impl Trainer<'_, '_> {
     pub(in crate::train) fn log(&mut self, step: usize, loss: f64, norm: f64) -> bool {
@@ -22,11 +23,13 @@ impl Trainer<'_, '_> {
         let line =
             StepLine { stage, step, loss, grad_norm: norm, rates: rates.collect(), num_tokens: self.num_tokens, more };
         let text = line.text();
-        let mut result = self.lines.add(text.as_bytes());
-        if let (Ok(()), Some(run)) = (&result, self.settings.metrics.as_deref_mut()) {
-            result = run.add(text.as_bytes());
-        }
         self.rate.step();
+        let (seconds, tokens) = self.rate.last();
+        let time = StepTime { step, at: now(), seconds, parts: self.packed.len(), bytes: self.planned };
+        let mut result = self.lines.add(text.as_bytes()).and_then(|()| self.times.add(time.text().as_bytes()));
+        if let (Ok(()), Some(log)) = (&result, self.settings.log.as_deref_mut()) {
+            result = log.step(stage, &text, &time, self.num_tokens - tokens as u64);
+        }
         let (tokens_per_second, seconds) = self.rate.now();
         let left = Duration::from_secs_f64((seconds * (self.total - step) as f64).clamp(0.0, 1e9));
         self.settings.progress.step(&StepShown { stage, step, total: self.total, loss, tokens_per_second, left });

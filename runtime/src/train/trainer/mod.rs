@@ -17,11 +17,12 @@ use super::launch::Launch;
 use super::metrics::Lines;
 use super::optimizer::Optimizer;
 use super::rate::Rate;
+use super::times;
 use super::weights::end_to_end;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
-use crate::run::{Progress, RunError, StageFault};
+use crate::run::{Progress, RunError, RunLog, StageFault};
 use crate::store::checkpoint::{self, Plan, State};
 
 mod batch;
@@ -59,8 +60,8 @@ pub struct Settings<'a> {
     pub saving: Saving,
     /// Where checkpoints and metrics go, and where those of an earlier run are.
     pub work: &'a Path,
-    /// A second file of metrics: the run's.
-    pub metrics: Option<&'a mut Lines>,
+    /// The run's own logs.
+    pub log: Option<&'a mut RunLog>,
     pub stop: &'a AtomicBool,
     pub progress: &'a mut dyn Progress,
 }
@@ -76,6 +77,8 @@ pub enum Outcome {
 
 /// The stage's metrics in its work folder.
 const METRICS: &str = "metrics.jsonl";
+/// How long its steps took.
+const TIMES: &str = "times.jsonl";
 
 /// The state of training. The step loop calls its methods.
 pub(in crate::train) struct Trainer<'a, 's> {
@@ -109,7 +112,10 @@ pub(in crate::train) struct Trainer<'a, 's> {
     evaluated: Vec<(String, f64)>,
     num_tokens: u64,
     lines: Lines,
+    times: Lines,
     rate: Rate,
+    /// Bytes that the largest micro-batch of the step was planned with.
+    planned: usize,
     saved: Instant,
     /// How long the last checkpoint took.
     saving_took: Duration,
@@ -203,6 +209,8 @@ impl<'a, 's> Trainer<'a, 's> {
             evaluated: vec![],
             num_tokens: 0,
             lines: Lines::at_end(&settings.work.join(METRICS))?,
+            times: Lines::at_end(&settings.work.join(TIMES))?,
+            planned: 0,
             rate: Rate::new(),
             saved: Instant::now(),
             saving_took: Duration::ZERO,
@@ -233,8 +241,10 @@ impl<'a, 's> Trainer<'a, 's> {
             self.start_optimizer()?;
             self.lines = Lines::open(&work.join(METRICS), 0)?;
         }
-        if let Some(run) = self.settings.metrics.as_deref_mut() {
-            run.add(&self.lines.content()?)?;
+        let path = work.join(TIMES);
+        self.times = times::open(&path, start.unwrap_or(0))?;
+        if let Some(log) = self.settings.log.as_deref_mut() {
+            log.begins(&self.job.stage.name, &self.lines.content()?, &path)?;
         }
         Ok(start.unwrap_or(0))
     }
