@@ -9,6 +9,18 @@ pub fn tile(graph: &mut Graph, site: &Site, y: Cotangent) -> Vec<Option<Cotangen
     vec![Some(y.summed_to(graph, &axes))]
 }
 
+/// What each item of the step gets from all of them: at the place of this item in every item's cotangent.
+pub fn items(graph: &mut Graph, site: &Site, y: Cotangent) -> Vec<Option<Cotangent>> {
+    let Op::Items(axis) = &site.data.op else { unreachable!("the row of items") };
+    let y = y.summed_to(graph, &site.data.axes);
+    let other = super::reduce::twin(graph, &[y.value], axis);
+    let all = graph.items(y.value, &other);
+    let here = graph.here();
+    let own = graph.gather(all, axis, here);
+    let value = graph.sum(own, &[other]);
+    vec![Some(Cotangent { value, mask: None })]
+}
+
 pub fn rename(graph: &mut Graph, site: &Site, y: Cotangent) -> Vec<Option<Cotangent>> {
     let Op::Rename { from, to } = &site.data.op else { unreachable!("the row of renames") };
     let value = graph.rename(y.value, to, from);

@@ -70,13 +70,14 @@ enum Row {
 fn row(op: &Op) -> Row {
     match op {
         Op::Input(_) | Op::Weight(_) | Op::Const(_) | Op::Array(_) => Row::Constant,
-        Op::Iota | Op::Table(..) | Op::Random(..) => Row::Constant,
+        Op::Iota | Op::Table(..) | Op::Random(..) | Op::Here => Row::Constant,
         // Only casts to Float of what has no derivative, and casts to Int.
         Op::Stop | Op::Cast | Op::Argsort(_) | Op::Topk { .. } => Row::Constant,
         Op::Map(_) => Row::One { vjp: map::vjp, jvp: map::jvp },
         Op::Reduce(..) => Row::One { vjp: reduce::vjp, jvp: reduce::jvp },
         Op::Contract(_) => Row::One { vjp: reduce::contract_vjp, jvp: reduce::contract_jvp },
         Op::Tile(_) => Row::One { vjp: axes::tile, jvp: of_first },
+        Op::Items(_) => Row::One { vjp: axes::items, jvp: of_first },
         Op::Rename { .. } => Row::One { vjp: axes::rename, jvp: of_first },
         Op::Flatten { .. } => Row::One { vjp: axes::flatten, jvp: of_first },
         Op::Split { .. } => Row::One { vjp: axes::split, jvp: of_first },

@@ -3,6 +3,9 @@
 //! All items' positions of a ragged axis lie end to end on its packed axis, numbers of items on the axis `item`. Weights
 //! and constants have neither. [`rows`] says where a value lies and brings values to a common place; [`index`] does
 //! gathers and scatters along packed axes; [`bodies`] the graphs inside `Call` and `Scan`.
+//!
+//! What couples the items of a step (`Op::Items`) is `item` under another name: such a value, and what is reduced from it, is
+//! one for the whole step, and meets the items' own by broadcast. The packed graph is right only on all items of the step.
 
 mod bodies;
 mod index;
@@ -146,6 +149,8 @@ impl<'a> Batch<'a> {
                 Value { node: self.spread(&inputs[0], &rows), rows }
             }
             Op::Tile(axis) => Value { node: self.new.tile(inputs[0].node, axis), rows: inputs[0].rows.clone() },
+            Op::Items(axis) => self.items(&inputs[0], axis)?,
+            Op::Here => Value { node: self.new.iota(&Axis::item()), rows: Rows::Of(Axis::item()) },
             Op::Rename { from, to } => self.rename(&inputs[0], from, to)?,
             Op::Gather(axis) => self.gather(axis, &inputs[0], &inputs[1])?,
             Op::ScatterAdd(axis) => self.scatter_add(axis, &data.axes, &inputs[0], &inputs[1])?,
@@ -251,6 +256,20 @@ impl<'a> Batch<'a> {
             node = self.new.segment_reduce(op, node, &inner);
         }
         Ok(Value { node, rows })
+    }
+
+    /// The values of all items, one for the whole step: what lies on `item` is seen from outside.
+    fn items(&mut self, x: &Value, axis: &Axis) -> Result<Value, String> {
+        let item = Axis::item();
+        let node = match &x.rows {
+            Rows::Step => self.new.tile(x.node, axis),
+            Rows::Of(rows) if *rows == item => self.new.rename(x.node, &item, axis),
+            rows => {
+                let name = rows.axis().map(|a| a.name().to_string()).unwrap_or_default();
+                return Err(format!("{name} has a length for each item; reduce it before the items of a step meet"));
+            }
+        };
+        Ok(Value { node, rows: Rows::Step })
     }
 
     fn rename(&mut self, x: &Value, from: &Axis, to: &Axis) -> Result<Value, String> {

@@ -1,6 +1,7 @@
 //! From the packed graph of losses to the sums that a training step adds up over micro-batches: numerators, denominators,
 //! and the objective whose gradient is wanted.
 
+use super::training::NEXT;
 use super::{BatchError, Rows};
 use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, Op, ReduceOp};
 
@@ -39,7 +40,7 @@ pub struct Track {
     pub weight: Option<String>,
 }
 
-/// The packed graph with, instead of its outputs, `loss.<term>`, `count.<term>`, `track.<name>`, `track_count.<name>` and
+/// The packed graph with, instead of its outputs but those that hold states after the step, `loss.<term>`, `count.<term>`, `track.<name>`, `track_count.<name>` and
 /// [`OBJECTIVE`] = Σ `scale.<term>` · `loss.<term>`, where `scale.<term>` is a new scalar input.
 pub fn add_objectives(packed: &Graph, terms: &[Objective], tracks: &[Track]) -> Result<Graph, BatchError> {
     let mut graph = packed.clone();
@@ -71,6 +72,7 @@ pub fn add_objectives(packed: &Graph, terms: &[Objective], tracks: &[Track]) -> 
         sums.push((format!("track_count.{}", track.name), count));
     }
     graph.outputs = sums;
+    graph.outputs.extend(outputs.iter().filter(|(name, _)| name.starts_with(NEXT)).cloned());
     graph.output(OBJECTIVE, total);
     Ok(graph)
 }

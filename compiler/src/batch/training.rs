@@ -3,10 +3,17 @@
 use super::objective::{OBJECTIVE, Objective, Track, add_objectives, counts_only};
 use super::{BatchError, BatchOptions, batch};
 use crate::autodiff::vjp;
-use crate::rewrite::lay_out::lay_out;
-use crate::rewrite::simplify::drop_stops;
+use crate::rewrite::lay_out::{Orders, lay_out};
+use crate::rewrite::simplify::{drop_stops, simplify};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, DType, Graph, Node, Op};
+
+/// Begins the name of the input that holds a state of a loss, one value for the whole step.
+pub const STATE: &str = "state.";
+/// Begins the name of the output that holds a state after the step.
+pub const NEXT: &str = "next.";
+/// Begins the name of the output that holds what a state begins with.
+pub const START: &str = "start.";
 
 /// The forward half of a training step.
 #[derive(Clone, Debug)]
@@ -15,6 +22,8 @@ pub struct Forward {
     pub step: Graph,
     /// Only the `count.<term>` outputs; reads no weight.
     pub counts: Graph,
+    /// Only the `start.<state>` outputs.
+    pub start: Graph,
 }
 
 /// Packs a per-item graph whose outputs the terms and tracks name, and rewrites it.
@@ -27,19 +36,41 @@ pub fn forward(
 ) -> Result<Forward, BatchError> {
     let item = rewrite(item, PER_ITEM, rewrites);
     let packed = batch(&item, options)?;
+    let mut start = packed.clone();
+    start.outputs.retain(|(name, _)| name.starts_with(START));
     let summed = add_objectives(&packed, terms, tracks)?;
     let counts = counts_only(&summed)?;
-    Ok(Forward { step: rewrite(&summed, PACKED, rewrites), counts })
+    start = simplify(&start);
+    let orders = state_orders(&start, &item);
+    Ok(Forward { step: rewrite(&summed, PACKED, rewrites), counts, start: lay_out(&start, &orders) })
+}
+
+/// The order of memory of states among the graph's outputs: that of their inputs in `item`, or else of their outputs there.
+fn state_orders(graph: &Graph, item: &Graph) -> Orders {
+    let as_written = |name: &str| {
+        let read = item.nodes().find(|(_, data)| data.op == Op::Input(format!("{STATE}{name}"))).map(|(node, _)| node);
+        let made = || item.outputs.iter().find(|(n, _)| n.strip_prefix(NEXT) == Some(name)).map(|(_, node)| *node);
+        read.or_else(made).map(|node| item.axes(node).to_vec())
+    };
+    let axes = graph.outputs.iter().enumerate().filter_map(|(i, (name, node))| {
+        let axes = as_written(name.strip_prefix(NEXT).or_else(|| name.strip_prefix(START))?)?;
+        // One that lies on items is refused by who knows its place in the program.
+        (axes.len() == graph.axes(*node).len()).then_some((i, axes))
+    });
+    axes.collect()
 }
 
 /// A training step on one micro-batch.
 #[derive(Clone, Debug)]
 pub struct TrainingGraphs {
     /// Outputs `loss.<term>`, `count.<term>`, `track.<name>`, `track_count.<name>`, and for each trained weight
-    /// `grad.<path>`: the gradient of the objective, its axes in the order of the weight's.
+    /// `grad.<path>`: the gradient of the objective, its axes in the order of the weight's. States of losses have outputs
+    /// `next.<state>`, their axes in the order of the inputs.
     pub step: Graph,
     /// As in [`Forward`].
     pub counts: Graph,
+    /// As in [`Forward`].
+    pub start: Graph,
     /// Paths and axes of the weights that are trained, in the order in which the per-item graph reads them.
     pub weights: Vec<(String, Vec<Axis>)>,
 }
@@ -53,19 +84,20 @@ pub fn training_step(
     rewrites: &Rewrites,
     trained: impl Fn(&str) -> bool,
 ) -> Result<TrainingGraphs, BatchError> {
-    let Forward { step, counts } = forward(item, terms, tracks, options, rewrites)?;
+    let Forward { step, counts, start } = forward(item, terms, tracks, options, rewrites)?;
     let mut weights = trained_weights(&step, trained)?;
     let read = |path: &str| item.nodes().position(|(_, data)| data.op == Op::Weight(path.to_string()));
     weights.sort_by_cached_key(|(path, _)| read(path));
     Ok(TrainingGraphs {
         counts,
+        start,
         weights: weights.iter().map(|(path, node)| (path.clone(), step.axes(*node).to_vec())).collect(),
-        step: with_gradients(step, &weights, rewrites),
+        step: with_gradients(step, &weights, item, rewrites),
     })
 }
 
 /// The step with `grad.<path>` in the place of the objective.
-fn with_gradients(mut step: Graph, weights: &[(String, Node)], rewrites: &Rewrites) -> Graph {
+fn with_gradients(mut step: Graph, weights: &[(String, Node)], item: &Graph, rewrites: &Rewrites) -> Graph {
     let nodes: Vec<Node> = weights.iter().map(|(_, node)| *node).collect();
     let objective = step.outputs.iter().position(|(name, _)| name == OBJECTIVE).expect("the weights were found by it");
     let (_, objective) = step.outputs.remove(objective);
@@ -76,7 +108,9 @@ fn with_gradients(mut step: Graph, weights: &[(String, Node)], rewrites: &Rewrit
     let axes: Vec<Vec<Axis>> = nodes.iter().map(|n| step.axes(*n).to_vec()).collect();
     step = rewrite(&drop_stops(&step), STEP, rewrites);
     let first = step.outputs.len() - grads.len();
-    lay_out(&step, &axes.into_iter().enumerate().map(|(i, axes)| (first + i, axes)).collect())
+    let mut orders = state_orders(&step, item);
+    orders.extend(axes.into_iter().enumerate().map(|(i, axes)| (first + i, axes)));
+    lay_out(&step, &orders)
 }
 
 /// The weights that the objective depends on by a path with a derivative and that are trained, by path. E0401 if there are

@@ -59,9 +59,7 @@ impl Eval<'_> {
             match bind.word {
                 BindWord::Let | BindWord::Var => self.bind_let(binder, bind.word_span, env)?,
                 BindWord::Track => self.track(binder, bind.word_span, env)?,
-                BindWord::State if matches!(self.tracing, Tracing::Loss(_)) => {
-                    return fault("E0190", bind.word_span, "`state` in a loss is not built yet");
-                }
+                BindWord::State if env.body().is_loss => self.loss_state(binder, bind.word_span, env)?,
                 BindWord::State => {
                     return fault("E0111", bind.word_span, "`state` stands in a loss, an optimizer or `train`");
                 }

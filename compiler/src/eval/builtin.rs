@@ -2,7 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, derive, draw, host, index, optimizer, policy, reduce, shape, weights};
+use super::{Eval, Res, batch, derive, draw, host, index, optimizer, policy, reduce, shape, weights};
 use crate::tensor::{DType, MapOp};
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
@@ -35,6 +35,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("all", reduce::reduction),
     ("mean", reduce::reduction),
     // ---- axes
+    ("here", batch::here),
     ("index", index::iota),
     ("size", index::size),
     ("rename", shape::rename),

@@ -272,6 +272,8 @@ impl Eval<'_> {
             axes: outer.axes.clone(),
             paired: outer.paired.clone(),
             lifted: vec![],
+            is_loss: false,
+            every_item: outer.every_item,
             net: outer.net.clone(),
         };
         let inner = self.bind_params("the lambda", &code.params, &[], &[], values, env, body, span)?;

@@ -26,13 +26,25 @@ pub struct Body {
     pub paired: RefCell<Vec<String>>,
     /// Axes of arguments that the parameters do not name: the body does not see them.
     pub lifted: Vec<Axis>,
+    /// It is the body of a loss: it may have states.
+    pub is_loss: bool,
+    /// Fields are those of every item of the step (`per batch`): a reduction without brackets takes all of them.
+    pub every_item: bool,
     /// The net whose method this is.
     pub net: Option<Rc<Net>>,
 }
 
 impl Body {
     pub fn new(file: FileId) -> Body {
-        Body { file, axes: RefCell::default(), paired: RefCell::default(), lifted: vec![], net: None }
+        Body {
+            file,
+            axes: RefCell::default(),
+            paired: RefCell::default(),
+            lifted: vec![],
+            is_loss: false,
+            every_item: false,
+            net: None,
+        }
     }
 
     /// Notes axes that are in sight from now on.

@@ -65,7 +65,7 @@ impl Eval<'_> {
     }
 
     /// A field of a row in traced code: a number is an input of the graph.
-    fn item_field(&mut self, item: &Rc<Item>, name: &Name) -> Res<Value> {
+    pub(crate) fn item_field(&mut self, item: &Rc<Item>, name: &Name) -> Res<Value> {
         let found = item.ty.fields.iter().find(|(n, _)| *n == name.text);
         let Some((_, ty)) = found else {
             let kind = item.ty.name.clone().map_or("the item".into(), |n| format!("a {n}"));
@@ -111,7 +111,7 @@ impl Eval<'_> {
             }
             ("length", false) => {
                 let axis = self.reply_axis(stream);
-                let node = self.size(&[axis]);
+                let node = self.size(&[axis], &[]);
                 Ok(self.tensor(node))
             }
             ("text", _) => {

@@ -3,9 +3,9 @@
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
 use super::expr::NONE;
-use super::value::{Record, Tuple, Value};
+use super::value::{FieldType, Record, Tuple, Value};
 use super::{Eval, Res, fault};
-use align_syntax::ast::ExprKind;
+use align_syntax::ast::{ExprKind, Name};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cmp::Ordering;
@@ -135,6 +135,17 @@ impl Eval<'_> {
         match (&left, right) {
             (Value::Record(x), Value::Record(changes)) => {
                 let mut record: Record = (**x).clone();
+                changes.fields.iter().for_each(|(name, value)| record.set(name, value.clone()));
+                Ok(Value::Record(Rc::new(record)))
+            }
+            // In traced code, an item of which some fields are others; those that tensor code cannot read are left out.
+            (Value::Item(item), Value::Record(changes)) => {
+                let mut record = Record { name: item.ty.name.clone().map(Into::into), fields: vec![] };
+                for (name, ty) in &item.ty.fields {
+                    if !matches!(ty, FieldType::Text | FieldType::Other(_)) {
+                        record.set(name, self.item_field(item, &Name { text: name.clone(), span })?);
+                    }
+                }
                 changes.fields.iter().for_each(|(name, value)| record.set(name, value.clone()));
                 Ok(Value::Record(Rc::new(record)))
             }

@@ -56,6 +56,8 @@ impl Eval<'_> {
         let [axis] = &axes[..] else {
             return fault("E0208", name.span, format!("`{}` is not one axis", name.text));
         };
+        let value = &self.with_items(value.clone(), std::slice::from_ref(axis), span)?;
+        let own = self.axes_of(value);
         if !own.contains(axis) {
             let message = format!("there is no axis `{}`; the value has {}", name.text, self.show_axes(&own));
             return fault("E0212", name.span, message);
@@ -109,7 +111,7 @@ impl Eval<'_> {
 
     /// As a gather, `or` where the index is out of range.
     fn gather_or(&mut self, x: Node, axis: &Axis, i: Node, or: Node) -> Node {
-        let size = self.size(std::slice::from_ref(axis));
+        let size = self.size(std::slice::from_ref(axis), &[]);
         let graph = self.graph();
         let (zero, one) = (graph.int(0), graph.int(1));
         let last = graph.map(MapOp::Sub, &[size, one]);
@@ -135,7 +137,7 @@ impl Eval<'_> {
             }
             (None, false) => self.graph().int(i),
             (None, true) => {
-                let size = self.size(std::slice::from_ref(axis));
+                let size = self.size(std::slice::from_ref(axis), &[]);
                 let back = self.graph().int(i);
                 self.graph().map(MapOp::Add, &[size, back])
             }
@@ -164,7 +166,7 @@ impl Eval<'_> {
             env.body().see(&[cut]);
             return Ok(self.tensor(node));
         }
-        let size = self.size(std::slice::from_ref(axis));
+        let size = self.size(std::slice::from_ref(axis), &[]);
         let bound = |graph: &mut Graph, i: i64| {
             let n = graph.int(i);
             if i < 0 { graph.map(MapOp::Add, &[size, n]) } else { n }
@@ -289,12 +291,13 @@ pub(crate) fn iota(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// `size[dim]`, `size[time](like)`
 pub(crate) fn size(eval: &mut Eval, call: &Call) -> Res<Value> {
-    let (axes, _) = bracket_axes(eval, call)?;
+    let (axes, like) = bracket_axes(eval, call)?;
+    let has = like.map(|like| eval.axes_of(&like)).unwrap_or_default();
     if axes.iter().all(|a| a.fixed_size().is_some()) {
         let size: usize = axes.iter().filter_map(Axis::fixed_size).product();
         return Ok(Value::Int(size as i64));
     }
-    let node = eval.size(&axes);
+    let node = eval.size(&axes, &has);
     Ok(eval.tensor(node))
 }
 

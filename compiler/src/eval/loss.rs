@@ -1,5 +1,6 @@
 //! Losses: what a stage traces for one item, and losses that are called as functions.
 
+use super::batch::Step;
 use super::bind::{Values, param_name};
 use super::call::is_net_param;
 use super::env::{Body, Env};
@@ -7,10 +8,11 @@ use super::operator::COUNTED;
 use super::value::{Applied, Function, Item, ItemType, Value};
 use super::{Eval, Res, Tracing, fault};
 use crate::batch::objective::{Objective, Per, Track};
+use crate::batch::training::{NEXT, START, STATE};
 use crate::rewrite::simplify::simplify;
 use crate::stage::items::{ItemInput, ItemLayout};
 use crate::tensor::graph::is_ragged;
-use crate::tensor::{Axis, AxisKind, Graph, NodeData, Op};
+use crate::tensor::{Axis, AxisKind, DType, Graph, NodeData, Op};
 use align_syntax::ast::{BindTarget, BindValue, Binder, Clause, Pattern};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -24,6 +26,8 @@ pub struct TracedLoss {
     /// Objectives with their coefficients.
     pub terms: Vec<(Objective, f64)>,
     pub tracks: Vec<Track>,
+    /// Cells that keep a value from step to step: inputs [`STATE`], outputs [`NEXT`] and [`START`].
+    pub states: Vec<Cell>,
     /// What the graph reads of the item.
     pub layout: ItemLayout,
     /// Where the program says what the graph holds.
@@ -51,6 +55,31 @@ impl Places {
 pub(crate) struct LossTrace {
     /// Names and values that the body tracks.
     tracks: Vec<(String, Value)>,
+    states: Vec<State>,
+    /// The loss whose body this is, as the terms of the stage are told apart.
+    term: String,
+}
+
+/// `state s = e` of a loss.
+struct State {
+    name: String,
+    start: Value,
+    /// What it holds after the step.
+    next: Value,
+    /// Its place in the program.
+    span: Span,
+    /// Where the body's assignments go.
+    env: Env,
+    word: String,
+}
+
+/// A state of a loss, as the graph has it.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// `<loss>.<name>`
+    pub name: String,
+    pub axes: Vec<Axis>,
+    pub span: Span,
 }
 
 impl Eval<'_> {
@@ -66,7 +95,7 @@ impl Eval<'_> {
     ) -> Res<TracedLoss> {
         let terms = self.loss_terms(loss, span)?;
         let item = Rc::new(Item { ty: item.clone(), prefix: String::new() });
-        self.traced(prefixes, span, |eval, out| {
+        self.traced(Step::Items, prefixes, span, |eval, out| {
             for (coefficient, term) in terms {
                 let (name, per) = match &term {
                     Value::Applied(applied) => (applied.code.name().to_string(), per_of(applied)),
@@ -75,6 +104,9 @@ impl Eval<'_> {
                 let same =
                     out.terms.iter().filter(|(o, _)| o.name == name || o.name.starts_with(&format!("{name}_"))).count();
                 let name = if same > 0 { format!("{name}_{}", same + 1) } else { name };
+                if let Tracing::Loss(trace) = &mut eval.tracing {
+                    trace.term.clone_from(&name);
+                }
                 let value = match &term {
                     Value::Applied(applied) => eval.loss_value(
                         applied,
@@ -106,7 +138,7 @@ impl Eval<'_> {
         span: Span,
     ) -> Res<TracedLoss> {
         let item = Rc::new(Item { ty: item.clone(), prefix: String::new() });
-        self.traced(prefixes, span, |eval, out| {
+        self.traced(Step::None, prefixes, span, |eval, out| {
             for (name, value) in f(eval, Value::Item(item))? {
                 let track = eval.add_track(&name, &value, span)?;
                 out.tracks.push(track);
@@ -117,6 +149,7 @@ impl Eval<'_> {
 
     fn traced(
         &mut self,
+        step: Step,
         prefixes: &[(u32, String)],
         span: Span,
         f: impl FnOnce(&mut Self, &mut TracedLoss) -> Res<()>,
@@ -125,11 +158,13 @@ impl Eval<'_> {
             graph: Graph::new(),
             terms: vec![],
             tracks: vec![],
+            states: vec![],
             layout: ItemLayout::default(),
             places: Places::default(),
         };
         let outer = std::mem::replace(&mut self.prefixes, prefixes.to_vec());
         let tracing = std::mem::replace(&mut self.tracing, Tracing::Loss(LossTrace::default()));
+        let step = std::mem::replace(&mut self.step, step);
         let result = self.in_new_graph(|eval| {
             f(eval, &mut out)?;
             let Tracing::Loss(trace) = std::mem::take(&mut eval.tracing) else { return Ok(()) };
@@ -140,11 +175,15 @@ impl Eval<'_> {
                 let track = eval.add_track(&name, &value, span)?;
                 out.tracks.push(track);
             }
+            for state in trace.states {
+                out.states.push(eval.add_state(&state)?);
+            }
             out.places.spans = eval.frames.last_mut().map(|frame| std::mem::take(&mut frame.spans)).unwrap_or_default();
             Ok(())
         });
         self.prefixes = outer;
         self.tracing = tracing;
+        self.step = step;
         let ((), graph) = result?;
         out.graph = simplify(&graph);
         out.layout = layout(&out.graph);
@@ -198,15 +237,15 @@ impl Eval<'_> {
         let node = self.node(&value, span)?;
         let output = format!("value.{name}");
         self.graph().output(output.clone(), node);
-        let weight = self.weight_output(name, keep, span)?;
+        let weight = self.weight_output("weight", name, keep, span)?;
         Ok(Objective { name: name.to_string(), per, value: output, weight })
     }
 
     /// The output of what weighs a value, if something does.
-    fn weight_output(&mut self, name: &str, keep: Option<Value>, span: Span) -> Res<Option<String>> {
+    fn weight_output(&mut self, kind: &str, name: &str, keep: Option<Value>, span: Span) -> Res<Option<String>> {
         let Some(keep) = keep else { return Ok(None) };
         let node = self.node(&keep, span)?;
-        let name = format!("weight.{name}");
+        let name = format!("{kind}.{name}");
         self.graph().output(name.clone(), node);
         Ok(Some(name))
     }
@@ -216,8 +255,84 @@ impl Eval<'_> {
         let node = self.node(&value, span)?;
         let output = format!("mean.{name}");
         self.graph().output(output.clone(), node);
-        let weight = self.weight_output(name, keep, span)?;
+        let weight = self.weight_output("mean_weight", name, keep, span)?;
         Ok(Track { name: name.to_string(), value: output, weight })
+    }
+
+    /// `state s = e`: in a stage a cell, else a name whose value is e.
+    pub(crate) fn loss_state(&mut self, binder: &Binder, word: Span, env: &Env) -> Res<()> {
+        let (BindTarget::Pattern(Pattern::Name(name)), Some(BindValue::Is(expr))) = (&binder.target, &binder.value)
+        else {
+            return fault("E0111", word, "a state has one name and begins with a value: `state mean: Float = 0`");
+        };
+        if matches!(self.step, Step::None) {
+            let message = "a `state` lives through the steps of a stage, and there is no step here";
+            return fault("E0408", word, message);
+        }
+        let value = self.apart(expr, env)?;
+        let start = self.coerce(value, binder.ty.as_ref(), expr.span, env)?;
+        let node = self.node(&start, expr.span)?;
+        let axes = self.graph().axes(node).to_vec();
+        let lifted = env.body().lifted.clone();
+        if let Some(axis) = axes.iter().find(|a| a.fixed_size().is_none() && !lifted.contains(a)) {
+            let message = format!("the state `{}` cannot have the axis `{}`", name.text, axis.name());
+            return fault("E0211", expr.span, message);
+        }
+        let Tracing::Loss(trace) = &mut self.tracing else {
+            env.bind(&name.text, start);
+            return Ok(());
+        };
+        let first = format!("{}.{}", trace.term, name.text);
+        let taken = |name: &String| trace.states.iter().any(|s| s.name == *name);
+        let full = (2..).map(|i| format!("{first}_{i}")).find(|name| !taken(name));
+        let full = if taken(&first) { full.unwrap_or_default() } else { first };
+        let is_float = matches!(&binder.ty, Some(ty) if self.program.sources.slice(ty.span) == "Float");
+        let dtype = if is_float { DType::Float } else { self.graph().dtype(node) };
+        let cell = self.graph().input(format!("{STATE}{full}"), axes, DType::Float);
+        let cell = self.graph().cast(cell, dtype);
+        let cell = self.tensor(cell);
+        env.bind(&name.text, cell.clone());
+        let state = State { name: full, start, next: cell, span: name.span, env: env.clone(), word: name.text.clone() };
+        if let Tracing::Loss(trace) = &mut self.tracing {
+            trace.states.push(state);
+        }
+        Ok(())
+    }
+
+    /// What the states of a body hold at its end; `before` it there were so many.
+    fn commit_states(&mut self, before: usize) {
+        let Tracing::Loss(trace) = &mut self.tracing else { return };
+        for state in &mut trace.states[before..] {
+            if let Some(value) = state.env.get(&state.word) {
+                state.next = value;
+            }
+        }
+    }
+
+    fn states(&self) -> usize {
+        match &self.tracing {
+            Tracing::Loss(trace) => trace.states.len(),
+            _ => 0,
+        }
+    }
+
+    /// The outputs of a state: what it begins with and what it holds after a step, as Floats.
+    fn add_state(&mut self, state: &State) -> Res<Cell> {
+        let cell = self.node(&state.start, state.span)?;
+        let axes = self.graph().axes(cell).to_vec();
+        for (word, value) in [(START, &state.start), (NEXT, &state.next)] {
+            let node = self.node(value, state.span)?;
+            let own = self.graph().axes(node).to_vec();
+            if let Some(axis) = own.iter().find(|a| !axes.contains(a)) {
+                let message = format!("the state `{}` cannot have the axis `{}`", state.word, axis.name());
+                let help = "it is one for all items: take a sum or a mean along the axis, and over `batch`";
+                return Err(Box::new(Diagnostic::error("E0211", state.span, message).help(help)));
+            }
+            let node = self.graph().tile_to(node, &axes);
+            let node = self.graph().cast(node, DType::Float);
+            self.graph().output(format!("{word}{}", state.name), node);
+        }
+        Ok(Cell { name: state.name.clone(), axes, span: state.span })
     }
 
     /// `track name = e`: kept while a loss is traced, else nothing.
@@ -327,10 +442,24 @@ impl Eval<'_> {
             }
         }
         let values = Values { positional: vec![], named: given };
-        let env = self.bind_params(&what, params, &code.def.generics, &[], values, &top, Body::new(code.file), span)?;
+        let mut body = Body::new(code.file);
+        body.is_loss = true;
+        body.every_item = per_of(applied) == Per::Batch;
+        let traced = matches!(self.tracing, Tracing::Loss(_));
+        let outer_step = self.step.clone();
+        if !traced {
+            // The step of a loss that is called as a function: the items over which its arguments are lifted.
+            let of_items = values.named.iter().map(|(_, value, _)| value).chain(&item).find_map(|v| self.item_axis(v));
+            body.lifted.extend(of_items.clone());
+            self.step = Step::Lifted(of_items);
+        }
         let outer = std::mem::take(&mut self.under);
-        let value = self.body(&code.def.body, &env);
+        let before = self.states();
+        let env = self.bind_params(&what, params, &code.def.generics, &[], values, &top, body, span);
+        let value = env.and_then(|env| self.body(&code.def.body, &env));
+        self.commit_states(before);
         self.under = outer;
+        self.step = outer_step;
         value
     }
 
@@ -354,7 +483,7 @@ fn spread(trained: &Value) -> Vec<Value> {
 }
 
 /// A value, and where it counts.
-fn parts(value: Value) -> (Value, Option<Value>) {
+pub(crate) fn parts(value: Value) -> (Value, Option<Value>) {
     match &value {
         Value::Record(record) if record.name.as_deref() == Some(COUNTED) => {
             let field = |name| record.get(name).cloned();
@@ -402,7 +531,9 @@ pub fn layout(graph: &Graph) -> ItemLayout {
         }
     };
     for (_, data) in graph.nodes() {
-        if let Op::Input(name) = &data.op {
+        if let Op::Input(name) = &data.op
+            && !name.starts_with(STATE)
+        {
             data.axes.iter().for_each(|a| note(a, &mut layout.ragged));
             layout.inputs.push(ItemInput { name: name.clone(), axes: data.axes.clone(), dtype: data.dtype });
         }

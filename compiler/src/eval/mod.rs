@@ -5,6 +5,7 @@
 //! carried along. What a body must not see (lifted axes) and what may meet although it does not nest (paired axes) is kept
 //! in [`env::Body`].
 
+mod batch;
 mod bind;
 mod block;
 mod builtin;
@@ -152,6 +153,8 @@ pub struct Eval<'p> {
     updating: Option<optimizer::Updating>,
     /// The axes of the weight that it updates, outside of a stage.
     weight_axes: Vec<Axis>,
+    /// Where the items of the optimizer step are, for `batch`.
+    step: batch::Step,
 }
 
 #[derive(Default)]
@@ -201,6 +204,7 @@ impl<'p> Eval<'p> {
             tracing: Tracing::Nothing,
             updating: None,
             weight_axes: vec![],
+            step: batch::Step::None,
         }
     }
 

@@ -112,7 +112,7 @@ impl Eval<'_> {
         let paired = body.paired.borrow();
         let counts = |a: &&Axis| {
             !body.lifted.contains(a)
-                && !matches!(a.kind(), AxisKind::Paired(_))
+                && (!matches!(a.kind(), AxisKind::Paired(_)) || **a == Axis::batch())
                 && !paired.iter().any(|p| p == a.name())
         };
         let sets: Vec<Vec<&Axis>> = axes.iter().map(|a| a.iter().filter(counts).collect()).collect();

@@ -154,7 +154,7 @@ pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
     let logits = eval.on_stream(net, "logits", stream, call.span)?;
     let all = eval.stream_axis(stream);
     let node = eval.node(&logits, call.span)?;
-    let size = eval.size(std::slice::from_ref(&all));
+    let size = eval.size(std::slice::from_ref(&all), &[]);
     let one = eval.graph().int(1);
     let last = eval.graph().map(crate::tensor::MapOp::Sub, &[size, one]);
     let node = eval.graph().gather(node, &all, last);

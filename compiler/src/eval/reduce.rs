@@ -54,9 +54,22 @@ pub(crate) fn reduction(eval: &mut Eval, call: &Call) -> Res<Value> {
         let (first, rest) = values.split_first().expect("at least two");
         return rest.iter().try_fold(first.clone(), |a, b| eval.map(op, &[a, b.clone()], call.span, call.env));
     }
+    if call.name == "all"
+        && let Some(all) = super::batch::all(eval, call)?
+    {
+        return Ok(all);
+    }
     let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes one value") };
     let value = eval.under_reduction(operand, call)?;
-    let filter = call.named("where").map(|a| eval.arg(a, call.env)).transpose()?;
+    let mut filter = call.named("where").map(|a| eval.arg(a, call.env)).transpose()?;
+    // Items without a value do not count.
+    let (value, keep) = super::loss::parts(value);
+    if let Some(keep) = keep {
+        filter = Some(match filter {
+            Some(filter) => eval.map(MapOp::And, &[filter, keep], call.span, call.env)?,
+            None => keep,
+        });
+    }
     let or = call.named("or").map(|a| eval.arg(a, call.env)).transpose()?;
     match value {
         Value::List(list) => eval.reduce_list(which, &list, or, call),
@@ -102,18 +115,22 @@ impl Eval<'_> {
     pub(crate) fn reduced_axes(&mut self, value: &Value, call: &Call) -> Res<Vec<Axis>> {
         let own = self.axes_of(value);
         let Some(brackets) = call.brackets else {
-            return Ok(own.into_iter().filter(|a| !call.env.body().lifted.contains(a)).collect());
+            let mut seen: Vec<Axis> = own.into_iter().filter(|a| !call.env.body().lifted.contains(a)).collect();
+            if call.env.body().every_item && self.is_of_item(value, call.span)? {
+                let batch = self.batch_axis(call.span)?;
+                if !seen.contains(&batch) {
+                    seen.push(batch);
+                }
+            }
+            return Ok(seen);
         };
         let mut axes: Vec<Axis> = vec![];
         for bracket in &brackets.positional {
             let ExprKind::Word(word) = &*bracket.kind else {
                 return wrong(call, bracket.span, "takes names of axes in its brackets");
             };
-            if word == "batch" {
-                return fault("E0408", bracket.span, "terms that couple the examples of a step are not built yet");
-            }
             for axis in self.axis_word(word, bracket.span, &own, call.env)?.iter() {
-                if !own.contains(axis) {
+                if !own.contains(axis) && !self.counts_items(axis) {
                     let message = format!("there is no axis `{word}`; the value has {}", self.show_axes(&own));
                     return fault("E0212", bracket.span, message);
                 }
@@ -146,12 +163,11 @@ impl Eval<'_> {
             Reduction::Mean => ReduceOp::Sum,
         };
         let x = if which == Reduction::Mean { self.graph().cast(x, DType::Float) } else { x };
-        let own: Vec<Axis> = axes.to_vec();
-        let x = self.graph().tile_to(x, &own);
-        let mut reduced = self.graph().reduce(op, x, axes);
+        let has = self.graph().axes(x).to_vec();
+        let mut reduced = self.reduce_items(op, x, axes, &has);
         let counts = which == Reduction::Mean || or.is_some();
         if counts {
-            let count = self.count(filter.as_ref(), axes, span)?;
+            let count = self.count(filter.as_ref(), axes, &has, span)?;
             if which == Reduction::Mean {
                 let count = self.graph().cast(count, DType::Float);
                 reduced = self.graph().map(MapOp::Div, &[reduced, count]);
@@ -166,28 +182,40 @@ impl Eval<'_> {
     }
 
     /// How many places along these axes there are, or count.
-    fn count(&mut self, filter: Option<&Value>, axes: &[Axis], span: Span) -> Res<Node> {
+    fn count(&mut self, filter: Option<&Value>, axes: &[Axis], has: &[Axis], span: Span) -> Res<Node> {
         match filter {
             Some(keep) => {
                 let keep = self.node(keep, span)?;
                 let keep = self.graph().cast(keep, DType::Int);
-                let keep = self.graph().tile_to(keep, axes);
-                Ok(self.graph().sum(keep, axes))
+                Ok(self.reduce_items(ReduceOp::Sum, keep, axes, has))
             }
-            None => Ok(self.size(axes)),
+            None => Ok(self.size(axes, has)),
         }
     }
 
-    /// The number of places along axes, an Int.
-    pub(crate) fn size(&mut self, axes: &[Axis]) -> Node {
+    /// A reduction over axes of a value that `has` some. An axis that counts items, and that the value lacks, is reduced last,
+    /// over what each item has by then: lengths may differ from item to item.
+    fn reduce_items(&mut self, op: ReduceOp, x: Node, axes: &[Axis], has: &[Axis]) -> Node {
+        let (items, own): (Vec<Axis>, Vec<Axis>) =
+            axes.iter().cloned().partition(|a| self.counts_items(a) && !has.contains(a));
+        let x = self.graph().tile_to(x, &own);
+        let mut reduced = self.graph().reduce(op, x, &own);
+        for axis in &items {
+            let all = self.all_items(reduced, axis);
+            reduced = self.graph().reduce(op, all, std::slice::from_ref(axis));
+        }
+        reduced
+    }
+
+    /// The number of places along axes, an Int, of a value that `has` some: see [`Eval::reduce_items`].
+    pub(crate) fn size(&mut self, axes: &[Axis], has: &[Axis]) -> Node {
         let fixed: usize = axes.iter().filter_map(Axis::fixed_size).product();
         let free: Vec<Axis> = axes.iter().filter(|a| a.fixed_size().is_none()).cloned().collect();
         let one = self.graph().int(fixed as i64);
         if free.is_empty() {
             return one;
         }
-        let ones = self.graph().tile_to(one, &free);
-        self.graph().sum(ones, &free)
+        self.reduce_items(ReduceOp::Sum, one, &free, has)
     }
 
     /// Reductions of lists, in host code.

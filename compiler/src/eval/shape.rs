@@ -131,7 +131,12 @@ fn flatten_list(
 /// `rename(x, time: past)`
 pub(crate) fn rename(eval: &mut Eval, call: &Call) -> Res<Value> {
     let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes one value") };
-    let value = eval.arg(operand, call.env)?;
+    let mut value = eval.arg(operand, call.env)?;
+    if call.named.iter().any(|(name, _)| name.text == "batch") {
+        let own = eval.axes_of(&value);
+        let axes = eval.axis_word("batch", operand.span(), &own, call.env)?;
+        value = eval.with_items(value, &axes, operand.span())?;
+    }
     let own = eval.axes_of(&value);
     let mut x = eval.node(&value, operand.span())?;
     for (name, arg) in &call.named {
@@ -158,6 +163,7 @@ impl Eval<'_> {
     fn rename_target(&mut self, from: &Axis, word: &str, own: &[Axis], call: &Call) -> Axis {
         if let AxisKind::Paired(of) = from.kind()
             && of.name() == word
+            && !from.is_batch()
         {
             return of.clone();
         }
@@ -281,6 +287,7 @@ pub(crate) fn cumsum(eval: &mut Eval, call: &Call) -> Res<Value> {
 fn one_axis(eval: &mut Eval, call: &Call) -> Res<(Axis, Node)> {
     let (axes, value) = bracket_axes(eval, call)?;
     let Some(value) = value else { return wrong(call, call.span, "takes a value") };
+    let value = eval.with_items(value, &axes, call.span)?;
     let own = eval.axes_of(&value);
     let axis = match (&axes[..], &own[..]) {
         ([axis], _) => axis.clone(),

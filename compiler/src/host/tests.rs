@@ -51,6 +51,9 @@ fn update(entry: &Axis) -> Graph {
 fn stage() -> TrainStage {
     TrainStage {
         name: "tuned".into(),
+        states: vec![],
+        start: Graph::new(),
+        coupled: None,
         step: Graph::new(),
         counts: Graph::new(),
         layout: ItemLayout::default(),

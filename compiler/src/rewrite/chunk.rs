@@ -60,9 +60,8 @@ impl Search<'_> {
             Op::Gather(axis) | Op::Argsort(axis) | Op::Cumsum { axis, .. } => axis != self.rows,
             Op::Tile(_) | Op::Const(_) | Op::Random(..) => true,
             Op::Iota => apart(&data.axes),
-            Op::Topk { from, .. } | Op::Rename { from, .. } | Op::Slice { from, .. } | Op::Pad { from, .. } => {
-                from != self.rows
-            }
+            Op::Rename { from, to } => from != self.rows && to != self.rows,
+            Op::Topk { from, .. } | Op::Slice { from, .. } | Op::Pad { from, .. } => from != self.rows,
             Op::Flatten { from, .. } => apart(from),
             Op::Split { from, .. } => from != self.rows,
             Op::Concat { from, .. } => apart(from),
@@ -71,6 +70,8 @@ impl Search<'_> {
             | Op::Weight(_)
             | Op::Array(_)
             | Op::Table(..)
+            | Op::Items(_)
+            | Op::Here
             | Op::Compact { .. }
             | Op::Expand { .. }
             | Op::Scan { .. }

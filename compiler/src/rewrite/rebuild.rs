@@ -22,6 +22,7 @@ pub fn rebuild(graph: &mut Graph, data: &NodeData, inputs: &[Node]) -> Node {
         Op::Pad { from, to, start } => graph.pad(inputs[0], from, to, *start),
         Op::Concat { from, to } => graph.concat(inputs, from, to),
         Op::Gather(axis) => graph.gather(inputs[0], axis, inputs[1]),
+        Op::Items(axis) => graph.items(inputs[0], axis),
         Op::Argsort(axis) => graph.argsort(inputs[0], axis),
         Op::Topk { from, to } => graph.topk(inputs[0], from, to),
         Op::Cumsum { axis, reverse } => graph.cumsum(inputs[0], axis, *reverse),

@@ -117,6 +117,8 @@ fn passes(graph: &Graph, data: &NodeData, rows: &Rows) -> bool {
         | Op::Array(_)
         | Op::Iota
         | Op::Table(..)
+        | Op::Items(_)
+        | Op::Here
         | Op::Random(..)
         | Op::ScatterAdd(_)
         | Op::Compact { .. }

@@ -10,17 +10,17 @@ use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
-use super::train::{BatchSize, Order, StageLength, Term, TrainStage, WeightSpec};
+use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words, written};
-use crate::batch::objective::{Objective, Per};
-use crate::batch::training::training_step;
+use crate::batch::objective::Objective;
+use crate::batch::training::{NEXT, START, STATE, TrainingGraphs, training_step};
 use crate::batch::{BatchOptions, obstacle};
 use crate::eval::env::Env;
-use crate::eval::loss::TracedLoss;
+use crate::eval::loss::{Cell, TracedLoss};
 use crate::eval::optimizer::WeightFacts;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
-use crate::tensor::{Axis, Graph, Op};
+use crate::tensor::{Axis, Graph, NodeData, Op};
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -127,21 +127,19 @@ fn lower(
     name: String,
 ) -> Res<LoweredStage> {
     let span = said.loss.1;
-    if let Some((term, _)) = traced.terms.iter().find(|(term, _)| term.per == Per::Batch) {
-        let message = format!("the term `{}` couples all examples of a batch, which are not one graph yet", term.name);
-        return fault("E0408", span, message);
-    }
     let (graph, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
     let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
-    let options = BatchOptions::default();
+    let step_inputs = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name)).collect();
+    let options = BatchOptions { step_inputs };
     let graphs =
         training_step(&graph, &objectives, &traced.tracks, &options, &builder.rewrites(), |path| own.contains(path))
             .map_err(|error| {
                 let node = obstacle(&traced.graph, &options);
                 nets::at(node.and_then(|node| traced.places.find(&node)).unwrap_or(span), &error.what)
             })?;
+    refuse_states_of_items(&traced, &graphs)?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {
         let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
@@ -157,7 +155,10 @@ fn lower(
     sources.extend(others);
     let stage = TrainStage {
         name,
+        states: traced.states.iter().map(loss_state).collect(),
+        coupled: coupling(&traced, span),
         step: graphs.step,
+        start: graphs.start,
         counts: graphs.counts,
         layout: nets::layout(&graph, span)?,
         terms: terms.collect(),
@@ -174,6 +175,43 @@ fn lower(
         keep: said.keep.clone(),
     };
     Ok(LoweredStage { stage, frozen: sources, traced: graph, objectives })
+}
+
+fn loss_state(cell: &Cell) -> LossState {
+    LossState { name: cell.name.clone(), len: cell.axes.iter().filter_map(Axis::fixed_size).product() }
+}
+
+/// Where the items of a step meet: in the program's words, or else `span`.
+fn coupling(traced: &TracedLoss, span: Span) -> Option<Span> {
+    fn meets(data: &NodeData) -> bool {
+        match &data.op {
+            Op::Items(_) => true,
+            Op::Scan { body, .. } | Op::Loop { body, .. } | Op::Call { body, .. } => {
+                body.nodes().any(|(_, data)| meets(data))
+            }
+            _ => false,
+        }
+    }
+    let found = traced.graph.nodes().find(|(_, data)| meets(data));
+    found.map(|(_, data)| traced.places.find(data).unwrap_or(span))
+}
+
+/// E0211: what a state holds is one value for all items of a step.
+fn refuse_states_of_items(traced: &TracedLoss, graphs: &TrainingGraphs) -> Res<()> {
+    for (name, node, graph) in [&graphs.step, &graphs.start]
+        .into_iter()
+        .flat_map(|g| g.outputs.iter().map(move |(name, node)| (name, *node, g)))
+    {
+        let Some(state) = name.strip_prefix(NEXT).or_else(|| name.strip_prefix(START)) else { continue };
+        let fixed = graph.axes(node).iter().all(|a| a.fixed_size().is_some());
+        if let (false, Some(cell)) = (fixed, traced.states.iter().find(|cell| cell.name == *state)) {
+            let word = cell.name.rsplit('.').next().unwrap_or_default();
+            let message = format!("the state `{word}` is one value for the whole step, and is given one of an example");
+            let help = format!("take the mean over the step: `{word} = mean[batch](..)`");
+            return Err(Box::new(Diagnostic::error("E0211", cell.span, message).help(help)));
+        }
+    }
+    Ok(())
 }
 
 /// All policies of a stage, to see how they read text.

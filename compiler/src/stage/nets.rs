@@ -7,6 +7,7 @@ use super::items::{ItemInput, ItemLayout};
 use super::policy::{PolicySpec, Start};
 use super::sources::Source;
 use super::train::WeightSpec;
+use crate::batch::training::STATE;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, Graph, Node, NodeData, Op};
@@ -101,7 +102,9 @@ pub(super) fn check_stored(policy: &PolicySpec, model: &dyn Model, span: Span) -
 pub(super) fn layout(graph: &Graph, span: Span) -> Res<ItemLayout> {
     let mut layout = ItemLayout::default();
     for (_, data) in graph.nodes() {
-        if let Op::Input(name) = &data.op {
+        if let Op::Input(name) = &data.op
+            && !name.starts_with(STATE)
+        {
             layout.inputs.push(ItemInput { name: name.clone(), axes: data.axes.clone(), dtype: data.dtype });
             for axis in &data.axes {
                 if matches!(axis.kind(), AxisKind::Ragged { .. }) && !layout.ragged.contains(axis) {

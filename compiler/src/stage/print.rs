@@ -100,6 +100,13 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     for term in &stage.terms {
         writeln!(f, "  loss {} * {}", term.coefficient, term.name)?;
     }
+    if !stage.states.is_empty() {
+        let states: Vec<&str> = stage.states.iter().map(|state| state.name.as_str()).collect();
+        writeln!(f, "  loss state [{}]", states.join(", "))?;
+    }
+    if stage.coupled.is_some() {
+        writeln!(f, "  all examples of a step together")?;
+    }
     optimizer(f, stage)?;
     match stage.batch {
         BatchSize::Examples(n) => writeln!(f, "  batch {} examples", grouped(n))?,

@@ -4,6 +4,7 @@ use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
 use super::optimizer::OptimizerStage;
 use crate::tensor::{Axis, Graph};
+use align_syntax::span::Span;
 use std::fmt;
 
 /// What [`TrainStage::step`] reads and gives (one micro-batch):
@@ -18,6 +19,12 @@ pub struct TrainStage {
     /// The name of the `let` that holds the result, for reports.
     pub name: String,
     pub step: Graph,
+    /// Values that the loss keeps from step to step: inputs `state.<name>` and outputs `next.<name>` of `step`.
+    pub states: Vec<LossState>,
+    /// What they begin with, on the items of the first step: outputs `start.<name>`.
+    pub start: Graph,
+    /// Where the program reads all items of a step together. Then `step` is right only on all of them at once.
+    pub coupled: Option<Span>,
     /// As `step`, but only the `count.<term>` outputs, without weights: run on the layout before the first backward.
     pub counts: Graph,
     pub layout: ItemLayout,
@@ -90,6 +97,15 @@ impl fmt::Display for Keep {
 pub struct Term {
     pub name: String,
     pub coefficient: f64,
+}
+
+/// A state of a loss: f32, the same for all items of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LossState {
+    /// `<loss>.<name>`
+    pub name: String,
+    /// Entries.
+    pub len: usize,
 }
 
 /// A weight that is trained. All weights of a net lie end to end in one f32 arena, in this order.

@@ -33,7 +33,8 @@ pub enum AxisKind {
     /// A length for each item (`outer: None`) or for each index of another ragged axis. `origin` tells apart axes of one
     /// name that belong to different values (`time` of chosen, `time` of rejected).
     Ragged { origin: u32, outer: Option<Axis> },
-    /// Made by `rename(x, time: past)`: a second index over the same positions.
+    /// Made by `rename(x, time: past)`: a second index over the same positions. Paired with [`Axis::item`] it is `batch`: all
+    /// items of the step, beside the one that a graph for one item is about.
     Paired(Axis),
     /// A free size that the caller gives at run time, such as the entries of a weight in an optimizer.
     Dynamic(u32),
@@ -65,6 +66,19 @@ impl Axis {
 
     pub fn item() -> Axis {
         Axis::new("item", AxisKind::Item)
+    }
+
+    /// All items of an optimizer step, as an axis of a value that one item has.
+    pub fn batch() -> Axis {
+        Axis::new("batch", AxisKind::Paired(Axis::item()))
+    }
+
+    /// Whether its indices are the items of a step, seen from one of them.
+    pub fn is_batch(&self) -> bool {
+        match self.kind() {
+            AxisKind::Paired(of) => matches!(of.kind(), AxisKind::Item) || of.is_batch(),
+            _ => false,
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -329,6 +329,19 @@ impl Graph {
         self.add(Op::Expand { from: from.clone(), to: to.clone() }, &[x, keep], axes, dtype)
     }
 
+    /// What each item of the step has for x, on `axis`, an axis paired with `item`. Only in a graph for one item.
+    pub fn items(&mut self, x: Node, axis: &Axis) -> Node {
+        let mut axes = self.axes(x).to_vec();
+        axes.insert(0, axis.clone());
+        let dtype = self.dtype(x);
+        self.add(Op::Items(axis.clone()), &[x], axes, dtype)
+    }
+
+    /// The place of this item among those of the step, from 0. Only in a graph for one item.
+    pub fn here(&mut self) -> Node {
+        self.add(Op::Here, &[], vec![], DType::Int)
+    }
+
     pub fn argsort(&mut self, x: Node, axis: &Axis) -> Node {
         let axes = self.axes(x).to_vec();
         self.add(Op::Argsort(axis.clone()), &[x], axes, DType::Int)
@@ -474,5 +487,5 @@ pub fn rank_axis(rows: usize, columns: usize) -> Axis {
 
 /// Whether the axis has a length for each item.
 pub fn is_ragged(axis: &Axis) -> bool {
-    matches!(axis.kind(), AxisKind::Ragged { .. } | AxisKind::Paired(_))
+    matches!(axis.kind(), AxisKind::Ragged { .. } | AxisKind::Paired(_)) && !axis.is_batch()
 }

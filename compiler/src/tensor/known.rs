@@ -68,14 +68,17 @@ fn hash_op(op: &Op, state: &mut impl Hasher) {
         Op::Split { from, to } => (from, to).hash(state),
         Op::Slice { from, to, start } | Op::Pad { from, to, start } => (from, to, start).hash(state),
         Op::Concat { from, to } => (from, to).hash(state),
-        Op::Tile(axis) | Op::Gather(axis) | Op::ScatterAdd(axis) | Op::Argsort(axis) | Op::SegmentTile(axis) => {
-            axis.hash(state);
-        }
+        Op::Tile(axis)
+        | Op::Items(axis)
+        | Op::Gather(axis)
+        | Op::ScatterAdd(axis)
+        | Op::Argsort(axis)
+        | Op::SegmentTile(axis) => axis.hash(state),
         Op::Cumsum { axis, reverse } => (axis, reverse).hash(state),
         Op::Solve(a, b) | Op::Cholesky(a, b) | Op::Qr(a, b) | Op::Eigh(a, b) | Op::Svd(a, b) => (a, b).hash(state),
         Op::SegmentReduce(reduce, axis) => (reduce, axis).hash(state),
         Op::Result(i) => i.hash(state),
-        Op::Iota | Op::Cast | Op::Stop => {}
+        Op::Iota | Op::Here | Op::Cast | Op::Stop => {}
         Op::Scan { .. } | Op::Loop { .. } | Op::Call { .. } => {}
     }
 }

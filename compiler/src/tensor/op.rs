@@ -246,6 +246,12 @@ pub enum Op {
     /// Results u on `[a, rank]`, s descending on `[rank]`, v on `[b, rank]`.
     Svd(Axis, Axis),
 
+    // ---- the step around an item: only in a graph for one item, before the batch pass
+    /// The value that each item of the step has, on an axis that is paired with `item`. An item alone is the whole step.
+    Items(Axis),
+    /// The place of the item on such an axis. Int.
+    Here,
+
     // ---- packed
     /// Reduces each segment of a packed axis onto its outer axis. An empty segment gives the neutral element.
     SegmentReduce(ReduceOp, Axis),

@@ -254,6 +254,8 @@ impl<'a> Reader<'a> {
             "slice" => Op::Slice { from: self.axis()?, to: self.axis()?, start: self.number()? },
             "pad" => Op::Pad { from: self.axis()?, to: self.axis()?, start: self.number()? },
             "concat" => Op::Concat { from: self.axes()?, to: self.axis()? },
+            "items" => Op::Items(self.axis()?),
+            "here" => Op::Here,
             "gather" => Op::Gather(self.axis()?),
             "scatter_add" => Op::ScatterAdd(self.axis()?),
             "argsort" => Op::Argsort(self.axis()?),

@@ -50,6 +50,8 @@ fn write_node(out: &mut String, data: &NodeData, depth: usize) -> fmt::Result {
         Op::Slice { from, to, start } => write!(out, "slice {from} {to} {start} ({inputs})")?,
         Op::Pad { from, to, start } => write!(out, "pad {from} {to} {start} ({inputs})")?,
         Op::Concat { from, to } => write!(out, "concat {from:?} {to} ({inputs})")?,
+        Op::Items(axis) => write!(out, "items {axis} ({inputs})")?,
+        Op::Here => write!(out, "here")?,
         Op::Gather(axis) => write!(out, "gather {axis} ({inputs})")?,
         Op::ScatterAdd(axis) => write!(out, "scatter_add {axis} ({inputs})")?,
         Op::Argsort(axis) => write!(out, "argsort {axis} ({inputs})")?,

@@ -57,7 +57,7 @@ fn signature(graph: &Graph, data: &NodeData) -> (Option<usize>, Option<DType>) {
     match &data.op {
         Op::Input(_) | Op::Const(_) | Op::Array(_) => (Some(0), None),
         Op::Weight(_) => (Some(0), Some(DType::Float)),
-        Op::Iota | Op::Table(..) => (Some(0), Some(DType::Int)),
+        Op::Iota | Op::Table(..) | Op::Here => (Some(0), Some(DType::Int)),
         Op::Random(..) | Op::Concat { .. } | Op::Scan { .. } | Op::Loop { .. } | Op::Call { .. } => (None, None),
         Op::Map(Eq | Ne | Lt | Le | Gt | Ge | And | Or) => (Some(2), Some(DType::Bool)),
         Op::Map(Not | IsNan) => (Some(1), Some(DType::Bool)),
@@ -97,7 +97,8 @@ fn axes(graph: &Graph, data: &NodeData) -> Result<Option<Vec<Axis>>, String> {
         _ => Ok(()),
     };
     Ok(match &data.op {
-        Op::Const(_) => Some(vec![]),
+        Op::Const(_) | Op::Here => Some(vec![]),
+        Op::Items(axis) if !axis.is_batch() => return Err(format!("{axis} does not count items")),
         Op::Table(axis, kind) => match kind {
             TableKind::Segment | TableKind::Position => Some(vec![axis.clone()]),
             TableKind::Start | TableKind::Length => Some(vec![axis.outer().ok_or("the axis is not packed")?]),
@@ -121,7 +122,7 @@ fn axes(graph: &Graph, data: &NodeData) -> Result<Option<Vec<Axis>>, String> {
             let all = union([of(0), of(1)].into_iter());
             Some(all.into_iter().filter(|a| !over.contains(a)).collect())
         }
-        Op::Tile(axis) => swap(&[], &[axis])?,
+        Op::Tile(axis) | Op::Items(axis) => swap(&[], &[axis])?,
         Op::Rename { from, to } => {
             sized(from, to)?;
             swap(&[from], &[to])?

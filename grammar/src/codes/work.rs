@@ -30,7 +30,7 @@ pub(super) const CODES: [Code; 17] = [
         code: "E0408",
         title: "a loss couples more items than fit at once",
         text: "A term reads all items of a step together (`mean[batch]`), and they do not fit into memory together. A smaller \
-               batch, or `stop` around the coupling term, helps.",
+               batch or more memory helps. Where there is no step, as in a metric, there is nothing to read together.",
         wrong: "",
         right: "",
     },

@@ -12,12 +12,13 @@ use align_compiler::stage::items::{Item, ItemInput, ItemLayout, ItemValue};
 use align_compiler::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdatePhase, UpdateVariant};
 use align_compiler::stage::source::ItemSource;
 use align_compiler::stage::train::*;
-use align_compiler::tensor::{Axis, AxisKind, DType, Graph, MapOp};
+use align_compiler::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node};
 use align_runtime::engine::{Engine, Interpreter};
 use align_runtime::philox::Philox;
 use align_runtime::run::{Progress, RunError, Silent};
 use align_runtime::train::{Job, Outcome, Saving, Settings, train};
 use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
 
 pub struct Items(pub Vec<Item>);
 
@@ -59,9 +60,8 @@ pub fn items(count: usize) -> Items {
     Items((0..count).map(row).collect())
 }
 
-/// The mean square error per example, and the mean size of a prediction as a tracked value.
-pub fn stage(steps: usize) -> TrainStage {
-    let mut g = Graph::new();
+/// The prediction and the error of a row.
+fn regression(g: &mut Graph) -> (Node, Node, Node) {
     let x = g.input("x", vec![time(), dim()], DType::Float);
     let y = g.input("y", vec![], DType::Float);
     let (w, b) = (g.weight("w", vec![dim()]), g.weight("part.b", vec![]));
@@ -69,13 +69,52 @@ pub fn stage(steps: usize) -> TrainStage {
     let each = g.map(MapOp::Add, &[each, b]);
     let found = g.sum(each, &[time()]);
     let error = g.map(MapOp::Sub, &[found, y]);
-    let square = g.map(MapOp::Mul, &[error, error]);
+    (y, found, g.map(MapOp::Mul, &[error, error]))
+}
+
+/// The mean square error per example, and the mean size of a prediction as a tracked value.
+pub fn stage(steps: usize) -> TrainStage {
+    let mut g = Graph::new();
+    let (_, found, square) = regression(&mut g);
     let size = g.map(MapOp::Abs, &[found]);
     g.output("square", square);
     g.output("size", size);
+    trained(steps, &g, vec![], None)
+}
+
+/// The items of a step meet: beside the square error each prediction is drawn to a running mean of all, `s = 0.9 s + 0.1
+/// mean(found)`, which begins as the mean of the first step's `y`; the gradient runs through it too. What is tracked is s.
+pub fn coupled_stage(steps: usize) -> TrainStage {
+    let mut g = Graph::new();
+    let (y, found, square) = regression(&mut g);
+    let mean = |g: &mut Graph, x: Node| {
+        let all = g.items(x, &Axis::batch());
+        let one = g.float(1.0);
+        let ones = g.tile(one, &Axis::batch());
+        let (sum, count) = (g.sum(all, &[Axis::batch()]), g.sum(ones, &[Axis::batch()]));
+        g.map(MapOp::Div, &[sum, count])
+    };
+    let before = g.input("state.middle", vec![], DType::Float);
+    let (old, new) = (g.float(0.9), g.float(0.1));
+    let middle = mean(&mut g, found);
+    let (old, new) = (g.map(MapOp::Mul, &[old, before]), g.map(MapOp::Mul, &[new, middle]));
+    let next = g.map(MapOp::Add, &[old, new]);
+    let start = mean(&mut g, y);
+    let apart = g.map(MapOp::Sub, &[found, next]);
+    let apart = g.map(MapOp::Mul, &[apart, apart]);
+    let both = g.map(MapOp::Add, &[square, apart]);
+    for (name, node) in [("square", both), ("size", next), ("next.middle", next), ("start.middle", start)] {
+        g.output(name, node);
+    }
+    let file = align_syntax::span::FileId(0);
+    trained(steps, &g, vec![LossState { name: "middle".into(), len: 1 }], Some(Span { file, start: 0, end: 1 }))
+}
+
+fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span>) -> TrainStage {
     let terms = [Objective { name: "square".into(), per: Per::Example, value: "square".into(), weight: None }];
     let tracks = [Track { name: "size".into(), value: "size".into(), weight: None }];
-    let made = training_step(&g, &terms, &tracks, &BatchOptions::default(), &Rewrites::default(), |_| true).unwrap();
+    let options = BatchOptions { step_inputs: states.iter().map(|s| format!("state.{}", s.name)).collect() };
+    let made = training_step(g, &terms, &tracks, &options, &Rewrites::default(), |_| true).unwrap();
     let input = |name: &str, axes: Vec<Axis>| ItemInput { name: name.into(), axes, dtype: DType::Float };
     let mut offset = 0;
     let mut weight = |(path, axes): &(String, Vec<Axis>)| {
@@ -86,6 +125,9 @@ pub fn stage(steps: usize) -> TrainStage {
     TrainStage {
         name: "fitted".into(),
         weights: made.weights.iter().map(&mut weight).collect(),
+        states,
+        start: made.start,
+        coupled,
         step: made.step,
         counts: made.counts,
         layout: ItemLayout { inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])], ragged: vec![time()] },

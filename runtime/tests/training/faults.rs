@@ -42,6 +42,40 @@ fn a_row_that_does_not_fit_is_named() {
     assert!(error.contains("rows.jsonl:") && error.contains("300 B") && error.contains("--memory"), "{error}");
 }
 
+/// Before the first step, although a later step is the greatest.
+#[test]
+fn items_that_meet_and_do_not_fit_together_are_refused() {
+    let (items, work) = (items(30), tempfile::tempdir().unwrap());
+    let refused = |memory: usize| match run(&coupled_stage(12), &items, work.path(), &Way { memory, ..Way::default() })
+    {
+        Err(RunError::Program(diagnostic)) => Some(format!("{diagnostic:?}")),
+        Err(other) => panic!("{other}"),
+        Ok(_) => None,
+    };
+    let text = refused(1_000).unwrap();
+    assert!(text.contains("E0408") && text.contains("a step of 8 examples needs"), "{text}");
+    assert!(text.contains("there are 1000 B") && text.contains("--memory"), "{text}");
+    // What it says is what it takes.
+    let (mut no, mut yes) = (1_000, 10_000);
+    while yes - no > 1 {
+        let middle = (no + yes) / 2;
+        match refused(middle) {
+            Some(text) => {
+                assert!(!work.path().join("1.json").exists() && metrics(work.path()).is_empty(), "{text}");
+                no = middle;
+            }
+            None => {
+                std::fs::remove_dir_all(work.path()).unwrap();
+                std::fs::create_dir_all(work.path()).unwrap();
+                yes = middle;
+            }
+        }
+    }
+    let text = refused(no).unwrap();
+    let shown: f64 = text.split("needs ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((shown * 1024.0 - yes as f64).abs() < 60.0, "{yes}: {text}");
+}
+
 #[test]
 fn no_rows_are_an_error() {
     let work = tempfile::tempdir().unwrap();

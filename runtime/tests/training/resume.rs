@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_compiler::stage::train::TrainStage;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::run::{Progress, StepShown};
 use align_runtime::store::checkpoint;
@@ -41,23 +42,25 @@ fn watch(stop: &AtomicBool, after: usize) -> Watch<'_> {
 #[test]
 fn a_stopped_run_goes_on() {
     // Cut into micro-batches: the second run gets more memory, but obeys the plan of the first.
-    stopped_and_resumed(&Interpreter, 1_000);
-    stopped_and_resumed(&Cpu::new(2), MEMORY);
+    stopped_and_resumed(&stage(20), &Interpreter, 1_000);
+    stopped_and_resumed(&stage(20), &Cpu::new(2), MEMORY);
+    // What the loss keeps from step to step goes on too.
+    stopped_and_resumed(&coupled_stage(20), &Cpu::new(2), MEMORY);
 }
 
-fn stopped_and_resumed(engine: &dyn Engine, cut: usize) {
+fn stopped_and_resumed(stage: &TrainStage, engine: &dyn Engine, cut: usize) {
     let (items, whole, parts) = (items(30), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let want = run(&stage(20), &items, whole.path(), &Way { engine, memory: cut, ..Way::default() }).unwrap();
+    let want = run(stage, &items, whole.path(), &Way { engine, memory: cut, ..Way::default() }).unwrap();
     let stop = AtomicBool::new(false);
     let mut way = Way { engine, stop: &stop, memory: cut, ..Way::default() };
     for (after, memory) in [(3, MEMORY), (4, MEMORY), (11, MEMORY)] {
         let mut watch = watch(&stop, after);
-        let outcome = run_with(&stage(20), &items, parts.path(), &way, &mut watch).unwrap();
+        let outcome = run_with(stage, &items, parts.path(), &way, &mut watch).unwrap();
         assert_eq!(outcome, Outcome::Stopped);
         way.memory = memory;
     }
     let mut watch = watch(&stop, 0);
-    assert_eq!(run_with(&stage(20), &items, parts.path(), &way, &mut watch).unwrap(), want);
+    assert_eq!(run_with(stage, &items, parts.path(), &way, &mut watch).unwrap(), want);
     assert_eq!((watch.begun, watch.notes), (vec![11], vec![]));
     assert_eq!(metrics(parts.path()), metrics(whole.path()));
 }

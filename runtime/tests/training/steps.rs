@@ -8,29 +8,44 @@ use align_runtime::train::Outcome;
 
 use crate::example::*;
 
-/// The same training, written down in f64.
-fn by_hand(items: &Items, steps: usize) -> (Vec<f64>, Vec<f64>, [f64; 4]) {
+/// The same training, written down in f64; `coupled` as [`coupled_stage`].
+fn by_hand(items: &Items, steps: usize, coupled: bool) -> (Vec<f64>, Vec<f64>, [f64; 4]) {
     let mut w = START.map(f64::from);
     let mut m = [0.0; 4];
     let (mut losses, mut norms) = (vec![], vec![]);
     let mut rows: Vec<u32> = vec![];
     let mut epoch = 0;
+    let mut middle: Option<f64> = None;
     for t in 0..steps {
         if rows.is_empty() {
             rows = permutation(3, Purpose::Epoch, epoch, items.0.len());
             epoch += 1;
         }
         let batch: Vec<u32> = rows.drain(..rows.len().min(8)).collect();
+        let n = batch.len() as f64;
         let (mut loss, mut g) = (0.0, [0.0; 4]);
+        let mut each = vec![];
         for row in &batch {
             let item = &items.0[*row as usize];
             let (ItemValue::Floats(x), ItemValue::Floats(y)) = (&item.values[0], &item.values[1]) else { panic!() };
             let mut sums = [0.0, 0.0, 0.0, item.lengths[0] as f64];
             x.chunks(3).for_each(|x| (0..3).for_each(|d| sums[d] += f64::from(x[d])));
-            let error = (0..4).map(|d| w[d] * sums[d]).sum::<f64>() - f64::from(y[0]);
-            loss += error * error / batch.len() as f64;
-            (0..4).for_each(|d| g[d] += 2.0 * error * sums[d] / batch.len() as f64);
+            each.push((sums, (0..4).map(|d| w[d] * sums[d]).sum::<f64>(), f64::from(y[0])));
         }
+        // The derivative of the loss by each prediction.
+        let mut by: Vec<f64> = each.iter().map(|(_, found, y)| 2.0 * (found - y) / n).collect();
+        loss += each.iter().map(|(_, found, y)| (found - y).powi(2) / n).sum::<f64>();
+        if coupled {
+            let before = middle.unwrap_or(each.iter().map(|(_, _, y)| y / n).sum());
+            let next = 0.9 * before + 0.1 * each.iter().map(|(_, found, _)| found / n).sum::<f64>();
+            loss += each.iter().map(|(_, found, _)| (found - next).powi(2) / n).sum::<f64>();
+            let through: f64 = each.iter().map(|(_, found, _)| -2.0 * (found - next) / n).sum();
+            by.iter_mut()
+                .zip(&each)
+                .for_each(|(by, (_, found, _))| *by += 2.0 * (found - next) / n + through * 0.1 / n);
+            middle = Some(next);
+        }
+        by.iter().zip(&each).for_each(|(by, (sums, ..))| (0..4).for_each(|d| g[d] += by * sums[d]));
         let norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();
         let factor = (1.0 / (norm + 1e-6)).min(1.0);
         let rate = 0.05 * (1.0 - t as f64 / steps as f64) * (1.0 - 0.5f64.powi(t as i32 + 1));
@@ -61,7 +76,7 @@ fn as_written_down_by_hand() {
 fn as_written_down(engine: &dyn Engine) {
     let (items, work) = (items(30), tempfile::tempdir().unwrap());
     let outcome = run(&stage(12), &items, work.path(), &Way { engine, ..Way::default() }).unwrap();
-    let (losses, norms, w) = by_hand(&items, 12);
+    let (losses, norms, w) = by_hand(&items, 12, false);
     close(&column(work.path(), "loss"), &losses, 1e-5);
     close(&column(work.path(), "grad_norm"), &norms, 1e-5);
     // The order of the weights is that in which the loss reads them.
@@ -75,6 +90,20 @@ fn as_written_down(engine: &dyn Engine) {
     assert_eq!(tokens[3], all as f64, "four steps of eight rows are an epoch of thirty");
     assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]));
     assert!(metrics(work.path()).starts_with("{\"stage\":\"fitted\",\"step\":1,\"loss\":"));
+}
+
+/// Items that meet in a step: the whole way through graphs, kernels and the loop, and a step of fewer items too.
+#[test]
+fn coupled_items_as_written_down_by_hand() {
+    for engine in [&Interpreter as &dyn Engine, &Cpu::new(2)] {
+        let (items, work) = (items(30), tempfile::tempdir().unwrap());
+        let outcome = run(&coupled_stage(12), &items, work.path(), &Way { engine, ..Way::default() }).unwrap();
+        let (losses, norms, w) = by_hand(&items, 12, true);
+        close(&column(work.path(), "loss"), &losses, 1e-5);
+        close(&column(work.path(), "grad_norm"), &norms, 1e-5);
+        let Outcome::Finished(weights) = outcome else { panic!() };
+        close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
+    }
 }
 
 /// However a step is cut, its numbers are the same but for rounding.

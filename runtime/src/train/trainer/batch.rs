@@ -25,17 +25,28 @@ impl Trainer<'_, '_> {
         let (all, budget) = (self.items.len(), self.plan.memory);
         let (whole, cut) = (self.held(false), self.held(true));
         let held = |part: &[usize]| if part.len() < all { cut } else { whole };
-        let micro = micro_batches(&self.items, |part| held(part) + step.memory(&packed(part)) <= budget);
         let need = |part: &[usize]| held(part) + step.memory(&packed(part));
-        // One item alone is taken in any case.
-        let place = |i: usize| items.place(self.rows[i]);
-        refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
+        let micro = match self.job.stage.coupled {
+            Some(span) => {
+                let micro = Self::together(&self.items);
+                self.refuse_step(span, all, need(&micro[0]))?;
+                micro
+            }
+            None => {
+                let micro = micro_batches(&self.items, |part| need(part) <= budget);
+                // One item alone is taken in any case.
+                let place = |i: usize| items.place(self.rows[i]);
+                refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
+                micro
+            }
+        };
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
         let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + step.memory(packed)).max();
         self.planned = most.unwrap_or(0);
         self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;
+        self.begin_states()?;
         if self.packed.len() > 1 {
             self.carry.resize(self.gradient.len(), 0.0);
             self.carry.fill(0.0);
@@ -51,7 +62,7 @@ impl Trainer<'_, '_> {
         let kept = usize::from(self.job.stage.keep.decides().is_some());
         let arenas = kept + if several { 3 } else { 2 };
         let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
-        4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory
+        4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory + self.states.memory()
     }
 
     pub(in crate::train) fn count(&mut self, micro: usize) -> bool {

@@ -39,6 +39,7 @@ impl Trainer<'_, '_> {
         for (path, values) in &self.job.fixed {
             bindings.insert(path, Slot::Floats(values));
         }
+        self.states.bind(&mut bindings);
         let arena = if adds { &mut self.carry } else { &mut self.gradient };
         let gradients = parts(&self.layout, arena);
         for (name, part) in self.names.gradients.iter().zip(gradients) {
@@ -62,11 +63,18 @@ impl Trainer<'_, '_> {
             false => format!("the loss is {loss}, so the step is not applied"),
         };
         let mut fault = self.fault(step + 1, what);
-        let alone: Vec<usize> = (0..self.items.len()).filter(|i| !self.is_finite_alone(*i)).collect();
-        if let Some(first) = alone.first() {
-            if let Some(operation) = self.operation(*first) {
-                fault.what.push_str(&format!("; {operation} gives the first such value"));
-            }
+        let together = self.job.stage.coupled.is_some();
+        // Items that meet are not what they are alone.
+        let all = if together { 0 } else { self.items.len() };
+        let alone: Vec<usize> = (0..all).filter(|i| !self.is_finite_alone(*i)).collect();
+        let culprits: Vec<usize> = match alone.first() {
+            Some(first) => vec![*first],
+            None => (0..self.items.len()).filter(|_| together).collect(),
+        };
+        if let (false, Some(operation)) = (culprits.is_empty(), self.operation(&culprits)) {
+            fault.what.push_str(&format!("; {operation} gives the first such value"));
+        }
+        if !alone.is_empty() {
             fault.rows = alone.into_iter().map(|i| self.job.items.place(self.rows[i])).collect();
         }
         // The rows of this step have not been used.
@@ -83,15 +91,15 @@ impl Trainer<'_, '_> {
     }
 
     /// The operation by which a value stops being finite, where the net is small enough to be run step by step.
-    fn operation(&self, item: usize) -> Option<String> {
+    fn operation(&self, items: &[usize]) -> Option<String> {
         const SMALL: usize = 1 << 20;
         let fixed = self.job.fixed.iter().map(|(path, values)| (path.as_str(), *values));
         let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
         let scales = self.names.scales.iter().zip(&self.scales);
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
-        let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).collect();
+        let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).chain(self.states.read()).collect();
         let size: usize = given.iter().map(|(_, values)| values.len()).sum();
-        let packed = pack(&self.job.stage.layout, [&*self.items[item]]);
+        let packed = pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i]));
         if size > SMALL { None } else { first_not_finite(&self.job.stage.step, &packed, &given) }
     }
 }

@@ -72,6 +72,7 @@ impl Trainer<'_, '_> {
         let states = self.optimizer.states();
         let mut arrays = vec![("weights", &self.weights[..])];
         arrays.extend(states.iter().map(|(name, values)| (name.as_str(), *values)));
+        arrays.extend(self.states.cells.iter().map(|cell| (cell.kept.as_str(), &cell.now[..])));
         arrays.extend(self.best.as_ref().map(|(_, weights)| ("best", &weights[..])));
         checkpoint::save(self.settings.work, &state, &arrays)?;
         self.saved = Instant::now();

@@ -26,12 +26,15 @@ use crate::run::{Progress, RunError, RunLog, StageFault};
 use crate::store::checkpoint::{self, Plan, State};
 
 mod batch;
+mod coupled;
 mod gradient;
 mod kept;
 mod made;
+mod states;
 mod update;
 
 use made::Made;
+use states::States;
 
 /// What is trained, and on what.
 pub struct Job<'a> {
@@ -88,6 +91,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     counts: Launch,
     optimizer: Optimizer,
     step_kept: Option<update::StepKept>,
+    states: States,
     evals: Vec<Vec<Evaluation<'a>>>,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
@@ -153,6 +157,7 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     let program = bridge::compile(job.stage)?;
     let mut trainer = Trainer::new(job, weights, settings)?;
     let start = trainer.resume()?;
+    trainer.refuse_steps_too_big(start)?;
     trainer.settings.progress.begins(&job.stage.name, start, trainer.total);
     match bridge::call(&program, &mut trainer, start) {
         bridge::End::Finished => Ok(Outcome::Finished(match trainer.best.take() {
@@ -190,6 +195,7 @@ impl<'a, 's> Trainer<'a, 's> {
             counts: Launch::new(engine, &stage.counts)?,
             optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
             step_kept: None,
+            states: States::new(stage, Launch::new(engine, &stage.start)?),
             layout,
             evals,
             gradient: vec![0.0; weights.len()],
@@ -258,9 +264,13 @@ impl<'a, 's> Trainer<'a, 's> {
         };
         let weights = take("weights", self.weights.len())?;
         self.optimizer.restore(&mut take)?;
+        let cells =
+            (self.states.cells.iter()).map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<Vec<_>>>()?;
         let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
         let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
         (self.weights, self.best, self.lines) = (weights, best, lines);
+        self.states.cells.iter_mut().zip(cells).for_each(|(cell, values)| cell.now = values);
+        self.states.have_begun();
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;
         if state.plan.engine != self.plan.engine {

@@ -15,6 +15,8 @@ pub(super) struct StepKept {
     gradient: Vec<f32>,
     terms: Vec<(f64, f64)>,
     tracks: Vec<(f64, f64)>,
+    /// What the loss keeps after the step.
+    states: Vec<Vec<f32>>,
 }
 
 impl Trainer<'_, '_> {
@@ -31,6 +33,7 @@ impl Trainer<'_, '_> {
         let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
         let result = self.optimizer.step(&mut arenas, factor);
         let result = result.map_err(|what| self.fault(t, what));
+        self.states.commit();
         self.done(result)
     }
 
@@ -47,7 +50,12 @@ impl Trainer<'_, '_> {
         self.optimizer.point(&mut self.weights);
         let empty = vec![0.0; self.gradient.len()];
         let gradient = std::mem::replace(&mut self.gradient, empty);
-        self.step_kept = Some(StepKept { gradient, terms: self.terms.clone(), tracks: self.tracks.clone() });
+        self.step_kept = Some(StepKept {
+            gradient,
+            terms: self.terms.clone(),
+            tracks: self.tracks.clone(),
+            states: self.states.next(),
+        });
         self.carry.fill(0.0);
     }
 
@@ -56,6 +64,7 @@ impl Trainer<'_, '_> {
         let Some(kept) = self.step_kept.take() else { return -1 };
         let found = std::mem::replace(&mut self.gradient, kept.gradient);
         (self.terms, self.tracks) = (kept.terms, kept.tracks);
+        self.states.set_next(kept.states);
         let fixed = fixed(self.job);
         let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
         let result = self.optimizer.answer(&mut arenas, value, found, factor);
@@ -65,7 +74,10 @@ impl Trainer<'_, '_> {
     /// What the step loop is told.
     fn asked(&mut self, t: usize, result: std::result::Result<Option<Ask>, String>) -> i64 {
         match result {
-            Ok(None) => 0,
+            Ok(None) => {
+                self.states.commit();
+                0
+            }
             Ok(Some(Ask { of: Objective::Same, .. })) => ASKS_SAME,
             Ok(Some(Ask { of: Objective::Fresh, .. })) => ASKS_FRESH,
             Err(what) => {

@@ -8,7 +8,7 @@ use crate::stage::policy::Start;
 use crate::tensor::{Axis, DType, Op};
 
 /// The weights as a stage starts with them.
-fn weights(node: &TrainNode) -> Named {
+pub(super) fn weights(node: &TrainNode) -> Named {
     let mut random = Philox::new(3, 0);
     let all = node.policy.weights.iter().zip(&node.policy.starts);
     let value = |start: &Start, random: &mut Philox| match start {
@@ -39,12 +39,18 @@ fn given(node: &TrainNode, packed: &Packed) -> Named {
     given
 }
 
+/// What states of losses hold before the step.
+pub(super) const STATE: f64 = 0.25;
+
 /// One micro-batch of the first rows on the interpreter: all outputs.
-fn run(node: &TrainNode, rows: std::ops::Range<usize>, weights: &Named, scales: &[(&str, f64)]) -> Named {
+pub(super) fn run(node: &TrainNode, rows: std::ops::Range<usize>, weights: &Named, scales: &[(&str, f64)]) -> Named {
     let items: Vec<_> = rows.map(|row| node.items.item(row).unwrap()).collect();
     let packed = pack(&node.stage.layout, &items);
     let mut given = given(node, &packed);
     given.extend(weights.clone());
+    for state in &node.stage.states {
+        given.insert(format!("state.{}", state.name), interp::Value::number(STATE));
+    }
     for (term, scale) in scales {
         given.insert(format!("scale.{term}"), interp::Value::number(*scale));
     }

@@ -1,0 +1,64 @@
+//! Steps whose items meet in the loss: they are taken together, and refused where they do not fit.
+
+use align_compiler::stage::items::{Item, Packed};
+use align_compiler::tensor::{Axis, Lengths};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+
+use super::Trainer;
+use crate::run::RunError;
+use crate::train::batches::Batches;
+use crate::train::memory::bytes;
+
+impl Trainer<'_, '_> {
+    /// Refuses the stage before its first step if the step with the most tokens of those to come does not fit in memory.
+    pub(super) fn refuse_steps_too_big(&mut self, made: usize) -> Result<(), RunError> {
+        let Some(span) = self.job.stage.coupled else { return Ok(()) };
+        let stage = self.job.stage;
+        let mut batches = Batches::new(self.job.items.len(), stage.batch, stage.order, stage.seed);
+        batches.go_to(self.batches.cursor());
+        let mut shapes: Vec<Option<(Vec<usize>, usize)>> = vec![None; self.job.items.len()];
+        let (items, kept) = (self.job.items, &mut self.made);
+        let mut shape = |row: usize| -> Result<(Vec<usize>, usize), RunError> {
+            if shapes[row].is_none() {
+                let item = kept.get(items, row)?;
+                shapes[row] = Some((item.lengths.clone(), item.tokens));
+            }
+            Ok(shapes[row].clone().unwrap_or_default())
+        };
+        let mut most: (usize, Vec<Vec<usize>>) = (0, vec![]);
+        for _ in made..self.total {
+            let rows = batches.next(|row| shape(row).map(|(_, tokens)| tokens))?;
+            let step = rows.into_iter().map(&mut shape).collect::<Result<Vec<_>, _>>()?;
+            let tokens = step.iter().map(|(_, tokens)| tokens).sum::<usize>().max(step.len());
+            if tokens > most.0 {
+                most = (tokens, step.into_iter().map(|(lengths, _)| lengths).collect());
+            }
+        }
+        let (_, items) = most;
+        let mut lengths = Lengths::new().with(Axis::item(), vec![items.len()]);
+        for (i, axis) in stage.layout.ragged.iter().enumerate() {
+            lengths.set(axis.packed(), items.iter().map(|lengths| lengths[i]).collect());
+        }
+        let packed = Packed { lengths, ..Packed::default() };
+        let need = self.held(false) + self.step.memory(&packed);
+        self.refuse_step(span, items.len(), need)
+    }
+
+    /// Refuses a step of so many items that needs more bytes than there are.
+    pub(super) fn refuse_step(&self, span: Span, items: usize, need: usize) -> Result<(), RunError> {
+        let budget = self.plan.memory;
+        if need <= budget {
+            return Ok(());
+        }
+        let message = "the examples of a step meet here, so they are taken together, and do not fit in memory together";
+        let here = format!("a step of {items} examples needs {}, there are {}", bytes(need), bytes(budget));
+        let help = "take a smaller `batch`, or give more with --memory; `stop` around the value does not help yet";
+        Err(Box::new(Diagnostic::error("E0408", span, message).here(here).help(help)).into())
+    }
+
+    /// All items of the step, the longest first.
+    pub(super) fn together(items: &[std::rc::Rc<Item>]) -> Vec<Vec<usize>> {
+        crate::train::batches::micro_batches(items, |_| true)
+    }
+}

@@ -1,0 +1,99 @@
+//! Values that a loss keeps from step to step.
+
+use align_compiler::batch::training::{NEXT, START, STATE};
+use align_compiler::stage::train::TrainStage;
+
+use super::Trainer;
+use crate::engine::{Bindings, Slot};
+use crate::run::RunError;
+use crate::train::launch::Launch;
+
+/// The states of a stage's losses.
+pub struct States {
+    /// Begins them, until the first step has.
+    start: Option<Launch>,
+    pub cells: Vec<Cell>,
+}
+
+pub struct Cell {
+    /// The input that holds it, and the outputs that hold it after a step and before the first one.
+    input: String,
+    output: String,
+    start: String,
+    /// Its array in a checkpoint.
+    pub kept: String,
+    pub now: Vec<f32>,
+    next: Vec<f32>,
+}
+
+impl States {
+    pub fn new(stage: &TrainStage, start: Launch) -> States {
+        let cell = |state: &align_compiler::stage::train::LossState| Cell {
+            input: format!("{STATE}{}", state.name),
+            output: format!("{NEXT}{}", state.name),
+            start: format!("{START}{}", state.name),
+            kept: format!("loss.{}", state.name),
+            now: vec![0.0; state.len],
+            next: vec![0.0; state.len],
+        };
+        let cells: Vec<Cell> = stage.states.iter().map(cell).collect();
+        States { start: (!cells.is_empty()).then_some(start), cells }
+    }
+
+    /// They come from a checkpoint.
+    pub fn have_begun(&mut self) {
+        self.start = None;
+    }
+
+    /// Adds what a step reads and writes.
+    pub fn bind<'a>(&'a mut self, bindings: &mut Bindings<'a>) {
+        for cell in &mut self.cells {
+            bindings.insert(&cell.input, Slot::Floats(&cell.now));
+            bindings.insert(&cell.output, Slot::Write(&mut cell.next));
+        }
+    }
+
+    /// What a step reads, by name.
+    pub fn read(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now[..]))
+    }
+
+    /// What they are after the step.
+    pub fn next(&self) -> Vec<Vec<f32>> {
+        self.cells.iter().map(|cell| cell.next.clone()).collect()
+    }
+
+    /// The objective was asked for elsewhere in between: what [`States::next`] gave holds.
+    pub fn set_next(&mut self, next: Vec<Vec<f32>>) {
+        self.cells.iter_mut().zip(next).for_each(|(cell, next)| cell.next = next);
+    }
+
+    /// The step is made.
+    pub fn commit(&mut self) {
+        self.cells.iter_mut().for_each(|cell| std::mem::swap(&mut cell.now, &mut cell.next));
+    }
+
+    /// Bytes.
+    pub fn memory(&self) -> usize {
+        self.cells.iter().map(|cell| 8 * cell.now.len()).sum()
+    }
+}
+
+impl Trainer<'_, '_> {
+    /// Before the first step: what the states begin with, which may depend on weights and on the step's items.
+    pub(super) fn begin_states(&mut self) -> Result<(), RunError> {
+        let Some(mut start) = self.states.start.take() else { return Ok(()) };
+        let mut bindings = Bindings::new();
+        for weight in &self.layout {
+            let values = &self.weights[weight.offset..weight.offset + weight.len];
+            bindings.insert(&weight.path, Slot::Floats(values));
+        }
+        for (path, values) in &self.job.fixed {
+            bindings.insert(path, Slot::Floats(values));
+        }
+        for cell in &mut self.states.cells {
+            bindings.insert(&cell.start, Slot::Write(&mut cell.now));
+        }
+        start.run(&self.packed[0], bindings).map_err(|what| self.fault(0, what).into())
+    }
+}
