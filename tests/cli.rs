@@ -355,5 +355,5 @@ fn what_the_language_page_shows_checks() {
         }
         programs += 1;
     }
-    assert_eq!(programs, 8);
+    assert_eq!(programs, 9);
 }
