@@ -56,7 +56,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("argmax", shape::topk),
     ("argmin", shape::topk),
     // ---- functions of functions
-    ("scan", derive::scan),
+    ("scan", super::scan::scan),
     ("grad", derive::derived),
     ("jvp", derive::derived),
     ("vmap", derive::derived),

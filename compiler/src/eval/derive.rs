@@ -1,11 +1,11 @@
-//! Functions of functions: `grad`, `jvp`, `vmap`, `scan`.
+//! Functions of functions: `grad`, `jvp`, `vmap`.
 
 use super::bind::Values;
 use super::call::{Call, wrong};
 use super::value::{Function, Tuple, Value};
 use super::{Eval, Frame, Res, fault};
 use crate::autodiff::{jvp, vjp};
-use crate::tensor::{Axis, CallKind, DType, Node, NodeData, Op};
+use crate::tensor::{Axis, CallKind, DType, Node};
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -110,74 +110,6 @@ impl Eval<'_> {
         let node = self.graph().result(call, 0);
         Ok(self.tensor(node))
     }
-}
-
-/// `scan[a](xs, from: c, (carry, x) => ..)`: the body gives the next carry, or (carry, y).
-pub(crate) fn scan(eval: &mut Eval, call: &Call) -> Res<Value> {
-    let Some((word, at)) = call.brackets.and_then(|b| super::bind::bracket_words(b).next()) else {
-        return wrong(call, call.span, "takes an axis in its brackets");
-    };
-    let (Some(from), Some(xs)) = (call.named("from"), call.positional.first()) else {
-        return wrong(call, call.span, "takes a value with the axis, `from:`, and a function");
-    };
-    let Some(f) = call.positional.get(1) else { return wrong(call, call.span, "takes a function") };
-    let reverse = match call.named("reverse").map(|a| eval.arg(a, call.env)).transpose()? {
-        Some(Value::Bool(reverse)) => reverse,
-        None => false,
-        Some(other) => return wrong(call, call.span, format!("takes a Bool as `reverse`, this is {}", other.kind())),
-    };
-    let (xs, from, f) = (eval.arg(xs, call.env)?, eval.arg(from, call.env)?, eval.arg(f, call.env)?);
-    let own = eval.axes_of(&xs);
-    let axis = match &eval.axis_word(word, at, &own, call.env)?[..] {
-        [axis] if own.contains(axis) => axis.clone(),
-        _ => return fault("E0212", at, format!("there is no axis `{word}`; the value has {}", eval.show_axes(&own))),
-    };
-    let xs = eval.node(&xs, call.span)?;
-    let start = eval.node(&from, call.span)?;
-    let inner: Vec<Axis> = own.iter().filter(|a| **a != axis).cloned().collect();
-    let dtype = eval.graph().dtype(xs);
-    // The carry has the axes of its start and those of a slice, as a Float unless both are Ints.
-    let carry_type = match (eval.graph().dtype(start), dtype) {
-        (DType::Int, DType::Int) => DType::Int,
-        (DType::Bool, DType::Bool) => DType::Bool,
-        _ => DType::Float,
-    };
-    let start = eval.graph().cast(start, carry_type);
-    let start = eval.graph().tile_to(start, &inner);
-    let carry_axes = eval.graph().axes(start).to_vec();
-    eval.frames.push(Frame::default());
-    let carry = eval.graph().param(carry_axes.clone(), carry_type);
-    let x = eval.graph().param(inner, dtype);
-    let args = vec![eval.tensor(carry), eval.tensor(x)];
-    let result = eval.call_value(&f, args, call.span).and_then(|value| {
-        let (next, out) = match &value {
-            Value::Tuple(t) if t.positional.len() == 2 => (t.positional[0].clone(), t.positional[1].clone()),
-            Value::Tuple(_) => {
-                return wrong(call, call.span, "gets a carry, or a carry and a value, from its function");
-            }
-            value => (value.clone(), value.clone()),
-        };
-        let (next, out) = (eval.node(&next, call.span)?, eval.node(&out, call.span)?);
-        let next = eval.graph().cast(next, carry_type);
-        let next = eval.graph().tile_to(next, &carry_axes);
-        eval.graph().output("carry", next);
-        eval.graph().output("out", out);
-        let axes = eval.graph().axes(next).to_vec();
-        if axes.iter().any(|a| !carry_axes.contains(a)) {
-            return wrong(call, call.span, format!("has a carry that gains axes: {}", eval.show_axes(&axes)));
-        }
-        Ok(())
-    });
-    let frame = eval.frames.pop().expect("the frame of the body");
-    result?;
-    let mut inputs = vec![start, xs];
-    for (tensor, _) in &frame.captured {
-        inputs.push(eval.node(&Value::Tensor(*tensor), call.span)?);
-    }
-    let op = Op::Scan { axis, reverse, carries: 1, xs: 1, body: Box::new(frame.graph) };
-    let node = eval.graph().push(NodeData { op, inputs, axes: vec![], dtype: DType::Float });
-    let out = eval.graph().result(node, 1);
-    Ok(eval.tensor(out))
 }
 
 /// Two values as a tuple.

@@ -27,6 +27,7 @@ mod operator;
 pub mod optimizer;
 mod policy;
 mod reduce;
+mod scan;
 mod shape;
 mod stack;
 mod tensor;

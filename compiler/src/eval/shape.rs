@@ -226,10 +226,20 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
         to
     } else {
         let mut total = 0;
-        for (value, node) in values.iter().zip(&nodes) {
-            let own = eval.axes_of(value);
-            let Some(axis) = own.iter().find(|a| a.name() == word) else {
-                return fault("E0212", at, format!("there is no axis `{word}`; a value has {}", eval.show_axes(&own)));
+        let known: Vec<Option<Axis>> =
+            values.iter().map(|v| eval.axes_of(v).into_iter().find(|a| a.name() == word)).collect();
+        if known.iter().all(Option::is_none) {
+            let own = eval.axes_of(&values[0]);
+            return fault("E0212", at, format!("there is no axis `{word}`; a value has {}", eval.show_axes(&own)));
+        }
+        // A value without the axis is one place of it.
+        let one = Axis::fixed(word, 1);
+        for (known, node) in known.into_iter().zip(&mut nodes) {
+            let Some(axis) = known else {
+                *node = eval.graph().tile(*node, &one);
+                total += 1;
+                from.push(one.clone());
+                continue;
             };
             let Some(n) = axis.fixed_size() else {
                 return fault(
@@ -238,9 +248,8 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
                     format!("joining along `{word}`, whose length the data decide, is not built yet"),
                 );
             };
-            debug_assert!(eval.graph().has(*node, axis));
             total += n;
-            from.push(axis.clone());
+            from.push(axis);
         }
         Axis::fixed(word, total)
     };

@@ -181,23 +181,24 @@ impl Eval<'_> {
     /// The inputs and settings of a case.
     fn case(&mut self, case: &serde_json::Value) -> Res<Value> {
         let mut record = Record::default();
+        // A plain number is one in the program too.
+        let plain = |json: &serde_json::Value| match json {
+            serde_json::Value::Number(n) => n.as_i64().map(Value::Int).or(n.as_f64().map(Value::Float)),
+            serde_json::Value::Bool(b) => Some(Value::Bool(*b)),
+            serde_json::Value::String(s) => Some(Value::text(s)),
+            _ => None,
+        };
         for (name, json) in case["hyper"].as_object().into_iter().flatten() {
-            let value = match json {
-                serde_json::Value::Number(n) => match n.as_i64() {
-                    Some(i) => Value::Int(i),
-                    None => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
-                },
-                serde_json::Value::Bool(b) => Value::Bool(*b),
-                serde_json::Value::String(s) => Value::text(s),
-                _ => Value::None,
-            };
-            record.set(&spelt(name), value);
+            record.set(&spelt(name), plain(json).unwrap_or(Value::None));
         }
         for (name, json) in case["inputs"].as_object().into_iter().flatten() {
-            let Some(array) = numbers(name, json) else { continue };
-            let value = match array.shape.is_empty() {
-                true => self.read_array(&array, vec![]),
-                false => Value::Foreign(Rc::new(array)),
+            let value = match numbers(name, json) {
+                Some(array) if array.shape.is_empty() => self.read_array(&array, vec![]),
+                Some(array) => Value::Foreign(Rc::new(array)),
+                None => match plain(json) {
+                    Some(value) => value,
+                    None => continue,
+                },
             };
             record.set(&spelt(name), value);
         }
