@@ -19,8 +19,8 @@ impl Eval<'_> {
                 Some(n) => Ok(Value::Int(n)),
                 None => fault("E0113", span, "an Int is expected, this Float is not whole"),
             },
-            ("Schedule", value @ (Value::Int(_) | Value::Float(_))) => {
-                Ok(Value::function(Function::Constant(Value::Float(value.number().unwrap_or(0.0)))))
+            ("Schedule", value @ (Value::Int(_) | Value::Float(_) | Value::Tensor(_))) => {
+                Ok(Value::function(Function::Constant(value.number().map_or(value, Value::Float))))
             }
             ("Steps", Value::Int(n)) => Ok(steps(n as f64, 0.0)),
             ("Steps", Value::Float(x)) => Ok(steps(0.0, x)),

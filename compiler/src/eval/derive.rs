@@ -2,6 +2,7 @@
 
 use super::bind::Values;
 use super::call::{Call, wrong};
+use super::leaves::{filled, leaves};
 use super::value::{Function, Tuple, Value};
 use super::{Eval, Frame, Res, fault};
 use crate::autodiff::{jvp, vjp};
@@ -52,12 +53,12 @@ impl Eval<'_> {
                     return fault("E0111", span, "`jvp(f)` takes a point and a direction");
                 };
                 let (point, tangent) = (point.clone(), tangent.clone());
-                self.in_body(&[point, tangent], span, |eval, inputs| {
+                let tangents = self.in_body(&[point, tangent], span, |eval, inputs| {
                     let f = eval.call_value(of, vec![inputs[0].clone()], span)?;
                     let (f, x, dx) = (eval.node(&f, span)?, eval.node(&inputs[0], span)?, eval.node(&inputs[1], span)?);
-                    let tangents = jvp(eval.graph(), &[f], &[(x, dx)]);
-                    Ok(tangents[0])
-                })
+                    Ok(jvp(eval.graph(), &[f], &[(x, dx)]))
+                })?;
+                Ok(tangents[0].clone())
             }
             _ => {
                 let Some(((point, _), rest)) = values.positional.split_first() else {
@@ -69,19 +70,23 @@ impl Eval<'_> {
                     return self.objective(fresh, true, point, span);
                 }
                 let rest: Vec<Value> = rest.iter().map(|(v, _)| v.clone()).collect();
-                self.in_body(std::slice::from_ref(point), span, |eval, inputs| {
-                    let mut args = vec![inputs[0].clone()];
+                // Of a tuple or record of tensors the gradient is one of gradients.
+                let parts = leaves(point);
+                let gradients = self.in_body(&parts, span, |eval, inputs| {
+                    let mut args = vec![filled(point, inputs.to_vec())];
                     args.extend(rest.iter().cloned());
                     let f = eval.call_value(of, args, span)?;
                     let lifted = eval.axes_of(&f);
-                    let own = eval.axes_of(&inputs[0]);
+                    let own: Vec<Axis> = inputs.iter().flat_map(|input| eval.axes_of(input)).collect();
                     if let Some(axis) = lifted.iter().find(|a| !own.contains(a)) {
                         let message = format!("`grad` is of a number, this still has {}", eval.show_axis(axis));
                         return fault("E0406", span, message);
                     }
-                    let (f, x) = (eval.node(&f, span)?, eval.node(&inputs[0], span)?);
-                    Ok(vjp(eval.graph(), f, None, &[x])[0])
-                })
+                    let f = eval.node(&f, span)?;
+                    let by = inputs.iter().map(|x| eval.node(x, span)).collect::<Res<Vec<Node>>>()?;
+                    Ok(vjp(eval.graph(), f, None, &by))
+                })?;
+                Ok(filled(point, gradients))
             }
         }
     }
@@ -91,8 +96,8 @@ impl Eval<'_> {
         &mut self,
         inputs: &[Value],
         span: Span,
-        f: impl FnOnce(&mut Self, &[Value]) -> Res<Node>,
-    ) -> Res<Value> {
+        f: impl FnOnce(&mut Self, &[Value]) -> Res<Vec<Node>>,
+    ) -> Res<Vec<Value>> {
         let nodes = inputs.iter().map(|v| self.node(v, span)).collect::<Res<Vec<Node>>>()?;
         let nodes: Vec<Node> = nodes.into_iter().map(|n| self.graph().cast(n, DType::Float)).collect();
         let axes: Vec<Vec<Axis>> = nodes.iter().map(|n| self.graph().axes(*n).to_vec()).collect();
@@ -101,14 +106,20 @@ impl Eval<'_> {
         let values: Vec<Value> = params.iter().map(|p| self.tensor(*p)).collect();
         let result = f(self, &values);
         let mut frame = self.frames.pop().expect("the frame of the body");
-        frame.graph.output("result", result?);
+        let results = result?;
+        for (i, node) in results.iter().enumerate() {
+            frame.graph.output(format!("result{i}"), *node);
+        }
         let mut given = nodes;
         for (tensor, _) in &frame.captured {
             given.push(self.node(&Value::Tensor(*tensor), span)?);
         }
         let call = self.graph().call(CallKind::Plain, frame.graph, &given);
-        let node = self.graph().result(call, 0);
-        Ok(self.tensor(node))
+        let results = (0..results.len()).map(|i| {
+            let node = self.graph().result(call, i);
+            self.tensor(node)
+        });
+        Ok(results.collect())
     }
 }
 

@@ -1,12 +1,14 @@
 //! `x.name`
 
 use super::env::Env;
-use super::value::{FieldType, Item, NetShape, Stream, Value};
+use super::value::{FieldType, Foreign, Item, NetShape, Stream, Value};
 use super::{Eval, Res, fault};
 use crate::stage::items;
-use crate::tensor::{Axis, DType};
+use crate::tensor::{Axis, DType, NodeData, Op};
 use align_syntax::ast::Name;
 use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+use std::any::Any;
 use std::rc::Rc;
 
 impl Eval<'_> {
@@ -93,12 +95,14 @@ impl Eval<'_> {
                 );
                 return Err(Box::new(diagnostic.help(help)));
             }
+            FieldType::Numbers { shape, dtype } => {
+                return Ok(Value::Foreign(Rc::new(ItemNumbers { path, shape: shape.clone(), dtype: *dtype })));
+            }
             FieldType::Other(kind) => {
                 return fault("E0310", name.span, format!("tensor code cannot read `{path}`, which is {kind}"));
             }
         };
-        let node = self.graph().input(path, vec![], dtype);
-        Ok(self.tensor(node))
+        Ok(self.outermost(|graph| graph.input(path, vec![], dtype)))
     }
 
     fn stream_field(&mut self, stream: &Rc<Stream>, name: &Name) -> Res<Value> {
@@ -133,6 +137,37 @@ impl Eval<'_> {
     /// The axis of all tokens of prompt and reply.
     pub(crate) fn stream_axis(&mut self, stream: &Stream) -> Axis {
         Axis::ragged("time", self.origin(&format!("{}{}", stream.path, items::STREAM)), None)
+    }
+}
+
+/// A list of numbers of a row, nested or not, before axes are given to it: `tensor[dim](x.features)`.
+#[derive(Debug)]
+pub(crate) struct ItemNumbers {
+    path: String,
+    pub shape: Vec<usize>,
+    dtype: DType,
+}
+
+impl ItemNumbers {
+    /// The input of the graph, with these axes.
+    pub fn read(&self, eval: &mut Eval, axes: Vec<Axis>, span: Span) -> Res<Value> {
+        let own = |data: &NodeData| matches!(&data.op, Op::Input(name) if *name == self.path);
+        let other = eval.frames[0].graph.nodes().find(|(_, data)| own(data) && data.axes != axes);
+        if let Some((_, data)) = other {
+            let (before, now) = (eval.show_axes(&data.axes.clone()), eval.show_axes(&axes));
+            return fault("E0212", span, format!("`{}` was given {before} before, here {now}", self.path));
+        }
+        Ok(eval.outermost(|graph| graph.input(self.path.clone(), axes, self.dtype)))
+    }
+}
+
+impl Foreign for ItemNumbers {
+    fn kind(&self) -> String {
+        "List".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

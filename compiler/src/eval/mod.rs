@@ -21,6 +21,7 @@ mod field;
 mod host;
 mod index;
 mod known;
+mod leaves;
 pub mod loss;
 pub mod net;
 mod operator;
@@ -48,6 +49,7 @@ use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
 pub use builtin::names as primitives;
 pub use call::{Arg, Call};
+pub(crate) use shape::list_shape;
 pub use stack::on_deep_stack;
 
 /// A value, or why there is none: a fault with the place where it arose and the calls that led there.

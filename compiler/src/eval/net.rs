@@ -141,9 +141,9 @@ impl Eval<'_> {
                 return Ok(Some(value.clone()));
             }
             let path = format!("{}{}{name}", self.source_prefix(net.source), net.prefix);
-            let node = self.graph().weight(path, weight.axes.clone());
-            env.body().see(&weight.axes);
-            return Ok(Some(self.tensor(node)));
+            let axes = weight.axes.clone();
+            env.body().see(&axes);
+            return Ok(Some(self.outermost(|graph| graph.weight(path, axes))));
         }
         if let Some(method) = methods.iter().find(|m| m.name.text == name) {
             return Ok(Some(Value::function(Function::Method { net: net.clone(), method: method.clone() })));

@@ -2,11 +2,11 @@
 
 use super::bind::bracket_words;
 use super::call::{Call, wrong};
-use super::value::{Record, Tuple, Value};
+use super::leaves::{alike, filled, leaves, ordered, rebuilt};
+use super::value::Value;
 use super::{Eval, Frame, Res, fault};
 use crate::tensor::{Axis, DType, Graph, Node, NodeData, Op};
 use align_syntax::span::Span;
-use std::rc::Rc;
 
 /// How often a body is traced until the axes of its carry are known.
 const TRACES: usize = 4;
@@ -114,10 +114,6 @@ fn trace(
     };
     let states: Vec<Value> = carried.iter().map(|(axes, dtype)| param(eval, axes, *dtype)).collect();
     let parts: Vec<Value> = sliced.iter().map(|(axes, dtype)| param(eval, axes, *dtype)).collect();
-    let filled = |of: &Value, with: Vec<Value>| {
-        let mut with = with.into_iter();
-        rebuilt(of, &mut |leaf| with.next().unwrap_or_else(|| leaf.clone())).unwrap_or(Value::Unit)
-    };
     let args = vec![filled(from, states), filled(xs, parts)];
     let result = eval.call_value(f, args, call.span).and_then(|value| {
         let (next, out) = match &value {
@@ -153,63 +149,4 @@ fn trace(
 
 fn nodes(eval: &mut Eval, leaves: &[Value], span: Span) -> Res<Vec<Node>> {
     leaves.iter().map(|leaf| eval.node(leaf, span)).collect()
-}
-
-/// The numbers and tensors of a value, in order.
-fn leaves(value: &Value) -> Vec<Value> {
-    let mut all = vec![];
-    rebuilt(value, &mut |leaf| {
-        all.push(leaf.clone());
-        leaf.clone()
-    });
-    if all.is_empty() { vec![value.clone()] } else { all }
-}
-
-/// The same tuples and records with other leaves. `None` if it holds none.
-fn rebuilt(value: &Value, leaf: &mut dyn FnMut(&Value) -> Value) -> Option<Value> {
-    Some(match value {
-        Value::Tuple(tuple) if !tuple.positional.is_empty() && tuple.named.is_empty() => {
-            let positional = tuple.positional.iter().map(|v| rebuilt(v, leaf)).collect::<Option<_>>()?;
-            Value::Tuple(Rc::new(Tuple { positional, named: vec![] }))
-        }
-        Value::Record(record) => {
-            let fields =
-                record.fields.iter().map(|(n, v)| Some((n.clone(), rebuilt(v, leaf)?))).collect::<Option<_>>()?;
-            Value::Record(Rc::new(Record { name: record.name.clone(), fields }))
-        }
-        Value::Tensor(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_) => leaf(value),
-        _ => return None,
-    })
-}
-
-/// Whether two values have leaves at the same places.
-fn alike(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Tuple(a), Value::Tuple(b)) => {
-            let pairs = a.positional.iter().zip(&b.positional);
-            a.named.is_empty()
-                && a.positional.len() == b.positional.len()
-                && pairs.into_iter().all(|(a, b)| alike(a, b))
-        }
-        (Value::Record(a), Value::Record(b)) => {
-            a.fields.len() == b.fields.len()
-                && b.fields.iter().all(|(name, b)| a.get(name).is_some_and(|a| alike(a, b)))
-        }
-        (a, b) => [a, b].iter().all(|v| matches!(v, Value::Tensor(_)) || v.number().is_some()),
-    }
-}
-
-/// A value whose records have their fields in the order of those of another one.
-fn ordered(value: &Value, like: &Value) -> Value {
-    match (value, like) {
-        (Value::Tuple(a), Value::Tuple(b)) => {
-            let positional = a.positional.iter().zip(&b.positional).map(|(a, b)| ordered(a, b)).collect();
-            Value::Tuple(Rc::new(Tuple { positional, named: vec![] }))
-        }
-        (Value::Record(a), Value::Record(b)) => {
-            let field = |(name, b): &(Rc<str>, Value)| Some((name.clone(), ordered(a.get(name)?, b)));
-            Value::Record(Rc::new(Record { name: a.name.clone(), fields: b.fields.iter().filter_map(field).collect() }))
-        }
-        _ => value.clone(),
-    }
 }

@@ -1,6 +1,7 @@
 //! Tensors out of nothing, and changes of axes.
 
 use super::call::{Call, wrong};
+use super::field::ItemNumbers;
 use super::index::bracket_axes;
 use super::net;
 use super::value::Value;
@@ -71,8 +72,15 @@ pub(crate) fn tensor(eval: &mut Eval, call: &Call) -> Res<Value> {
     if let Some(read) = eval.test_array(&list_value, brackets, call)? {
         return Ok(read);
     }
+    let row = match &list_value {
+        Value::Foreign(foreign) => foreign.as_any().downcast_ref::<ItemNumbers>(),
+        _ => None,
+    };
     let (mut shape, mut values, mut dtype) = (vec![], vec![], DType::Bool);
-    flatten_list(&list_value, 0, &mut shape, &mut values, &mut dtype, list.span())?;
+    match row {
+        Some(row) => shape = row.shape.clone(),
+        None => flatten_list(&list_value, 0, &mut shape, &mut values, &mut dtype, list.span())?,
+    }
     let mut axes = vec![];
     for (i, bracket) in brackets.positional.iter().enumerate() {
         let ExprKind::Word(word) = &*bracket.kind else {
@@ -94,8 +102,18 @@ pub(crate) fn tensor(eval: &mut Eval, call: &Call) -> Res<Value> {
         return wrong(call, call.span, format!("does not fit a list of shape {shape:?}"));
     }
     call.env.body().see(&axes);
+    if let Some(row) = row {
+        return row.read(eval, axes, call.span);
+    }
     let node = eval.graph().array(values, axes, dtype);
     Ok(eval.tensor(node))
+}
+
+/// The shape and type of a list of numbers, nested or not. `None` if it is none, or not of one shape.
+pub(crate) fn list_shape(value: &Value, span: Span) -> Option<(Vec<usize>, DType)> {
+    let (mut shape, mut values, mut dtype) = (vec![], vec![], DType::Bool);
+    flatten_list(value, 0, &mut shape, &mut values, &mut dtype, span).ok()?;
+    (!values.is_empty()).then_some((shape, dtype))
 }
 
 fn flatten_list(

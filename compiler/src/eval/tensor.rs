@@ -4,7 +4,7 @@ use super::bind::{Values, bracket_words};
 use super::env::Env;
 use super::value::{Tensor, Value};
 use super::{Eval, Res, fault};
-use crate::tensor::{Axis, AxisKind, Node};
+use crate::tensor::{Axis, AxisKind, Graph, Node};
 use align_syntax::ast::{Args, Block, Body, Expr, ExprKind, Name, StmtKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -32,6 +32,11 @@ impl Eval<'_> {
             Value::Net(_) => fault("E0113", span, "a net is not a number; call it, or one of its functions"),
             other => fault("E0113", span, format!("a number or a Tensor is expected, this is {}", other.kind())),
         }
+    }
+
+    /// A node of the outermost graph: what is read of rows and weights. Bodies inside capture it.
+    pub(crate) fn outermost(&mut self, make: impl FnOnce(&mut Graph) -> Node) -> Value {
+        Value::Tensor(Tensor { frame: 0, node: make(&mut self.frames[0].graph) })
     }
 
     fn captured_node(&mut self, tensor: Tensor) -> Node {

@@ -221,6 +221,11 @@ pub enum FieldType {
     /// A reply or a chat: tokens that carry a loss.
     Reply,
     Record(ItemType),
+    /// A list of numbers, or lists of these, of one shape in all rows.
+    Numbers {
+        shape: Vec<usize>,
+        dtype: DType,
+    },
     /// Anything that tensor code cannot read; what it is called.
     Other(String),
 }

@@ -23,14 +23,19 @@ pub struct NetWeight {
 }
 
 impl Eval<'_> {
-    /// The weights that the net's methods read, in the order in which they are first read.
+    /// The weights that the net's methods read, in the order in which they are first read; all weights where it has none.
     pub fn net_weights(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<NetWeight>> {
-        let NetShape::Defined { code, env, methods, .. } = &*net.shape else {
+        let NetShape::Defined { code, env, methods, weights, .. } = &*net.shape else {
             return fault("E0120", span, "a stack of nets is a part of a net");
         };
         let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0, given: Rc::default() });
         let prefixes = std::mem::take(&mut self.prefixes);
         let traced = self.in_new_graph(|eval| {
+            // Of a net without methods others read the weights: it has all of them.
+            for weight in weights.iter().filter(|_| methods.is_empty()) {
+                let node = eval.graph().weight(weight.name.to_string(), weight.axes.clone());
+                eval.graph().output(weight.name.to_string(), node);
+            }
             for method in methods.iter().filter(|m| m.name.text != "names") {
                 let Some(args) = eval.symbolic_args(method, env) else { continue };
                 let function = Value::function(Function::Method { net: whole.clone(), method: method.clone() });

@@ -144,7 +144,7 @@ impl<'p> Builder<'p> {
             let ItemKind::Def(ast::Def { kind: DefKind::Policy, name: Some(name), .. }) = &item.kind else { continue };
             let Some(Value::Net(net)) = eval.known(at, &name.text) else { continue };
             let mut state = self.state.borrow_mut();
-            if let Some(stage) = state.nets.get(net.source as usize).and_then(|entry| entry.stage) {
+            if let Some(stage) = state.nets.get(super::sources::place(net.source)).and_then(|entry| entry.stage) {
                 state.graph.rename(stage, &name.text);
             }
         }

@@ -50,9 +50,11 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
     let mut untraced = None;
     if let Some((base, f)) = &rows.mapped {
         let first = base.get(eval, 0)?;
-        if has_text(&item_type(&first)) {
+        // Host code gives numbers at once; tensor code over rows of numbers is traced too.
+        let text = has_text(&item_type(&first));
+        if text || !rows.data.get(eval, 0).is_ok_and(|value| value.number().is_some()) {
             match trace(eval, f, &first, span) {
-                Ok(Traced { mut graph, value: Value::Tensor(tensor) }) if nets::reads_weights(&graph) => {
+                Ok(Traced { mut graph, value: Value::Tensor(tensor) }) if !text || nets::reads_weights(&graph) => {
                     graph.output("mean", tensor.node);
                     let stage = evaluate(builder, eval, base, graph, &["mean"], &[], span)?;
                     return Ok(Later::value(Number::Of { stage, output: 0 }, false));
@@ -70,6 +72,7 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
             (Err(_), Some(error)) => return Err(error.clone()),
             (Err(error), None) => return Err(error),
         };
+        let value = eval.as_number(value, span)?;
         match value.number() {
             Some(x) => sum += x,
             None => return fault("E0113", span, format!("`mean` takes numbers, a row is {}", value.kind())),

@@ -7,11 +7,11 @@ use super::items::{Item, ItemLayout, ItemValue, PLACES, STREAM, TOKENS};
 use super::source::ItemSource;
 use super::text::{Origin, Pieces};
 use crate::eval::value::{FieldType, ItemType, Value};
-use crate::eval::{Eval, Res, fault};
-use crate::tensor::DType;
+use crate::eval::{Eval, Res, fault, list_shape};
+use crate::tensor::{Axis, DType};
 use crate::world::{Model, Tokenizer};
 use align_syntax::diag::Diagnostic;
-use align_syntax::span::Span;
+use align_syntax::span::{FileId, Span};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -185,6 +185,11 @@ fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span)
             }
             _ => number(input.dtype, field(row, &input.name, span)?, &input.name, span)?,
         };
+        let sizes: Option<Vec<usize>> = input.axes.iter().map(Axis::fixed_size).collect();
+        if let Some(wanted) = sizes.map(|sizes| sizes.iter().product::<usize>()).filter(|n| *n != value.len()) {
+            let message = format!("field {}: the first row has {wanted} numbers, this one {}", input.name, value.len());
+            return fault("E0701", span, message);
+        }
         for axis in &input.axes {
             if let Some(at) = layout.ragged.iter().position(|a| a == axis) {
                 lengths[at] = Some(value.len());
@@ -235,17 +240,10 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
 
 /// A number, or a list of numbers, as an input.
 fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue> {
-    let list = match value {
-        Value::List(list) => &list[..],
-        one => std::slice::from_ref(one),
-    };
-    let numbers = list.iter().map(|v| v.number().ok_or(v));
-    let numbers: Vec<f64> = match numbers.collect::<Result<_, _>>() {
-        Ok(numbers) => numbers,
-        Err(other) => {
-            return fault("E0701", span, format!("field {path}: expected a number, this is {}", other.kind()));
-        }
-    };
+    let mut numbers = vec![];
+    if let Err(other) = flat(value, &mut numbers) {
+        return fault("E0701", span, format!("field {path}: expected a number, this is {}", other.kind()));
+    }
     Ok(match dtype {
         DType::Float => ItemValue::Floats(numbers.iter().map(|x| *x as f32).collect()),
         DType::Bool => ItemValue::Bools(numbers.iter().map(|x| *x != 0.0).collect()),
@@ -254,6 +252,17 @@ fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue>
             None => ItemValue::Ints(numbers.iter().map(|x| *x as i32).collect()),
         },
     })
+}
+
+/// The numbers of a list, nested or not, in order. The error is what is none.
+fn flat<'v>(value: &'v Value, out: &mut Vec<f64>) -> Result<(), &'v Value> {
+    match value {
+        Value::List(list) => list.iter().try_for_each(|one| flat(one, out)),
+        one => {
+            out.push(one.number().ok_or(one)?);
+            Ok(())
+        }
+    }
 }
 
 /// What traced code may read of rows like this one.
@@ -276,6 +285,10 @@ fn field_type(value: &Value) -> FieldType {
         Value::Prompt(_) => FieldType::Prompt,
         Value::Reply(_) | Value::Chat(_) => FieldType::Reply,
         Value::Record(_) => FieldType::Record(item_type(value)),
+        Value::List(_) => match list_shape(value, Span::new(FileId(0), 0, 0)) {
+            Some((shape, dtype)) => FieldType::Numbers { shape, dtype },
+            None => FieldType::Other(value.kind()),
+        },
         other => FieldType::Other(other.kind()),
     }
 }

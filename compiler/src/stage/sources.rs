@@ -20,6 +20,11 @@ pub(super) struct Entry {
     pub stage: Option<StageId>,
 }
 
+/// Where a source stands among the nets: they count from 1, since 0 is a net that no pipeline knows.
+pub(super) fn place(source: u32) -> usize {
+    (source as usize).wrapping_sub(1)
+}
+
 /// Weights of a policy: the stage that makes them.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -30,13 +35,13 @@ pub(super) struct Source {
 impl<'p> Builder<'p> {
     /// The net of a source.
     pub(super) fn net(&self, source: u32) -> Option<Rc<Net>> {
-        self.state.borrow().nets.get(source as usize).map(|entry| entry.net.clone())
+        self.state.borrow().nets.get(place(source)).map(|entry| entry.net.clone())
     }
 
     /// What the stage that makes a net's weights is called.
     pub(super) fn policy_name(&self, net: &Net) -> Option<String> {
         let state = self.state.borrow();
-        let stage = state.nets.get(net.source as usize)?.stage?;
+        let stage = state.nets.get(place(net.source))?.stage?;
         Some(state.graph.get(stage).name.clone())
     }
 
@@ -47,8 +52,12 @@ impl<'p> Builder<'p> {
         stage: Option<StageId>,
     ) -> Rc<Net> {
         let nets = &mut self.state.borrow_mut().nets;
-        let net =
-            Rc::new(Net { shape: shape.clone(), prefix: "".into(), source: nets.len() as u32, given: Rc::default() });
+        let net = Rc::new(Net {
+            shape: shape.clone(),
+            prefix: "".into(),
+            source: nets.len() as u32 + 1,
+            given: Rc::default(),
+        });
         nets.push(Entry { net: net.clone(), policy, stage });
         net
     }
@@ -56,7 +65,7 @@ impl<'p> Builder<'p> {
     /// The stage that makes a policy's weights.
     pub(super) fn source(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Res<Source> {
         if let Some(Entry { policy: Some(policy), stage: Some(stage), .. }) =
-            self.state.borrow().nets.get(net.source as usize)
+            self.state.borrow().nets.get(place(net.source))
         {
             return Ok(Source { stage: *stage, policy: policy.clone() });
         }
@@ -70,7 +79,7 @@ impl<'p> Builder<'p> {
         let name = policy.net.clone();
         let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
         let stage = self.add(Stage { name, span, hash, kind }, &[]);
-        let entry = &mut self.state.borrow_mut().nets[net.source as usize];
+        let entry = &mut self.state.borrow_mut().nets[place(net.source)];
         (entry.policy, entry.stage) = (Some(policy.clone()), Some(stage));
         Ok(Source { stage, policy })
     }
@@ -82,7 +91,7 @@ impl<'p> Builder<'p> {
 
     /// How a net is handed on, whoever makes its weights.
     pub(super) fn spec(&self, eval: &mut Eval, source: u32, span: Span) -> Res<Rc<PolicySpec>> {
-        let entry = self.state.borrow().nets.get(source as usize).map(|e| (e.net.clone(), e.policy.clone()));
+        let entry = self.state.borrow().nets.get(place(source)).map(|e| (e.net.clone(), e.policy.clone()));
         match entry {
             Some((_, Some(policy))) => Ok(policy),
             Some((net, None)) => self.source(eval, &net, span).map(|source| source.policy),

@@ -2,6 +2,7 @@
 
 use super::super::bind::Values;
 use super::super::derive::pair;
+use super::super::leaves::{alike, filled, leaves, ordered, under};
 use super::super::value::{Applied, Record, Value};
 use super::super::{Eval, Res, fault};
 use super::view::{flatten_all, split_all};
@@ -23,6 +24,27 @@ impl Eval<'_> {
     ) -> Res<Value> {
         let args: Vec<Value> = values.positional.into_iter().map(|(v, _)| v).collect();
         match (name, &args[..]) {
+            // Weights in a tuple or record: each has states of its own.
+            ("start", [w @ (Value::Tuple(_) | Value::Record(_))]) => {
+                let of = leaves(w).into_iter().map(|w| self.one_by_one(applied, name, vec![w], span));
+                Ok(filled(w, of.collect::<Res<_>>()?))
+            }
+            ("step", [states, w @ (Value::Tuple(_) | Value::Record(_)), g, t]) if alike(w, g) => {
+                let Some(before) = under(states, w) else {
+                    return fault("E0113", span, "the states are those that `start` gives for the same weights");
+                };
+                let (mut next, mut after) = (vec![], vec![]);
+                for ((states, one), g) in before.into_iter().zip(leaves(w)).zip(leaves(&ordered(g, w))) {
+                    match self.one_by_one(applied, name, vec![states, one, g, t.clone()], span)? {
+                        Value::Tuple(both) => {
+                            next.push(both.positional[0].clone());
+                            after.push(both.positional[1].clone());
+                        }
+                        _ => unreachable!("`step` gives a pair"),
+                    }
+                }
+                Ok(pair(filled(w, next), filled(w, after)))
+            }
             ("start", [w]) => self.outside(w, &[], span, |eval, w, own| {
                 let t = Value::Int(1);
                 let first = eval.updating().states.len();
@@ -71,6 +93,11 @@ impl Eval<'_> {
             ("result", _) => fault("E0111", span, "`result` takes the states and the weight"),
             _ => fault("E0111", span, "`step` takes the states, the weight, its gradient and t"),
         }
+    }
+
+    fn one_by_one(&mut self, applied: &Rc<Applied>, name: &str, args: Vec<Value>, span: Span) -> Res<Value> {
+        let values = Values { positional: args.into_iter().map(|v| (v, span)).collect(), named: vec![] };
+        self.optimizer_method(applied, name, values, span)
     }
 
     /// Runs `f` on the entries of a weight; it also gets the weight's own axes.
