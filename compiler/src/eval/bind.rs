@@ -60,9 +60,21 @@ impl Eval<'_> {
         let given = self.match_args(what, params, values, span)?;
         // What each parameter's annotation names, and what is lifted over.
         let mut bound: Vec<(Name, Rc<[Axis]>)> = vec![];
-        for (generic, (_, axes)) in generics.iter().filter(|g| !matches!(g, Generic::Type(_))).zip(brackets) {
+        let mut rest = brackets;
+        let in_brackets: Vec<&Generic> = generics.iter().filter(|g| !matches!(g, Generic::Type(_))).collect();
+        for (i, generic) in in_brackets.iter().enumerate() {
             let (Generic::Axis(name) | Generic::Pack(name) | Generic::Type(name)) = generic;
-            bound.push((name.clone(), axes.clone()));
+            // A pack takes what the axes after it leave.
+            let takes = match generic {
+                Generic::Pack(_) => rest.len().saturating_sub(in_brackets.len() - i - 1),
+                _ => rest.len().min(1),
+            };
+            let (own, after) = rest.split_at(takes);
+            rest = after;
+            if !own.is_empty() {
+                let axes: Vec<Axis> = own.iter().flat_map(|(_, axes)| axes.iter().cloned()).collect();
+                bound.push((name.clone(), axes.into()));
+            }
         }
         let outer_lifted = inside.body().lifted.clone();
         let mut lifts: Vec<(Vec<Axis>, Span)> = vec![];

@@ -2,7 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, batch, derive, draw, host, index, optimizer, policy, reduce, shape, weights};
+use super::{Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, reduce, shape, weights};
 use crate::tensor::{DType, MapOp};
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
@@ -60,7 +60,14 @@ const TABLE: &[(&str, Primitive)] = &[
     ("grad", derive::derived),
     ("jvp", derive::derived),
     ("vmap", derive::derived),
+    // ---- linear algebra
+    ("solve", linalg::dense),
+    ("cholesky", linalg::dense),
+    ("eigh", linalg::dense),
+    ("qr", linalg::dense),
+    ("svd", linalg::dense),
     // ---- optimizers
+    ("fresh", optimizer::fresh),
     ("dims", optimizer::dims),
     ("fan_in", optimizer::fan_in),
     // ---- nets and policies

@@ -4,7 +4,7 @@ use super::call::{Call, wrong};
 use super::value::{Dist, Function, Value};
 use super::{Eval, Res, fault};
 use crate::philox::Philox;
-use crate::tensor::{Axis, DType};
+use crate::tensor::{Axis, DType, MapOp, RandomKind};
 use align_syntax::span::Span;
 
 impl Eval<'_> {
@@ -61,6 +61,10 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
         ("uniform", [low, high]) => Dist::Uniform { low: *low, high: *high },
         _ => return wrong(call, call.span, "takes other numbers"),
     };
+    if let Some(like) = call.named("like") {
+        let like = eval.arg(like, call.env)?;
+        return drawn_like(eval, &dist, &like, call);
+    }
     if call.brackets.is_none() {
         return match numbers.is_empty() {
             true => eval.draw(&Value::Dist(dist), call.span),
@@ -75,11 +79,38 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
         },
         None => eval.host_random(),
     };
+    draws(eval, &dist, axes, &mut random, call)
+}
+
+/// `normal(like: x)`: a draw for every entry of x. In the optimizer of a stage other ones in each step.
+fn drawn_like(eval: &mut Eval, dist: &Dist, like: &Value, call: &Call) -> Res<Value> {
+    let axes = eval.axes_of(like);
+    let kind = match dist {
+        Dist::Uniform { .. } => RandomKind::Uniform,
+        _ => RandomKind::Normal,
+    };
+    let Some(node) = eval.step_draws(kind, &axes) else {
+        let mut random = eval.host_random();
+        return draws(eval, dist, axes, &mut random, call);
+    };
+    let (shift, scale) = match dist {
+        Dist::Constant(x) => (*x, 0.0),
+        Dist::Normal { mean, std } => (*mean, *std),
+        Dist::Uniform { low, high } => (*low, high - low),
+    };
+    let (shift, scale) = (eval.graph().float(shift), eval.graph().float(scale));
+    let scaled = eval.graph().map(MapOp::Mul, &[node, scale]);
+    let node = eval.graph().map(MapOp::Add, &[scaled, shift]);
+    Ok(eval.tensor(node))
+}
+
+/// Draws of host code as a tensor.
+fn draws(eval: &mut Eval, dist: &Dist, axes: Vec<Axis>, random: &mut Philox, call: &Call) -> Res<Value> {
     let Some(sizes) = axes.iter().map(Axis::fixed_size).collect::<Option<Vec<_>>>() else {
         return fault("E0190", call.span, "draws along axes whose lengths the data decide are not built yet");
     };
     let values = (0..sizes.iter().product::<usize>())
-        .map(|_| match dist {
+        .map(|_| match *dist {
             Dist::Constant(x) => x,
             Dist::Normal { mean, std } => mean + std * random.normal(),
             Dist::Uniform { low, high } => low + (high - low) * random.uniform(),

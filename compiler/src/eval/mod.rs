@@ -22,6 +22,7 @@ mod host;
 mod index;
 mod known;
 mod leaves;
+mod linalg;
 pub mod loss;
 pub mod net;
 mod operator;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use view::Matrix;
 
 pub(crate) use outside::OUTSIDE;
-pub(crate) use view::{dims, fan_in};
+pub(crate) use view::{dims, fan_in, fresh};
 
 /// What an optimizer may ask about a weight of a stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +86,10 @@ struct StageTrace {
     decisions: Vec<bool>,
     branches: Vec<(Node, bool)>,
     asks: Vec<Objective>,
+    /// Draws so far: what tells them apart.
+    draws: u32,
+    /// A start is worked out: draws are those of no step.
+    starts: bool,
     /// Optimizers that ran, with their prefixes, the outermost first.
     ran: Vec<(String, Rc<Applied>)>,
 }
@@ -135,13 +139,14 @@ impl Eval<'_> {
     }
 
     /// A policy where weights are expected in an optimizer: of each weight, the one of the same path.
-    fn weights_of(&mut self, net: &Rc<Net>, axes: &[Axis], span: Span) -> Res<Value> {
+    fn weights_of(&mut self, net: &Rc<Net>, span: Span) -> Res<Value> {
         if self.stage_trace().is_none() {
             return fault("E0113", span, "a policy's weights are read by an optimizer of a stage; give a Tensor here");
         }
         let prefix = self.prefixes.iter().find(|(source, _)| *source == net.source).map(|(_, p)| p.clone());
         let path = prefix.unwrap_or_else(|| format!("{}:", net.source));
-        let node = self.graph().weight(path, axes.to_vec());
+        let axes = self.entry_axes();
+        let node = self.graph().weight(path, axes);
         Ok(self.tensor(node))
     }
 }

@@ -7,7 +7,7 @@ use super::super::{Eval, Res, fault};
 use super::scope::Declared;
 use super::{Held, is_per_model, over};
 use crate::stage::optimizer::Objective;
-use crate::tensor::{Axis, DType, MapOp, Node};
+use crate::tensor::{Axis, DType, MapOp, Node, NodeData, Op, RandomKind};
 use crate::update::tensor_axis;
 use align_syntax::ast::{Expr, ExprKind, Method};
 use align_syntax::span::Span;
@@ -198,6 +198,19 @@ impl Eval<'_> {
         self.axes_of(value).contains(&entry)
     }
 
+    /// The names of rows and columns, where a value has them and not entries.
+    pub(super) fn names_seen(&mut self, value: &Value) -> Option<[String; 2]> {
+        let axes = self.axes_of(value);
+        let weight = self.updating().weight.clone();
+        if axes.contains(&weight.entry) {
+            return None;
+        }
+        let seen: Vec<String> = axes.iter().filter(|a| **a != tensor_axis()).map(|a| a.name().to_string()).collect();
+        let names = <[String; 2]>::try_from(seen).ok()?;
+        let turned = [names[1].clone(), names[0].clone()];
+        [names, turned].into_iter().find(|names| weight.sides(names).iter().all(|side| axes.contains(side)))
+    }
+
     /// The axes of a weight's entries: with all weights in a stage, of one alone outside.
     pub(super) fn entry_axes(&mut self) -> Vec<Axis> {
         let entry = self.updating().weight.entry.clone();
@@ -229,16 +242,8 @@ impl Eval<'_> {
             prefix = format!("{}_.", prefix.trim_end_matches('.'));
         }
         // The wrapper may see a matrix: others see what they say themselves.
-        let axes = self.axes_of(w);
         let weight = self.updating().weight.clone();
-        let seen = axes.iter().filter(|a| **a != tensor_axis()).map(|a| a.name().to_string()).collect::<Vec<_>>();
-        let names: Option<[String; 2]> = match (axes.contains(&weight.entry), <[String; 2]>::try_from(seen)) {
-            (false, Ok(names)) => Some(match weight.sides(&names).iter().all(|side| axes.contains(side)) {
-                true => names,
-                false => [names[1].clone(), names[0].clone()],
-            }),
-            _ => None,
-        };
+        let names = self.names_seen(w);
         let entries = |eval: &mut Self, value: &Value| -> Res<Value> {
             let Some(names) = &names else { return Ok(value.clone()) };
             let node = eval.node(value, span)?;
@@ -265,15 +270,7 @@ impl Eval<'_> {
         }
         let weight = self.updating().weight.clone();
         let axes = self.entry_axes();
-        let own = self.axes_of(point);
-        let names = match own.contains(&weight.entry) {
-            true => None,
-            false => {
-                let seen: Vec<String> =
-                    own.iter().filter(|a| **a != tensor_axis()).map(|a| a.name().to_string()).collect();
-                <[String; 2]>::try_from(seen).ok()
-            }
-        };
+        let names = self.names_seen(point);
         let node = self.node(point, span)?;
         let node = match &names {
             Some(names) => weight.to_entries(self.graph(), node, names),
@@ -291,6 +288,23 @@ impl Eval<'_> {
         let node = self.graph().input(format!("gradient.{k}"), axes, DType::Float);
         let value = self.tensor(node);
         self.seen_as(&value, &names, span)
+    }
+
+    /// Draws for every entry of a value, other ones in each step; `None` outside of a stage.
+    pub(crate) fn step_draws(&mut self, kind: RandomKind, axes: &[Axis]) -> Option<Node> {
+        let stage = self.stage_trace()?;
+        let (t, starts, stream) = (stage.t, stage.starts, stage.draws);
+        stage.draws += 1;
+        let seed = self.graph().input("seed", vec![], DType::Int);
+        let t = if starts { self.graph().int(0) } else { self.graph().cast(t, DType::Int) };
+        // Places along fixed axes are part of a draw's key as they are.
+        let mut inputs = vec![seed, t];
+        for axis in axes.iter().filter(|axis| axis.fixed_size().is_none()) {
+            let place = self.graph().iota(axis);
+            inputs.push(place);
+        }
+        let op = Op::Random(kind, stream);
+        Some(self.graph().push(NodeData { op, inputs, axes: axes.to_vec(), dtype: DType::Float }))
     }
 
     // -------------------------------------------------------------------------------------------- branches
@@ -318,7 +332,6 @@ impl Eval<'_> {
 
     /// Whether a number depends on the step alone.
     fn is_of_the_host(&mut self, node: Node) -> bool {
-        use crate::tensor::Op;
         let graph = self.graph();
         let data = graph.get(node).clone();
         let own = match &data.op {

@@ -91,8 +91,10 @@ impl Eval<'_> {
                             }
                         }
                         self.bind_eye(&axes, &scope);
-                        let value = self.apart(start, &scope)?;
-                        let value = self.settled_start(value, &axes, &name.text, start.span)?;
+                        self.starting(true);
+                        let value = self.apart(start, &scope);
+                        self.starting(false);
+                        let value = self.settled_start(value?, &axes, &name.text, start.span)?;
                         states.push(State { name: name.text.clone(), axes, start: value });
                     }
                 }
@@ -107,6 +109,12 @@ impl Eval<'_> {
         }
     }
 
+    fn starting(&mut self, starts: bool) {
+        if let Some(stage) = self.stage_trace() {
+            stage.starts = starts;
+        }
+    }
+
     /// The body of an optimizer's parts: axes that it does not see are lifted.
     pub(super) fn weight_body(&self, file: align_syntax::span::FileId) -> Body {
         Body { lifted: self.hidden.clone(), ..Body::new(file) }
@@ -117,9 +125,13 @@ impl Eval<'_> {
         let name = param_name(param);
         let Some(value) = env.get(&name) else { return Ok(()) };
         let value = match &value {
-            Value::Net(net) if is_named(param, "Weights") => {
-                let axes = self.axes_of(w);
-                self.weights_of(net, &axes, span)?
+            value @ (Value::Net(_) | Value::Tensor(_)) if is_named(param, "Weights") => {
+                let own = match value {
+                    Value::Net(net) => self.weights_of(net, span)?,
+                    value => self.entries_of(value, span)?,
+                };
+                let names = self.names_seen(w);
+                self.seen_as(&own, &names, span)?
             }
             value if is_of_weight(value) && takes_number(param) => {
                 let own = self.call_value(value, vec![w.clone()], span)?;

@@ -112,8 +112,18 @@ impl Eval<'_> {
                 return fault("E0190", applied.code.span(), message);
             }
         }
-        let entry = entry(facts, sized);
-        let view = vec![entry.clone()];
+        let ran = traces.first().and_then(|t| t.updating.stage.as_ref()).map(|s| s.ran.clone()).unwrap_or_default();
+        let mut given = None;
+        for (prefix, optimizer) in ran {
+            given = self.trace_result(&optimizer, facts, sized, &prefix, span)?;
+            if given.is_some() {
+                break;
+            }
+        }
+        let reads: Vec<&Graph> = traces.iter().map(|trace| &trace.graph).chain(&given).collect();
+        let live = live_states(&reads);
+        states.retain(|state| live.contains(&state.name));
+        let view = vec![entry(facts, sized)];
         let mut group = UpdateGroup {
             weights: vec![],
             family,
@@ -134,9 +144,15 @@ impl Eval<'_> {
             rate = rate.or(places.first().copied());
             let graph = renumbered(&trace.graph, &places);
             let (mut update, mut start_of) = (graph.clone(), graph);
-            update.outputs.retain(|(name, _)| !name.starts_with("start."));
+            let is_live = |name: &str| group.states.iter().any(|state| state.name == name);
+            update.outputs.retain(|(name, _)| match name.split_once('.') {
+                Some(("start", _)) => false,
+                Some(("state", name)) => is_live(name),
+                _ => true,
+            });
             start_of.outputs.retain(|(name, _)| {
-                name.starts_with("start.") && !starts.outputs.iter().any(|(known, _)| known == name)
+                name.strip_prefix("start.").is_some_and(is_live)
+                    && !starts.outputs.iter().any(|(known, _)| known == name)
             });
             append(&mut starts, &start_of);
             let taken = stage.branches.iter().map(|(_, holds)| *holds).collect();
@@ -144,13 +160,7 @@ impl Eval<'_> {
             group.variants.push(variant(&traced, &view, &group.states, &mut made.scalars).map_err(wrong)?);
         }
         group.start = start(&starts, &group.states).map_err(wrong)?;
-        let ran = traces.first().and_then(|t| t.updating.stage.as_ref()).map(|s| s.ran.clone()).unwrap_or_default();
-        for (prefix, optimizer) in ran {
-            if let Some(graph) = self.trace_result(&optimizer, facts, sized, &prefix, span)? {
-                group.result = Some(result(&graph, &view).map_err(wrong)?);
-                break;
-            }
-        }
+        group.result = given.map(|graph| result(&graph, &view)).transpose().map_err(wrong)?;
         Ok((group, rate, asked))
     }
 
@@ -231,6 +241,8 @@ impl Eval<'_> {
                 decisions: decisions.to_vec(),
                 branches: vec![],
                 asks: vec![],
+                draws: 0,
+                starts: false,
                 ran: vec![],
             };
             eval.updating = Some(Updating {
@@ -330,6 +342,39 @@ fn agree(stage: &OptimizerStage) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The states on which what the graphs give depends: others are not kept.
+fn live_states(graphs: &[&Graph]) -> Vec<String> {
+    let mut live: Vec<String> = vec![];
+    loop {
+        let before = live.len();
+        for graph in graphs {
+            let wanted = |name: &str| match name.split_once('.') {
+                Some(("state", name)) => live.iter().any(|known| known == name),
+                Some(("start", _)) => false,
+                _ => true,
+            };
+            let mut needed = vec![false; graph.len()];
+            for (_, node) in graph.outputs.iter().filter(|(name, _)| wanted(name)) {
+                needed[node.0 as usize] = true;
+            }
+            for (node, data) in graph.nodes().collect::<Vec<_>>().into_iter().rev() {
+                if needed[node.0 as usize] {
+                    data.inputs.iter().for_each(|n| needed[n.0 as usize] = true);
+                    if let Op::Input(name) = &data.op
+                        && let Some(name) = name.strip_prefix("state.")
+                        && !live.iter().any(|known| known == name)
+                    {
+                        live.push(name.to_string());
+                    }
+                }
+            }
+        }
+        if live.len() == before {
+            return live;
+        }
+    }
 }
 
 fn place(known: &mut Vec<Graph>, graph: &Graph) -> usize {

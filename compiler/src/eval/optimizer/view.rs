@@ -1,7 +1,7 @@
 //! A weight as its entries and as a matrix, and what an optimizer asks about it.
 
 use super::super::call::{Call, wrong};
-use super::super::value::Value;
+use super::super::value::{Function, Value};
 use super::super::{Eval, Res, fault};
 use super::{Updating, Weight, WeightFacts};
 use crate::tensor::{Axis, Graph, Node};
@@ -139,6 +139,17 @@ pub(crate) fn fan_in(eval: &mut Eval, call: &Call) -> Res<Value> {
     match eval.weight_asked() {
         Some(weight) => Ok(Value::Int(weight.fan_in as i64)),
         None => fault("E0113", call.span, "`fan_in` is of a weight, in an optimizer or one of its settings"),
+    }
+}
+
+/// `fresh(f)`: the objective on the next items.
+pub(crate) fn fresh(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes the objective") };
+    match eval.arg(operand, call.env)? {
+        Value::Function(f) if matches!(*f, Function::Objective { .. }) => {
+            Ok(Value::function(Function::Objective { fresh: true }))
+        }
+        other => wrong(call, operand.span(), format!("takes the objective `f` of an update, this is {}", other.kind())),
     }
 }
 
