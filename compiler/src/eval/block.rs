@@ -4,7 +4,7 @@ use super::env::Env;
 use super::value::{DefCode, Function, Value};
 use super::{Eval, Res, Tracing, fault};
 use align_syntax::ast::{
-    Bind, BindTarget, BindValue, BindWord, Binder, Block, Body, Expr, ExprKind, Pattern, Stmt, StmtKind,
+    Bind, BindTarget, BindValue, BindWord, Binder, Block, Body, Expr, ExprKind, Pattern, Stmt, StmtKind, Type, TypeKind,
 };
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -25,6 +25,21 @@ impl Eval<'_> {
             value = self.stmt(stmt, env)?;
         }
         Ok(value)
+    }
+
+    /// As [`Eval::body`], of a declaration whose value is Data.
+    pub(crate) fn data_body(&mut self, body: &Body, env: &Env) -> Res<Value> {
+        let block = match body {
+            Body::Expr(expr) => return self.data_expr(expr, env),
+            Body::Block(block) => block,
+        };
+        match block.stmts.split_last() {
+            Some((Stmt { kind: StmtKind::Expr(last), .. }, before)) => {
+                before.iter().try_for_each(|stmt| self.stmt(stmt, env).map(drop))?;
+                self.data_expr(last, env)
+            }
+            _ => self.block(block, env),
+        }
     }
 
     /// Runs a statement; the value is that of an expression.
@@ -83,7 +98,8 @@ impl Eval<'_> {
                     Pattern::Tuple(_, at) => (None, *at),
                 };
                 let before = hooks.as_ref().and_then(|hooks| hooks.binds(name, at));
-                let value = self.apart(expr, env);
+                let is_data = binder.ty.as_ref().is_some_and(is_data);
+                let value = if is_data { self.data_expr(expr, env) } else { self.apart(expr, env) };
                 hooks.and_then(|hooks| hooks.binds(before, at));
                 (value?, expr.span)
             }
@@ -163,4 +179,9 @@ impl Eval<'_> {
     fn assigned(&self, name: &str, env: &Env) -> bool {
         env.get(name).is_some()
     }
+}
+
+/// Whether a type is that of Data.
+pub(crate) fn is_data(ty: &Type) -> bool {
+    matches!(&ty.kind, TypeKind::Named { name, .. } if name.text == "Data")
 }

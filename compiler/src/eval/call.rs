@@ -366,7 +366,9 @@ impl Eval<'_> {
 
     /// Runs a body; a `?` that found nothing makes its value `none`.
     fn def_body(&mut self, def: &Rc<DefCode>, env: &Env) -> Res<Value> {
-        match self.body(&def.def.body, env) {
+        let is_data = def.def.result.as_ref().is_some_and(super::block::is_data);
+        let value = if is_data { self.data_body(&def.def.body, env) } else { self.body(&def.def.body, env) };
+        match value {
             Err(diagnostic) if diagnostic.code == NONE => Ok(Value::None),
             other => other,
         }

@@ -82,6 +82,11 @@ impl Env {
         self.0.body.file
     }
 
+    /// Tells scopes apart while they live.
+    pub(crate) fn address(&self) -> usize {
+        Rc::as_ptr(&self.0) as usize
+    }
+
     /// Binds a name here.
     pub fn bind(&self, name: &str, value: Value) {
         let mut vars = self.0.vars.borrow_mut();

@@ -3,7 +3,7 @@
 use super::call::Arg;
 use super::env::Env;
 use super::value::{Function, LambdaCode, Record, Tuple, Value};
-use super::{Eval, Res, fault, stack};
+use super::{Draws, Eval, Hooks, Res, fault, stack};
 use crate::stage::text::{Origin, Pieces};
 use crate::tensor::MapOp;
 use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, Pattern, PrefixOp, TemplatePart};
@@ -12,7 +12,7 @@ use align_syntax::span::Span;
 use std::rc::Rc;
 
 /// Rounds that a host loop may take.
-const FUEL: usize = 100_000_000;
+pub(crate) const FUEL: usize = 100_000_000;
 
 impl Eval<'_> {
     pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
@@ -236,6 +236,39 @@ impl Eval<'_> {
         Ok(())
     }
 
+    /// An expression whose value is Data: the rounds of a `for` run when their rows are asked for.
+    pub(crate) fn data_expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        let Some(hooks) = self.hooks.clone() else { return self.apart(expr, env) };
+        match &*expr.kind {
+            ExprKind::For { overs, body } => hooks.generator(self, (overs, body), expr.span, env),
+            ExprKind::Paren(inner) => self.data_expr(inner, env),
+            ExprKind::Cast { value, ty, fields } => {
+                let value = self.data_expr(value, env)?;
+                self.cast(value, ty, fields.as_deref(), expr.span, env)
+            }
+            // Other functions take lists.
+            ExprKind::Infix { op: InfixOp::Pipe, left, right, .. } if is_word_of_data(&*hooks, right) => {
+                let value = self.data_expr(left, env)?;
+                self.pipe(Arg::Value(value, left.span), right, expr.span, env)
+            }
+            _ => self.apart(expr, env),
+        }
+    }
+
+    /// What keys the draws of host code here: the rounds of the loops around it.
+    pub(crate) fn keys(&self) -> &[u64] {
+        &self.draws.rounds
+    }
+
+    /// Runs `f` as if it stood in these rounds alone.
+    pub(crate) fn keyed<T>(&mut self, rounds: &[u64], f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
+        let draws = Draws { rounds: rounds.to_vec(), count: 0 };
+        let outer = std::mem::replace(&mut self.draws, draws);
+        let result = f(self);
+        self.draws = outer;
+        result
+    }
+
     /// A round of a loop: draws in it are keyed by its number.
     pub(crate) fn round<T>(&mut self, index: u64, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
         let count = std::mem::take(&mut self.draws.count);
@@ -304,7 +337,7 @@ impl Eval<'_> {
 
     fn infix(&mut self, op: InfixOp, op_span: Span, left: &Expr, right: &Expr, span: Span, env: &Env) -> Res<Value> {
         match op {
-            InfixOp::Pipe => self.pipe(left, right, span, env),
+            InfixOp::Pipe => self.pipe(Arg::Expr(left), right, span, env),
             InfixOp::And | InfixOp::Or => {
                 let value = self.expr(left, env)?;
                 match (op, &value) {
@@ -325,14 +358,23 @@ impl Eval<'_> {
     }
 
     /// `x |> f(a)` is `f(x, a)`.
-    fn pipe(&mut self, left: &Expr, right: &Expr, span: Span, env: &Env) -> Res<Value> {
+    fn pipe(&mut self, left: Arg, right: &Expr, span: Span, env: &Env) -> Res<Value> {
         match &*right.kind {
-            ExprKind::Call(callee, args) => self.call_expr(callee, args, Some(Arg::Expr(left)), span, env),
+            ExprKind::Call(callee, args) => self.call_expr(callee, args, Some(left), span, env),
             _ => {
                 let args = Args::default();
-                self.call_expr(right, &args, Some(Arg::Expr(left)), span, env)
+                self.call_expr(right, &args, Some(left), span, env)
             }
         }
+    }
+}
+
+/// Whether what follows a `|>` is a call of a word of data.
+fn is_word_of_data(hooks: &dyn Hooks, call: &Expr) -> bool {
+    match &*call.kind {
+        ExprKind::Call(callee, _) => is_word_of_data(hooks, callee),
+        ExprKind::Word(word) => hooks.builtin(word).is_some(),
+        _ => false,
     }
 }
 

@@ -50,6 +50,7 @@ use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
 pub use builtin::names as primitives;
 pub use call::{Arg, Call};
+pub(crate) use expr::FUEL;
 pub(crate) use shape::list_shape;
 pub use stack::on_deep_stack;
 
@@ -92,6 +93,11 @@ pub trait Hooks {
     /// A List where Data are expected.
     fn data(&self, value: Value) -> Value {
         value
+    }
+    /// A loop where Data are expected: its rounds are rows.
+    fn generator(&self, eval: &mut Eval, of: (&[(Pattern, Expr)], &ast::Block), span: Span, env: &Env) -> Res<Value> {
+        let _ = (eval, of, env);
+        fault("E0141", span, "data stand in a pipeline")
     }
     /// A field of a foreign value; `None` if it has none of this name.
     fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>>;
@@ -313,7 +319,11 @@ impl<'p> Eval<'p> {
                 }
             }
             ast::ItemKind::Def(def) if def.params.is_empty() && matches!(def.kind, DefKind::Policy | DefKind::Data) => {
-                let value = self.body(&def.body, env)?;
+                // Its draws do not depend on where it is first asked for.
+                let value = self.keyed(&[], |eval| match def.kind {
+                    DefKind::Data => eval.data_body(&def.body, env),
+                    _ => eval.body(&def.body, env),
+                })?;
                 let value = self.coerce(value, def.result.as_ref(), def.kind_span, env)?;
                 match &self.hooks {
                     Some(hooks) if def.kind == DefKind::Data => Ok(hooks.data(value)),

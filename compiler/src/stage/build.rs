@@ -7,7 +7,7 @@ use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::items::ItemLayout;
 use super::number::Number;
-use super::rows::{Reading, RowItems, SAMPLED};
+use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
 use super::{columns, words};
@@ -18,7 +18,7 @@ use crate::program::Program;
 use crate::rewrite::Rewrites;
 use crate::tensor::MapOp;
 use crate::world::World;
-use align_syntax::ast::{self, DefKind, InfixOp, ItemKind, Name, Pattern, Slots};
+use align_syntax::ast::{self, Block, DefKind, Expr, InfixOp, ItemKind, Name, Pattern, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::cell::RefCell;
@@ -195,8 +195,15 @@ impl<'p> Builder<'p> {
         reading: Option<Reading>,
         span: Span,
     ) -> Res<Rc<dyn ItemSource + 'p>> {
-        let data = if self.sampled { data.sample(SAMPLED) } else { data.clone() };
-        Ok(Rc::new(RowItems::new(self.eval(), data, layout.clone(), reading, span)?))
+        let items = |data| RowItems::new(self.eval(), data, layout.clone(), reading.clone(), span);
+        if !self.sampled {
+            return Ok(Rc::new(items(data.clone())?));
+        }
+        match items(data.sample(GLANCE)) {
+            // What a few rows lack others may have.
+            Err(error) if matches!(error.code, "E0703" | "E0706") => Ok(Rc::new(items(data.sample(SAMPLED))?)),
+            items => Ok(Rc::new(items?)),
+        }
     }
 
     /// The rows of a stage as a stage of their own.
@@ -291,6 +298,10 @@ impl Hooks for Builder<'_> {
         RowHooks.data(value)
     }
 
+    fn generator(&self, eval: &mut Eval, of: (&[(Pattern, Expr)], &Block), span: Span, env: &Env) -> Res<Value> {
+        RowHooks.generator(eval, of, span, env)
+    }
+
     fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>> {
         if let Some(history) = of.as_any().downcast_ref::<History>() {
             let full = history.name.as_ref().map_or(name.text.clone(), |n| format!("{n}.{}", name.text));
@@ -359,6 +370,16 @@ impl Hooks for RowHooks {
 
     fn data(&self, value: Value) -> Value {
         words::as_data(&value).map_or(value, Rows::value)
+    }
+
+    fn generator(
+        &self,
+        eval: &mut Eval,
+        (overs, body): (&[(Pattern, Expr)], &Block),
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        super::generator::generate(eval, overs, body, span, env).map(Rows::value)
     }
 
     /// `data.f` maps `.f` over the rows.

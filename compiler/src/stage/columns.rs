@@ -4,6 +4,7 @@
 //! a file that declares a record may hold `let conventions = { record: [{ field: .column, .. }, ..] }`, by the names of its
 //! records in small letters, and `as Record` takes the first of these that makes a record of the first row.
 
+use super::code::Code;
 use super::convert::{Declared, declared, record, shown};
 use super::foreign::Rows;
 use super::words::as_data;
@@ -66,7 +67,18 @@ pub fn cast_rows(
             }
         }
     }
-    let cast = data.map(move |eval, row| {
+    // A record's own text, the functions that make its fields, and where `as` stands.
+    let (key, at, record) = (fields.clone(), env.clone(), ty.span);
+    let key = move |eval: &Eval| {
+        let mut code = Code::new(eval, "as");
+        code.text(record, &at)?;
+        for (field, value, _) in &key {
+            code.hasher().text("field", field);
+            code.value(value)?;
+        }
+        Some(code.finish())
+    };
+    let cast = data.map(key, move |eval, row| {
         let program = eval.program;
         let Some(of) = declared(program, file, &name) else {
             return super::convert::convert(program, file, &row, &ty).or_else(|message| fault("E0701", span, message));

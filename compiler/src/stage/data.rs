@@ -1,12 +1,19 @@
 //! Data: rows in an order, made when asked for by the evaluator. `V` is what a row is.
 //!
-//! Nothing here holds rows. Shuffles and filters hold an index of four bytes a row, so data may be larger than memory.
+//! Nothing here holds rows, so data may be larger than memory, and endless but for a number. `map split take zip` hold nothing
+//! of a row; a shuffle holds four bytes a row of up to a million, a filter four bytes a row that it keeps, and a filter alone
+//! reads rows before they are asked for: all of them, once.
+//!
+//! Data are known by the content of their rows, where these are few enough to be read first; else by what they are made of:
+//! the content of files, and the code ([`super::code`]) that makes rows of it.
 
 use super::hash::{ContentHash, Hasher};
 use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
+use sources::{File, Generated, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// Keys of random streams: what a draw is for. Part of the key of SEMANTICS section 8, so that draws for different purposes
@@ -28,15 +35,7 @@ pub fn draws(seed: u64, purpose: Purpose, row: u64) -> Philox {
     Philox::new(seed, (purpose as u64) << 48 | row)
 }
 
-/// A permutation of `0..len` by seed: the Fisher-Yates shuffle. `row` tells epochs apart.
-pub fn permutation(seed: u64, purpose: Purpose, row: u64, len: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..len as u32).collect();
-    let mut random = draws(seed, purpose, row);
-    for i in (1..len).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
-    }
-    order
-}
+pub use super::permutation::{Permutation, permutation};
 
 /// What rows are read from.
 pub trait RowSource<V> {
@@ -48,7 +47,12 @@ pub trait RowSource<V> {
     fn get(&self, eval: &mut Eval, index: usize) -> Res<V>;
     /// Where a row comes from: file and line, or its number.
     fn place(&self, index: usize) -> String;
+    /// What the rows are made of, without a look at any. Equal ones have equal rows. `None` where that cannot be told.
+    fn identity(&self, eval: &Eval) -> Option<ContentHash>;
 }
+
+/// What a function of rows is.
+type Key = Box<dyn Fn(&Eval) -> Option<ContentHash>>;
 
 /// Rows in an order.
 pub struct Data<V> {
@@ -66,9 +70,13 @@ impl<V: 'static> Data<V> {
         Data { source: Rc::new(source) }
     }
 
-    /// `len` rows, each a function of its number.
-    pub fn generated(len: usize, row: impl Fn(&mut Eval, usize) -> Res<V> + 'static) -> Data<V> {
-        Data::new(Generated { len, row })
+    /// `len` rows, each a function of its number; `key` tells what function it is.
+    pub fn generated(
+        len: usize,
+        key: impl Fn(&Eval) -> Option<ContentHash> + 'static,
+        row: impl Fn(&mut Eval, usize) -> Res<V> + 'static,
+    ) -> Data<V> {
+        Data::new(Generated { len, key: Box::new(key), row })
     }
 
     /// The rows of a file; `read` makes a row of its JSON value.
@@ -102,11 +110,21 @@ impl<V: 'static> Data<V> {
         self.source.place(index)
     }
 
-    pub fn map<W: 'static>(&self, f: impl Fn(&mut Eval, V) -> Res<W> + 'static) -> Data<W> {
-        Data::new(Mapped { of: self.clone(), f })
+    /// A function of every row; `key` tells what function it is.
+    pub fn map<W: 'static>(
+        &self,
+        key: impl Fn(&Eval) -> Option<ContentHash> + 'static,
+        f: impl Fn(&mut Eval, V) -> Res<W> + 'static,
+    ) -> Data<W> {
+        Data::new(Mapped { of: self.clone(), key: Box::new(key), f })
     }
 
-    /// The rows where `keep` holds. Reads all rows at once.
+    /// A row of this and the row of `other` at the same place. Both have one length.
+    pub fn zip<U: 'static, W: 'static>(&self, other: &Data<U>, f: impl Fn(V, U) -> W + 'static) -> Data<W> {
+        Data::new(Zipped { left: self.clone(), right: other.clone(), f })
+    }
+
+    /// The rows where `keep` holds. Reads all rows at once; these are not more than 2^32.
     pub fn filter(&self, eval: &mut Eval, keep: impl Fn(&mut Eval, &V) -> Res<bool>) -> Res<Data<V>> {
         let mut order = vec![];
         for i in 0..self.len() {
@@ -125,12 +143,11 @@ impl<V: 'static> Data<V> {
 
     /// At most `most` rows, evenly spread.
     pub fn sample(&self, most: usize) -> Data<V> {
-        let step = self.len().div_ceil(most).max(1);
-        self.picked((0..self.len() as u32).step_by(step).collect())
+        Data::new(Spread { of: self.clone(), step: self.len().div_ceil(most.max(1)).max(1) })
     }
 
     pub fn shuffle(&self, seed: u64) -> Data<V> {
-        self.picked(permutation(seed, Purpose::Shuffle, 0, self.len()))
+        Data::new(Shuffled { of: self.clone(), seed, order: OnceCell::new() })
     }
 
     /// Rows `start..start + len`, as far as there are so many.
@@ -151,8 +168,19 @@ impl<V: 'static> Data<V> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
-    /// The hash of all rows, in order. Reads all rows, so what is wrong with any is found here.
+    /// See [`RowSource::identity`].
+    pub fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        self.source.identity(eval)
+    }
+
+    /// The hash of all rows, in order. Reads all rows, so what is wrong with any is found here; but of more than
+    /// [`READ_FIRST`] rows whose making is known none is read, and the hash is that of their making.
     pub fn content(&self, eval: &mut Eval, mut add: impl FnMut(&V, &mut Hasher)) -> Res<ContentHash> {
+        if self.len() > READ_FIRST
+            && let Some(identity) = self.identity(eval)
+        {
+            return Ok(Hasher::new("made rows").hash("of", &identity).int("rows", self.len() as u64).finish());
+        }
         let mut hasher = Hasher::new("rows");
         for row in 0..self.len() {
             add(&self.get(eval, row)?, &mut hasher);
@@ -160,6 +188,9 @@ impl<V: 'static> Data<V> {
         Ok(hasher.int("rows", self.len() as u64).finish())
     }
 }
+
+/// Rows that are all read before a stage runs.
+pub const READ_FIRST: usize = 1 << 16;
 
 /// How much of the data a part takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -202,110 +233,6 @@ fn sizes(len: usize, shares: &[Share]) -> Result<Vec<usize>, String> {
     }
 }
 
-struct Generated<F> {
-    len: usize,
-    row: F,
-}
-
-impl<V, F: Fn(&mut Eval, usize) -> Res<V>> RowSource<V> for Generated<F> {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        (self.row)(eval, index)
-    }
-
-    fn place(&self, index: usize) -> String {
-        format!("row {}", index + 1)
-    }
-}
-
-struct File<F> {
-    rows: Rc<dyn Rows>,
-    read: F,
-}
-
-impl<V, F: Fn(&mut Eval, serde_json::Value) -> Res<V>> RowSource<V> for File<F> {
-    fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        let row = self.rows.row(index).map_err(|message| unplaced("E0702", message))?;
-        (self.read)(eval, row)
-    }
-
-    fn place(&self, index: usize) -> String {
-        self.rows.place(index)
-    }
-}
-
-/// An error of a file's row, before it is known which words of the program read it.
-fn unplaced(code: &'static str, message: String) -> Box<Diagnostic> {
-    use align_syntax::span::{FileId, Span};
-    Box::new(Diagnostic::error(code, Span::new(FileId(0), 0, 0), message))
-}
-
-struct Mapped<V, F> {
-    of: Data<V>,
-    f: F,
-}
-
-impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F> {
-    fn len(&self) -> usize {
-        self.of.len()
-    }
-
-    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
-        let row = self.of.get(eval, index)?;
-        // Draws are keyed by the row, whenever and how often it is asked for.
-        eval.round(index as u64, |eval| (self.f)(eval, row))
-    }
-
-    fn place(&self, index: usize) -> String {
-        self.of.place(index)
-    }
-}
-
-struct Picked<V> {
-    of: Data<V>,
-    order: Vec<u32>,
-}
-
-impl<V: 'static> RowSource<V> for Picked<V> {
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        self.of.get(eval, self.order[index] as usize)
-    }
-
-    fn place(&self, index: usize) -> String {
-        self.of.place(self.order[index] as usize)
-    }
-}
-
-struct Slice<V> {
-    of: Data<V>,
-    start: usize,
-    len: usize,
-}
-
-impl<V: 'static> RowSource<V> for Slice<V> {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        self.of.get(eval, self.start + index)
-    }
-
-    fn place(&self, index: usize) -> String {
-        self.of.place(self.start + index)
-    }
-}
-
+mod sources;
 #[cfg(test)]
 mod tests;

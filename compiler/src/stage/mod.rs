@@ -1,6 +1,7 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
 pub mod build;
+mod code;
 mod columns;
 pub mod commands;
 pub mod convert;
@@ -8,6 +9,7 @@ pub mod data;
 pub mod encode;
 pub mod evaluate;
 pub mod foreign;
+mod generator;
 pub mod graph;
 pub mod hash;
 pub mod items;
@@ -18,6 +20,7 @@ pub mod number;
 pub mod optimizer;
 pub mod params;
 pub mod path;
+mod permutation;
 pub mod policy;
 pub mod print;
 pub mod rows;

@@ -47,7 +47,8 @@ pub struct RowItems<'p> {
 }
 
 impl<'p> RowItems<'p> {
-    /// Reads every row once, so that what is wrong with any is found before anything runs; then checks the items of some.
+    /// Reads every row once if they are not very many, so that what is wrong with any is found before anything runs; then
+    /// checks the items of some.
     pub fn new(
         mut eval: Eval<'p>,
         data: Data<Value>,
@@ -115,6 +116,9 @@ impl<'p> RowItems<'p> {
         Ok(())
     }
 }
+
+/// How many rows `check` looks at.
+pub(super) const GLANCE: usize = 16;
 
 /// How many rows are checked before a stage.
 pub(super) const SAMPLED: usize = 512;

@@ -61,7 +61,8 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         let given = Slot { word, args, env };
         match word.text.as_str() {
             "on" => {
-                let (expr, value) = given.value(eval, &["truncate"])?;
+                let expr = given.one(&["truncate"])?;
+                let value = eval.data_expr(expr, env)?;
                 if let Some((_, how)) = args.named.iter().find(|(name, _)| name.text == "truncate") {
                     truncate = Some(one_of("truncate", how, &Truncate::WORDS)?);
                 }

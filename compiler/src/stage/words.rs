@@ -1,10 +1,12 @@
 //! What programs say about data: `jsonl shuffle split map filter take` and so on, on Data and on lists.
 
+use super::code::Code;
 use super::convert::{from_json, shown};
 use super::data::{Data, Share};
 use super::foreign::{Rows, cast};
-use crate::eval::value::{Record, Value};
-use crate::eval::{Call, Eval, Res, fault};
+use super::hash::ContentHash;
+use crate::eval::value::{Record, Tuple, Value};
+use crate::eval::{Arg, Call, Eval, FUEL, Res, fault};
 use crate::world::Format;
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -24,8 +26,12 @@ pub const WORDS: &[(&str, Word)] = &[
     ("map", map),
     ("filter", filter),
     ("take", take),
+    ("zip", zip),
     ("length", length),
 ];
+
+/// The words whose value lies outside of the program.
+pub const READERS: [&str; 7] = ["jsonl", "lines", "csv", "parquet", "load", "http", "env"];
 
 /// The word of this name.
 pub fn find(name: &str) -> Option<&'static str> {
@@ -79,18 +85,30 @@ pub fn as_data(value: &Value) -> Option<Data<Value>> {
     match value {
         Value::List(list) => {
             let list = list.clone();
-            Some(Data::generated(list.len(), move |_, i| Ok(list[i].clone())))
+            let key = Value::List(list.clone());
+            Some(Data::generated(list.len(), move |eval| code_of(eval, &key), move |_, i| Ok(list[i].clone())))
         }
         Value::Range(start, Some(end)) => {
             let start = *start;
-            Some(Data::generated((end - start).max(0) as usize, move |_, i| Ok(Value::Int(start + i as i64))))
+            let (key, len) = (value.clone(), end.saturating_sub(start).max(0) as usize);
+            Some(Data::generated(len, move |eval| code_of(eval, &key), move |_, i| Ok(Value::Int(start + i as i64))))
         }
         _ => None,
     }
 }
 
+/// What a value of code is, as a hash; see [`Code`].
+pub(super) fn code_of(eval: &Eval, value: &Value) -> Option<ContentHash> {
+    let mut code = Code::new(eval, "code");
+    code.value(value)?;
+    Some(code.finish())
+}
+
 fn data(eval: &mut Eval, call: &Call) -> Res<Data<Value>> {
-    let (value, span) = argument(eval, call, 0, "data")?;
+    let (value, span) = match call.positional.first() {
+        Some(Arg::Expr(expr)) => (eval.data_expr(expr, call.env)?, expr.span),
+        _ => argument(eval, call, 0, "data")?,
+    };
     match as_data(&value) {
         Some(data) => Ok(data),
         None => fault("E0113", span, format!("`{}` takes Data or a List, this is {}", call.name, value.kind())),
@@ -193,7 +211,8 @@ fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
 /// A function of every row.
 pub fn mapped(data: &Data<Value>, f: Value, span: Span) -> Value {
     let of = f.clone();
-    let mapped = data.map(move |eval, row| eval.call_value(&of, vec![row], span));
+    let key = f.clone();
+    let mapped = data.map(move |eval| code_of(eval, &key), move |eval, row| eval.call_value(&of, vec![row], span));
     Value::Foreign(Rc::new(Rows { data: mapped, mapped: Some((data.clone(), f)) }))
 }
 
@@ -201,6 +220,10 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
     only(call, &[])?;
     let data = data(eval, call)?;
     let (f, span) = function(eval, call)?;
+    if data.len() > FUEL {
+        let message = format!("`filter` reads every row, and these are {} rows; it may read {FUEL}", data.len());
+        return fault("E0331", call.span, message);
+    }
     let kept = data.filter(eval, |eval, row| match eval.call_value(&f, vec![row.clone()], span)? {
         Value::Bool(keep) => Ok(keep),
         other => fault("E0124", span, format!("a condition is a Bool, this is {}", other.kind())),
@@ -216,6 +239,22 @@ fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
         Some(n) => Ok(Rows::value(data.slice(0, n as usize))),
         None => fault("E0113", span, format!("a number of rows is an Int, this is {}", shown(&n))),
     }
+}
+
+/// `zip(xs, ys)`: pairs of rows.
+fn zip(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let left = data(eval, call)?;
+    let (right, span) = argument(eval, call, 1, "other data")?;
+    let Some(right) = as_data(&right) else {
+        return fault("E0113", span, format!("`zip` takes Data or a List, this is {}", right.kind()));
+    };
+    if left.len() != right.len() {
+        let message = format!("`zip` takes data of one length, these have {} and {} rows", left.len(), right.len());
+        return fault("E0113", call.span, message);
+    }
+    let pair = |x, y| Value::Tuple(Rc::new(Tuple { positional: vec![x, y], named: vec![] }));
+    Ok(Rows::value(left.zip(&right, pair)))
 }
 
 fn length(eval: &mut Eval, call: &Call) -> Res<Value> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use align_compiler::stage::data::{Purpose, permutation};
+use align_compiler::stage::data::{Permutation, Purpose};
 use align_compiler::stage::items::Item;
 use align_compiler::stage::train::{BatchSize, Order};
 
@@ -21,7 +21,7 @@ pub struct Batches {
     seed: u64,
     cursor: Cursor,
     /// The permutation of the epoch that the cursor is in.
-    epoch: Option<(u64, Vec<u32>)>,
+    epoch: Option<(u64, Permutation)>,
 }
 
 impl Batches {
@@ -44,9 +44,9 @@ impl Batches {
             return at.taken;
         }
         if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != at.epoch) {
-            self.epoch = Some((at.epoch, permutation(self.seed, Purpose::Epoch, at.epoch, self.rows)));
+            self.epoch = Some((at.epoch, Permutation::new(self.seed, Purpose::Epoch, at.epoch, self.rows)));
         }
-        self.epoch.as_ref().map_or(0, |(_, order)| order[at.taken] as usize)
+        self.epoch.as_ref().map_or(0, |(_, order)| order.get(at.taken))
     }
 
     /// The rows of the next step: at least one, never of two epochs. `tokens` says how many a row has, and is asked only

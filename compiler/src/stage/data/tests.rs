@@ -1,3 +1,4 @@
+use super::sources::unplaced;
 use super::*;
 use crate::program::Program;
 use crate::stage::testing::{Lines, Memory};
@@ -10,7 +11,7 @@ fn with<T>(f: impl FnOnce(&mut Eval) -> T) -> T {
 }
 
 fn numbers(len: usize) -> Data<usize> {
-    Data::generated(len, |_, i| Ok(i))
+    Data::generated(len, |_| Some(Hasher::new("numbers").finish()), |_, i| Ok(i))
 }
 
 fn row(data: &Data<usize>, index: usize) -> Result<usize, String> {
@@ -52,10 +53,10 @@ fn parts_cover_the_rows_once() {
 
 #[test]
 fn rows_are_made_when_asked_for_and_errors_name_theirs() {
-    let data = numbers(10).map(|_, x| if x == 7 { Err(unplaced("E0702", "no".into())) } else { Ok(x * 2) });
+    let data = numbers(10).map(|_| None, |_, x| if x == 7 { Err(unplaced("E0702", "no".into())) } else { Ok(x * 2) });
     let even = with(|eval| data.slice(2, 3).filter(eval, |_, x| Ok(x % 4 == 0))).unwrap();
     assert_eq!(all(&even), [4, 8]);
-    let again = data.map(|_, x| Ok(x)).slice(5, 100).map(|_, x| Ok(x));
+    let again = data.map(|_| None, |_, x| Ok(x)).slice(5, 100).map(|_| None, |_, x| Ok(x));
     assert_eq!(again.len(), 5);
     assert_eq!(row(&again, 2).unwrap_err(), "row 8: no");
     assert!(with(|eval| again.content(eval, |_, _| {})).is_err());
@@ -69,7 +70,7 @@ fn the_hash_of_rows_is_that_of_their_content() {
         };
         with(|eval| data.content(eval, add)).unwrap()
     };
-    assert_eq!(hash(numbers(5).map(|_, x| Ok(x + 1))), hash(numbers(6).slice(1, 5)));
+    assert_eq!(hash(numbers(5).map(|_| None, |_, x| Ok(x + 1))), hash(numbers(6).slice(1, 5)));
     assert_ne!(hash(numbers(5)), hash(numbers(4)));
 }
 
@@ -79,4 +80,44 @@ fn rows_of_files_name_file_and_line() {
     let data = Data::file(Rc::new(lines), |_, json| Ok(json.as_u64().unwrap_or(0) as usize));
     assert_eq!(row(&data, 2), Ok(3));
     assert_eq!(row(&data.picked(vec![2, 1]), 1).unwrap_err(), "a.jsonl:2: this is not JSON");
+}
+
+/// Counts the rows that are worked out.
+fn counted(len: usize) -> (Data<usize>, Rc<std::cell::Cell<usize>>) {
+    let count = Rc::new(std::cell::Cell::new(0));
+    let made = count.clone();
+    let row = move |_: &mut Eval, i| {
+        made.set(made.get() + 1);
+        Ok(i)
+    };
+    (Data::generated(len, |_| Some(Hasher::new("numbers").finish()), row), count)
+}
+
+#[test]
+fn rows_that_nobody_reads_are_not_made() {
+    let add = |x: &usize, h: &mut Hasher| {
+        h.int("x", *x as u64);
+    };
+    let (data, made) = counted(1 << 45);
+    let key = |name: &'static str| move |_: &Eval| Some(Hasher::new(name).finish());
+    let parts =
+        data.map(key("double"), |_, x| Ok(2 * x)).shuffle(7).split(&[Share::Part(0.9), Share::Rows(100)]).unwrap();
+    let pairs = parts[0].slice(5, 1 << 40).zip(&parts[0].slice(0, 1 << 40), |x, y| x + y);
+    assert_eq!(made.get(), 0);
+    let sample = pairs.sample(16);
+    assert_eq!((all(&sample).len(), made.get()), (16, 32));
+    // What it is made of is its hash; a function without one must be looked at, row by row.
+    let hash = |data: &Data<usize>| with(|eval| data.content(eval, add)).unwrap();
+    let other = data.map(key("half"), |_, x| Ok(x / 2)).shuffle(7);
+    let same = data.map(key("half"), |_, x| Ok(x / 2)).shuffle(7);
+    assert!(hash(&pairs) != hash(&other) && hash(&other) == hash(&same) && hash(&other) != hash(&other.shuffle(7)));
+    assert_eq!(made.get(), 32);
+    let (few, made) = counted(READ_FIRST);
+    assert_eq!(hash(&few), hash(&few.map(|_| None, |_, x| Ok(x))));
+    assert_eq!(made.get(), 2 * READ_FIRST);
+    let (many, made) = counted(READ_FIRST + 1);
+    hash(&many);
+    assert_eq!(made.get(), 0);
+    hash(&many.map(|_| None, |_, x| Ok(x)));
+    assert_eq!(made.get(), READ_FIRST + 1);
 }

@@ -141,7 +141,74 @@ fn models_are_loaded_and_read_chats_by_their_template() {
 }
 
 #[test]
+fn rows_of_generators_are_made_when_they_are_read() {
+    // A quarter of a million million rows, each of which takes its two numbers apart.
+    let many = r#"for a in 0..1_000_000, b in 0..1_000_000 {
+      let right = uniform() < 0.5
+      Demo { prompt: """{a}+{b}""", reply: """{if right then a + b else 0}""" }
+    }"#;
+    let slots = SLOTS.replace("context: 12", "context: 64");
+    let items = |data: &str| {
+        let text = program(data, &slots, "").replace("context: 12", "context: 64");
+        graph(&text, |graph| {
+            let items = &train(graph, "tuned").items;
+            let rows = (0..items.len().min(5)).map(|row| items.item(row).unwrap().values);
+            (items.len(), rows.collect::<Vec<_>>(), items.identity())
+        })
+    };
+    let (len, first, hash) = items(many);
+    assert_eq!(len, 1_000_000_000_000);
+    let (len, taken, other) = items(&format!("{many} |> take(5)"));
+    assert_eq!((len, &taken), (5, &first));
+    assert_ne!(hash, other);
+    let (len, part, shuffled) = items(&format!("({many} |> shuffle(seed: 1) |> split(train: 0.9, test: 0.1)).test"));
+    assert_eq!(len, 100_000_000_000);
+    assert!(part != first && shuffled != hash);
+    // The code that makes it is its identity.
+    assert_eq!(items(many).2, hash);
+    assert_ne!(items(&many.replace("else 0", "else 1")).2, hash);
+    let by = |f: &str| {
+        let data = format!("{many} |> map(x => changed(x))\nfn changed(x: Demo) -> Demo = {f}");
+        items(&data).2
+    };
+    assert_eq!(by("x"), by("x"));
+    assert_ne!(by("x"), by("Demo { prompt: x.prompt, reply: \"a\" }"), "what a function that it calls does");
+}
+
+#[test]
+fn rounds_that_depend_on_others_are_rows_as_in_a_loop() {
+    let rows = |data: &str| {
+        let text = program(data, SLOTS, "show demos |> take(60) |> map(x => { p: x.prompt, r: x.reply })");
+        graph(&text, |graph| {
+            let found = graph.stages().find_map(|(_, s)| match &s.kind {
+                StageKind::Show(show) => Some(format!("{:?}", show.table.rows)),
+                _ => None,
+            });
+            (train(graph, "tuned").items.len(), found.unwrap())
+        })
+    };
+    let body = r#"Demo { prompt: """{a}{b}{c}{int(uniform() * 9)}""", reply: """{uniform() < 0.5}""" }"#;
+    for overs in [
+        "a in 0..3, b in 0..2, c in [5, 7]",
+        "a in 0..4, b in 0..a, c in a..3",
+        "a in [3, 1, 2], b in 0..a, c in 0..2",
+        "a in 0..2, b in range(2), c in [a, b, 9]",
+        "(a, b) in [(1, 2), (3, 4)], c in 0..b",
+        "a in 0..3, b in 0..int(uniform() * 4), c in 0..2",
+    ] {
+        let lazy = rows(&format!("for {overs} {{ {body} }}"));
+        // A function without a type gives a List: it runs the loop.
+        let whole = rows(&format!("listed() |> take(1000)\nfn listed() = for {overs} {{ {body} }}"));
+        assert_eq!(lazy, whole, "{overs}");
+        assert!(lazy.0 > 0, "{overs}");
+    }
+}
+
+#[test]
 fn endless_data_are_refused_at_once() {
-    let far = "for a in 0..10_000_000_000 { Demo { prompt: \"a\", reply: \"b\" } } |> take(2)";
-    assert_eq!(error(&program(far, SLOTS, "")), "E0331 these are 10000000000 rounds, a loop may have 100000000");
+    let far = "for a in 0..10_000_000_000, b in 0..10_000_000_000 { Demo { prompt: \"a\", reply: \"b\" } } |> take(2)";
+    assert_eq!(error(&program(far, SLOTS, "")), "E0331 these are more rows than an Int can count");
+    let far = "for a in 0..10_000_000_000 { Demo { prompt: \"a\", reply: \"b\" } } |> filter(x => true)";
+    let expected = "E0331 `filter` reads every row, and these are 10000000000 rows; it may read 100000000";
+    assert_eq!(error(&program(far, SLOTS, "")), expected);
 }

@@ -1,0 +1,222 @@
+//! What rows are read from.
+
+use super::{Data, Key, Permutation, Purpose, RowSource};
+use crate::eval::{Eval, Res};
+use crate::stage::hash::{ContentHash, Hasher};
+use crate::world::Rows;
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::{FileId, Span};
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+pub struct Generated<F> {
+    pub len: usize,
+    pub key: Key,
+    pub row: F,
+}
+
+impl<V, F: Fn(&mut Eval, usize) -> Res<V>> RowSource<V> for Generated<F> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        (self.row)(eval, index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("row {}", index + 1)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        (self.key)(eval)
+    }
+}
+
+pub struct File<F> {
+    pub rows: Rc<dyn Rows>,
+    pub read: F,
+}
+
+impl<V, F: Fn(&mut Eval, serde_json::Value) -> Res<V>> RowSource<V> for File<F> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        let row = self.rows.row(index).map_err(|message| unplaced("E0702", message))?;
+        (self.read)(eval, row)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.rows.place(index)
+    }
+
+    fn identity(&self, _: &Eval) -> Option<ContentHash> {
+        Some(Hasher::new("file").text("of", &self.rows.identity()).finish())
+    }
+}
+
+/// An error of a file's row, before it is known which words of the program read it.
+pub fn unplaced(code: &'static str, message: String) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(code, Span::new(FileId(0), 0, 0), message))
+}
+
+pub struct Mapped<V, F> {
+    pub of: Data<V>,
+    pub key: Key,
+    pub f: F,
+}
+
+impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F> {
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
+        let row = self.of.get(eval, index)?;
+        // Draws are keyed by the row, whenever, where and how often it is asked for.
+        eval.keyed(&[index as u64], |eval| (self.f)(eval, row))
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(index)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        let (of, by) = (self.of.identity(eval)?, (self.key)(eval)?);
+        Some(Hasher::new("mapped").hash("of", &of).hash("by", &by).finish())
+    }
+}
+
+pub struct Zipped<V, U, F> {
+    pub left: Data<V>,
+    pub right: Data<U>,
+    pub f: F,
+}
+
+impl<V: 'static, U: 'static, W, F: Fn(V, U) -> W> RowSource<W> for Zipped<V, U, F> {
+    fn len(&self) -> usize {
+        self.left.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
+        Ok((self.f)(self.left.get(eval, index)?, self.right.get(eval, index)?))
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.left.place(index)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        let (left, right) = (self.left.identity(eval)?, self.right.identity(eval)?);
+        Some(Hasher::new("zipped").hash("left", &left).hash("right", &right).finish())
+    }
+}
+
+pub struct Picked<V> {
+    pub of: Data<V>,
+    pub order: Vec<u32>,
+}
+
+impl<V: 'static> RowSource<V> for Picked<V> {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.order[index] as usize)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.order[index] as usize)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        let mut hasher = Hasher::new("picked");
+        hasher.hash("of", &self.of.identity(eval)?);
+        let bytes: Vec<u8> = self.order.iter().flat_map(|row| row.to_le_bytes()).collect();
+        Some(hasher.bytes("rows", &bytes).finish())
+    }
+}
+
+pub struct Shuffled<V> {
+    pub of: Data<V>,
+    pub seed: u64,
+    /// Made when a row is first asked for.
+    pub order: OnceCell<Permutation>,
+}
+
+impl<V: 'static> Shuffled<V> {
+    fn row(&self, index: usize) -> usize {
+        let make = || Permutation::new(self.seed, Purpose::Shuffle, 0, self.of.len());
+        self.order.get_or_init(make).get(index)
+    }
+}
+
+impl<V: 'static> RowSource<V> for Shuffled<V> {
+    fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.row(index))
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.row(index))
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        Some(Hasher::new("shuffled").hash("of", &self.of.identity(eval)?).int("seed", self.seed).finish())
+    }
+}
+
+pub struct Slice<V> {
+    pub of: Data<V>,
+    pub start: usize,
+    pub len: usize,
+}
+
+impl<V: 'static> RowSource<V> for Slice<V> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.start + index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.start + index)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        let of = self.of.identity(eval)?;
+        Some(Hasher::new("slice").hash("of", &of).int("start", self.start as u64).int("len", self.len as u64).finish())
+    }
+}
+
+/// Every `step`th row.
+pub struct Spread<V> {
+    pub of: Data<V>,
+    pub step: usize,
+}
+
+impl<V: 'static> RowSource<V> for Spread<V> {
+    fn len(&self) -> usize {
+        self.of.len().div_ceil(self.step)
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        self.of.get(eval, self.step * index)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.step * index)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        Some(Hasher::new("spread").hash("of", &self.of.identity(eval)?).int("step", self.step as u64).finish())
+    }
+}
