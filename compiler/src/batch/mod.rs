@@ -11,6 +11,7 @@ mod bodies;
 mod index;
 pub mod objective;
 pub mod rows;
+pub mod sweeps;
 pub mod training;
 
 use crate::rewrite::inline::inline_plain;

@@ -1,6 +1,7 @@
 //! From the graph of a loss for one item to the graph of a micro-batch, up to the gradient.
 
 use super::objective::{OBJECTIVE, Objective, Track, add_objectives, counts_only};
+use super::sweeps::{Sweep, split};
 use super::{BatchError, BatchOptions, batch};
 use crate::autodiff::vjp;
 use crate::rewrite::lay_out::{Orders, lay_out};
@@ -24,6 +25,8 @@ pub struct Forward {
     pub counts: Graph,
     /// Only the `start.<state>` outputs.
     pub start: Graph,
+    /// [`add_objectives`] of the packed graph, before it is rewritten.
+    summed: Graph,
 }
 
 /// Packs a per-item graph whose outputs the terms and tracks name, and rewrites it.
@@ -42,7 +45,8 @@ pub fn forward(
     let counts = counts_only(&summed)?;
     start = simplify(&start);
     let orders = state_orders(&start, &item);
-    Ok(Forward { step: rewrite(&summed, PACKED, rewrites), counts, start: lay_out(&start, &orders) })
+    let start = lay_out(&start, &orders);
+    Ok(Forward { step: rewrite(&summed, PACKED, rewrites), counts, start, summed })
 }
 
 /// The order of memory of states among the graph's outputs: that of their inputs in `item`, or else of their outputs there.
@@ -73,6 +77,16 @@ pub struct TrainingGraphs {
     pub start: Graph,
     /// Paths and axes of the weights that are trained, in the order in which the per-item graph reads them.
     pub weights: Vec<(String, Vec<Axis>)>,
+    /// How the step is made where its items meet and do not fit into one micro-batch; `None` if it cannot be.
+    pub swept: Option<Swept>,
+}
+
+/// A step in sweeps: see [`super::sweeps`].
+#[derive(Clone, Debug)]
+pub struct Swept {
+    pub sweeps: Vec<Sweep>,
+    /// As [`TrainingGraphs::step`], right on any part of the items, with what the sweeps find as inputs.
+    pub step: Graph,
 }
 
 /// The whole step: [`forward`], then the gradient by every weight that the loss depends on and `trained` says yes to.
@@ -84,13 +98,25 @@ pub fn training_step(
     rewrites: &Rewrites,
     trained: impl Fn(&str) -> bool,
 ) -> Result<TrainingGraphs, BatchError> {
-    let Forward { step, counts, start } = forward(item, terms, tracks, options, rewrites)?;
-    let mut weights = trained_weights(&step, trained)?;
+    let Forward { step, counts, start, summed } = forward(item, terms, tracks, options, rewrites)?;
+    let mut weights = trained_weights(&step, &trained)?;
     let read = |path: &str| item.nodes().position(|(_, data)| data.op == Op::Weight(path.to_string()));
     weights.sort_by_cached_key(|(path, _)| read(path));
+    let alone = |graph: &Graph| !graph.nodes().any(|(_, data)| data.axes.iter().any(Axis::is_batch));
+    let parts = split(&summed, &trained).filter(|_| alone(&counts) && alone(&start));
+    let swept = parts.and_then(|(mut sweeps, part)| {
+        let part = rewrite(&part, PACKED, rewrites);
+        let mut own = trained_weights(&part, &trained).ok()?;
+        own.sort_by_cached_key(|(path, _)| read(path));
+        for sweep in &mut sweeps {
+            sweep.graph = rewrite(&drop_stops(&rewrite(&sweep.graph, PACKED, rewrites)), STEP, rewrites);
+        }
+        Some(Swept { sweeps, step: with_gradients(part, &own, item, rewrites) })
+    });
     Ok(TrainingGraphs {
         counts,
         start,
+        swept,
         weights: weights.iter().map(|(path, node)| (path.clone(), step.axes(*node).to_vec())).collect(),
         step: with_gradients(step, &weights, item, rewrites),
     })

@@ -54,6 +54,7 @@ fn stage() -> TrainStage {
         states: vec![],
         start: Graph::new(),
         coupled: None,
+        swept: None,
         step: Graph::new(),
         counts: Graph::new(),
         layout: ItemLayout::default(),

@@ -157,6 +157,7 @@ fn lower(
         name,
         states: traced.states.iter().map(loss_state).collect(),
         coupled: coupling(&traced, span),
+        swept: graphs.swept,
         step: graphs.step,
         start: graphs.start,
         counts: graphs.counts,

@@ -3,6 +3,7 @@
 use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
 use super::optimizer::OptimizerStage;
+use crate::batch::training::Swept;
 use crate::tensor::{Axis, Graph};
 use align_syntax::span::Span;
 use std::fmt;
@@ -25,6 +26,8 @@ pub struct TrainStage {
     pub start: Graph,
     /// Where the program reads all items of a step together. Then `step` is right only on all of them at once.
     pub coupled: Option<Span>,
+    /// The step where its items meet and are cut into micro-batches.
+    pub swept: Option<Swept>,
     /// As `step`, but only the `count.<term>` outputs, without weights: run on the layout before the first backward.
     pub counts: Graph,
     pub layout: ItemLayout,

@@ -85,6 +85,15 @@ pub fn stage(steps: usize) -> TrainStage {
 /// The items of a step meet: beside the square error each prediction is drawn to a running mean of all, `s = 0.9 s + 0.1
 /// mean(found)`, which begins as the mean of the first step's `y`; the gradient runs through it too. What is tracked is s.
 pub fn coupled_stage(steps: usize) -> TrainStage {
+    meeting(steps, true)
+}
+
+/// As [`coupled_stage`], but no gradient runs through s, and it begins at 0.25.
+pub fn stopped_stage(steps: usize) -> TrainStage {
+    meeting(steps, false)
+}
+
+fn meeting(steps: usize, live: bool) -> TrainStage {
     let mut g = Graph::new();
     let (y, found, square) = regression(&mut g);
     let mean = |g: &mut Graph, x: Node| {
@@ -99,7 +108,8 @@ pub fn coupled_stage(steps: usize) -> TrainStage {
     let middle = mean(&mut g, found);
     let (old, new) = (g.map(MapOp::Mul, &[old, before]), g.map(MapOp::Mul, &[new, middle]));
     let next = g.map(MapOp::Add, &[old, new]);
-    let start = mean(&mut g, y);
+    let next = if live { next } else { g.stop(next) };
+    let start = if live { mean(&mut g, y) } else { g.float(0.25) };
     let apart = g.map(MapOp::Sub, &[found, next]);
     let apart = g.map(MapOp::Mul, &[apart, apart]);
     let both = g.map(MapOp::Add, &[square, apart]);
@@ -128,6 +138,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         states,
         start: made.start,
         coupled,
+        swept: made.swept,
         step: made.step,
         counts: made.counts,
         layout: ItemLayout { inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])], ragged: vec![time()] },

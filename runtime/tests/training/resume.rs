@@ -44,7 +44,8 @@ fn a_stopped_run_goes_on() {
     // Cut into micro-batches: the second run gets more memory, but obeys the plan of the first.
     stopped_and_resumed(&stage(20), &Interpreter, 1_000);
     stopped_and_resumed(&stage(20), &Cpu::new(2), MEMORY);
-    // What the loss keeps from step to step goes on too.
+    // What the loss keeps from step to step goes on too, and sweeps are planned again.
+    stopped_and_resumed(&stopped_stage(20), &Cpu::new(2), 700);
     stopped_and_resumed(&coupled_stage(20), &Cpu::new(2), MEMORY);
 }
 

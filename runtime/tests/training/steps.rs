@@ -8,8 +8,15 @@ use align_runtime::train::Outcome;
 
 use crate::example::*;
 
-/// The same training, written down in f64; `coupled` as [`coupled_stage`].
-fn by_hand(items: &Items, steps: usize, coupled: bool) -> (Vec<f64>, Vec<f64>, [f64; 4]) {
+#[derive(Clone, Copy, PartialEq)]
+enum Meets {
+    Not,
+    Live,
+    Stopped,
+}
+
+/// The same training, written down in f64; as [`stage`], [`coupled_stage`] or [`stopped_stage`].
+fn by_hand(items: &Items, steps: usize, meets: Meets) -> (Vec<f64>, Vec<f64>, [f64; 4]) {
     let mut w = START.map(f64::from);
     let mut m = [0.0; 4];
     let (mut losses, mut norms) = (vec![], vec![]);
@@ -35,11 +42,13 @@ fn by_hand(items: &Items, steps: usize, coupled: bool) -> (Vec<f64>, Vec<f64>, [
         // The derivative of the loss by each prediction.
         let mut by: Vec<f64> = each.iter().map(|(_, found, y)| 2.0 * (found - y) / n).collect();
         loss += each.iter().map(|(_, found, y)| (found - y).powi(2) / n).sum::<f64>();
-        if coupled {
-            let before = middle.unwrap_or(each.iter().map(|(_, _, y)| y / n).sum());
+        if meets != Meets::Not {
+            let live = meets == Meets::Live;
+            let before = middle.unwrap_or(if live { each.iter().map(|(_, _, y)| y / n).sum() } else { 0.25 });
             let next = 0.9 * before + 0.1 * each.iter().map(|(_, found, _)| found / n).sum::<f64>();
             loss += each.iter().map(|(_, found, _)| (found - next).powi(2) / n).sum::<f64>();
-            let through: f64 = each.iter().map(|(_, found, _)| -2.0 * (found - next) / n).sum();
+            let through =
+                f64::from(u8::from(live)) * each.iter().map(|(_, found, _)| -2.0 * (found - next) / n).sum::<f64>();
             by.iter_mut()
                 .zip(&each)
                 .for_each(|(by, (_, found, _))| *by += 2.0 * (found - next) / n + through * 0.1 / n);
@@ -76,7 +85,7 @@ fn as_written_down_by_hand() {
 fn as_written_down(engine: &dyn Engine) {
     let (items, work) = (items(30), tempfile::tempdir().unwrap());
     let outcome = run(&stage(12), &items, work.path(), &Way { engine, ..Way::default() }).unwrap();
-    let (losses, norms, w) = by_hand(&items, 12, false);
+    let (losses, norms, w) = by_hand(&items, 12, Meets::Not);
     close(&column(work.path(), "loss"), &losses, 1e-5);
     close(&column(work.path(), "grad_norm"), &norms, 1e-5);
     // The order of the weights is that in which the loss reads them.
@@ -98,11 +107,33 @@ fn coupled_items_as_written_down_by_hand() {
     for engine in [&Interpreter as &dyn Engine, &Cpu::new(2)] {
         let (items, work) = (items(30), tempfile::tempdir().unwrap());
         let outcome = run(&coupled_stage(12), &items, work.path(), &Way { engine, ..Way::default() }).unwrap();
-        let (losses, norms, w) = by_hand(&items, 12, true);
+        let (losses, norms, w) = by_hand(&items, 12, Meets::Live);
         close(&column(work.path(), "loss"), &losses, 1e-5);
         close(&column(work.path(), "grad_norm"), &norms, 1e-5);
         let Outcome::Finished(weights) = outcome else { panic!() };
         close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
+    }
+}
+
+/// A value in which items meet without a gradient is found in a sweep where they do not fit together.
+#[test]
+fn sweeps_as_written_down_by_hand() {
+    assert!(coupled_stage(1).swept.is_none(), "a gradient runs through it");
+    for engine in [&Interpreter as &dyn Engine, &Cpu::new(2)] {
+        let (items, whole) = (items(30), tempfile::tempdir().unwrap());
+        let (losses, norms, w) = by_hand(&items, 12, Meets::Stopped);
+        run(&stopped_stage(12), &items, whole.path(), &Way { engine, ..Way::default() }).unwrap();
+        for memory in [MEMORY, 800, 700, 600] {
+            let work = tempfile::tempdir().unwrap();
+            let outcome = run(&stopped_stage(12), &items, work.path(), &Way { engine, memory, ..Way::default() });
+            close(&column(work.path(), "loss"), &losses, 1e-5);
+            close(&column(work.path(), "grad_norm"), &norms, 1e-5);
+            close(&column(work.path(), "size"), &column(whole.path(), "size"), 1e-5);
+            let Outcome::Finished(weights) = outcome.unwrap() else { panic!() };
+            close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
+            let cut = metrics(work.path()) != metrics(whole.path());
+            assert_eq!(cut, memory != MEMORY && engine.name() == "interpreter", "{memory}: kernels need less");
+        }
     }
 }
 

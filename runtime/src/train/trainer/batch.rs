@@ -20,29 +20,29 @@ impl Trainer<'_, '_> {
             self.items.push(item);
         }
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
-        let (layout, step) = (&self.job.stage.layout, &self.step);
-        let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
-        let (all, budget) = (self.items.len(), self.plan.memory);
+        let (layout, budget) = (&self.job.stage.layout, self.plan.memory);
+        let (all, coupled) = (self.items.len(), self.job.stage.coupled);
         let (whole, cut) = (self.held(false), self.held(true));
+        if coupled.is_some() {
+            let together = pack(layout, self.items.iter().map(|item| &**item));
+            self.in_sweeps(whole + self.step.memory(&together))?;
+        }
+        let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
         let held = |part: &[usize]| if part.len() < all { cut } else { whole };
-        let need = |part: &[usize]| held(part) + step.memory(&packed(part));
-        let micro = match self.job.stage.coupled {
-            Some(span) => {
-                let micro = Self::together(&self.items);
-                self.refuse_step(span, all, need(&micro[0]))?;
-                micro
-            }
-            None => {
-                let micro = micro_batches(&self.items, |part| need(part) <= budget);
-                // One item alone is taken in any case.
-                let place = |i: usize| items.place(self.rows[i]);
-                refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
-                micro
-            }
+        let swept = self.swept.as_ref().filter(|swept| swept.used);
+        let memory = |packed: &Packed| match swept {
+            Some(swept) => swept.memory(packed),
+            None => self.step.memory(packed),
         };
+        let need = |part: &[usize]| held(part) + memory(&packed(part));
+        let is_whole = coupled.is_some() && swept.is_none();
+        let micro = micro_batches(&self.items, |part| is_whole || need(part) <= budget);
+        // One item alone is taken in any case.
+        let place = |i: usize| items.place(self.rows[i]);
+        refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
-        let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + step.memory(packed)).max();
+        let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + memory(packed)).max();
         self.planned = most.unwrap_or(0);
         self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;

@@ -1,11 +1,12 @@
-//! Steps whose items meet in the loss: they are taken together, and refused where they do not fit.
+//! Steps whose items meet in the loss: they are taken together, or found in sweeps, or refused where they do not fit.
 
-use align_compiler::stage::items::{Item, Packed};
+use align_compiler::stage::items::Packed;
 use align_compiler::tensor::{Axis, Lengths};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 
 use super::Trainer;
+use super::swept::Swept;
 use crate::run::RunError;
 use crate::train::batches::Batches;
 use crate::train::memory::bytes;
@@ -13,8 +14,8 @@ use crate::train::memory::bytes;
 impl Trainer<'_, '_> {
     /// Refuses the stage before its first step if the step with the most tokens of those to come does not fit in memory.
     pub(super) fn refuse_steps_too_big(&mut self, made: usize) -> Result<(), RunError> {
-        let Some(span) = self.job.stage.coupled else { return Ok(()) };
         let stage = self.job.stage;
+        let (Some(span), None) = (stage.coupled, &stage.swept) else { return Ok(()) };
         let mut batches = Batches::new(self.job.items.len(), stage.batch, stage.order, stage.seed);
         batches.go_to(self.batches.cursor());
         let mut shapes: Vec<Option<(Vec<usize>, usize)>> = vec![None; self.job.items.len()];
@@ -46,19 +47,29 @@ impl Trainer<'_, '_> {
     }
 
     /// Refuses a step of so many items that needs more bytes than there are.
-    pub(super) fn refuse_step(&self, span: Span, items: usize, need: usize) -> Result<(), RunError> {
+    fn refuse_step(&self, span: Span, items: usize, need: usize) -> Result<(), RunError> {
         let budget = self.plan.memory;
         if need <= budget {
             return Ok(());
         }
         let message = "the examples of a step meet here, so they are taken together, and do not fit in memory together";
         let here = format!("a step of {items} examples needs {}, there are {}", bytes(need), bytes(budget));
-        let help = "take a smaller `batch`, or give more with --memory; `stop` around the value does not help yet";
+        let help = "take a smaller `batch`, or give more with --memory; under `stop` a mean over the step can be found first, \
+                    and the step then cut";
         Err(Box::new(Diagnostic::error("E0408", span, message).here(here).help(help)).into())
     }
 
-    /// All items of the step, the longest first.
-    pub(super) fn together(items: &[std::rc::Rc<Item>]) -> Vec<Vec<usize>> {
-        crate::train::batches::micro_batches(items, |_| true)
+    /// Decides whether the step at hand, which needs so many bytes as a whole, is made in sweeps; refuses it if it cannot be.
+    pub(super) fn in_sweeps(&mut self, need: usize) -> Result<(), RunError> {
+        let fits = need <= self.plan.memory;
+        if let (false, None, Some(swept)) = (fits, &self.swept, &self.job.stage.swept) {
+            self.swept = Some(Swept::new(self.settings.engine, swept)?);
+        }
+        match (&mut self.swept, self.job.stage.coupled) {
+            (Some(swept), _) => swept.used = !fits,
+            (None, Some(span)) => self.refuse_step(span, self.items.len(), need)?,
+            (None, None) => {}
+        }
+        Ok(())
     }
 }

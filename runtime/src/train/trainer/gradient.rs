@@ -3,6 +3,7 @@
 use align_compiler::stage::items::pack;
 
 use super::Trainer;
+use super::swept::current;
 use crate::engine::{Bindings, Slot};
 use crate::train::arena;
 use crate::train::culprit::first_not_finite;
@@ -12,16 +13,18 @@ impl Trainer<'_, '_> {
     /// Forward and backward of a micro-batch. A single one writes its gradient; of several each is added.
     pub(in crate::train) fn launch(&mut self, micro: usize) -> bool {
         let several = self.packed.len() > 1;
-        let result = self.run(micro, several);
+        let found = if micro == 0 { self.sweep() } else { Ok(()) };
+        let result = found.and_then(|()| self.run(micro, several));
         if several {
             arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
         }
+        let step = current(&self.step, &self.swept);
         for (name, (sum, _)) in self.names.losses.iter().zip(&mut self.terms) {
-            *sum += self.step.scalar(name);
+            *sum += step.scalar(name);
         }
         for ((sum, count), track) in self.names.tracks.iter().zip(&mut self.tracks) {
-            track.0 += self.step.scalar(sum);
-            track.1 += self.step.scalar(count);
+            track.0 += step.scalar(sum);
+            track.1 += step.scalar(count);
         }
         let result = result.map_err(|what| self.fault(0, what));
         self.done(result)
@@ -45,11 +48,18 @@ impl Trainer<'_, '_> {
         for (name, part) in self.names.gradients.iter().zip(gradients) {
             bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });
         }
-        self.step.run(&self.packed[micro], bindings)
+        match self.swept.as_mut().filter(|swept| swept.used) {
+            Some(swept) => {
+                let (step, found) = swept.parts();
+                found.for_each(|(name, values)| drop(bindings.insert(name, Slot::Floats(values))));
+                step.run(&self.packed[micro], bindings)
+            }
+            None => self.step.run(&self.packed[micro], bindings),
+        }
     }
 
     pub(in crate::train) fn summed(&self, term: usize) -> f64 {
-        self.step.scalar(&self.names.losses[term])
+        current(&self.step, &self.swept).scalar(&self.names.losses[term])
     }
 
     pub(in crate::train) fn gradient_norm(&self) -> f64 {

@@ -31,10 +31,12 @@ mod gradient;
 mod kept;
 mod made;
 mod states;
+mod swept;
 mod update;
 
 use made::Made;
 use states::States;
+use swept::Swept;
 
 /// What is trained, and on what.
 pub struct Job<'a> {
@@ -92,6 +94,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     optimizer: Optimizer,
     step_kept: Option<update::StepKept>,
     states: States,
+    /// How a step is made whose items do not fit together: there from the first such step.
+    swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
@@ -195,6 +199,7 @@ impl<'a, 's> Trainer<'a, 's> {
             counts: Launch::new(engine, &stage.counts)?,
             optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
             step_kept: None,
+            swept: None,
             states: States::new(stage, Launch::new(engine, &stage.start)?),
             layout,
             evals,
