@@ -51,7 +51,7 @@ impl Trainer<'_, '_> {
         match self.swept.as_mut().filter(|swept| swept.used) {
             Some(swept) => {
                 let (step, found) = swept.parts();
-                found.for_each(|(name, values)| drop(bindings.insert(name, Slot::Floats(values))));
+                bindings.extend(found.map(|(name, values)| (name, Slot::Floats(values))));
                 step.run(&self.packed[micro], bindings)
             }
             None => self.step.run(&self.packed[micro], bindings),
