@@ -70,6 +70,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("fresh", optimizer::fresh),
     ("dims", optimizer::dims),
     ("fan_in", optimizer::fan_in),
+    ("weights", super::flat::weights),
     // ---- nets and policies
     ("normal", draw::distribution),
     ("uniform", draw::distribution),

@@ -166,6 +166,7 @@ impl Eval<'_> {
                 }
                 Ok(Value::Net(Rc::new(net.with_given(given))))
             }
+            (Value::Net(net), Value::Tensor(_)) => self.with_all(net, right, span),
             (Value::Net(net), Value::Map(changes)) => {
                 let given: Option<Vec<_>> =
                     changes.iter().map(|(k, v)| k.as_text().map(|k| (k.to_string(), v.clone()))).collect();

@@ -18,6 +18,7 @@ mod draw;
 pub mod env;
 mod expr;
 mod field;
+mod flat;
 mod host;
 mod index;
 mod known;

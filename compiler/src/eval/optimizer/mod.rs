@@ -20,7 +20,7 @@ use std::rc::Rc;
 use view::Matrix;
 
 pub(crate) use outside::OUTSIDE;
-pub(crate) use view::{dims, fan_in, fresh};
+pub(crate) use view::{dims, fan_in, flatten_all, fresh, split_all};
 
 /// What an optimizer may ask about a weight of a stage.
 #[derive(Clone, Debug, PartialEq)]

@@ -93,7 +93,7 @@ fn parts(sizes: &[usize]) -> Vec<Axis> {
 }
 
 /// One axis of several, the first the slowest.
-pub(super) fn flatten_all(graph: &mut Graph, x: Node, axes: &[Axis], to: &Axis) -> Node {
+pub(crate) fn flatten_all(graph: &mut Graph, x: Node, axes: &[Axis], to: &Axis) -> Node {
     match axes {
         [] => graph.tile(x, to),
         [axis] if axis == to => x,
@@ -108,7 +108,7 @@ pub(super) fn flatten_all(graph: &mut Graph, x: Node, axes: &[Axis], to: &Axis) 
 }
 
 /// Several axes of one.
-pub(super) fn split_all(graph: &mut Graph, x: Node, from: &Axis, axes: &[Axis]) -> Node {
+pub(crate) fn split_all(graph: &mut Graph, x: Node, from: &Axis, axes: &[Axis]) -> Node {
     match axes {
         [] => graph.sum(x, std::slice::from_ref(from)),
         [axis] if axis == from => x,
