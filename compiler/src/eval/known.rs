@@ -1,11 +1,45 @@
 //! Tensor code in the pipeline whose values need no run: small tensors of constants, worked out at once.
 
-use super::value::Value;
+use super::value::{Foreign, Record, Tuple, Value};
 use super::{Eval, Res, fault};
 use crate::interp::{self, Named, Precision};
 use crate::rewrite::simplify::simplify;
 use crate::tensor::{DType, Lengths, Op};
 use align_syntax::span::Span;
+use std::any::Any;
+use std::rc::Rc;
+
+/// The numbers of a tensor that belongs to no graph.
+#[derive(Debug)]
+struct Frozen(interp::Value);
+
+impl Foreign for Frozen {
+    fn kind(&self) -> String {
+        "Tensor".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The same lists, tuples and records with other leaves.
+fn mapped(value: &Value, leaf: &mut dyn FnMut(&Value) -> Res<Value>) -> Res<Value> {
+    Ok(match value {
+        Value::List(list) => Value::list(list.iter().map(|v| mapped(v, leaf)).collect::<Res<_>>()?),
+        Value::Some(inner) => Value::Some(Rc::new(mapped(inner, leaf)?)),
+        Value::Tuple(tuple) => {
+            let positional = tuple.positional.iter().map(|v| mapped(v, leaf)).collect::<Res<_>>()?;
+            let named = tuple.named.iter().map(|(n, v)| Ok((n.clone(), mapped(v, leaf)?))).collect::<Res<_>>()?;
+            Value::Tuple(Rc::new(Tuple { positional, named }))
+        }
+        Value::Record(record) => {
+            let fields = record.fields.iter().map(|(n, v)| Ok((n.clone(), mapped(v, leaf)?))).collect::<Res<_>>()?;
+            Value::Record(Rc::new(Record { name: record.name.clone(), fields }))
+        }
+        value => leaf(value)?,
+    })
+}
 
 impl Eval<'_> {
     /// The numbers of a tensor that reads neither weights nor rows, in f64. `None` for any other value.
@@ -22,6 +56,33 @@ impl Eval<'_> {
             Ok(values) => Ok(values.into_iter().next().map(|(_, value)| value)),
             Err(wrong) => fault("E0700", span, wrong.what),
         }
+    }
+
+    /// A value whose tensors belong to no graph. They must be constants.
+    pub(super) fn frozen(&self, value: &Value, span: Span) -> Res<Value> {
+        mapped(value, &mut |leaf| match (leaf, self.constant(leaf, span)?) {
+            (_, Some(constant)) => Ok(Value::Foreign(Rc::new(Frozen(constant)))),
+            (Value::Tensor(_), None) => {
+                fault("E0113", span, "a tensor at the top of a file is made of constants; make this one in a `fn`")
+            }
+            (leaf, None) => Ok(leaf.clone()),
+        })
+    }
+
+    /// The same value with its tensors in the current graph.
+    pub(super) fn thawed(&mut self, value: &Value) -> Value {
+        let thaw = |leaf: &Value| match leaf {
+            Value::Foreign(foreign) => match foreign.as_any().downcast_ref::<Frozen>() {
+                Some(Frozen(of)) => {
+                    let node = self.graph().array(of.data.clone(), of.axes.clone(), of.dtype);
+                    Ok(self.tensor(node))
+                }
+                None => Ok(leaf.clone()),
+            },
+            leaf => Ok(leaf.clone()),
+        };
+        let mut thaw = thaw;
+        mapped(value, &mut thaw).unwrap_or(Value::Unit)
     }
 
     /// A tensor without axes as the number that it is, where that needs no run. Other values stay as they are.

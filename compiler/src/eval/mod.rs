@@ -283,8 +283,8 @@ impl<'p> Eval<'p> {
 
     /// The value of an item at the top of a file.
     fn item(&mut self, at: ItemRef, name: &str, span: Span) -> Res<Value> {
-        if let Some(value) = self.items.get(&(at, name.to_string())) {
-            return Ok(value.clone());
+        if let Some(value) = self.items.get(&(at, name.to_string())).cloned() {
+            return Ok(self.thawed(&value));
         }
         let program = self.program;
         let item = program.item(at);
@@ -294,12 +294,22 @@ impl<'p> Eval<'p> {
         let env = self.top(at.file);
         self.busy.push((at, span));
         let outer = std::mem::take(&mut self.under);
-        let value = self.item_value(at, &item.kind, name, &env);
+        let value = match &item.kind {
+            // A tensor at the top of a file is read by many graphs, so it belongs to none of them.
+            ast::ItemKind::Bind(_) => {
+                let made = self.in_new_graph(|eval| {
+                    let value = eval.item_value(at, &item.kind, name, &env)?;
+                    eval.frozen(&value, span)
+                });
+                made.map(|(value, _)| value)
+            }
+            kind => self.item_value(at, kind, name, &env),
+        };
         self.under = outer;
         self.busy.pop();
         let value = value?;
         self.items.insert((at, name.to_string()), value.clone());
-        Ok(value)
+        Ok(self.thawed(&value))
     }
 
     /// The value of an item at the top of a file, if something has asked for it.

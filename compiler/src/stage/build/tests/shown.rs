@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::stage::evaluate::AnswerKind;
-use crate::stage::graph::Cell;
+use crate::stage::graph::{Cell, Points, Series};
 use crate::stage::train::Keep;
 
 #[test]
@@ -113,4 +113,29 @@ fn what_cannot_be_shown_or_compared_says_what_can() {
     assert!(helps(DEMOS, "show history(tuned)").contains("`plot history(p).loss`"));
     let kept = format!("{DEMOS} |> filter(x => x.prompt != \"q1:\")");
     assert!(helps(&kept, "").ends_with("cannot be compared; compare its text: `x.prompt.text == \"..\"`"));
+}
+
+/// Curves of lists, pairs and tensors of constants; what is none says so.
+#[test]
+fn what_can_be_plotted() {
+    let rest = "plot history(tuned).loss, [3, 4.5], cumsum[n](tensor[n]([1.0, 2.0])) * 2, tensor[n, k]([[1, 2], [3, 4]]), pairs: [(2, 1), (4, 0.5)]";
+    graph(&program(DEMOS, SLOTS, rest), |graph| {
+        let plot = graph.stages().find_map(|(_, stage)| match &stage.kind {
+            StageKind::Plot(plot) => Some(plot),
+            _ => None,
+        });
+        let series = &plot.expect("a plot").series;
+        let known = |series: &Series| match &series.points {
+            Points::Numbers(points) => points.iter().map(|(x, y)| (x.known().unwrap(), y.known().unwrap())).collect(),
+            Points::Logged { .. } => vec![],
+        };
+        assert_eq!(series.len(), 6);
+        assert!(matches!(&series[0].points, Points::Logged { name, .. } if name == "loss"));
+        assert_eq!((series[1].label.as_str(), known(&series[1])), ("[3, 4.5]", vec![(1.0, 3.0), (2.0, 4.5)]));
+        assert_eq!((series[5].label.as_str(), known(&series[5])), ("pairs", vec![(2.0, 1.0), (4.0, 0.5)]));
+        assert_eq!(known(&series[2]), [(1.0, 2.0), (2.0, 6.0)]);
+        assert_eq!((series[4].label.contains(", k 1"), known(&series[4])), (true, vec![(1.0, 2.0), (2.0, 4.0)]));
+    });
+    let wrong = program(DEMOS, SLOTS, "plot history(tuned)");
+    assert!(error(&wrong).contains("cannot be drawn"), "{}", error(&wrong));
 }
