@@ -132,6 +132,8 @@ fn methods(path: &Path) -> Vec<Method> {
         let doc = doc.collect::<Vec<_>>().join(" ").trim().to_string();
         // Functions are methods where they say of which paper; helpers do not.
         let is_method = match kind {
+            // What a study is made of is not the library's.
+            kind if file.starts_with("examples/") => *kind == DefKind::Study,
             DefKind::Fn => doc.contains("arXiv"),
             kind => SECTIONS.iter().any(|(_, of)| of == kind),
         };
