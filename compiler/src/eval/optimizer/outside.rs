@@ -49,16 +49,16 @@ impl Eval<'_> {
                 let t = Value::Int(1);
                 let first = eval.updating().states.len();
                 eval.run_update(applied, w.clone(), w, t, span)?;
-                // States of wrapped optimizers start where they are first used.
+                // Those of wrapped optimizers too, so that every step gives what it is given.
                 let own_states: Vec<(String, crate::tensor::Node, Option<[String; 2]>)> =
                     (eval.updating().states[first..].iter())
-                        .filter(|s| !s.name.contains('.'))
                         .map(|s| (s.name.clone(), s.start, s.over.clone()))
                         .collect();
                 let mut record = Record::default();
                 for (name, start, over) in own_states {
                     let value = eval.tensor(start);
-                    record.set(&name, eval.given_back(&value, &over, own, span)?);
+                    let value = eval.given_back(&value, &over, own, span)?;
+                    nest(&mut record, &name, value);
                 }
                 Ok(Value::Record(Rc::new(record)))
             }),
