@@ -411,7 +411,22 @@ impl Eval<'_> {
         {
             let positional: Vec<Arg> = args.positional.iter().map(Arg::Expr).collect();
             let values = self.values(&positional, &[], env)?;
-            return self.optimizer_method(applied, &name.text, values, span).map(Some);
+            let mut offered = vec![];
+            for (given, expr) in &args.named {
+                if name.text != "step" || !["total", "loss"].contains(&given.text.as_str()) {
+                    let message = format!("`{}` of an optimizer has no argument `{}`", name.text, given.text);
+                    return fault("E0110", given.span, message);
+                }
+                offered.push((given.text.clone(), self.arg(&Arg::Expr(expr), env)?));
+            }
+            // Where states start depends on neither.
+            if name.text == "start" {
+                offered.extend(["total", "loss"].map(|name| (name.to_string(), Value::Float(1.0))));
+            }
+            let outer = std::mem::replace(&mut self.offered, offered);
+            let result = self.optimizer_method(applied, &name.text, values, span);
+            self.offered = outer;
+            return result.map(Some);
         }
         Ok(None)
     }

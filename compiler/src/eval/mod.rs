@@ -160,6 +160,8 @@ pub struct Eval<'p> {
     origins: Vec<String>,
     /// The loss or test that is being traced.
     tracing: Tracing,
+    /// What a step of an optimizer outside of a stage is told beside the gradient: `total`, `loss`.
+    offered: Vec<(String, Value)>,
     /// The optimizer that runs.
     updating: Option<optimizer::Updating>,
     /// The axes of the weight that it updates, outside of a stage.
@@ -213,6 +215,7 @@ impl<'p> Eval<'p> {
             prefixes: vec![],
             origins: vec![],
             tracing: Tracing::Nothing,
+            offered: vec![],
             updating: None,
             weight_axes: vec![],
             step: batch::Step::None,

@@ -10,6 +10,7 @@ use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, DType, MapOp, Node, NodeData, Op, RandomKind};
 use crate::update::tensor_axis;
 use align_syntax::ast::{Expr, ExprKind, Method};
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -142,10 +143,17 @@ impl Eval<'_> {
                         self.tensor(node)
                     }
                     "f" if self.stage_trace().is_some() => Value::function(Function::Objective { fresh: false }),
-                    other => {
-                        let message = format!("`{other}` is given to an optimizer of a stage, not here");
-                        return fault("E0117", *at, message);
-                    }
+                    other => match self.offered.iter().find(|(n, _)| n == other) {
+                        Some((_, value)) => value.clone(),
+                        None => {
+                            let message = format!("`{other}` is given to an optimizer of a stage, not here");
+                            let diagnostic = Diagnostic::error("E0117", *at, message);
+                            return Err(Box::new(match other {
+                                "total" | "loss" => diagnostic.help(format!("`o.step(s, w, g, t, {other}: ..)`")),
+                                _ => diagnostic,
+                            }));
+                        }
+                    },
                 },
             };
             scope.bind(&name, value);
