@@ -16,7 +16,7 @@ const LAST: [&str; 2] = ["grad_norm", "learning_rate"];
 /// The curves of a stage and what it cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logged {
-    /// `loss` first, `tokens_per_second` last.
+    /// `loss` first, `tokens_per_second` (or `steps_per_second`) last.
     pub curves: Vec<Series>,
     pub steps: usize,
     /// Forward tokens.
@@ -50,13 +50,16 @@ impl Logged {
         }
         curves.sort_by_key(|curve| LAST.iter().position(|last| *last == curve.label).map_or(0, |at| at + 1));
         let tokens = |line: &Value| line["num_tokens"].as_f64().unwrap_or(0.0);
-        let mut rate = Series { label: "tokens_per_second".into(), points: vec![] };
+        // Rows without text have no tokens: then steps are counted.
+        let has_tokens = lines.last().is_some_and(|line| tokens(line) > 0.0);
+        let label = if has_tokens { "tokens_per_second" } else { "steps_per_second" };
+        let mut rate = Series { label: label.into(), points: vec![] };
         for (i, line) in lines.iter().enumerate() {
-            let (Some(time), before) = (times.get(i), i.checked_sub(1).map_or(0.0, |i| tokens(&lines[i]))) else {
-                break;
-            };
+            let Some(time) = times.get(i) else { break };
+            let before = i.checked_sub(1).map_or(0.0, |i| tokens(&lines[i]));
+            let done = if has_tokens { tokens(line) - before } else { 1.0 };
             if line["step"].as_f64() == Some(time.step as f64) && time.seconds > 0.0 {
-                rate.points.push((time.step as f64, (tokens(line) - before) / time.seconds));
+                rate.points.push((time.step as f64, done / time.seconds));
             }
         }
         if rate.points.len() > 1 {
@@ -89,6 +92,10 @@ mod tests {
         assert!(logged.curves[0].points[1].1.is_nan() && logged.curves[0].finite().count() == 2);
         assert_eq!(logged.curves[3].points, [(1.0, 5.0), (2.0, 10.0), (3.0, 15.0)]);
         assert_eq!((logged.tokens, logged.seconds, logged.parts), (60.0, 6.0, 3));
+        let without: Vec<Value> =
+            lines.iter().map(|line| json!({"step": line["step"], "loss": 1.0, "num_tokens": 0})).collect();
+        let plain = Logged::new(&without, &[time(1), time(2), time(3)]);
+        assert_eq!((plain.curves[1].label.as_str(), plain.curves[1].points[2]), ("steps_per_second", (3.0, 0.5)));
         // Without times there is no rate; the rest is there.
         assert_eq!(Logged::new(&lines, &[]).curves.len(), 3);
     }

@@ -108,10 +108,7 @@ fn page(view: &RunView, entry: &dyn Fn(StageId) -> Entry) -> Page {
     if steps > 0 {
         facts.push(Fact::new("training steps", grouped(steps)));
         facts.push(Fact::new("time in steps", time(seconds)));
-        facts.push(Fact::new("forward tokens", number(tokens)));
-        if seconds > 0.0 {
-            facts.push(Fact::new("tokens a second", number(tokens / seconds)));
-        }
+        facts.extend(speed(tokens, steps, seconds));
     }
     let (engine, threads, memory) = view.engine;
     let mut environment = vec![Fact::new("alignc", env!("CARGO_PKG_VERSION"))];
@@ -137,13 +134,10 @@ fn page(view: &RunView, entry: &dyn Fn(StageId) -> Entry) -> Page {
 
 fn stage(name: &str, node: &TrainNode, logged: &Logged, state: &'static str, charted: bool) -> StagePage {
     let mut facts = vec![Fact::new("steps", grouped(logged.steps))];
-    if logged.steps > 0 {
-        facts.push(Fact::new("forward tokens", number(logged.tokens)));
-    }
     if logged.seconds > 0.0 {
         facts.push(Fact::new("time", time(logged.seconds)));
-        facts.push(Fact::new("tokens a second", number(logged.tokens / logged.seconds)));
     }
+    facts.extend(speed(logged.tokens, logged.steps, logged.seconds));
     if logged.bytes > 0 {
         let parts = if logged.parts == 1 { "whole".into() } else { format!("in up to {} parts", logged.parts) };
         facts.push(Fact::new("planned memory", bytes(logged.bytes)));
@@ -167,6 +161,18 @@ fn stage(name: &str, node: &TrainNode, logged: &Logged, state: &'static str, cha
         slots: node.said.iter().map(|(slot, value)| Fact::new(slot, value)).collect(),
         sample: node.sample.iter().map(row).collect(),
         charts: curves.iter().filter_map(|c| Chart::new(c.label.replace('_', " "), std::slice::from_ref(c))).collect(),
+    }
+}
+
+/// How much was done, and how fast: in tokens, or in steps where there are none.
+fn speed(tokens: f64, steps: usize, seconds: f64) -> Vec<Fact> {
+    let rate = |what: &str, count: f64| (seconds > 0.0).then(|| Fact::new(what, number(count / seconds)));
+    match tokens > 0.0 {
+        true => [Some(Fact::new("forward tokens", number(tokens))), rate("tokens a second", tokens)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        false => rate("steps a second", steps as f64).into_iter().collect(),
     }
 }
 
