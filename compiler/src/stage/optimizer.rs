@@ -20,7 +20,7 @@ pub struct OptimizerStage {
 /// Programs see one weight at a time. Inputs: `w` and `g` (the clipped gradient) on `view`; `state.<name>`; `scalar.<i>`;
 /// `here`, the weight's place among those of its family, an Int; `all.<k>` on `[tensor, ..]`, number k of each weight of
 /// the family; `gradient.<k>` on `view` and `value.<k>`, of the objective at point k; a weight `<prefix>` stands for the
-/// weight of the same path of a policy of [`super::train::TrainStage::frozen`].
+/// weight of the same path of a policy of [`super::train::TrainStage::frozen`], a weight `<prefix><path>` for that one whole.
 #[derive(Clone, Debug)]
 pub struct UpdateGroup {
     /// Their places in [`super::train::TrainStage::weights`].

@@ -49,3 +49,45 @@ fn lists_of_rows_have_one_length() {
     assert_ne!(ragged, RATES);
     run_in(folder.path(), &ragged, &[], &Cpu::new(2), &mut Silent);
 }
+
+const LEARNED: &str = r#"
+edition 2026
+use std.optimizers { small_fc_lopt, small_fc_rule, velo, velo_rule }
+use std.toys { unrolled }
+
+record Bowl { h: List[Float] }
+data bowls = for _ in 0..1 { Bowl { h: [1.0, 0.25, 4.0] } }
+
+net point() {
+  axis a = 3
+  weight x: [a] ~ full(1.5)
+}
+
+fn height(h: Tensor[a], x: Tensor[a]) -> Float = 0.5 * sum[a](h * x^2)
+loss bowl(p: point, b: Bowl) per example = height(tensor[a](b.h), p.x)
+
+pipeline {
+  let rule = RULE
+  let o = OPTIMIZER
+  let end = train point() { on bowls; loss bowl(); optimizer o; batch 1 examples; steps 5; clip none }
+  show mean(bowls |> map(b => unrolled(o, x => height(tensor[a](b.h), x), 1.5 * ones[a: 3], steps: 5)[step: 4]))
+}
+"#;
+
+/// A rule that is a net moves the weights of a stage as it moves those of a training inside of a loss.
+#[test]
+fn a_net_is_an_optimizer_of_a_stage() {
+    let both = [
+        ("small_fc_rule()", "small_fc_lopt(rule, step_mult: 0.1)"),
+        ("velo_rule(units: 4, rules: 2)", "velo(rule, units: 4)"),
+    ];
+    for (rule, optimizer) in both {
+        let (folder, mut kept) = (tempfile::tempdir().unwrap(), Kept::default());
+        let text = LEARNED.replace("RULE", rule).replace("OPTIMIZER", optimizer);
+        run_in(folder.path(), &text, &[], &Cpu::new(2), &mut kept);
+        let Finding::Shown(table) = &kept.found[0].1 else { panic!("{:?}", kept.found) };
+        let inside: f64 = table.rows[0][0].parse().unwrap();
+        let losses: Vec<f64> = lines(folder.path()).iter().map(|line| line["loss"].as_f64().unwrap()).collect();
+        assert!((losses[4] - inside).abs() <= 2e-4 * inside.abs() && losses[4] != losses[0], "{losses:?}, {inside}");
+    }
+}

@@ -14,7 +14,7 @@ const NEXT: &str = "next.";
 pub struct Program {
     compiled: Box<dyn Compiled>,
     reads: BTreeSet<String>,
-    /// Prefixes of policies of which it reads a weight.
+    /// Prefixes of policies of which it reads the weight of the same path, and paths of weights that it reads whole.
     policies: Vec<String>,
     /// Names, and names as they are bound.
     pub outputs: Vec<(String, String)>,
@@ -89,10 +89,11 @@ impl Program {
             };
             bindings.insert(name, slot);
         }
-        for prefix in &self.policies {
-            let path = format!("{prefix}{}", piece.path);
+        for name in &self.policies {
+            // A prefix alone stands for the weight of the same path; a whole path for a weight of a net that the rule asks.
+            let path = if name.ends_with(':') { format!("{name}{}", piece.path) } else { name.clone() };
             let values = fixed(&path).ok_or_else(|| format!("the weights beside {} have no such part", piece.path))?;
-            bindings.insert(prefix, Slot::Floats(values));
+            bindings.insert(name, Slot::Floats(values));
         }
         self.compiled.run(piece.lengths, &mut bindings).map_err(|fault| fault.what)
     }
