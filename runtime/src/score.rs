@@ -124,7 +124,7 @@ impl Scorer {
         let length = |axis: &Axis| {
             let input = layout.inputs.iter().find(|input| input.axes.contains(axis));
             let stream = input.is_some_and(|input| input.name.ends_with(STREAM));
-            if stream { prompt.len() + reply.len() } else { reply.len() }
+            vec![if stream { prompt.len() + reply.len() } else { reply.len() }]
         };
         let lengths = layout.ragged.iter().map(length).collect();
         Ok(Item { values, lengths, tokens: prompt.len() + reply.len() })

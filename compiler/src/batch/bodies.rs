@@ -37,6 +37,11 @@ impl Batch<'_> {
         };
         let mut attention = attention.clone();
         attention.time = attention.time.packed();
+        // What its segments belong to is no head: the samples of a group.
+        attention.kv.retain(|axis| !is_ragged(axis));
+        if let Some(axis) = attention.rep.iter().find(|axis| is_ragged(axis)) {
+            return Err(format!("queries differ by {}, keys do not; that is not packed yet", axis.name()));
+        }
         let rows = Rows::Of(attention.time.clone());
         let nodes: Vec<Node> = inputs.iter().map(|v| self.spread(v, &rows)).collect();
         let (body, results) = self.body(body, &vec![rows.clone(); inputs.len()], |_, _| rows.clone())?;

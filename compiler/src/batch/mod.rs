@@ -11,6 +11,7 @@ mod bodies;
 mod index;
 pub mod objective;
 pub mod rows;
+mod sort;
 pub mod sweeps;
 pub mod training;
 
@@ -181,6 +182,7 @@ impl<'a> Batch<'a> {
             Op::Slice { from, .. } | Op::Pad { from, .. } => {
                 self.on_fixed(data, std::slice::from_ref(from), "cut", &inputs)?
             }
+            Op::Argsort(axis) if is_ragged(axis) => self.argsort(axis, &inputs[0])?,
             Op::Argsort(axis) | Op::Topk { from: axis, .. } => {
                 self.on_fixed(data, std::slice::from_ref(axis), "sorted", &inputs)?
             }

@@ -124,6 +124,27 @@ fn indices_sums_and_scatters() {
 }
 
 #[test]
+fn places_in_order() {
+    check(&LENGTHS, |g| {
+        let x = g.input("x", vec![time()], DType::Float);
+        // Ties, and places that are not numbers.
+        let (eight, zero) = (g.float(3.0), g.float(0.0));
+        let x8 = g.map(MapOp::Mul, &[x, eight]);
+        let coarse = g.map(MapOp::Floor, &[x8]);
+        let (nan, high) = (g.map(MapOp::Div, &[zero, zero]), g.map(MapOp::Lt, &[zero, x]));
+        let holes = g.map(MapOp::Where, &[high, nan, coarse]);
+        for (name, key) in [("plain", x), ("ties", coarse), ("holes", holes)] {
+            let order = g.argsort(key, &time());
+            g.output(name, order);
+            let sorted = g.gather(x, &time(), order);
+            g.output(format!("{name} sorted"), sorted);
+            let rank = g.argsort(order, &time());
+            g.output(format!("{name} rank"), rank);
+        }
+    });
+}
+
+#[test]
 fn pairs_of_places() {
     let dim = Axis::fixed("dim", 3);
     check(&LENGTHS, |g| {
@@ -210,7 +231,7 @@ fn what_has_no_packed_form_says_why() {
         batch(&g, &BatchOptions::default()).expect_err("it has no packed form").what
     };
     let sorted = fails(&|g| {
-        let x = g.input("x", vec![time()], DType::Float);
+        let x = g.input("x", vec![time(), Axis::fixed("dim", 2)], DType::Float);
         g.argsort(x, &time());
     });
     assert!(sorted.contains("sorted"), "{sorted}");

@@ -228,7 +228,11 @@ impl<'p> Checker<'p> {
         let mut types = Vec::new();
         for (i, param) in code.params.iter().enumerate() {
             let mut ty = self.param_type(param, &code.scope);
-            grouped |= roles.item == Some(i) && matches!(ty, Type::Each(..));
+            let is_group = |ty: &Type| match ty {
+                Type::Record(record) => record.is_group(),
+                ty => matches!(ty, Type::Each(..)),
+            };
+            grouped |= roles.item == Some(i) && is_group(&ty);
             if per == "batch" && (roles.item == Some(i) || matches!(ty, Type::Reply(..))) {
                 ty = with_batch(ty);
             }

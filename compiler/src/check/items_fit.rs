@@ -9,6 +9,7 @@ use super::{Capture, Checker};
 use align_syntax::ast::{DefKind, Param, Pattern};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
+use std::rc::Rc;
 
 impl<'p> Checker<'p> {
     /// A loss takes the nets that are trained as its first parameters; those that are more are settings.
@@ -50,6 +51,8 @@ impl<'p> Checker<'p> {
         let word = if def.kind == DefKind::Loss { "loss" } else { "reward" };
         let (element, group) = match item {
             Type::Each(of, _) => ((**of).clone(), true),
+            // Fields `each sample` make a record a group.
+            Type::Record(record) if record.is_group() => (item.clone(), true),
             other => (other.clone(), false),
         };
         for (i, param) in params.iter().enumerate() {
@@ -127,7 +130,14 @@ impl<'p> Checker<'p> {
     pub fn whole_item(&mut self, used: &LossUse, (element, group): (&Type, bool), declared: &Type) {
         let wants_group = matches!(declared, Type::Each(..));
         let fields: &Type = declared.element();
+        let of_data = matches!(element, Type::Record(record) if wants_group && record.is_group());
+        let element = &match element {
+            Type::Record(record) if of_data => Type::Record(Rc::new(record.of_a_sample())),
+            other => other.clone(),
+        };
         let error = match fit(element, fields) {
+            // A `Group` may be one that was not sampled: which fields the loss reads of it is seen when it is traced.
+            Fit::LacksFields(_) if of_data => return,
             Fit::LacksFields(lacking) if group || !wants_group => {
                 Diagnostic::error("E0128", used.at, format!("`{}` reads {} of its items", used.name, listed(&lacking)))
                     .here(format!("the items are {}, which has no {}", article(element), listed(&lacking)))

@@ -57,6 +57,22 @@ pub struct Record {
     pub open: bool,
 }
 
+impl Record {
+    /// Whether it has fields `each sample`: several replies to one prompt.
+    pub fn is_group(&self) -> bool {
+        self.fields.iter().any(|(_, ty)| matches!(ty, Type::Each(_, axes) if axes.has("sample")))
+    }
+
+    /// The fields of one sample of a group.
+    pub fn of_a_sample(&self) -> Record {
+        let one = |ty: &Type| match ty {
+            Type::Each(of, axes) if axes.has("sample") && axes.0.len() == 1 => (**of).clone(),
+            other => other.clone(),
+        };
+        Record { fields: self.fields.iter().map(|(name, ty)| (name.clone(), one(ty))).collect(), ..self.clone() }
+    }
+}
+
 /// What a net offers. `Net` itself is the interface of all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Net {

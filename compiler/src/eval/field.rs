@@ -74,13 +74,21 @@ impl Eval<'_> {
             return no_field(&kind, name, item.ty.fields.iter().map(|(n, _)| n.as_str()));
         };
         let path = format!("{}{}", item.prefix, name.text);
+        let (ty, each) = match ty {
+            FieldType::Each(axis, of) => {
+                // Shared by all fields of the record.
+                let origin = self.origin(&format!("{}[{axis}]", item.prefix));
+                (&**of, Some(Axis::ragged(axis.as_str(), origin, None)))
+            }
+            ty => (ty, None),
+        };
         let dtype = match ty {
             FieldType::Float => DType::Float,
             FieldType::Int => DType::Int,
             FieldType::Bool => DType::Bool,
             FieldType::Prompt | FieldType::Reply => {
                 let is_prompt = *ty == FieldType::Prompt;
-                return Ok(Value::Stream(Rc::new(Stream { path: path.as_str().into(), is_prompt })));
+                return Ok(Value::Stream(Rc::new(Stream { path: path.as_str().into(), is_prompt, each })));
             }
             FieldType::Record(ty) => {
                 return Ok(Value::Item(Rc::new(Item { ty: ty.clone(), prefix: format!("{path}.") })));
@@ -95,22 +103,25 @@ impl Eval<'_> {
                 );
                 return Err(Box::new(diagnostic.help(help)));
             }
-            FieldType::Numbers { shape, dtype } => {
+            FieldType::Numbers { shape, dtype } if each.is_none() => {
                 return Ok(Value::Foreign(Rc::new(ItemNumbers { path, shape: shape.clone(), dtype: *dtype })));
             }
             FieldType::Other(kind) => {
                 return fault("E0310", name.span, format!("tensor code cannot read `{path}`, which is {kind}"));
             }
+            FieldType::Numbers { .. } | FieldType::Each(..) => {
+                let what = "a list for each of several";
+                return fault("E0190", name.span, format!("tensor code cannot read `{path}` yet: it is {what}"));
+            }
         };
-        Ok(self.outermost(|graph| graph.input(path, vec![], dtype)))
+        Ok(self.outermost(|graph| graph.input(path, each.into_iter().collect(), dtype)))
     }
 
     fn stream_field(&mut self, stream: &Rc<Stream>, name: &Name) -> Res<Value> {
         match (name.text.as_str(), stream.is_prompt) {
             ("tokens", false) => {
-                let axis = self.reply_axis(stream);
-                let node =
-                    self.graph().input(format!("{}{}", stream.path, items::TOKENS), vec![axis.clone()], DType::Int);
+                let axes = self.reply_axes(stream);
+                let node = self.graph().input(format!("{}{}", stream.path, items::TOKENS), axes, DType::Int);
                 Ok(self.tensor(node))
             }
             ("length", false) => {
@@ -131,12 +142,18 @@ impl Eval<'_> {
 
     /// The axis of a reply's own tokens.
     pub(crate) fn reply_axis(&mut self, stream: &Stream) -> Axis {
-        Axis::ragged("time", self.origin(&stream.path), None)
+        Axis::ragged("time", self.origin(&stream.path), stream.each.clone())
+    }
+
+    /// All axes of a reply's own tokens.
+    pub(crate) fn reply_axes(&mut self, stream: &Stream) -> Vec<Axis> {
+        let time = self.reply_axis(stream);
+        stream.each.iter().cloned().chain([time]).collect()
     }
 
     /// The axis of all tokens of prompt and reply.
     pub(crate) fn stream_axis(&mut self, stream: &Stream) -> Axis {
-        Axis::ragged("time", self.origin(&format!("{}{}", stream.path, items::STREAM)), None)
+        Axis::ragged("time", self.origin(&format!("{}{}", stream.path, items::STREAM)), stream.each.clone())
     }
 }
 

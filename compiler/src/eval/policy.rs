@@ -14,19 +14,20 @@ impl Eval<'_> {
     /// A method of a net on the tokens of a whole stream; with the axis of all positions.
     fn on_stream(&mut self, net: &Rc<Net>, method: &str, stream: &Stream, span: Span) -> Res<Value> {
         let axis = self.stream_axis(stream);
-        let tokens = self.graph().input(format!("{}{}", stream.path, items::STREAM), vec![axis], DType::Int);
+        let axes = stream.each.iter().cloned().chain([axis]).collect();
+        let tokens = self.graph().input(format!("{}{}", stream.path, items::STREAM), axes, DType::Int);
         let tokens = self.tensor(tokens);
         self.net_method(net, method, vec![tokens], span)
     }
 
     /// A value for every position of the stream, read at the places that predict the reply's tokens.
     fn at_places(&mut self, value: &Value, stream: &Stream, span: Span) -> Res<Value> {
-        let (all, own) = (self.stream_axis(stream), self.reply_axis(stream));
+        let (all, own) = (self.stream_axis(stream), self.reply_axes(stream));
         let node = self.node(value, span)?;
         if !self.graph().has(node, &all) {
             return fault("E0216", span, "the net gives the same for all places: its result has no axis `time`");
         }
-        let places = self.graph().input(format!("{}{}", stream.path, items::PLACES), vec![own], DType::Int);
+        let places = self.graph().input(format!("{}{}", stream.path, items::PLACES), own, DType::Int);
         let node = self.graph().gather(node, &all, places);
         Ok(self.tensor(node))
     }
@@ -132,8 +133,8 @@ pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
                 "score" => Ok(value),
                 _ => {
                     // At the token itself: one place after the one that predicts it.
-                    let (all, own) = (eval.stream_axis(stream), eval.reply_axis(stream));
-                    let places = eval.graph().input(format!("{}{}", stream.path, items::PLACES), vec![own], DType::Int);
+                    let (all, own) = (eval.stream_axis(stream), eval.reply_axes(stream));
+                    let places = eval.graph().input(format!("{}{}", stream.path, items::PLACES), own, DType::Int);
                     let one = eval.graph().int(1);
                     let at = eval.graph().map(crate::tensor::MapOp::Add, &[places, one]);
                     let node = eval.node(&value, call.span)?;

@@ -4,7 +4,7 @@ use super::call::{Arg, Call, wrong};
 use super::env::Env;
 use super::value::Value;
 use super::{Eval, Res, fault};
-use crate::tensor::{Axis, DType, MapOp, Node, ReduceOp};
+use crate::tensor::{Axis, AxisKind, DType, MapOp, Node, ReduceOp};
 use align_syntax::ast::ExprKind;
 use align_syntax::span::Span;
 
@@ -215,6 +215,13 @@ impl Eval<'_> {
         if free.is_empty() {
             return one;
         }
+        // An axis that belongs to another has a size for each index of that.
+        let outer = free.iter().filter_map(|axis| match axis.kind() {
+            AxisKind::Ragged { outer, .. } => outer.clone(),
+            _ => None,
+        });
+        let outer: Vec<Axis> = outer.filter(|axis| !free.contains(axis)).collect();
+        let one = self.graph().tile_to(one, &outer);
         self.reduce_items(ReduceOp::Sum, one, &free, has)
     }
 

@@ -221,6 +221,8 @@ pub enum FieldType {
     /// A reply or a chat: tokens that carry a loss.
     Reply,
     Record(ItemType),
+    /// `T each sample`: as many as the row has, on an axis of this name.
+    Each(String, Box<FieldType>),
     /// A list of numbers, or lists of these, of one shape in all rows.
     Numbers {
         shape: Vec<usize>,
@@ -251,6 +253,8 @@ pub struct Stream {
     /// The path of the field: inputs are `<path>.stream`, `<path>.tokens`, `<path>.places`.
     pub path: Rc<str>,
     pub is_prompt: bool,
+    /// The axis of a field `each sample`: a stream for each of its indices.
+    pub each: Option<Axis>,
 }
 
 /// Settings that were given to a declaration with a contract.

@@ -74,6 +74,7 @@ pub fn record(
     mut fields: Vec<(Rc<str>, Value)>,
     default: &mut dyn FnMut(&ast::Expr) -> Result<Value, String>,
 ) -> Result<Record, String> {
+    let mut samples: Vec<(&str, &str, usize)> = vec![];
     for field in ty.fields {
         let given = fields.iter().position(|(name, _)| **name == *field.name.text);
         let value = match (given, &field.default) {
@@ -87,6 +88,20 @@ pub fn record(
                 return Err(format!("a {} needs the field {}, which is not there{hint}", ty.name, field.name.text));
             }
         };
+        if let (Some((_, axis)), false) = (each(&field.ty), is_traced(&value)) {
+            let Value::List(list) = &value else {
+                let name = &field.name.text;
+                return Err(format!("field {name}: expected a List, one for each {axis}; this is {}", shown(&value)));
+            };
+            if list.is_empty() {
+                return Err(format!("field {}: there is no {axis}", field.name.text));
+            }
+            if let Some((other, _, n)) = samples.iter().find(|(_, of, n)| *of == axis && *n != list.len()) {
+                let (name, own) = (&field.name.text, list.len());
+                return Err(format!("{other} has {n} values, {name} has {own}; both are one for each {axis}"));
+            }
+            samples.push((&field.name.text, axis, list.len()));
+        }
         if is_reply(&field.ty).is_some() {
             // Replies wait for the prompts that they answer.
             if given.is_none() {
@@ -119,7 +134,14 @@ pub fn record(
                 _ => None,
             }),
         };
-        fields[at].1 = reply(&fields[at].1, prompt).map_err(|e| format!("field {}: {e}", field.name.text))?;
+        let made = match (&fields[at].1, each(&field.ty)) {
+            (Value::List(list), Some(_)) => {
+                let one = |(i, v): (usize, &Value)| reply(v, prompt.clone()).map_err(|e| format!("element {i}: {e}"));
+                list.iter().enumerate().map(one).collect::<Result<_, _>>().map(Value::list)
+            }
+            (one, _) => reply(one, prompt),
+        };
+        fields[at].1 = made.map_err(|e| format!("field {}: {e}", field.name.text))?;
     }
     Ok(Record { name: Some(ty.name.into()), fields })
 }
@@ -133,8 +155,28 @@ fn is_option(ty: &Type) -> bool {
     matches!(&ty.kind, TypeKind::Named { name, .. } if name.text == "Option")
 }
 
-/// Whether the type is a Reply, and the field that it answers.
+/// The parts of a type `T each axis`. Of several axes the first, and T each of the others is not told apart from T.
+pub fn each(ty: &Type) -> Option<(&Type, &str)> {
+    let TypeKind::Each(of, axes) = &ty.kind else { return None };
+    match axes.first() {
+        Some(TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. })) => Some((of, &name.text)),
+        _ => None,
+    }
+}
+
+/// The fields of the record of this name; none if there is no such record.
+pub fn fields_of<'p>(program: &'p Program, name: &str) -> &'p [ast::Field] {
+    let mut items = program.files.iter().flat_map(|file| &file.tree.items);
+    let found = items.find_map(|item| match &item.kind {
+        ItemKind::Record { name: own, fields, .. } if own.text == name => Some(&fields[..]),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// Whether the type is a Reply, or one each sample, and the field that it answers.
 fn is_reply(ty: &Type) -> Option<Option<&str>> {
+    let ty = each(ty).map_or(ty, |(of, _)| of);
     let TypeKind::Named { name, args } = &ty.kind else { return None };
     if name.text != "Reply" {
         return None;
@@ -146,6 +188,7 @@ fn is_reply(ty: &Type) -> Option<Option<&str>> {
 }
 
 /// What a reply answers.
+#[derive(Clone)]
 enum Asked {
     Text(Rc<Prompt>),
     Chat(Rc<Chat>),
@@ -226,6 +269,12 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
             let ty = Declared { name: "record", fields, file };
             let made = record(program, ty, given.fields.clone(), &mut |_| Err("it has no value".into()))?;
             return Ok(Value::Record(Rc::new(Record { name: given.name.clone(), ..made })));
+        }
+        TypeKind::Each(of, _) => {
+            let Value::List(list) = value else { return Ok(value.clone()) };
+            let convert =
+                |(i, v): (usize, &Value)| convert(program, file, v, of).map_err(|e| format!("element {i}: {e}"));
+            return Ok(Value::list(list.iter().enumerate().map(convert).collect::<Result<_, _>>()?));
         }
         // Tensors, tuples and functions are checked where they are used.
         _ => return Ok(value.clone()),

@@ -15,12 +15,13 @@ pub const PLACES: &str = ".places";
 /// Of a field of type Reply (or Chat) called f three things can be read, each under a name of its own: `f.stream`, the
 /// ids of all tokens of prompt and reply, on a ragged axis for the stream; `f.tokens`, the ids of the reply's tokens
 /// (of a Chat: of the assistant's), on the ragged axis `time` of f; and `f.places` on the same axis: for each of these the
-/// place on the stream that predicts it. Of a Prompt: `f.stream`. A number is read by the field's own name.
+/// place on the stream that predicts it. Of a Prompt: `f.stream`. A number is read by the field's own name. A field
+/// `each sample` has the ragged axis `sample` of its record before these, and its ragged axis belongs to that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemInput {
     /// The graph's input: the path of the field, with one of [`STREAM`], [`TOKENS`], [`PLACES`] for text.
     pub name: String,
-    /// Empty for a number of the item, else its one ragged axis and then fixed axes.
+    /// Empty for a number of the item, else its ragged axes, the outer one first, and then fixed axes.
     pub axes: Vec<Axis>,
     pub dtype: DType,
 }
@@ -37,7 +38,8 @@ pub struct ItemLayout {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Item {
     pub values: Vec<ItemValue>,
-    pub lengths: Vec<usize>,
+    /// For each ragged axis its length; of one that belongs to another, a length for each index of that.
+    pub lengths: Vec<Vec<usize>>,
     /// Forward tokens, prompts included: what `batch n tokens` and `num_tokens` count.
     pub tokens: usize,
 }
@@ -77,7 +79,7 @@ pub fn pack<'a>(layout: &ItemLayout, items: impl IntoIterator<Item = &'a Item> +
     let count = items.clone().into_iter().count();
     let mut lengths = Lengths::new().with(Axis::item(), vec![count]);
     for (i, axis) in layout.ragged.iter().enumerate() {
-        lengths.set(axis.packed(), items.clone().into_iter().map(|item| item.lengths[i]).collect());
+        lengths.set(axis.packed(), items.clone().into_iter().flat_map(|item| item.lengths[i].clone()).collect());
     }
     let mut values = BTreeMap::new();
     for (i, input) in layout.inputs.iter().enumerate() {

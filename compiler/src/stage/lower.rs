@@ -67,7 +67,7 @@ pub(super) fn train(
     let traced = eval.trace_loss(
         &said.loss.0,
         &Value::Net(moving.clone()),
-        &item_type(&first),
+        &item_type(eval.program, &first),
         &[(moving.source, String::new())],
         said.loss.1,
     )?;

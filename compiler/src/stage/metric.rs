@@ -28,7 +28,7 @@ struct Traced {
 
 /// Traces a function for rows like the first one.
 fn trace(eval: &mut Eval, f: &Value, row: &Value, span: Span) -> Res<Traced> {
-    let item = Value::Item(Rc::new(Item { ty: item_type(row), prefix: String::new() }));
+    let item = Value::Item(Rc::new(Item { ty: item_type(eval.program, row), prefix: String::new() }));
     let (value, graph) = eval.in_new_graph(|eval| eval.call_value(f, vec![item], span))?;
     Ok(Traced { graph, value })
 }
@@ -38,6 +38,7 @@ fn has_text(ty: &ItemType) -> bool {
     ty.fields.iter().any(|(_, ty)| match ty {
         FieldType::Prompt | FieldType::Reply => true,
         FieldType::Record(inner) => has_text(inner),
+        FieldType::Each(_, of) => matches!(**of, FieldType::Prompt | FieldType::Reply),
         _ => false,
     })
 }
@@ -51,7 +52,7 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
     if let Some((base, f)) = &rows.mapped {
         let first = base.get(eval, 0)?;
         // Host code gives numbers at once; tensor code over rows of numbers is traced too.
-        let text = has_text(&item_type(&first));
+        let text = has_text(&item_type(eval.program, &first));
         if text || !rows.data.get(eval, 0).is_ok_and(|value| value.number().is_some()) {
             match trace(eval, f, &first, span) {
                 Ok(Traced { mut graph, value: Value::Tensor(tensor) }) if !text || nets::reads_weights(&graph) => {
@@ -106,7 +107,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
     let first = base.get(eval, 0)?;
     // What needs no policy is host code; only that has texts of its own.
     let plain = host_table(eval, &shown, span);
-    if plain.is_ok() || !has_text(&item_type(&first)) {
+    if plain.is_ok() || !has_text(&item_type(eval.program, &first)) {
         return plain;
     }
     let traced = trace(eval, f, &first, span)?;

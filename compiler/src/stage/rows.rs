@@ -8,7 +8,8 @@ use super::source::ItemSource;
 use super::text::{Origin, Pieces};
 use crate::eval::value::{FieldType, ItemType, Value};
 use crate::eval::{Eval, Res, fault, list_shape};
-use crate::tensor::{Axis, DType};
+use crate::program::Program;
+use crate::tensor::{Axis, AxisKind, DType};
 use crate::world::{Model, Tokenizer};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
@@ -163,31 +164,42 @@ fn placed(mut error: Box<Diagnostic>, span: Span) -> Box<Diagnostic> {
 /// One row as an item; `None` if it is longer than the context and nothing is left of it.
 fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span) -> Res<Option<Item>> {
     let mut made = Item::default();
-    let mut encoded: Vec<(&str, Encoded)> = vec![];
-    let mut lengths = vec![None; layout.ragged.len()];
+    let mut encoded: Vec<(&str, Vec<Encoded>)> = vec![];
+    let mut lengths: Vec<Option<Vec<usize>>> = vec![None; layout.ragged.len()];
     for input in &layout.inputs {
         let suffix = [STREAM, TOKENS, PLACES].into_iter().find(|suffix| input.name.ends_with(suffix));
+        // How many of each innermost one there are.
+        let each;
         let value = match (suffix, reading) {
             (Some(suffix), Some(reading)) => {
                 let path = &input.name[..input.name.len() - suffix.len()];
                 let at = match encoded.iter().position(|(p, _)| *p == path) {
                     Some(at) => at,
                     None => {
-                        let Some(text) = encode(reading, field(row, path, span)?, path, span)? else { return Ok(None) };
-                        made.tokens += text.stream.len();
-                        encoded.push((path, text));
+                        let Some(texts) = encode_all(reading, field(row, path, span)?, path, span)? else {
+                            return Ok(None);
+                        };
+                        made.tokens += texts.iter().map(|text| text.stream.len()).sum::<usize>();
+                        encoded.push((path, texts));
                         encoded.len() - 1
                     }
                 };
-                let text = &encoded[at].1;
-                let ids = |ids: &[u32]| ids.iter().map(|id| *id as i32).collect();
-                ItemValue::Ints(match suffix {
-                    STREAM => ids(&text.stream),
-                    TOKENS => ids(&text.tokens),
-                    _ => text.places.iter().map(|place| *place as i32).collect(),
-                })
+                let ids = |text: &Encoded| -> Vec<i32> {
+                    match suffix {
+                        STREAM => text.stream.iter().map(|id| *id as i32).collect(),
+                        TOKENS => text.tokens.iter().map(|id| *id as i32).collect(),
+                        _ => text.places.iter().map(|place| *place as i32).collect(),
+                    }
+                };
+                let texts: Vec<Vec<i32>> = encoded[at].1.iter().map(ids).collect();
+                each = texts.iter().map(Vec::len).collect();
+                ItemValue::Ints(texts.concat())
             }
-            _ => number(input.dtype, field(row, &input.name, span)?, &input.name, span)?,
+            _ => {
+                let value = number(input.dtype, field(row, &input.name, span)?, &input.name, span)?;
+                each = vec![value.len()];
+                value
+            }
         };
         let sizes: Option<Vec<usize>> = input.axes.iter().map(Axis::fixed_size).collect();
         if let Some(wanted) = sizes.map(|sizes| sizes.iter().product::<usize>()).filter(|n| *n != value.len()) {
@@ -195,14 +207,37 @@ fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span)
             return fault("E0701", span, message);
         }
         for axis in &input.axes {
-            if let Some(at) = layout.ragged.iter().position(|a| a == axis) {
-                lengths[at] = Some(value.len());
+            let Some(at) = layout.ragged.iter().position(|a| a == axis) else { continue };
+            let own = match input.axes.iter().any(|a| is_inside(a, axis)) {
+                true => vec![each.len()],
+                false => each.clone(),
+            };
+            match &lengths[at] {
+                Some(before) if *before != own => {
+                    let message = format!(
+                        "field {}: it has {} values {}, another field {}",
+                        input.name,
+                        own.iter().sum::<usize>(),
+                        match axis.name() {
+                            "time" => "along time".to_string(),
+                            name => format!("each {name}"),
+                        },
+                        before.iter().sum::<usize>()
+                    );
+                    return fault("E0701", span, message);
+                }
+                _ => lengths[at] = Some(own),
             }
         }
         made.values.push(value);
     }
     made.lengths = lengths.into_iter().map(|n| n.expect("every ragged axis has an input")).collect();
     Ok(Some(made))
+}
+
+/// Whether a ragged axis has a length for each index of another.
+fn is_inside(axis: &Axis, of: &Axis) -> bool {
+    matches!(axis.kind(), AxisKind::Ragged { outer: Some(outer), .. } if outer == of)
 }
 
 /// The field of a row that a path names.
@@ -218,6 +253,14 @@ pub(super) fn field<'v>(row: &'v Value, path: &str, span: Span) -> Res<&'v Value
         };
     }
     Ok(value)
+}
+
+/// One text, or those of a list; `None` if nothing is left of one.
+fn encode_all(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Vec<Encoded>>> {
+    match value {
+        Value::List(list) => list.iter().map(|one| encode(reading, one, path, span)).collect(),
+        one => Ok(encode(reading, one, path, span)?.map(|text| vec![text])),
+    }
 }
 
 fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Encoded>> {
@@ -269,18 +312,26 @@ fn flat<'v>(value: &'v Value, out: &mut Vec<f64>) -> Result<(), &'v Value> {
     }
 }
 
-/// What traced code may read of rows like this one.
-pub fn item_type(row: &Value) -> ItemType {
-    match row {
-        Value::Record(record) => ItemType {
-            name: record.name.as_ref().map(|n| n.to_string()),
-            fields: record.fields.iter().map(|(name, value)| (name.to_string(), field_type(value))).collect(),
-        },
-        _ => ItemType::default(),
-    }
+/// What traced code may read of rows like this one. Which lists are `each sample` is what the record's declaration says.
+pub fn item_type(program: &Program, row: &Value) -> ItemType {
+    let Value::Record(record) = row else { return ItemType::default() };
+    let declared = record.name.as_ref().map_or(&[][..], |name| super::convert::fields_of(program, name));
+    let field = |(name, value): &(Rc<str>, Value)| {
+        let ty = declared.iter().find(|field| *field.name.text == **name).map(|field| &field.ty);
+        let each = ty.and_then(super::convert::each);
+        let found = match (each, value) {
+            (Some((_, axis)), Value::List(list)) => {
+                let one = list.first().map_or(FieldType::Other("empty".into()), |one| field_type(program, one));
+                FieldType::Each(axis.to_string(), Box::new(one))
+            }
+            _ => field_type(program, value),
+        };
+        (name.to_string(), found)
+    };
+    ItemType { name: record.name.as_ref().map(|n| n.to_string()), fields: record.fields.iter().map(field).collect() }
 }
 
-fn field_type(value: &Value) -> FieldType {
+fn field_type(program: &Program, value: &Value) -> FieldType {
     match value {
         Value::Float(_) => FieldType::Float,
         Value::Int(_) => FieldType::Int,
@@ -288,7 +339,7 @@ fn field_type(value: &Value) -> FieldType {
         Value::Text(_) | Value::Pieces(_) => FieldType::Text,
         Value::Prompt(_) => FieldType::Prompt,
         Value::Reply(_) | Value::Chat(_) => FieldType::Reply,
-        Value::Record(_) => FieldType::Record(item_type(value)),
+        Value::Record(_) => FieldType::Record(item_type(program, value)),
         Value::List(_) => match list_shape(value, Span::new(FileId(0), 0, 0)) {
             Some((shape, dtype)) => FieldType::Numbers { shape, dtype },
             None => FieldType::Other(value.kind()),

@@ -45,7 +45,7 @@ impl ItemSource for Ids {
         let found: Vec<Vec<usize>> = self.layout.inputs.iter().map(|input| values(&input.name)).collect();
         let length = |axis| {
             let at = self.layout.inputs.iter().position(|input| input.axes.contains(axis)).unwrap();
-            found[at].len()
+            vec![found[at].len()]
         };
         Ok(Item {
             lengths: self.layout.ragged.iter().map(length).collect(),

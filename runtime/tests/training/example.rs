@@ -55,7 +55,11 @@ pub fn items(count: usize) -> Items {
         let length = 1 + random.below(6) as usize;
         let x: Vec<f32> = (0..3 * length).map(|_| random.normal() as f32).collect();
         let y = x.chunks(3).map(|x| 0.5 * x[0] - x[1] + 0.25 * x[2]).sum::<f32>() + 0.1 * length as f32;
-        Item { values: vec![ItemValue::Floats(x), ItemValue::Floats(vec![y])], lengths: vec![length], tokens: length }
+        Item {
+            values: vec![ItemValue::Floats(x), ItemValue::Floats(vec![y])],
+            lengths: vec![vec![length]],
+            tokens: length,
+        }
     };
     Items((0..count).map(row).collect())
 }

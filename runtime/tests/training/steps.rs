@@ -35,7 +35,7 @@ fn by_hand(items: &Items, steps: usize, meets: Meets) -> (Vec<f64>, Vec<f64>, [f
         for row in &batch {
             let item = &items.0[*row as usize];
             let (ItemValue::Floats(x), ItemValue::Floats(y)) = (&item.values[0], &item.values[1]) else { panic!() };
-            let mut sums = [0.0, 0.0, 0.0, item.lengths[0] as f64];
+            let mut sums = [0.0, 0.0, 0.0, item.lengths[0][0] as f64];
             x.chunks(3).for_each(|x| (0..3).for_each(|d| sums[d] += f64::from(x[d])));
             each.push((sums, (0..4).map(|d| w[d] * sums[d]).sum::<f64>(), f64::from(y[0])));
         }

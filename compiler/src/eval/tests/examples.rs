@@ -71,7 +71,11 @@ impl Eval<'_> {
         let (fields, top) = self.record_fields(name, env)?;
         let mut ty = ItemType { name: Some(name.to_string()), fields: vec![] };
         for field in fields {
-            let field_type = match &field.ty.kind {
+            let (of, each) = match crate::stage::convert::each(&field.ty) {
+                Some((of, axis)) => (of, Some(axis)),
+                None => (&field.ty, None),
+            };
+            let field_type = match &of.kind {
                 TypeKind::Named { name, .. } => match name.text.as_str() {
                     "Float" => FieldType::Float,
                     "Int" => FieldType::Int,
@@ -85,6 +89,10 @@ impl Eval<'_> {
                     },
                 },
                 _ => FieldType::Other("of another type".into()),
+            };
+            let field_type = match each {
+                Some(axis) => FieldType::Each(axis.to_string(), Box::new(field_type)),
+                None => field_type,
             };
             ty.fields.push((field.name.text.clone(), field_type));
         }

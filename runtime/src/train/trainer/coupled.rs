@@ -1,5 +1,7 @@
 //! Steps whose items meet in the loss: they are taken together, or found in sweeps, or refused where they do not fit.
 
+use std::collections::HashMap;
+
 use align_compiler::stage::items::Packed;
 use align_compiler::tensor::{Axis, Lengths};
 use align_syntax::diag::Diagnostic;
@@ -18,16 +20,17 @@ impl Trainer<'_, '_> {
         let (Some(span), None) = (stage.coupled, &stage.swept) else { return Ok(()) };
         let mut batches = Batches::new(self.job.items.len(), stage.batch, stage.order, stage.seed);
         batches.go_to(self.batches.cursor());
-        let mut shapes: Vec<Option<(Vec<usize>, usize)>> = vec![None; self.job.items.len()];
+        let mut shapes: HashMap<usize, (Vec<Vec<usize>>, usize)> = HashMap::new();
         let (items, kept) = (self.job.items, &mut self.made);
-        let mut shape = |row: usize| -> Result<(Vec<usize>, usize), RunError> {
-            if shapes[row].is_none() {
-                let item = kept.get(items, row)?;
-                shapes[row] = Some((item.lengths.clone(), item.tokens));
+        let mut shape = |row: usize| -> Result<(Vec<Vec<usize>>, usize), RunError> {
+            if let Some(known) = shapes.get(&row) {
+                return Ok(known.clone());
             }
-            Ok(shapes[row].clone().unwrap_or_default())
+            let item = kept.get(items, row)?;
+            shapes.insert(row, (item.lengths.clone(), item.tokens));
+            Ok((item.lengths.clone(), item.tokens))
         };
-        let mut most: (usize, Vec<Vec<usize>>) = (0, vec![]);
+        let mut most: (usize, Vec<Vec<Vec<usize>>>) = (0, vec![]);
         for _ in made..self.total {
             let rows = batches.next(|row| shape(row).map(|(_, tokens)| tokens))?;
             let step = rows.into_iter().map(&mut shape).collect::<Result<Vec<_>, _>>()?;
@@ -39,7 +42,7 @@ impl Trainer<'_, '_> {
         let (_, items) = most;
         let mut lengths = Lengths::new().with(Axis::item(), vec![items.len()]);
         for (i, axis) in stage.layout.ragged.iter().enumerate() {
-            lengths.set(axis.packed(), items.iter().map(|lengths| lengths[i]).collect());
+            lengths.set(axis.packed(), items.iter().flat_map(|lengths| lengths[i].clone()).collect());
         }
         let packed = Packed { lengths, ..Packed::default() };
         let need = self.held(false) + self.step.memory(&packed);

@@ -117,7 +117,7 @@ fn limits_of_packing_are_shown_where_they_arise() {
         format!("{} {} | {}", error.code, error.message, program.sources.slice(error.labels[0].0))
     };
     assert_eq!(
-        found("let order = argsort[time](all)\n  -sum[time](all * order)"),
-        "E0407 time has a length for each item; it cannot be sorted yet | argsort[time](all)"
+        found("let kept = all[time: all > -1]\n  -sum[time](kept)"),
+        "E0407 places of time that are left out by a Bool are not packed yet | all[time: all > -1]"
     );
 }
