@@ -11,13 +11,26 @@ use align_syntax::span::Span;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+/// Elements that a List may have: beyond that it is Data, or a mistake.
+const MOST: usize = 2_000_000;
+/// Bytes that a Text may have.
+const LONGEST: usize = 64 << 20;
+
+fn too_many<T>(count: f64, span: Span) -> Res<T> {
+    let diagnostic = Diagnostic::error("E0334", span, format!("a List of {count} elements is too long"));
+    Err(Box::new(diagnostic.help("rows of Data are made when they are read: `data xs = for i in 0..n { .. }`")))
+}
+
 impl Eval<'_> {
     /// How many elements a list, a range or a map has.
     pub(crate) fn elements(&mut self, value: &Value, span: Span) -> Res<usize> {
         match value {
             Value::List(list) => Ok(list.len()),
             Value::Map(pairs) => Ok(pairs.len()),
-            Value::Range(a, Some(b)) => Ok(usize::try_from(b - a).unwrap_or(0)),
+            Value::Range(a, Some(b)) => match usize::try_from(b.saturating_sub(*a)).unwrap_or(0) {
+                count if count > MOST => too_many(count as f64, span),
+                count => Ok(count),
+            },
             other => fault("E0113", span, format!("a List or a range is expected, this is {}", other.kind())),
         }
     }
@@ -117,6 +130,7 @@ impl Eval<'_> {
     /// `a ++ b`
     pub(crate) fn join(&mut self, a: &Value, b: &Value, span: Span) -> Res<Value> {
         match (a, b) {
+            (Value::List(x), Value::List(y)) if x.len() + y.len() > MOST => too_many((x.len() + y.len()) as f64, span),
             (Value::List(x), Value::List(y)) => Ok(Value::list(x.iter().chain(y.iter()).cloned().collect())),
             (Value::Pieces(x), Value::Pieces(y)) => {
                 let mut pieces = (**x).clone();
@@ -124,6 +138,9 @@ impl Eval<'_> {
                 Ok(Value::Pieces(Rc::new(pieces)))
             }
             _ => match (a.as_text(), b.as_text()) {
+                (Some(x), Some(y)) if x.len() + y.len() > LONGEST => {
+                    fault("E0334", span, format!("a Text of {} bytes is too long", x.len() + y.len()))
+                }
                 (Some(x), Some(y)) => Ok(Value::text(format!("{x}{y}"))),
                 _ => fault("E0113", span, format!("`++` joins Lists or Texts, not {} and {}", a.kind(), b.kind())),
             },

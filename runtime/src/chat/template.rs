@@ -11,6 +11,16 @@ use super::marks::{GENERATED, GENERATED_END};
 use crate::error::{Error, Result};
 
 const NAME: &str = "chat";
+/// The name of the filter that bounds what a template keeps.
+const BOUNDED: &str = "bounded_";
+/// Instructions (and what its values weigh) of one rendering: those of a long conversation, not those of a loop without end.
+const FUEL: u64 = 5_000_000;
+/// The widest indent of JSON.
+const WIDEST: usize = 64;
+/// Macros and includes inside of each other.
+const DEPTH: usize = 100;
+/// Bytes of a text that a template makes.
+const LONGEST: usize = 64 << 20;
 
 /// A template with the special tokens of its tokenizer.
 pub struct Template {
@@ -22,15 +32,23 @@ pub struct Template {
 impl Template {
     pub fn new(text: &str, tokenizer: &dyn Tokenizer) -> Result<Template> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(DEPTH);
+        environment.add_filter(BOUNDED, bounded);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| wrong(&e))?;
         environment.set_syntax(syntax);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(|state, value, method, args| {
+            if method == "format" {
+                narrow(value.as_str().unwrap_or_default())?;
+            }
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+        });
         environment.add_function("raise_exception", |text: String| -> std::result::Result<String, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, text))
         });
         environment.add_filter("tojson", to_json);
-        let source = with_generation_marks(text);
+        let source = with_bounds(&with_generation_marks(text));
         environment.add_template_owned(NAME, source).map_err(|e| wrong(&e))?;
         let eos = tokenizer.token_text(tokenizer.stop()).unwrap_or_default();
         Ok(Template { environment, bos: tokenizer.bos_text().unwrap_or_default(), eos })
@@ -63,8 +81,77 @@ impl Template {
         let values = context! {
             messages, tools => Jinja::from(Serde(tools)), add_generation_prompt => prompt, bos_token => self.bos.clone(), eos_token => self.eos.clone(),
         };
-        template.render(values).map_err(|e| wrong(&e))
+        let mut out = Output(vec![]);
+        template.render_captured_to(values, &mut out).map_err(|e| wrong(&e))?;
+        String::from_utf8(out.0).map_err(|_| Error::new("chat template", "it writes what is not UTF-8"))
     }
+}
+
+/// Refuses formats that pad to widths beyond all use.
+fn narrow(form: &str) -> std::result::Result<(), minijinja::Error> {
+    let wide = form.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 4);
+    match wide {
+        true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "a format is too wide")),
+        false => Ok(()),
+    }
+}
+
+/// What the template writes, as far as it stays within bounds.
+struct Output(Vec<u8>);
+
+impl std::io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(std::io::Error::other(format!("it writes more than {LONGEST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A value that a template keeps: no text or list grows without end, step by step.
+fn bounded(value: Jinja) -> std::result::Result<Jinja, minijinja::Error> {
+    let long = match value.as_str() {
+        Some(text) => text.len() > LONGEST,
+        None => value.len().is_some_and(|len| len > LONGEST / 64),
+    };
+    match long {
+        true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "a value grows without end")),
+        false => Ok(value),
+    }
+}
+
+/// `{% set x = e %}` keeps `(e)|bounded`.
+fn with_bounds(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let inside = &tag[2..end];
+        let is_set = inside.trim_start_matches(['-', '+']).trim_start().starts_with("set ");
+        match inside.split_once('=').filter(|_| is_set) {
+            Some((target, value)) => {
+                let (value, close) = match value.strip_suffix(['-', '+']) {
+                    Some(cut) => (cut, &value[cut.len()..]),
+                    None => (value, ""),
+                };
+                out.push_str(&format!("{{%{target}= ({value})|{BOUNDED} {close}%}}"));
+            }
+            None => out.push_str(&tag[..end + 2]),
+        }
+        rest = &tag[end + 2..];
+    }
+    out.push_str(rest);
+    out
 }
 
 fn wrong(error: &minijinja::Error) -> Error {
@@ -113,6 +200,9 @@ fn to_json(value: Jinja, options: Kwargs) -> std::result::Result<Jinja, minijinj
     options.assert_all_used()?;
     let fail = |e: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string());
     let json = serde_json::to_value(&value).map_err(fail)?;
+    if indent.is_some_and(|width| width > WIDEST) {
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("an indent is at most {WIDEST}")));
+    }
     let text = match indent {
         Some(width) => {
             let spaces = " ".repeat(width);

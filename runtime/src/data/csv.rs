@@ -1,5 +1,6 @@
 //! Files of separated values: a header of column names, then a row a record.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -113,11 +114,11 @@ fn failed(source: &Source, error: &csv::Error) -> Error {
 /// The names of the columns. One without a name is called by its number.
 fn names(path: &Path, separator: u8, header: &ByteRecord) -> Result<Vec<String>> {
     let place = || format!("{}:1", path.display());
-    let mut names: Vec<String> = vec![];
+    let (mut names, mut known): (Vec<String>, HashSet<String>) = (vec![], HashSet::new());
     for (i, name) in header.iter().enumerate() {
         let name = text(name.to_vec(), place)?;
         let name = if name.trim().is_empty() { format!("column{}", i + 1) } else { name.trim().to_string() };
-        if names.contains(&name) {
+        if !known.insert(name.clone()) {
             return Err(Error::new(place(), format!("two columns are called {}", quoted(&name))));
         }
         names.push(name);

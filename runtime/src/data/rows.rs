@@ -48,12 +48,15 @@ impl Jsonl {
         };
         let value: Value = serde_json::from_str(&text).map_err(|e| {
             let what = if matches!(self, Jsonl::Lines(_)) { "line" } else { "element" };
+            // Without the place, which is told apart.
+            let why = e.to_string();
+            let why = why.split(" at line ").next().unwrap_or_default();
             let problem = match e.is_eof() {
                 true => format!("the JSON of this {what} ends too early"),
                 false if e.line() > 1 => {
-                    format!("this is not JSON from line {}, column {} of it on", e.line(), e.column())
+                    format!("this is not JSON from line {}, column {} of it on ({why})", e.line(), e.column())
                 }
-                false => format!("this is not JSON from column {} on", e.column()),
+                false => format!("this is not JSON from column {} on ({why})", e.column()),
             };
             Error::new(self.place(index), problem).expected("one JSON object on each line").found(shown(&text))
         })?;

@@ -150,6 +150,7 @@ fn open_folder(path: &Path) -> Result<LoadedModel> {
         })
         .collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    enough(&config_path, &config, &tensors)?;
     let chat_template = folder_template(path)?;
     let weights = Weights::Folder { folder, tensors };
     Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceCell::new() })
@@ -174,9 +175,19 @@ fn open_gguf(path: &Path) -> Result<LoadedModel> {
         }
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    enough(path, &config, &tensors)?;
     let chat_template = file.meta("tokenizer.chat_template").and_then(gguf::Meta::text).map(str::to_string);
     let weights = Weights::Gguf { file, tensors };
     Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceCell::new() })
+}
+
+/// Every layer has a tensor at least: a net of more is not worth trying.
+fn enough(place: &Path, config: &ModelConfig, tensors: &[Tensor]) -> Result<()> {
+    match config.decoder().map(|decoder| decoder.layers).filter(|layers| *layers > tensors.len()) {
+        Some(layers) => Err(Error::new(place.display(), format!("the network has {layers} layers"))
+            .expected(format!("no more than the tensors of the model, which are {}", tensors.len()))),
+        None => Ok(()),
+    }
 }
 
 /// `chat_template.jinja`, or the template in `tokenizer_config.json` (the one named `default` of several).

@@ -48,6 +48,7 @@ impl Hf {
             Error::new(place, format!("this is not JSON: {e}")).fix("Fetch or save the model's tokenizer again")
         })?;
         check_merges(place, &text["model"])?;
+        check_ids(place, &text)?;
         let inner = Inner::from_bytes(json).map_err(|e| {
             Error::new(place, format!("this is not a tokenizer: {e}")).expected("a Hugging Face tokenizer.json")
         })?;
@@ -200,6 +201,19 @@ fn token(place: &str, inner: &Inner, part: &str, text: &Option<String>, id: Opti
 /// The token that post-processing puts before every text.
 fn first_added(inner: &Inner) -> Option<u32> {
     inner.encode("", true).ok()?.get_ids().first().copied()
+}
+
+/// The library goes through all ids up to the largest.
+fn check_ids(place: &str, text: &Value) -> Result<()> {
+    const MOST: u64 = 1 << 24;
+    let vocab = text["model"]["vocab"].as_object().into_iter().flatten().map(|(token, id)| (token.as_str(), id));
+    let added = text["added_tokens"].as_array().into_iter().flatten();
+    let added = added.map(|token| (token["content"].as_str().unwrap_or_default(), &token["id"]));
+    match vocab.chain(added).find(|(_, id)| id.as_u64().is_some_and(|id| id >= MOST)) {
+        Some((token, id)) => Err(Error::new(place, format!("the token {} has the id {id}", quoted(token)))
+            .expected(format!("less than {MOST}"))),
+        None => Ok(()),
+    }
 }
 
 /// The library trusts the merges of a BPE model; a damaged file must not get that far.
