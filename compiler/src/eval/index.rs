@@ -229,6 +229,9 @@ impl Eval<'_> {
                 let range = bounds(chars.len(), *from, *to, span)?;
                 Ok(Value::text(chars[range].iter().collect::<String>()))
             }
+            (Value::Foreign(foreign), index) if let Some(list) = super::tests::as_list(foreign.as_ref()) => {
+                self.place(&list, index, span)
+            }
             (Value::Foreign(_) | Value::Net(_), _) if self.hooks.is_some() => {
                 let hooks = self.hooks.clone().expect("just seen");
                 match hooks.index(self, value, index, span) {

@@ -4,7 +4,7 @@ use super::call::{Call, wrong};
 use super::value::{Net, NetShape, Record, Stream, Value};
 use super::{Eval, Res, fault};
 use crate::stage::items;
-use crate::tensor::{DType, Node};
+use crate::tensor::{Axis, DType, Node};
 use align_syntax::ast::Name;
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -61,6 +61,9 @@ fn stubbed(stub: &Record, name: &str, of: &Value) -> Option<Value> {
     let value = stub.get(name)?;
     match (value, of) {
         (Value::Record(fields), Value::Stream(stream)) => fields.get(&stream.path).cloned(),
+        (Value::Record(fields), Value::Record(reply)) => {
+            fields.get(&reply.get(super::tests::FIELD)?.as_text()?).cloned()
+        }
         (value, _) => Some(value.clone()),
     }
 }
@@ -166,7 +169,10 @@ pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
 pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
     let Some(tokens) = call.named("tokens") else { return wrong(call, call.span, "takes `tokens:`") };
     let tokens = eval.arg(tokens, call.env)?;
-    Ok(Value::Record(Rc::new(Record { name: Some("Reply".into()), fields: vec![("tokens".into(), tokens)] })))
+    let time: Vec<Axis> = eval.axes_of(&tokens).into_iter().filter(|a| a.name() == "time").collect();
+    let length = eval.size(&time);
+    let fields = vec![("tokens".into(), tokens), ("length".into(), eval.tensor(length))];
+    Ok(Value::Record(Rc::new(Record { name: Some("Reply".into()), fields })))
 }
 
 fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {

@@ -6,7 +6,7 @@ mod numbers;
 use super::bind::bracket_words;
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
-use super::value::{Net, Record, Value};
+use super::value::{Foreign, Net, Record, Value};
 use super::{Eval, Res, Tracing, fault};
 use crate::autodiff::vjp;
 use crate::interp::{self, Named};
@@ -21,6 +21,7 @@ use crate::world::World;
 use align_syntax::ast::{self, Args, Expr, ExprKind, InfixOp, ItemKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
+pub(crate) use examples::FIELD;
 use examples::{PROMPT, example_input, reply_length};
 pub(crate) use examples::{drawn, example, stub};
 use numbers::{Numbers, compare, numbers, spelt};
@@ -412,4 +413,9 @@ pub(crate) fn agrees(eval: &mut Eval, call: &Call) -> Res<Value> {
     }
     eval.trace().has_gradients = Some(call.span);
     Ok(Value::Unit)
+}
+
+/// An array of a file as a List of its rows; `None` if it is something else. Gradients do not reach the array from there.
+pub(super) fn as_list(foreign: &dyn Foreign) -> Option<Value> {
+    foreign.as_any().downcast_ref::<Numbers>().map(Numbers::list)
 }

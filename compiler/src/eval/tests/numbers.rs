@@ -1,7 +1,7 @@
 //! Arrays of a file of numbers, and whether a value is what the file has.
 
 use super::Tolerance;
-use crate::eval::value::Foreign;
+use crate::eval::value::{Foreign, Value};
 use crate::interp;
 use crate::tensor::DType;
 use std::any::Any;
@@ -13,6 +13,26 @@ pub(super) struct Numbers {
     pub shape: Vec<usize>,
     pub data: Vec<f64>,
     pub dtype: DType,
+}
+
+impl Numbers {
+    /// The numbers as Lists of Lists, by shape.
+    pub fn list(&self) -> Value {
+        fn rows(shape: &[usize], data: &[f64], dtype: DType) -> Value {
+            match shape {
+                [] => match dtype {
+                    DType::Int => Value::Int(data[0] as i64),
+                    DType::Bool => Value::Bool(data[0] != 0.0),
+                    _ => Value::Float(data[0]),
+                },
+                [_, inner @ ..] => {
+                    let n = inner.iter().product::<usize>().max(1);
+                    Value::list(data.chunks(n).map(|row| rows(inner, row, dtype)).collect::<Vec<_>>())
+                }
+            }
+        }
+        rows(&self.shape, &self.data, self.dtype)
+    }
 }
 
 impl Foreign for Numbers {
