@@ -163,7 +163,9 @@ impl Eval<'_> {
                         record.set(name, self.item_field(item, &Name { text: name.clone(), span })?);
                     }
                 }
-                changes.fields.iter().for_each(|(name, value)| record.set(name, value.clone()));
+                for (name, value) in &changes.fields {
+                    record.set(name, super::policy::named_reply(name, value));
+                }
                 Ok(Value::Record(Rc::new(record)))
             }
             (Value::Map(x), Value::Map(changes)) => {

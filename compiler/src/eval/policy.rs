@@ -56,14 +56,27 @@ impl Eval<'_> {
     }
 }
 
+/// The field of a given reply that says which field of its item it is, so that stubs know it.
+const FIELD: &str = "field";
+
+/// A value that takes the place of an item's field. A reply learns the field's name.
+pub(super) fn named_reply(field: &str, value: &Value) -> Value {
+    match value {
+        Value::Record(reply) if reply.name.as_deref() == Some("Reply") => {
+            let mut reply = (**reply).clone();
+            reply.set(FIELD, Value::text(field));
+            Value::Record(Rc::new(reply))
+        }
+        value => value.clone(),
+    }
+}
+
 /// The field of a stub, for this reply: one value for all, or a record with one for each field of the item.
 fn stubbed(stub: &Record, name: &str, of: &Value) -> Option<Value> {
     let value = stub.get(name)?;
     match (value, of) {
         (Value::Record(fields), Value::Stream(stream)) => fields.get(&stream.path).cloned(),
-        (Value::Record(fields), Value::Record(reply)) => {
-            fields.get(&reply.get(super::tests::FIELD)?.as_text()?).cloned()
-        }
+        (Value::Record(fields), Value::Record(reply)) => fields.get(&reply.get(FIELD)?.as_text()?).cloned(),
         (value, _) => Some(value.clone()),
     }
 }
@@ -170,7 +183,7 @@ pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
     let Some(tokens) = call.named("tokens") else { return wrong(call, call.span, "takes `tokens:`") };
     let tokens = eval.arg(tokens, call.env)?;
     let time: Vec<Axis> = eval.axes_of(&tokens).into_iter().filter(|a| a.name() == "time").collect();
-    let length = eval.size(&time);
+    let length = eval.size(&time, &time);
     let fields = vec![("tokens".into(), tokens), ("length".into(), eval.tensor(length))];
     Ok(Value::Record(Rc::new(Record { name: Some("Reply".into()), fields })))
 }

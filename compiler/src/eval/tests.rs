@@ -21,7 +21,6 @@ use crate::world::World;
 use align_syntax::ast::{self, Args, Expr, ExprKind, InfixOp, ItemKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
-pub(crate) use examples::FIELD;
 use examples::{PROMPT, example_input, reply_length};
 pub(crate) use examples::{drawn, example, stub};
 use numbers::{Numbers, compare, numbers, spelt};

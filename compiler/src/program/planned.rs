@@ -60,8 +60,6 @@ pub const MODULES: &[(&str, &[&str])] = &[
             "simpo",
             "kto",
             "bco",
-            "npo",
-            "inpo",
             "copg",
             "bradley_terry",
             "cross_entropy",

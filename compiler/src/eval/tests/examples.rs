@@ -7,11 +7,9 @@ use crate::eval::{Eval, Res};
 use crate::interp;
 use crate::stage::items;
 use crate::tensor::{Axis, DType, Lengths};
-use align_syntax::ast::{Name, TypeKind};
+use align_syntax::ast::TypeKind;
 use std::rc::Rc;
 
-/// The field of a given reply that says which field of the item it is, so that stubs know it.
-pub(crate) const FIELD: &str = "field";
 /// Tokens of an example's prompt.
 pub(super) const PROMPT: usize = 3;
 /// Ids of example tokens are below this.
@@ -52,42 +50,19 @@ pub(crate) fn stub(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(Value::Stub(Rc::new(record)))
 }
 
-/// `example(Pair)`: an item of this type. `example(Pair, chosen: reply(tokens: t))` gives fields of it.
+/// `example(Pair)`: an item of this type.
 pub(crate) fn example(eval: &mut Eval, call: &Call) -> Res<Value> {
     let [ty] = &call.positional[..] else { return wrong(call, call.span, "takes a record type") };
-    let item = match eval.arg(ty, call.env)? {
+    match eval.arg(ty, call.env)? {
         Value::Type(name, file) => {
             let top = eval.top(file);
             match eval.item_type(&name, &top) {
-                Some(ty) => Rc::new(Item { ty, prefix: String::new() }),
-                None => return wrong(call, ty.span(), format!("knows no record {name}")),
+                Some(ty) => Ok(Value::Item(Rc::new(Item { ty, prefix: String::new() }))),
+                None => wrong(call, ty.span(), format!("knows no record {name}")),
             }
         }
-        other => return wrong(call, ty.span(), format!("takes a record type, this is {}", other.kind())),
-    };
-    if call.named.is_empty() {
-        return Ok(Value::Item(item));
+        other => wrong(call, ty.span(), format!("takes a record type, this is {}", other.kind())),
     }
-    let mut record = Record { name: item.ty.name.as_deref().map(Rc::from), fields: vec![] };
-    for (field, _) in &item.ty.fields {
-        let name = Name { text: field.clone(), span: call.span };
-        record.set(field, eval.field(&Value::Item(item.clone()), &name, call.env)?);
-    }
-    for (name, arg) in &call.named {
-        if record.get(&name.text).is_none() {
-            return wrong(call, name.span, format!("makes an item that has no field `{}`", name.text));
-        }
-        let value = match eval.arg(arg, call.env)? {
-            Value::Record(reply) if reply.name.as_deref() == Some("Reply") => {
-                let mut reply = (*reply).clone();
-                reply.set(FIELD, Value::text(&name.text));
-                Value::Record(Rc::new(reply))
-            }
-            value => value,
-        };
-        record.set(&name.text, value);
-    }
-    Ok(Value::Record(Rc::new(record)))
 }
 
 impl Eval<'_> {
