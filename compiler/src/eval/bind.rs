@@ -76,7 +76,8 @@ impl Eval<'_> {
                 bound.push((name.clone(), axes.into()));
             }
         }
-        let outer_lifted = inside.body().lifted.clone();
+        let mut outer_lifted = inside.body().lifted.clone();
+        outer_lifted.extend(self.hidden.iter().cloned());
         let mut lifts: Vec<(Vec<Axis>, Span)> = vec![];
         for (param, value) in params.iter().zip(&given) {
             let Some((value, span)) = value else { continue };
@@ -150,7 +151,6 @@ impl Eval<'_> {
         }
         self.check_lifts(what, &lifts)?;
         body.lifted.extend(outer_lifted);
-        body.lifted.extend(self.hidden.iter().cloned());
         for axis in lifts.into_iter().flat_map(|(axes, _)| axes) {
             if !body.lifted.contains(&axis) {
                 body.lifted.push(axis);

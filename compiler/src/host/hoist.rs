@@ -11,11 +11,14 @@ pub struct Hoisted {
     pub scalars: Vec<Node>,
 }
 
-/// Takes out of a graph what only its scalar inputs decide, such as `1 - beta^t` of an optimizer's update.
-pub fn hoist(graph: &Graph) -> Hoisted {
+/// Takes out of a graph what only scalar inputs that the host knows decide, such as `1 - beta^t` of an optimizer's update.
+pub fn hoist(graph: &Graph, knows: impl Fn(&str) -> bool) -> Hoisted {
     let mut scalar = vec![false; graph.len()];
     for (node, data) in graph.nodes() {
-        let pure = matches!(data.op, Op::Input(_) | Op::Const(_) | Op::Map(_) | Op::Cast | Op::Stop);
+        let pure = match &data.op {
+            Op::Input(name) => knows(name),
+            op => matches!(op, Op::Const(_) | Op::Map(_) | Op::Cast | Op::Stop),
+        };
         scalar[node.0 as usize] = pure && data.axes.is_empty() && data.inputs.iter().all(|n| scalar[n.0 as usize]);
     }
     let leaves =

@@ -101,6 +101,8 @@ impl Localize {
 
     /// A number of this weight, of all of them.
     fn gather(&mut self, own: Node) -> Result<Node, String> {
+        let dtype = self.to.dtype(own);
+        let own = self.to.cast(own, DType::Float);
         let k = self.gathered.iter().position(|node| *node == own).unwrap_or_else(|| {
             self.gathered.push(own);
             self.gathered.len() - 1
@@ -110,7 +112,8 @@ impl Localize {
         if let Some(axis) = axes[1..].iter().find(|axis| axis.fixed_size().is_none() || axis.name() == "entry") {
             return Err(format!("all weights are read entry by entry along `{}`: reduce it first", axis.name()));
         }
-        Ok(self.to.input(format!("all.{k}"), axes, self.to.dtype(own)))
+        let all = self.to.input(format!("all.{k}"), axes, DType::Float);
+        Ok(self.to.cast(all, dtype))
     }
 
     fn here(&mut self) -> Node {

@@ -16,6 +16,11 @@ use crate::rewrite::simplify::simplify;
 use crate::stage::optimizer::{Ask, Objective, OptimizerState, UpdatePhase, UpdateVariant};
 use crate::tensor::{Axis, DType, Graph, Node, NodeData, Op};
 
+/// Whether an input of a trace is a number that the host knows in every step.
+pub fn is_of_the_host(input: &str) -> bool {
+    matches!(input, "t" | "total" | "loss") || input.starts_with("schedule.")
+}
+
 /// What tracing an update gives.
 pub struct Traced {
     /// Inputs and outputs as in [`crate::stage::optimizer::UpdateGroup`], with the axis `tensor` in all that belongs to a weight; outputs
@@ -103,7 +108,7 @@ pub fn result(graph: &Graph, view: &[Axis]) -> Result<Graph, String> {
 
 /// The program with its scalars as inputs `scalar.<i>` of the stage.
 fn without_scalars(graph: &Graph, scalars: &mut Scalars) -> Graph {
-    let hoisted = hoist(graph);
+    let hoisted = hoist(graph, is_of_the_host);
     let places: Vec<usize> = hoisted.scalars.iter().map(|node| scalars.place(graph, *node)).collect();
     let mut new = Graph::new();
     let mut nodes: Vec<Node> = vec![];

@@ -8,7 +8,7 @@ use super::scope::Declared;
 use super::{Held, is_per_model, over};
 use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, DType, MapOp, Node, NodeData, Op, RandomKind};
-use crate::update::tensor_axis;
+use crate::update::{is_of_the_host, tensor_axis};
 use align_syntax::ast::{Expr, ExprKind, Method};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -343,7 +343,7 @@ impl Eval<'_> {
         let graph = self.graph();
         let data = graph.get(node).clone();
         let own = match &data.op {
-            Op::Input(name) => matches!(name.as_str(), "t" | "total" | "loss") || name.starts_with("schedule."),
+            Op::Input(name) => is_of_the_host(name),
             Op::Const(_) | Op::Cast | Op::Stop => true,
             Op::Map(op) => *op != MapOp::IsNan,
             _ => false,
