@@ -6,6 +6,7 @@ use super::evaluate::PolicyUse;
 use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
 use super::optimizer::OptimizerStage;
+use super::path::Path;
 use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
@@ -109,6 +110,23 @@ fn sample(builder: &Builder, eval: &mut Eval, data: &Data<Value>) -> Res<Vec<Sam
     Ok(rows)
 }
 
+/// The weights that `only` and `except` leave: the others have no gradient and no state.
+fn moving<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
+    let all = || policy.weights.iter().map(|w| w.path.as_str());
+    for (path, span) in said.only.iter().chain(&said.except) {
+        if !all().any(|weight| path.holds(weight)) {
+            return Err(path.names_nothing(all(), *span));
+        }
+    }
+    let held = |paths: &[(Path, Span)], weight: &str| paths.iter().any(|(path, _)| path.holds(weight));
+    let own: BTreeSet<&str> =
+        all().filter(|w| (said.only.is_empty() || held(&said.only, w)) && !held(&said.except, w)).collect();
+    match said.only.iter().chain(&said.except).next() {
+        Some((_, span)) if own.is_empty() => fault("E0401", *span, "no weight is left that could be trained"),
+        _ => Ok(own),
+    }
+}
+
 struct LoweredStage {
     stage: TrainStage,
     /// The stages that make the policies of [`TrainStage::frozen`].
@@ -130,7 +148,7 @@ fn lower(
     let (graph, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
-    let own: BTreeSet<&str> = from.policy.weights.iter().map(|w| w.path.as_str()).collect();
+    let own = moving(&from.policy, said)?;
     let step_inputs = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name)).collect();
     let options = BatchOptions { step_inputs };
     let graphs =
@@ -240,6 +258,9 @@ fn hash(
     }
     hasher.graph("loss", traced);
     update(&mut hasher, &stage.optimizer);
+    for weight in &stage.weights {
+        hasher.text("trained", &weight.path);
+    }
     for (objective, term) in objectives.iter().zip(&stage.terms) {
         hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);
     }

@@ -2,6 +2,7 @@
 
 use super::convert::shown;
 use super::encode::Truncate;
+use super::path::Path;
 use super::train::{BatchSize, Keep, Order, StageLength};
 use crate::eval::env::Env;
 use crate::eval::value::Value;
@@ -26,13 +27,29 @@ pub struct Said {
     pub evals: Vec<(String, Expr)>,
     pub eval_every: Option<usize>,
     pub keep: Keep,
+    /// Paths of `only` and of `except`, with their places.
+    pub only: Vec<(Path, Span)>,
+    pub except: Vec<(Path, Span)>,
 }
 
 /// Slots that have a meaning, and those that are known and not there yet.
-const SLOTS: [&str; 12] =
-    ["on", "loss", "optimizer", "batch", "steps", "epochs", "clip", "order", "truncate", "eval", "keep", "seed"];
-const LATER: [&str; 11] =
-    ["until", "state", "each", "update", "carry", "only", "except", "passes", "workers", "minibatch", "on_fault"];
+const SLOTS: [&str; 14] = [
+    "only",
+    "except",
+    "on",
+    "loss",
+    "optimizer",
+    "batch",
+    "steps",
+    "epochs",
+    "clip",
+    "order",
+    "truncate",
+    "eval",
+    "keep",
+    "seed",
+];
+const LATER: [&str; 9] = ["until", "state", "each", "update", "carry", "passes", "workers", "minibatch", "on_fault"];
 
 const ORDERS: [(&str, Order); 2] = [("shuffled", Order::Shuffled), ("given", Order::Given)];
 
@@ -40,6 +57,7 @@ const ORDERS: [(&str, Order); 2] = [("shuffled", Order::Shuffled), ("given", Ord
 pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
     let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
     let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
+    let (mut only, mut except) = (vec![], vec![]);
     let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
     let mut seen: Vec<&Name> = vec![];
     for line in &slots.lines {
@@ -91,6 +109,8 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             "seed" => seed = Some(given.count(eval, 0)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
             "keep" => keep = given.keep()?,
+            "only" => only = given.paths()?,
+            "except" => except = given.paths()?,
             "precision" => given.precision()?,
             other if LATER.contains(&other) => return later(word.span, &format!("the slot `{other}`")),
             other => {
@@ -128,6 +148,8 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         evals,
         eval_every,
         keep,
+        only,
+        except,
     })
 }
 
@@ -214,6 +236,16 @@ impl<'a> Slot<'a> {
             None if matches!(value, Value::None) => Ok(None),
             None => fault("E0134", expr.span, format!("`clip` is a norm above 0 or none, this is {}", shown(&value))),
         }
+    }
+
+    /// `only .lm, .head`
+    fn paths(&self) -> Res<Vec<(Path, Span)>> {
+        let all = self.args.positional.iter().chain(&self.args.trailing);
+        let paths = all.map(|expr| match Path::of(expr) {
+            Some(path) => Ok((path, expr.span)),
+            None => fault("E0134", expr.span, format!("`{}` takes paths: `.decoder.blocks`", self.word.text)),
+        });
+        paths.collect()
     }
 
     fn precision(&self) -> Res<()> {
