@@ -204,6 +204,7 @@ const ROWS: &[Row] = &[
     // Functions of functions.
     row("vmap", "f:Fn", Vmap),
     row("grad", "f:Fn by?:Any", Grad),
+    row("fresh", "f:Any", First),
     row("jvp", "f:Fn", Unknown),
     // Linear algebra.
     row("solve", "m:Float y:Float", Unknown),

@@ -330,7 +330,6 @@ pub const MODULES: &[(&str, &[&str])] = &[
             "make",
             "forever",
             "shards",
-            "fresh",
             "in_nucleus",
             "bytes",
         ],

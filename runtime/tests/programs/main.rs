@@ -1,6 +1,7 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
 mod groups;
+mod optimizers;
 mod reports;
 mod rules;
 

@@ -48,6 +48,8 @@ pub(crate) struct Updating {
     prefix: String,
     /// The weight at hand.
     weight: Weight,
+    /// The objective, where one is given outside of a stage.
+    objective: Option<Value>,
 }
 
 /// The weight that an optimizer sees.

@@ -3,7 +3,7 @@
 use super::super::bind::Values;
 use super::super::derive::pair;
 use super::super::leaves::{alike, filled, leaves, ordered, under};
-use super::super::value::{Applied, Record, Value};
+use super::super::value::{Applied, Function, Record, Value};
 use super::super::{Eval, Res, fault};
 use super::view::{flatten_all, split_all};
 use super::{Updating, Weight, WeightFacts};
@@ -46,6 +46,8 @@ impl Eval<'_> {
                 Ok(pair(filled(w, next), filled(w, after)))
             }
             ("start", [w]) => self.outside(w, &[], span, |eval, w, own| {
+                // A start does not depend on the objective.
+                eval.updating().objective = Some(Value::function(Function::Constant(Value::Float(0.0))));
                 let t = Value::Int(1);
                 let first = eval.updating().states.len();
                 eval.run_update(applied, w.clone(), w, t, span)?;
@@ -62,11 +64,12 @@ impl Eval<'_> {
                 }
                 Ok(Value::Record(Rc::new(record)))
             }),
-            ("step", [Value::Record(states), w, g, t]) => {
+            ("step", [Value::Record(states), w, g, t, objective @ ..]) if objective.len() < 2 => {
                 let mut given = vec![];
                 flat(states, "", &mut given);
                 self.outside(w, &given, span, |eval, w, own| {
                     let g = eval.entries_of(g, span)?;
+                    eval.updating().objective = objective.first().cloned();
                     let new = eval.run_update(applied, w, g, t.clone(), span)?;
                     let new = eval.given_back(&new, &None, own, span)?;
                     let after: Vec<_> =
@@ -91,7 +94,11 @@ impl Eval<'_> {
             }
             ("start", _) => fault("E0111", span, "`start` takes a weight"),
             ("result", _) => fault("E0111", span, "`result` takes the states and the weight"),
-            _ => fault("E0111", span, "`step` takes the states, the weight, its gradient and t"),
+            _ => fault(
+                "E0111",
+                span,
+                "`step` takes the states, the weight, its gradient, t, and an objective where one is asked for",
+            ),
         }
     }
 
@@ -130,7 +137,14 @@ impl Eval<'_> {
             fan_in: own.first().filter(|_| own.len() > 1).and_then(Axis::fixed_size).unwrap_or(1),
         };
         let weight = Weight::new(&facts, entry.clone());
-        let updating = Updating { stage: None, given: given.to_vec(), states: vec![], prefix: String::new(), weight };
+        let updating = Updating {
+            stage: None,
+            given: given.to_vec(),
+            states: vec![],
+            prefix: String::new(),
+            weight,
+            objective: None,
+        };
         let outer = self.updating.replace(updating);
         let outer_own = std::mem::replace(&mut self.weight_axes, own.clone());
         let w = flatten_all(self.graph(), node, &own, &entry);

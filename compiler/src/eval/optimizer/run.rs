@@ -143,6 +143,9 @@ impl Eval<'_> {
                         self.tensor(node)
                     }
                     "f" if self.stage_trace().is_some() => Value::function(Function::Objective { fresh: false }),
+                    "f" if self.updating().objective.is_some() => {
+                        self.updating().objective.clone().unwrap_or(Value::Unit)
+                    }
                     other => match self.offered.iter().find(|(n, _)| n == other) {
                         Some((_, value)) => value.clone(),
                         None => {

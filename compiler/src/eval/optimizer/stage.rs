@@ -251,6 +251,7 @@ impl Eval<'_> {
                 states: vec![],
                 prefix: prefix.to_string(),
                 weight,
+                objective: None,
             });
             let over = eval.entry_axes();
             let w = eval.graph().input("w", over.clone(), DType::Float);

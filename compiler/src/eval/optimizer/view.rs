@@ -149,6 +149,8 @@ pub(crate) fn fresh(eval: &mut Eval, call: &Call) -> Res<Value> {
         Value::Function(f) if matches!(*f, Function::Objective { .. }) => {
             Ok(Value::function(Function::Objective { fresh: true }))
         }
+        // Outside of a stage the objective is what it was given as.
+        other @ Value::Function(_) => Ok(other),
         other => wrong(call, operand.span(), format!("takes the objective `f` of an update, this is {}", other.kind())),
     }
 }

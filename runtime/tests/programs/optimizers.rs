@@ -1,0 +1,136 @@
+//! Optimizers of every kind in a stage: compiled kernels against the interpreter, and runs that are stopped and go on.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use align_runtime::engine::{Cpu, Engine, Interpreter};
+use align_runtime::run::{Progress, Silent, StepShown};
+use serde_json::Value;
+
+use crate::{lines, run_in, run_until};
+
+const PROGRAM: &str = r#"
+edition 2026
+use std.nets { gpt }
+use std.losses { sft }
+use std.optimizers { NAMES }
+
+record Double { question: Prompt, answer: Reply[question] }
+
+data doubles = for a in 0..8 { Double { question: """{a}*2=""", answer: """{2 * a}""" } } |> shuffle(seed: 1)
+
+policy untrained = gpt(layers: 1, width: 8, heads: 2, inner: 12, tokenizer: bytes, context: 12)
+
+pipeline {
+  let taught = train untrained {
+    on doubles
+    loss sft(.answer)
+    optimizer OPTIMIZER
+    batch 3 examples
+    steps 5
+    SLOT
+  }
+}
+"#;
+
+fn program(names: &str, optimizer: &str, slot: &str) -> String {
+    PROGRAM.replace("NAMES", names).replace("OPTIMIZER", optimizer).replace("SLOT", slot)
+}
+
+fn column(folder: &Path, name: &str) -> Vec<f64> {
+    lines(folder).iter().map(|line: &Value| line[name].as_f64().unwrap()).collect()
+}
+
+/// The losses of a program's steps; kernels and the interpreter agree on them.
+fn losses(text: &str) -> Vec<f64> {
+    let run = |engine: &dyn Engine| {
+        let folder = tempfile::tempdir().unwrap();
+        run_in(folder.path(), text, &[], engine, &mut Silent);
+        column(folder.path(), "loss")
+    };
+    let (compiled, plain) = (run(&Cpu::new(2)), run(&Interpreter));
+    assert_eq!(compiled.len(), 5);
+    for (a, b) in compiled.iter().zip(&plain) {
+        assert!((a - b).abs() < 2e-4 * b.abs(), "{text}\n{compiled:?}\n{plain:?}");
+    }
+    compiled
+}
+
+#[test]
+fn a_weight_as_a_matrix() {
+    for (names, optimizer) in [
+        ("adafactor", "adafactor(lr: 3e-2)"),
+        ("muon, adamw, by_dims", "by_dims(matrices: muon(lr: 0.02), vectors: adamw(lr: 1e-2))"),
+        ("shampoo", "shampoo(lr: 1e-2, every: 2)"),
+    ] {
+        let found = losses(&program(names, optimizer, ""));
+        assert!(found[4] < found[0], "{optimizer}: {found:?}");
+    }
+}
+
+#[test]
+fn weights_that_exchange_numbers() {
+    let cut = losses(&program("sgd, clip_global_norm", "clip_global_norm(sgd(lr: 3.0), max_norm: 0.1)", "clip none"));
+    let slot = losses(&program("sgd", "sgd(lr: 3.0)", "clip 0.1"));
+    assert!(cut.iter().zip(&slot).all(|(a, b)| (a - b).abs() < 1e-4), "the slot does the same: {cut:?} {slot:?}");
+}
+
+#[test]
+fn wrappers_and_parts() {
+    losses(&program("adamw, cautious", "cautious(adamw(lr: 1e-2))", ""));
+    losses(&program("adamw, clip_value", "clip_value(adamw(lr: 1e-2), at: 1e-3)", "clip none"));
+    let parts = "{ \"decoder.embed\": adamw(lr: w => 1e-2 / fan_in(w), weight_decay: w => if dims(w) > 1 then 0.1 else 0), else: sgd(lr: 1.0) }";
+    losses(&program("adamw, sgd", parts, ""));
+    losses(&program(
+        "online_ties, online_dare",
+        "{ \"decoder.embed\": online_ties(untrained, untrained, lr: 1e-2), else: online_dare(untrained, untrained, lr: 1e-2) }",
+        "",
+    ));
+}
+
+#[test]
+fn points_of_the_objective() {
+    let found = losses(&program("u_dog", "u_dog(r_eps: 1e-2)", "clip none"));
+    assert!(found[4] < found[0], "{found:?}");
+}
+
+#[test]
+fn what_does_not_move_has_no_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        program("adamw", "{ \"decoder.blocks\": adamw(lr: 1e-2), else: adamw(lr: 2e-2) }", "except .decoder.embed");
+    run_in(folder.path(), &text, &[], &Cpu::new(2), &mut Silent);
+    assert_eq!(column(folder.path(), "learning_rate.decoder.blocks"), [1e-2; 5]);
+    assert_eq!(column(folder.path(), "learning_rate.else"), [2e-2; 5]);
+}
+
+/// Asks for an end after a step.
+struct Stops<'a>(&'a AtomicBool, usize);
+
+impl Progress for Stops<'_> {
+    fn step(&mut self, step: &StepShown) {
+        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
+    }
+}
+
+/// States along axes of their own, starts that are the weights, draws and weights that are shown: all is in a checkpoint.
+#[test]
+fn a_stopped_run_goes_on_with_all_states() {
+    for (names, optimizer) in [
+        ("shampoo", "shampoo(lr: 1e-2, every: 2)"),
+        ("schedule_free_adamw", "schedule_free_adamw(lr: 1e-2)"),
+        ("online_dare", "online_dare(untrained, untrained, lr: 1e-2)"),
+        ("u_dog", "u_dog(r_eps: 1e-2)"),
+    ] {
+        let text = program(names, optimizer, "");
+        let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let engine = Cpu::new(2);
+        run_in(whole.path(), &text, &[], &engine, &mut Silent);
+        let stop = AtomicBool::new(false);
+        let report = run_until(halves.path(), &text, &[], &engine, &mut Stops(&stop, 3), &stop).unwrap();
+        assert!(report.stopped, "{optimizer}");
+        run_in(halves.path(), &text, &[], &engine, &mut Silent);
+        let bits = |folder: &Path| column(folder, "loss").into_iter().map(f64::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(whole.path()), bits(halves.path()), "{optimizer}");
+    }
+}
