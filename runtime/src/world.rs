@@ -97,13 +97,15 @@ impl Model for LoadedModel {
             ModelConfig::Align(settings) => Value::Object(settings.clone()),
             ModelConfig::Decoder(d) => {
                 let mut config = json!({
-                    "net": d.architecture.name(),
+                    "net": if d.architecture.is_llama() { "llama" } else { "gpt2" },
                     "vocab_size": d.vocab_size, "layers": d.layers, "width": d.width, "heads": d.heads,
                     "kv_heads": d.kv_heads, "head_dim": d.head_dim, "inner": d.inner, "tied": d.tied,
                     "eps": d.norm_eps, "context": d.context,
                 });
-                if d.architecture == Architecture::Llama {
+                if d.architecture.is_llama() {
                     config["theta"] = json!(d.rope_theta);
+                    config["biased"] = json!(d.architecture == Architecture::Qwen2);
+                    config["normed"] = json!(d.architecture == Architecture::Qwen3);
                 }
                 config
             }

@@ -145,6 +145,22 @@ fn llama_untied() {
     agrees("llama_untied", &format!("llama({LLAMA}, tied: false, theta: 500_000)"));
 }
 
+/// Its window is wider than the sequences.
+#[test]
+fn mistral() {
+    agrees("mistral", &format!("llama({LLAMA}, tied: false)"));
+}
+
+#[test]
+fn qwen2() {
+    agrees("qwen2", &format!("llama({LLAMA}, biased: true)"));
+}
+
+#[test]
+fn qwen3() {
+    agrees("qwen3", &format!("llama({LLAMA}, head_dim: 16, normed: true)"));
+}
+
 #[test]
 fn gpt2() {
     agrees("gpt2", "gpt2(vocab_size: 97, layers: 2, width: 32, heads: 4, inner: 64, context: 64, eps: 1e-3)");

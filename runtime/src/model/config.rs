@@ -10,6 +10,10 @@ use crate::error::{Error, Result, quoted};
 pub enum Architecture {
     /// RMSNorm, rotary positions, grouped-query attention, SwiGLU.
     Llama,
+    /// Llama's with biases of queries, keys and values.
+    Qwen2,
+    /// Llama's with queries and keys normalised in each head.
+    Qwen3,
     /// LayerNorm, learned positions, GELU (tanh), biases; matrices stored [in, out], the output head always tied.
     Gpt2,
 }
@@ -18,16 +22,26 @@ impl Architecture {
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
+            Architecture::Qwen2 => "qwen2",
+            Architecture::Qwen3 => "qwen3",
             Architecture::Gpt2 => "gpt2",
         }
     }
 
+    /// Whether positions are rotary and tensors have Llama's names.
+    pub fn is_llama(self) -> bool {
+        self != Architecture::Gpt2
+    }
+
     fn of(place: &str, name: &str) -> Result<Architecture> {
         match name {
-            "llama" => Ok(Architecture::Llama),
+            // Up to its sliding window, which bounds the context, Mistral is Llama.
+            "llama" | "mistral" => Ok(Architecture::Llama),
+            "qwen2" => Ok(Architecture::Qwen2),
+            "qwen3" => Ok(Architecture::Qwen3),
             "gpt2" => Ok(Architecture::Gpt2),
             other => Err(Error::new(place, "this architecture is not supported")
-                .expected("`llama`, `gpt2`, or a model saved by a program")
+                .expected("`llama`, `mistral`, `qwen2`, `qwen3`, `gpt2`, or a model saved by a program")
                 .found(quoted(other))),
         }
     }
@@ -79,7 +93,9 @@ impl ModelConfig {
             return Ok(ModelConfig::Align(settings.into_iter().filter(|(key, _)| key != "model_type").collect()));
         }
         let decoder = match Architecture::of(place, model_type)? {
-            Architecture::Llama => llama(&fields)?,
+            architecture @ (Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3) => {
+                llama(&fields, architecture)?
+            }
             Architecture::Gpt2 => gpt2(&fields)?,
         };
         decoder.checked(place).map(ModelConfig::Decoder)
@@ -120,8 +136,8 @@ impl ModelConfig {
         let embedded = file.shape("token_embd.weight").and_then(|shape| shape.first().copied());
         let token = |key: &str| file.meta(key).and_then(Meta::int).and_then(|id| u32::try_from(id).ok());
         let (eps, theta) = match architecture {
-            Architecture::Llama => ("attention.layer_norm_rms_epsilon", 10000.0),
             Architecture::Gpt2 => ("attention.layer_norm_epsilon", 0.0),
+            _ => ("attention.layer_norm_rms_epsilon", 10000.0),
         };
         let eps = format!("{name}.{eps}");
         let norm_eps = file.meta(&eps).and_then(Meta::float).ok_or_else(|| wrong(&eps, "a number"))?;
@@ -161,17 +177,24 @@ impl ModelConfig {
                     many => json!(many),
                 };
                 match d.architecture {
-                    Architecture::Llama => json!({
-                        "architectures": ["LlamaForCausalLM"], "model_type": "llama",
-                        "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
-                        "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
-                        "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
-                        "vocab_size": d.vocab_size, "max_position_embeddings": d.context,
-                        "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
-                        "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
-                        "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
-                        "torch_dtype": "float32"
-                    }),
+                    Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+                        let class = match d.architecture {
+                            Architecture::Qwen2 => "Qwen2ForCausalLM",
+                            Architecture::Qwen3 => "Qwen3ForCausalLM",
+                            _ => "LlamaForCausalLM",
+                        };
+                        json!({
+                            "architectures": [class], "model_type": d.architecture.name(),
+                            "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
+                            "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
+                            "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
+                            "vocab_size": d.vocab_size, "max_position_embeddings": d.context,
+                            "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
+                            "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
+                            "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
+                            "torch_dtype": "float32"
+                        })
+                    }
                     Architecture::Gpt2 => json!({
                         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
                         "activation_function": "gelu_new", "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
@@ -207,7 +230,7 @@ impl Decoder {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return wrong(format!("{} heads cannot share {} key-value heads evenly", self.heads, self.kv_heads));
         }
-        if self.architecture == Architecture::Llama && !self.head_dim.is_multiple_of(2) {
+        if self.architecture.is_llama() && !self.head_dim.is_multiple_of(2) {
             return wrong(format!("a head of width {} cannot be rotated", self.head_dim));
         }
         if !(self.norm_eps >= 0.0 && self.rope_theta >= 0.0) {
@@ -217,15 +240,20 @@ impl Decoder {
     }
 }
 
-fn llama(fields: &Fields) -> Result<Decoder> {
+/// Llama and its kin. Attention within a sliding window is attention to all places before for texts no longer than it.
+fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
     fields.only("hidden_act", &json!("silu"), &json!("silu"))?;
     fields.only("attention_bias", &json!(false), &json!(false))?;
     fields.only("mlp_bias", &json!(false), &json!(false))?;
     fields.only("partial_rotary_factor", &json!(1.0), &json!(1.0))?;
+    fields.only("use_sliding_window", &json!(false), &json!(false))?;
+    let context = fields.count("max_position_embeddings", Some(2048))?;
+    let window =
+        if architecture == Architecture::Llama { fields.count("sliding_window", Some(context))? } else { context };
     let width = fields.count("hidden_size", None)?;
     let heads = fields.count("num_attention_heads", None)?;
     Ok(Decoder {
-        architecture: Architecture::Llama,
+        architecture,
         layers: fields.count("num_hidden_layers", None)?,
         width,
         heads,
@@ -236,7 +264,7 @@ fn llama(fields: &Fields) -> Result<Decoder> {
         norm_eps: fields.number("rms_norm_eps", 1e-6)?,
         rope_theta: rope_theta(fields)?,
         tied: fields.flag("tie_word_embeddings", false)?,
-        context: fields.count("max_position_embeddings", Some(2048))?,
+        context: context.min(window),
         bos: fields.tokens("bos_token_id")?.first().copied(),
         eos: fields.tokens("eos_token_id")?,
     })

@@ -18,7 +18,7 @@ pub enum Change {
 pub fn hugging_face(architecture: Architecture, heads: usize, kv_heads: usize, name: &str) -> Option<(String, Change)> {
     let block = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     match architecture {
-        Architecture::Llama => {
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
             let Some((layer, part)) = block else {
                 let whole = match name {
                     "token_embd.weight" => "model.embed_tokens.weight",
@@ -28,10 +28,24 @@ pub fn hugging_face(architecture: Architecture, heads: usize, kv_heads: usize, n
                 };
                 return Some((whole.into(), Change::None));
             };
+            // Only Llama's files have rows of heads in pairs.
+            let unpair =
+                |heads| if architecture == Architecture::Llama { Change::Unpair { heads } } else { Change::None };
+            let bias = match part {
+                "attn_q.bias" => Some("q_proj"),
+                "attn_k.bias" => Some("k_proj"),
+                "attn_v.bias" => Some("v_proj"),
+                _ => None,
+            };
+            if let (Some(part), Architecture::Qwen2) = (bias, architecture) {
+                return Some((format!("model.layers.{layer}.self_attn.{part}.bias"), Change::None));
+            }
             let (part, change) = match part {
+                "attn_q_norm.weight" => ("self_attn.q_norm", Change::None),
+                "attn_k_norm.weight" => ("self_attn.k_norm", Change::None),
                 "attn_norm.weight" => ("input_layernorm", Change::None),
-                "attn_q.weight" => ("self_attn.q_proj", Change::Unpair { heads }),
-                "attn_k.weight" => ("self_attn.k_proj", Change::Unpair { heads: kv_heads }),
+                "attn_q.weight" => ("self_attn.q_proj", unpair(heads)),
+                "attn_k.weight" => ("self_attn.k_proj", unpair(kv_heads)),
                 "attn_v.weight" => ("self_attn.v_proj", Change::None),
                 "attn_output.weight" => ("self_attn.o_proj", Change::None),
                 "ffn_norm.weight" => ("post_attention_layernorm", Change::None),

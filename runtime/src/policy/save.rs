@@ -48,6 +48,16 @@ fn config(policy: &PolicySpec) -> ModelConfig {
     }
 }
 
+/// The architecture with Llama's names that has these tensors.
+fn llama_kin<'a>(shape: &impl Fn(&str) -> Option<&'a [usize]>) -> Architecture {
+    let has = |part: &str| shape(&format!("model.layers.0.self_attn.{part}")).is_some();
+    match (has("q_proj.bias"), has("q_norm.weight")) {
+        (true, _) => Architecture::Qwen2,
+        (_, true) => Architecture::Qwen3,
+        _ => Architecture::Llama,
+    }
+}
+
 /// The numbers of a decoder, as far as names, shapes and settings show them.
 fn decoder(policy: &PolicySpec) -> Option<Decoder> {
     let loaded = policy.model.as_ref().map(|model| model.config()).unwrap_or_default();
@@ -63,7 +73,7 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
     }
     let heads = count("heads")?;
     let (architecture, embed, up, layer) = match shape("model.embed_tokens.weight") {
-        Some(embed) => (Architecture::Llama, embed, shape("model.layers.0.mlp.up_proj.weight")?, "model.layers."),
+        Some(embed) => (llama_kin(&shape), embed, shape("model.layers.0.mlp.up_proj.weight")?, "model.layers."),
         None => {
             let embed = shape("transformer.wte.weight")?;
             (Architecture::Gpt2, embed, shape("transformer.h.0.mlp.c_fc.weight")?, "transformer.h.")

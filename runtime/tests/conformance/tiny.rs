@@ -8,13 +8,21 @@ fn open(name: &str) -> LoadedModel {
 
 #[test]
 fn configurations() {
-    for (name, theta, tied) in [("llama", 10000.0, true), ("llama_untied", 500000.0, false), ("gpt2", 0.0, true)] {
+    let (llama, gpt2) = (Architecture::Llama, Architecture::Gpt2);
+    for (name, architecture, theta, tied) in [
+        ("llama", llama, 10000.0, true),
+        ("llama_untied", llama, 500000.0, false),
+        ("mistral", llama, 10000.0, false),
+        ("qwen2", Architecture::Qwen2, 10000.0, true),
+        ("qwen3", Architecture::Qwen3, 10000.0, true),
+        ("gpt2", gpt2, 0.0, true),
+    ] {
         let model = open(name);
         let d = model.config.decoder().unwrap();
-        let gpt2 = name == "gpt2";
-        assert_eq!(d.architecture, if gpt2 { Architecture::Gpt2 } else { Architecture::Llama });
-        assert_eq!((d.layers, d.width, d.heads, d.head_dim, d.inner), (2, 32, 4, 8, 64));
-        assert_eq!((d.kv_heads, d.vocab_size, d.context), (if gpt2 { 4 } else { 2 }, 97, 64));
+        assert_eq!(d.architecture, architecture);
+        let head_dim = if name == "qwen3" { 16 } else { 8 };
+        assert_eq!((d.layers, d.width, d.heads, d.head_dim, d.inner), (2, 32, 4, head_dim, 64));
+        assert_eq!((d.kv_heads, d.vocab_size, d.context), (if architecture == gpt2 { 4 } else { 2 }, 97, 64));
         assert_eq!((d.norm_eps, d.rope_theta, d.tied), (1e-3, theta, tied));
         assert_eq!((d.bos, &d.eos[..]), (Some(1), &[2][..]));
     }
@@ -23,7 +31,7 @@ fn configurations() {
 /// The names and shapes are those by which the stored gradient norms are known.
 #[test]
 fn tensors() {
-    for name in ["llama", "llama_untied", "gpt2"] {
+    for name in ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"] {
         let model = open(name);
         let stored = crate::json(&format!("tiny/{name}/logits.json"));
         let parameters = stored["grad_norms"].as_object().unwrap();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::ids::{self, Ids};
 
-const NAMES: [&str; 3] = ["llama", "llama_untied", "gpt2"];
+const NAMES: [&str; 6] = ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"];
 
 /// The model's folder with a tokenizer: 97 words.
 fn folder(name: &str) -> tempfile::TempDir {
