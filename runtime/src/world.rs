@@ -104,6 +104,7 @@ impl Model for LoadedModel {
                 });
                 if d.architecture.is_llama() {
                     config["theta"] = json!(d.rope_theta);
+                    config["window"] = json!(d.window.unwrap_or(0));
                     config["biased"] = json!(d.architecture == Architecture::Qwen2);
                     config["normed"] = json!(d.architecture == Architecture::Qwen3);
                 }

@@ -148,7 +148,7 @@ fn llama_untied() {
 /// Its window is wider than the sequences.
 #[test]
 fn mistral() {
-    agrees("mistral", &format!("llama({LLAMA}, tied: false)"));
+    agrees("mistral", &format!("llama({LLAMA}, tied: false, window: 4096)"));
 }
 
 #[test]

@@ -22,15 +22,20 @@ fn too_many<T>(count: f64, span: Span) -> Res<T> {
 }
 
 impl Eval<'_> {
-    /// How many elements a list, a range or a map has.
+    /// How many elements a list, a range or a map has, where all of them are made: an error if that is too many.
     pub(crate) fn elements(&mut self, value: &Value, span: Span) -> Res<usize> {
+        match self.how_many(value, span)? {
+            count if count > MOST => too_many(count as f64, span),
+            count => Ok(count),
+        }
+    }
+
+    /// How many elements a list, a range or a map has, where they are made one by one.
+    pub(crate) fn how_many(&mut self, value: &Value, span: Span) -> Res<usize> {
         match value {
             Value::List(list) => Ok(list.len()),
             Value::Map(pairs) => Ok(pairs.len()),
-            Value::Range(a, Some(b)) => match usize::try_from(b.saturating_sub(*a)).unwrap_or(0) {
-                count if count > MOST => too_many(count as f64, span),
-                count => Ok(count),
-            },
+            Value::Range(a, Some(b)) => Ok(usize::try_from(b.saturating_sub(*a)).unwrap_or(0)),
             other => fault("E0113", span, format!("a List or a range is expected, this is {}", other.kind())),
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn generate(
         } else if place > last
             && let Some(list) = &list
         {
-            counts.push(eval.elements(list, expr.span)?);
+            counts.push(eval.how_many(list, expr.span)?);
         }
         lists.push(list);
         names(pattern, &mut bound);
@@ -119,7 +119,7 @@ impl Generator {
         let place = before.len();
         let span = self.overs[place].1.span;
         let list = self.list(eval, place, env)?;
-        let count = eval.elements(&list, span)?;
+        let count = eval.how_many(&list, span)?;
         if place == last {
             self.before.push(before.clone());
             self.starts.push(*total);

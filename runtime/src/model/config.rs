@@ -10,6 +10,8 @@ use crate::error::{Error, Result, quoted};
 pub enum Architecture {
     /// RMSNorm, rotary positions, grouped-query attention, SwiGLU.
     Llama,
+    /// Llama's with a window within which a place sees.
+    Mistral,
     /// Llama's with biases of queries, keys and values.
     Qwen2,
     /// Llama's with queries and keys normalised in each head.
@@ -22,6 +24,7 @@ impl Architecture {
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
+            Architecture::Mistral => "mistral",
             Architecture::Qwen2 => "qwen2",
             Architecture::Qwen3 => "qwen3",
             Architecture::Gpt2 => "gpt2",
@@ -35,8 +38,8 @@ impl Architecture {
 
     fn of(place: &str, name: &str) -> Result<Architecture> {
         match name {
-            // Up to its sliding window, which bounds the context, Mistral is Llama.
-            "llama" | "mistral" => Ok(Architecture::Llama),
+            "llama" => Ok(Architecture::Llama),
+            "mistral" => Ok(Architecture::Mistral),
             "qwen2" => Ok(Architecture::Qwen2),
             "qwen3" => Ok(Architecture::Qwen3),
             "gpt2" => Ok(Architecture::Gpt2),
@@ -67,6 +70,8 @@ pub struct Decoder {
     pub tied: bool,
     /// The most positions.
     pub context: usize,
+    /// How many places, itself included, a place sees; all if nothing is said.
+    pub window: Option<usize>,
     pub bos: Option<u32>,
     /// Tokens that end a text; the first is the usual one.
     pub eos: Vec<u32>,
@@ -93,7 +98,8 @@ impl ModelConfig {
             return Ok(ModelConfig::Align(settings.into_iter().filter(|(key, _)| key != "model_type").collect()));
         }
         let decoder = match Architecture::of(place, model_type)? {
-            architecture @ (Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3) => {
+            architecture
+            @ (Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3) => {
                 llama(&fields, architecture)?
             }
             Architecture::Gpt2 => gpt2(&fields)?,
@@ -156,6 +162,7 @@ impl ModelConfig {
             rope_theta: theta,
             tied: file.shape("output.weight").is_none(),
             context: count("context_length", None)?,
+            window: None,
             bos: token("tokenizer.ggml.bos_token_id"),
             eos: token("tokenizer.ggml.eos_token_id").into_iter().collect(),
         };
@@ -177,8 +184,9 @@ impl ModelConfig {
                     many => json!(many),
                 };
                 match d.architecture {
-                    Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+                    Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3 => {
                         let class = match d.architecture {
+                            Architecture::Mistral => "MistralForCausalLM",
                             Architecture::Qwen2 => "Qwen2ForCausalLM",
                             Architecture::Qwen3 => "Qwen3ForCausalLM",
                             _ => "LlamaForCausalLM",
@@ -188,7 +196,7 @@ impl ModelConfig {
                             "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
                             "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
                             "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
-                            "vocab_size": d.vocab_size, "max_position_embeddings": d.context,
+                            "vocab_size": d.vocab_size, "max_position_embeddings": d.context, "sliding_window": d.window,
                             "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
                             "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
                             "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
@@ -221,7 +229,7 @@ impl Decoder {
     fn checked(self, place: &str) -> Result<Decoder> {
         let wrong = |what: String| Err(Error::new(place, what));
         let sizes = [self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.inner, self.vocab_size];
-        if sizes.contains(&0) || self.context == 0 {
+        if sizes.contains(&0) || self.context == 0 || self.window == Some(0) {
             return wrong("a size of the network is 0".into());
         }
         if sizes.iter().chain([&self.context]).any(|&size| size > i32::MAX as usize) {
@@ -240,16 +248,19 @@ impl Decoder {
     }
 }
 
-/// Llama and its kin. Attention within a sliding window is attention to all places before for texts no longer than it.
+/// Llama and its kin.
 fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
     fields.only("hidden_act", &json!("silu"), &json!("silu"))?;
     fields.only("attention_bias", &json!(false), &json!(false))?;
     fields.only("mlp_bias", &json!(false), &json!(false))?;
     fields.only("partial_rotary_factor", &json!(1.0), &json!(1.0))?;
     fields.only("use_sliding_window", &json!(false), &json!(false))?;
-    let context = fields.count("max_position_embeddings", Some(2048))?;
-    let window =
-        if architecture == Architecture::Llama { fields.count("sliding_window", Some(context))? } else { context };
+    let window = match architecture {
+        Architecture::Mistral if !fields.json["sliding_window"].is_null() => {
+            Some(fields.count("sliding_window", None)?)
+        }
+        _ => None,
+    };
     let width = fields.count("hidden_size", None)?;
     let heads = fields.count("num_attention_heads", None)?;
     Ok(Decoder {
@@ -264,7 +275,8 @@ fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
         norm_eps: fields.number("rms_norm_eps", 1e-6)?,
         rope_theta: rope_theta(fields)?,
         tied: fields.flag("tie_word_embeddings", false)?,
-        context: context.min(window),
+        context: fields.count("max_position_embeddings", Some(2048))?,
+        window,
         bos: fields.tokens("bos_token_id")?.first().copied(),
         eos: fields.tokens("eos_token_id")?,
     })
@@ -293,6 +305,7 @@ fn gpt2(fields: &Fields) -> Result<Decoder> {
         rope_theta: 0.0,
         tied: fields.flag("tie_word_embeddings", true)?,
         context: fields.count("n_positions", Some(1024))?,
+        window: None,
         bos: fields.tokens("bos_token_id")?.first().copied(),
         eos: fields.tokens("eos_token_id")?,
     })

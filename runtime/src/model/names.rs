@@ -18,7 +18,7 @@ pub enum Change {
 pub fn hugging_face(architecture: Architecture, heads: usize, kv_heads: usize, name: &str) -> Option<(String, Change)> {
     let block = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     match architecture {
-        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+        Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3 => {
             let Some((layer, part)) = block else {
                 let whole = match name {
                     "token_embd.weight" => "model.embed_tokens.weight",

@@ -48,12 +48,13 @@ fn config(policy: &PolicySpec) -> ModelConfig {
     }
 }
 
-/// The architecture with Llama's names that has these tensors.
-fn llama_kin<'a>(shape: &impl Fn(&str) -> Option<&'a [usize]>) -> Architecture {
+/// The architecture with Llama's names that has these tensors and this window.
+fn llama_kin<'a>(shape: &impl Fn(&str) -> Option<&'a [usize]>, window: Option<usize>) -> Architecture {
     let has = |part: &str| shape(&format!("model.layers.0.self_attn.{part}")).is_some();
     match (has("q_proj.bias"), has("q_norm.weight")) {
         (true, _) => Architecture::Qwen2,
         (_, true) => Architecture::Qwen3,
+        _ if window.is_some() => Architecture::Mistral,
         _ => Architecture::Llama,
     }
 }
@@ -72,8 +73,9 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         return None;
     }
     let heads = count("heads")?;
+    let window = count("window").filter(|places| *places > 0);
     let (architecture, embed, up, layer) = match shape("model.embed_tokens.weight") {
-        Some(embed) => (llama_kin(&shape), embed, shape("model.layers.0.mlp.up_proj.weight")?, "model.layers."),
+        Some(embed) => (llama_kin(&shape, window), embed, shape("model.layers.0.mlp.up_proj.weight")?, "model.layers."),
         None => {
             let embed = shape("transformer.wte.weight")?;
             (Architecture::Gpt2, embed, shape("transformer.h.0.mlp.c_fc.weight")?, "transformer.h.")
@@ -107,6 +109,7 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         rope_theta: if gpt2 { 0.0 } else { number("theta").unwrap_or(10_000.0) },
         tied: shape("lm_head.weight").is_none(),
         context: policy.context.unwrap_or(1024),
+        window,
         bos: tokenizer.and_then(|t| t.bos()),
         eos: tokenizer.map(|t| t.stop()).into_iter().collect(),
     })

@@ -12,7 +12,7 @@ fn configurations() {
     for (name, architecture, theta, tied) in [
         ("llama", llama, 10000.0, true),
         ("llama_untied", llama, 500000.0, false),
-        ("mistral", llama, 10000.0, false),
+        ("mistral", Architecture::Mistral, 10000.0, false),
         ("qwen2", Architecture::Qwen2, 10000.0, true),
         ("qwen3", Architecture::Qwen3, 10000.0, true),
         ("gpt2", gpt2, 0.0, true),
