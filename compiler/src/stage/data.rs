@@ -57,17 +57,24 @@ type Key = Box<dyn Fn(&Eval) -> Option<ContentHash>>;
 /// Rows in an order.
 pub struct Data<V> {
     source: Rc<dyn RowSource<V>>,
+    /// Functions between a row and what it was made of: the draws of each are apart.
+    maps: u64,
 }
 
 impl<V> Clone for Data<V> {
     fn clone(&self) -> Self {
-        Data { source: self.source.clone() }
+        Data { source: self.source.clone(), maps: self.maps }
     }
 }
 
 impl<V: 'static> Data<V> {
     pub fn new(source: impl RowSource<V> + 'static) -> Data<V> {
-        Data { source: Rc::new(source) }
+        Data { source: Rc::new(source), maps: 0 }
+    }
+
+    /// Rows that are made of these.
+    fn over<W>(&self, source: impl RowSource<W> + 'static) -> Data<W> {
+        Data { source: Rc::new(source), maps: self.maps }
     }
 
     /// `len` rows, each a function of its number; `key` tells what function it is.
@@ -116,12 +123,16 @@ impl<V: 'static> Data<V> {
         key: impl Fn(&Eval) -> Option<ContentHash> + 'static,
         f: impl Fn(&mut Eval, V) -> Res<W> + 'static,
     ) -> Data<W> {
-        Data::new(Mapped { of: self.clone(), key: Box::new(key), f })
+        let maps = self.maps + 1;
+        Data { source: Rc::new(Mapped { of: self.clone(), maps, key: Box::new(key), f }), maps }
     }
 
     /// A row of this and the row of `other` at the same place. Both have one length.
     pub fn zip<U: 'static, W: 'static>(&self, other: &Data<U>, f: impl Fn(V, U) -> W + 'static) -> Data<W> {
-        Data::new(Zipped { left: self.clone(), right: other.clone(), f })
+        Data {
+            source: Rc::new(Zipped { left: self.clone(), right: other.clone(), f }),
+            maps: self.maps.max(other.maps),
+        }
     }
 
     /// The rows where `keep` holds. Reads all rows at once; these are not more than 2^32.
@@ -138,22 +149,22 @@ impl<V: 'static> Data<V> {
 
     /// Rows `order[0]`, `order[1]`, ..
     pub fn picked(&self, order: Vec<u32>) -> Data<V> {
-        Data::new(Picked { of: self.clone(), order })
+        self.over(Picked { of: self.clone(), order })
     }
 
     /// At most `most` rows, evenly spread.
     pub fn sample(&self, most: usize) -> Data<V> {
-        Data::new(Spread { of: self.clone(), step: self.len().div_ceil(most.max(1)).max(1) })
+        self.over(Spread { of: self.clone(), step: self.len().div_ceil(most.max(1)).max(1) })
     }
 
     pub fn shuffle(&self, seed: u64) -> Data<V> {
-        Data::new(Shuffled { of: self.clone(), seed, order: OnceCell::new() })
+        self.over(Shuffled { of: self.clone(), seed, order: OnceCell::new() })
     }
 
     /// Rows `start..start + len`, as far as there are so many.
     pub fn slice(&self, start: usize, len: usize) -> Data<V> {
         let start = start.min(self.len());
-        Data::new(Slice { of: self.clone(), start, len: len.min(self.len() - start) })
+        self.over(Slice { of: self.clone(), start, len: len.min(self.len() - start) })
     }
 
     /// Consecutive parts of these shares of the rows. An error is a sentence.

@@ -64,6 +64,8 @@ pub fn unplaced(code: &'static str, message: String) -> Box<Diagnostic> {
 
 pub struct Mapped<V, F> {
     pub of: Data<V>,
+    /// Which function in a row's making this is, from 1.
+    pub maps: u64,
     pub key: Key,
     pub f: F,
 }
@@ -75,8 +77,9 @@ impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F>
 
     fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
         let row = self.of.get(eval, index)?;
-        // Draws are keyed by the row, whenever, where and how often it is asked for.
-        eval.keyed(&[index as u64], |eval| (self.f)(eval, row))
+        // Draws are keyed by the row, whenever, where and how often it is asked for, and apart from those of the functions
+        // before and of the loop that made it, whose rounds begin at 0.
+        eval.keyed(&[u64::MAX - self.maps, index as u64], |eval| (self.f)(eval, row))
     }
 
     fn place(&self, index: usize) -> String {

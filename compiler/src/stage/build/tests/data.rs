@@ -212,3 +212,19 @@ fn endless_data_are_refused_at_once() {
     let expected = "E0331 `filter` reads every row, and these are 10000000000 rows; it may read 100000000";
     assert_eq!(error(&program(far, SLOTS, "")), expected);
 }
+
+/// Two functions of a row, and the loop that made it, draw apart.
+#[test]
+fn draws_of_functions_in_a_row_are_apart() {
+    let data = r#"for a in 0..9 { { first: uniform() } }
+  |> map(x => x with { second: uniform() })
+  |> map(x => Demo { prompt: """{x.first == x.second}""", reply: """{uniform() == x.second}""" })"#;
+    let same = r#"for a in 0..9 { Demo { prompt: """{false}""", reply: """{false}""" } }"#;
+    let rows = |data: &str| {
+        graph(&program(data, SLOTS, ""), |graph| {
+            let items = &train(graph, "tuned").items;
+            (0..9).map(|row| format!("{:?}", items.item(row).unwrap().values)).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(rows(data), rows(same));
+}
