@@ -314,7 +314,10 @@ impl<'p> Checker<'p> {
             };
             sizes.extend(size.map(|size| (param_name(param), size)));
         }
-        Type::Net(Rc::new(Net { sizes, ..bare(self, item, name) }))
+        match crate::eval::patch::is_patch(def) {
+            true => Type::Patch,
+            false => Type::Net(Rc::new(Net { sizes, ..bare(self, item, name) })),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::env::{Body, Env};
 use super::expr::NONE;
 use super::optimizer::OUTSIDE;
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
-use super::{Eval, Res, builtin, fault};
+use super::{Eval, Res, builtin, fault, patch};
 use crate::program::CORE;
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, Generic, Method, Name, Param, TypeKind};
@@ -204,12 +204,13 @@ impl Eval<'_> {
             Value::Function(f) => match &**f {
                 Function::Def { def, given } => self.call_def(def, given.as_ref(), brackets, values, span),
                 Function::Lambda { code, env } => self.call_lambda(code, env, values, span),
-                Function::Accessor(name) => {
-                    let name = Name { text: name.to_string(), span };
+                Function::Accessor(path) => {
                     let env = self.top(self.program.main());
                     match &values.positional[..] {
-                        [(value, _)] => self.field(value, &name, &env),
-                        _ => fault("E0111", span, format!("`.{}` takes one value", name.text)),
+                        [(value, _)] => path.split('.').try_fold(value.clone(), |value, name| {
+                            self.field(&value, &Name { text: name.to_string(), span }, &env)
+                        }),
+                        _ => fault("E0111", span, format!("`.{path}` takes one value")),
                     }
                 }
                 Function::Builtin(name) => {
@@ -291,8 +292,8 @@ impl Eval<'_> {
         let what = format!("`{}`", def.name());
         let top = def.env.clone().unwrap_or_else(|| self.top(def.file));
         match def.def.kind {
-            DefKind::Net => self.build_net(def, vec![], values, span),
-            DefKind::Loss | DefKind::Reward | DefKind::Optimizer => {
+            DefKind::Net if !patch::is_patch(&def.def) => self.build_net(def, vec![], values, span),
+            DefKind::Loss | DefKind::Reward | DefKind::Optimizer | DefKind::Net => {
                 if matches!(def.def.kind, DefKind::Loss)
                     && values.positional.first().is_some_and(|(v, _)| self.is_trained(v))
                 {
@@ -392,10 +393,17 @@ impl Eval<'_> {
         let NetShape::Defined { code, env, .. } = &*net.shape else {
             return fault("E0114", span, "a stack has no methods of its own");
         };
+        // A patch is built with the axes of its packs.
+        let packs: Vec<Generic> = code.def.generics.iter().filter(|g| matches!(g, Generic::Pack(_))).cloned().collect();
+        let known = patch::packs(&packs).map(|name| match env.get(name) {
+            Some(Value::Axes(axes)) => (None, axes),
+            _ => (None, [].into()),
+        });
+        let known: Vec<(Option<Name>, Rc<[Axis]>)> = known.collect();
         let what = format!("`{}` of {}", method.name.text, code.name());
         let body = Body { net: Some(net.clone()), ..Body::new(code.file) };
         let params = method.params.first().map_or(&[][..], |p| p);
-        let inner = self.bind_params(&what, params, &[] as &[Generic], &[], values, env, body, span)?;
+        let inner = self.bind_params(&what, params, &packs, &known, values, env, body, span)?;
         self.body(&method.body, &inner)
     }
 

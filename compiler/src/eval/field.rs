@@ -1,7 +1,7 @@
 //! `x.name`
 
 use super::env::Env;
-use super::value::{FieldType, Foreign, Item, NetShape, Stream, Value};
+use super::value::{FieldType, Foreign, Function, Item, NetShape, Stream, Value};
 use super::{Eval, Res, fault};
 use crate::stage::items;
 use crate::tensor::{Axis, DType, NodeData, Op};
@@ -46,6 +46,11 @@ impl Eval<'_> {
                     }
                     NetShape::Stack { .. } => vec![],
                 }
+            }
+            // `.task.question` is the function that reads a field of a field.
+            Value::Function(f) if matches!(**f, Function::Accessor(_)) => {
+                let Function::Accessor(path) = &**f else { unreachable!("just seen") };
+                return Ok(Value::function(Function::Accessor(format!("{path}.{text}").into())));
             }
             Value::Prompt(prompt) if text == "text" => return Ok(Value::text(prompt.0.to_string())),
             Value::Reply(reply) if text == "text" => return Ok(Value::text(reply.text.to_string())),

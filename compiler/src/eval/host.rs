@@ -5,7 +5,7 @@ use super::env::Env;
 use super::expr::NONE;
 use super::value::{FieldType, Record, Tuple, Value};
 use super::{Eval, Res, fault};
-use align_syntax::ast::{ExprKind, Name};
+use align_syntax::ast::{DefKind, ExprKind, Name};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cmp::Ordering;
@@ -183,7 +183,7 @@ impl Eval<'_> {
             (Value::Net(net), Value::Record(changes)) => {
                 let mut given = vec![];
                 for (name, value) in &changes.fields {
-                    if !net.has_weight(name) {
+                    if !net.has_weight(name) && net.patch_of(name).is_none() {
                         return fault("E0120", span, format!("the net `{}` has no weight `{name}`", net.name()));
                     }
                     given.push((name.to_string(), value.clone()));
@@ -198,6 +198,9 @@ impl Eval<'_> {
                     Some(given) => Ok(Value::Net(Rc::new(net.with_given(given)))),
                     None => fault("E0113", span, "weights are named by Text: their paths"),
                 }
+            }
+            (Value::Net(net), Value::Applied(applied)) if applied.code.def.kind == DefKind::Net => {
+                self.with_patch(net, applied, span)
             }
             (a, b) => fault("E0113", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
         }

@@ -28,6 +28,7 @@ pub mod loss;
 pub mod net;
 mod operator;
 pub mod optimizer;
+pub mod patch;
 mod policy;
 mod reduce;
 mod scan;
@@ -118,6 +119,10 @@ pub trait Hooks {
     fn born(&self, _shape: &Rc<value::NetShape>) -> u32 {
         0
     }
+    /// A net got a patch: the number of its weights among all nets of the pipeline. See [`Net::source`].
+    fn patched(&self, net: &Net) -> u32 {
+        net.source
+    }
     /// A name is about to be bound to a value: it names the stages that the value asks for. Gives back the name that
     /// held before.
     fn binds(&self, _name: Option<String>, _at: Span) -> Option<String> {
@@ -156,6 +161,8 @@ pub struct Eval<'p> {
     under: Vec<String>,
     /// What the paths of weights begin with, by the source of their net.
     pub(crate) prefixes: Vec<(u32, String)>,
+    /// Weights of the graphs that are being traced with the patches that are on them.
+    patched: Vec<(Tensor, Vec<value::PatchedWeight>)>,
     /// Names of origins of ragged axes: `chosen`.
     origins: Vec<String>,
     /// The loss or test that is being traced.
@@ -213,6 +220,7 @@ impl<'p> Eval<'p> {
             hidden: vec![],
             under: vec![],
             prefixes: vec![],
+            patched: vec![],
             origins: vec![],
             tracing: Tracing::Nothing,
             offered: vec![],
@@ -394,9 +402,10 @@ impl<'p> Eval<'p> {
     pub(crate) fn in_new_graph<T>(&mut self, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<(T, Graph)> {
         let outer = std::mem::replace(&mut self.frames, vec![Frame::default()]);
         let under = std::mem::take(&mut self.under);
+        let patched = std::mem::take(&mut self.patched);
         let result = f(self);
         let mut frames = std::mem::replace(&mut self.frames, outer);
-        self.under = under;
+        (self.under, self.patched) = (under, patched);
         Ok((result?, frames.pop().expect("the new graph").graph))
     }
 
@@ -415,6 +424,7 @@ impl PartialEq for Net {
         Rc::ptr_eq(&self.shape, &other.shape)
             && self.prefix == other.prefix
             && self.source == other.source
+            && Rc::ptr_eq(&self.patches, &other.patches)
             && self.given.is_empty()
             && other.given.is_empty()
     }

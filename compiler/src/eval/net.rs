@@ -3,8 +3,9 @@
 use super::bind::{Values, param_name};
 use super::call::{Call, wrong};
 use super::env::{Body, Env};
-use super::value::{DefCode, Function, Net, NetShape, Value, WeightDecl};
+use super::value::{DefCode, Function, Net, NetShape, Patch, PatchedWeight, Value, WeightDecl};
 use super::{Eval, Res, fault};
+use crate::tensor::Axis;
 use crate::world::Tokenizer;
 use align_syntax::ast::{
     BindTarget, BindValue, BindWord, Binder, Body as AstBody, Generic, Name, Pattern, StmtKind, Type, TypeArg, TypeKind,
@@ -21,6 +22,18 @@ impl Eval<'_> {
         values: Values,
         span: Span,
     ) -> Res<Value> {
+        self.build_net_along(code, names, &[], values, span)
+    }
+
+    /// As [`Eval::build_net`], with axes for the packs of its brackets (`..from`).
+    pub(crate) fn build_net_along(
+        &mut self,
+        code: &Rc<DefCode>,
+        names: Vec<String>,
+        packs: &[(&str, &Rc<[Axis]>)],
+        values: Values,
+        span: Span,
+    ) -> Res<Value> {
         let renamed = |axis: &str| {
             let at = code.def.generics.iter().position(|g| matches!(g, Generic::Axis(n) if n.text == axis));
             at.and_then(|at| names.get(at).cloned()).unwrap_or_else(|| axis.to_string())
@@ -29,6 +42,7 @@ impl Eval<'_> {
         let what = format!("`{}`", code.name());
         let params = code.def.params.first().map_or(&[][..], |p| p);
         let env = self.bind_params(&what, params, &[], &[], values, &top, Body::new(code.file), span)?;
+        packs.iter().for_each(|(name, axes)| env.bind(name, Value::Axes((*axes).clone())));
         let mut settings = vec![];
         let mut tokenizer = None;
         for name in params.iter().map(param_name) {
@@ -76,8 +90,9 @@ impl Eval<'_> {
         }
         let shape = NetShape::Defined { code: code.clone(), env, settings, axes, parts, weights, methods, tokenizer };
         let shape = Rc::new(shape);
-        let source = self.hooks.as_ref().map_or(0, |hooks| hooks.born(&shape));
-        Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source, given: Rc::default() })))
+        // A patch's weights belong to the net that it is put on.
+        let source = if packs.is_empty() { self.hooks.as_ref().map_or(0, |hooks| hooks.born(&shape)) } else { 0 };
+        Ok(Value::Net(Rc::new(Net { source, ..Net::new(shape) })))
     }
 
     fn bound(&mut self, binder: &Binder, word: Span, env: &Env) -> Res<(Rc<str>, Value, Span)> {
@@ -104,12 +119,23 @@ impl Eval<'_> {
         for arg in &args {
             let axis = match arg {
                 TypeArg::Sized(name, size) => self.sized(name, size, env)?,
-                TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) | TypeArg::Pack(name) => {
-                    match env.get(&name.text) {
-                        Some(Value::Axes(known)) if known.len() == 1 => known[0].clone(),
-                        _ => return fault("E0212", name.span, format!("the net declares no axis `{}`", name.text)),
+                TypeArg::Pack(name) => match env.get(&name.text) {
+                    Some(Value::Axes(known)) => {
+                        axes.extend(known.iter().cloned());
+                        continue;
                     }
-                }
+                    _ => {
+                        return fault(
+                            "E0212",
+                            name.span,
+                            format!("the net has no axes `..{}` in its brackets", name.text),
+                        );
+                    }
+                },
+                TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) => match env.get(&name.text) {
+                    Some(Value::Axes(known)) if known.len() == 1 => known[0].clone(),
+                    _ => return fault("E0212", name.span, format!("the net declares no axis `{}`", name.text)),
+                },
                 TypeArg::Type(ty) => return fault("E0212", ty.span, "an axis is expected"),
             };
             axes.push(axis);
@@ -136,14 +162,18 @@ impl Eval<'_> {
             return Ok(Some(Value::Net(Rc::new(net.part(name, part)))));
         }
         if let Some(weight) = weights.iter().find(|w| &*w.name == name) {
+            let own = format!("{}{name}", net.prefix);
             if let Some((_, value)) = net.given.iter().find(|(path, _)| path == name) {
                 env.body().see(&self.axes_of(value));
+                self.note_patches(value, net, &own);
                 return Ok(Some(value.clone()));
             }
-            let path = format!("{}{}{name}", self.source_prefix(net.source), net.prefix);
+            let path = format!("{}{own}", self.source_prefix(net.source));
             let axes = weight.axes.clone();
             env.body().see(&axes);
-            return Ok(Some(self.outermost(|graph| graph.weight(path, axes))));
+            let value = self.outermost(|graph| graph.weight(path, axes));
+            self.note_patches(&value, net, &own);
+            return Ok(Some(value));
         }
         if let Some(method) = methods.iter().find(|m| m.name.text == name) {
             return Ok(Some(Value::function(Function::Method { net: net.clone(), method: method.clone() })));
@@ -202,6 +232,11 @@ impl Eval<'_> {
 }
 
 impl Net {
+    /// A net with the weights that it is born with.
+    pub fn new(shape: Rc<NetShape>) -> Net {
+        Net { shape, prefix: "".into(), source: 0, given: Rc::default(), patches: Rc::default() }
+    }
+
     /// A part of this net, with its weights under this one's.
     fn part(&self, name: &str, of: &Net) -> Net {
         let under = |(path, value): &(String, Value)| {
@@ -212,19 +247,53 @@ impl Net {
             shape: of.shape.clone(),
             prefix: format!("{}{name}.", self.prefix).into(),
             source: self.source,
+            patches: self.patches.clone(),
             given: Rc::new(self.given.iter().filter_map(under).chain(of.given.iter().cloned()).collect()),
         }
     }
 
+    /// Of the path of a patch's weight: the weight that it is beside, and its path in the patch.
+    pub fn patch_of<'p>(&self, path: &'p str) -> Option<(&PatchedWeight, &'p str)> {
+        self.patches.iter().find_map(|patch| {
+            let rest = path.strip_prefix(&*patch.name)?.strip_prefix('.')?;
+            let under = |on: &&PatchedWeight| rest.strip_prefix(&on.path).is_some_and(|rest| rest.starts_with('.'));
+            let on = patch.on.iter().find(under)?;
+            Some((on, &rest[on.path.len() + 1..]))
+        })
+    }
+
+    /// Whether a weight, by its path, is one that training changes: no later patch leaves it as it is.
+    pub fn trains(&self, path: &str) -> bool {
+        let own = |patch: &Patch| path.strip_prefix(&*patch.name).is_some_and(|rest| rest.starts_with('.'));
+        let since = self.patches.iter().position(own).map_or(0, |at| at + 1);
+        self.patches[since..].iter().all(|p| p.trains.as_ref().is_none_or(|list| list.iter().any(|w| w == path)))
+    }
+
     /// The same net with other weights.
     pub fn with_source(&self, source: u32) -> Net {
-        Net { shape: self.shape.clone(), prefix: self.prefix.clone(), source, given: self.given.clone() }
+        Net {
+            shape: self.shape.clone(),
+            prefix: self.prefix.clone(),
+            source,
+            given: self.given.clone(),
+            patches: self.patches.clone(),
+        }
     }
 
     /// The same net with values in the place of weights, by path.
     pub fn with_given(&self, given: impl IntoIterator<Item = (String, Value)>) -> Net {
-        let given = given.into_iter().chain(self.given.iter().cloned()).collect();
-        Net { given: Rc::new(given), ..self.with_source(self.source) }
+        let (of_patches, own): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|(path, _)| self.patch_of(path).is_some());
+        let given = own.into_iter().chain(self.given.iter().cloned()).collect();
+        let mut net = Net { given: Rc::new(given), ..self.with_source(self.source) };
+        if !of_patches.is_empty() {
+            let patches = self.patches.iter().map(|patch| Patch {
+                on: Rc::new(patch.on.iter().map(|on| on.with_given(&patch.name, &of_patches)).collect()),
+                ..patch.clone()
+            });
+            net.patches = Rc::new(patches.collect());
+        }
+        net
     }
 
     /// The name of its declaration.
@@ -268,6 +337,16 @@ impl Net {
     }
 }
 
+impl PatchedWeight {
+    /// With values in the place of weights, by their paths in the whole net.
+    fn with_given(&self, patch: &str, given: &[(String, Value)]) -> PatchedWeight {
+        let before = format!("{patch}.{}.", self.path);
+        let own =
+            given.iter().filter_map(|(path, value)| Some((path.strip_prefix(&before)?.to_string(), value.clone())));
+        PatchedWeight { by: Rc::new(self.by.with_given(own)), ..self.clone() }
+    }
+}
+
 /// `stack(n, net)`: n nets of one form, one after the other.
 pub(crate) fn stack(eval: &mut Eval, call: &Call) -> Res<Value> {
     let [layers, of] = &call.positional[..] else {
@@ -281,7 +360,7 @@ pub(crate) fn stack(eval: &mut Eval, call: &Call) -> Res<Value> {
     match eval.arg(of, call.env)? {
         Value::Net(of) => {
             let shape = Rc::new(NetShape::Stack { layers, of });
-            Ok(Value::Net(Rc::new(Net { shape, prefix: "".into(), source: 0, given: Rc::default() })))
+            Ok(Value::Net(Rc::new(Net::new(shape))))
         }
         other => wrong(call, of.span(), format!("takes a net, this is {}", other.kind())),
     }

@@ -4,7 +4,7 @@ use super::env::Env;
 use crate::stage::text::{self, Pieces};
 use crate::tensor::{Axis, DType, Node};
 use crate::world::Tokenizer;
-use align_syntax::ast::{Def, Method, Param};
+use align_syntax::ast::{Def, DefKind, Method, Param};
 use align_syntax::span::{FileId, Span};
 use std::any::Any;
 use std::fmt;
@@ -175,6 +175,30 @@ pub struct Net {
     pub source: u32,
     /// Values that stand for weights, by path from here: `net with { scale: x }`.
     pub given: Rc<Vec<(String, Value)>>,
+    /// What was put on the whole net by `with`, the first first. Parts have those of the whole.
+    pub patches: Rc<Vec<Patch>>,
+}
+
+/// A net that was put on another: `policy with lora(rank: 8)`. It has weights of its own beside each weight that it is on.
+#[derive(Clone)]
+pub struct Patch {
+    /// What the paths of its weights begin with, before that of the weight that each is beside.
+    pub name: Rc<str>,
+    pub applied: Rc<Applied>,
+    /// The weights that it is on, by path, each with the net built for its axes.
+    pub on: Rc<Vec<PatchedWeight>>,
+    /// Paths of the weights that were there before and still train; `None` if all do.
+    pub trains: Option<Rc<Vec<String>>>,
+}
+
+/// A weight that a patch is on.
+#[derive(Clone)]
+pub struct PatchedWeight {
+    pub path: String,
+    pub by: Rc<Net>,
+    /// The axes that its products sum over, and its others, as `by` was built with them.
+    pub from: Rc<[Axis]>,
+    pub to: Rc<[Axis]>,
 }
 
 /// What the configuration of a net fixes.
@@ -357,6 +381,7 @@ impl Value {
             Value::Item(item) => format!("a {}", item.ty.name.as_deref().unwrap_or("record")),
             Value::Stream(s) => if s.is_prompt { "a Prompt" } else { "a Reply" }.into(),
             Value::Dist(_) => "a distribution".into(),
+            Value::Applied(applied) if applied.code.def.kind == DefKind::Net => "a patch".into(),
             Value::Applied(applied) => format!("a {}", applied.code.def.kind.word()),
             Value::Sum(_) => "a sum of losses".into(),
             Value::Tokenizer(_) => "a tokenizer".into(),

@@ -3,7 +3,7 @@
 use super::bind::param_name;
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
-use super::value::{Dist, Function, Net, NetShape, Record, Value, WeightDecl};
+use super::value::{Dist, Function, Net, NetShape, PatchedWeight, Record, Value, WeightDecl};
 use super::{Eval, Res, fault};
 use crate::rewrite::simplify::simplify;
 use crate::stage::policy::{Start, Stored};
@@ -25,10 +25,35 @@ pub struct NetWeight {
 impl Eval<'_> {
     /// The weights that the net's methods read, in the order in which they are first read; all weights where it has none.
     pub fn net_weights(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<NetWeight>> {
-        let NetShape::Defined { code, env, methods, weights, .. } = &*net.shape else {
+        let NetShape::Defined { code, .. } = &*net.shape else {
             return fault("E0120", span, "a stack of nets is a part of a net");
         };
-        let whole = Rc::new(Net { shape: net.shape.clone(), prefix: "".into(), source: 0, given: Rc::default() });
+        let whole = whole(net);
+        let graph = simplify(&self.trace_methods(net, span)?);
+        let mut found = vec![];
+        let mut names: Vec<(usize, Value)> = vec![];
+        for (node, data) in graph.nodes() {
+            let Op::Weight(path) = &data.op else { continue };
+            let Some(decl) = declared(net, path) else {
+                return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
+            };
+            let start = match decl.start.clone().unwrap_or_else(|| default_start(&graph, node)) {
+                Dist::Constant(x) => Start::Constant(x),
+                Dist::Normal { mean, std } => Start::Normal { mean, std },
+                Dist::Uniform { low, high } => Start::Uniform { low, high },
+            };
+            let stored = self.stored(&whole, path, &data.axes, &mut names, span)?;
+            found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), start, stored });
+        }
+        Ok(found)
+    }
+
+    /// The graph of all methods of a net whose parameters have types, as they were traced.
+    pub(crate) fn trace_methods(&mut self, net: &Rc<Net>, span: Span) -> Res<Graph> {
+        let NetShape::Defined { env, methods, weights, .. } = &*net.shape else {
+            return fault("E0120", span, "a stack of nets is a part of a net");
+        };
+        let whole = whole(net);
         let prefixes = std::mem::take(&mut self.prefixes);
         let traced = self.in_new_graph(|eval| {
             // Of a net without methods others read the weights: it has all of them.
@@ -50,24 +75,7 @@ impl Eval<'_> {
             Ok(())
         });
         self.prefixes = prefixes;
-        let (_, graph) = traced?;
-        let graph = simplify(&graph);
-        let mut found = vec![];
-        let mut names: Vec<(usize, Value)> = vec![];
-        for (node, data) in graph.nodes() {
-            let Op::Weight(path) = &data.op else { continue };
-            let Some(decl) = declared(net, path) else {
-                return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
-            };
-            let start = match decl.start.clone().unwrap_or_else(|| default_start(&graph, node)) {
-                Dist::Constant(x) => Start::Constant(x),
-                Dist::Normal { mean, std } => Start::Normal { mean, std },
-                Dist::Uniform { low, high } => Start::Uniform { low, high },
-            };
-            let stored = self.stored(&whole, path, &data.axes, &mut names, span)?;
-            found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), start, stored });
-        }
-        Ok(found)
+        traced.map(|(_, graph)| graph)
     }
 
     /// Inputs of the types that a method's parameters say; `None` if a type says too little.
@@ -123,6 +131,9 @@ impl Eval<'_> {
         known: &mut Vec<(usize, Value)>,
         span: Span,
     ) -> Res<Option<Stored>> {
+        if let Some((on, rest)) = net.patch_of(path) {
+            return self.stored_beside(net, on, rest, axes, known, span);
+        }
         let (key, layer) = without_layer(path);
         let layer = layer.unwrap_or(0);
         if !known.iter().any(|(l, _)| *l == layer) {
@@ -133,10 +144,36 @@ impl Eval<'_> {
             let names = self.net_method(net, "names", vec![Value::Int(layer as i64)], span)?;
             known.push((layer, names));
         }
-        let Some((_, Value::Map(pairs))) = known.iter().find(|(l, _)| *l == layer) else {
+        let names = known.iter().find(|(l, _)| *l == layer).map_or(&Value::None, |(_, names)| names).clone();
+        self.stored_as(&names, &key, axes, span)
+    }
+
+    /// What `names` of a patch, given the tensor of the weight that it is beside (without the end `.weight`), says of one
+    /// of the patch's own.
+    fn stored_beside(
+        &mut self,
+        net: &Rc<Net>,
+        on: &PatchedWeight,
+        path: &str,
+        axes: &[Axis],
+        known: &mut Vec<(usize, Value)>,
+        span: Span,
+    ) -> Res<Option<Stored>> {
+        let of: Vec<Axis> = on.from.iter().chain(on.to.iter()).cloned().collect();
+        let (Some(beside), true) = (self.stored(net, &on.path, &of, known, span)?, on.by.has_method("names")) else {
+            return Ok(None);
+        };
+        let tensor = beside.tensor.strip_suffix(".weight").unwrap_or(&beside.tensor);
+        let names = self.net_method(&on.by, "names", vec![Value::text(tensor)], span)?;
+        self.stored_as(&names, path, axes, span)
+    }
+
+    /// What the Map that `names` gives says of a weight.
+    fn stored_as(&mut self, names: &Value, path: &str, axes: &[Axis], span: Span) -> Res<Option<Stored>> {
+        let Value::Map(pairs) = names else {
             return fault("E0120", span, "`names` gives a Map from paths of weights to names of tensors");
         };
-        let found = pairs.iter().find(|(k, _)| k.as_text().is_some_and(|k| *k == *key)).map(|(_, v)| v.clone());
+        let found = pairs.iter().find(|(k, _)| k.as_text().is_some_and(|k| *k == *path)).map(|(_, v)| v.clone());
         let size = |axes: &[Axis]| axes.iter().filter_map(Axis::fixed_size).product::<usize>();
         match found {
             None => Ok(None),
@@ -179,8 +216,16 @@ impl Eval<'_> {
     }
 }
 
+/// The net with the weights that it is born with, and its patches.
+fn whole(net: &Net) -> Rc<Net> {
+    Rc::new(Net { patches: net.patches.clone(), ..Net::new(net.shape.clone()) })
+}
+
 /// The declaration of a weight by its path.
 fn declared<'a>(net: &'a Net, path: &str) -> Option<&'a WeightDecl> {
+    if let Some((on, rest)) = net.patch_of(path) {
+        return declared(&on.by, rest);
+    }
     match &*net.shape {
         NetShape::Stack { of, .. } => declared(of, path.split_once('.')?.1),
         NetShape::Defined { parts, weights, .. } => match path.split_once('.') {
@@ -231,7 +276,11 @@ pub(crate) fn matrix(eval: &mut Eval, call: &Call) -> Res<Value> {
         let mut words = vec![];
         for item in items {
             match &*item.kind {
-                ExprKind::Word(word) => words.push(Value::text(word)),
+                // The axes of a pack, where the word names one.
+                ExprKind::Word(word) => match call.env.get(word) {
+                    Some(Value::Axes(axes)) => words.extend(axes.iter().map(|a| Value::text(a.name()))),
+                    _ => words.push(Value::text(word)),
+                },
                 _ => return wrong(call, item.span, "takes names of axes"),
             }
         }

@@ -16,8 +16,12 @@ pub fn is_primitive(module: &str, name: &str) -> bool {
 }
 
 /// Functions of the library that are to take more than they do: arguments by name. Other forms of them may come too.
-const ARGUMENTS: &[(&str, &[&str])] =
-    &[("accuracy", &["temperature", "max_tokens", "sampler", "instruction"]), ("dense", &["to"]), ("mlp", &["seed"])];
+const ARGUMENTS: &[(&str, &[&str])] = &[
+    ("accuracy", &["temperature", "max_tokens", "sampler", "instruction"]),
+    ("dense", &["to"]),
+    ("mlp", &["seed"]),
+    ("lora", &["experts", "mix"]),
+];
 
 /// Whether more forms of a function of the library are planned; with an argument, whether that is one of them.
 pub fn more_of(function: &str, argument: Option<&str>) -> bool {

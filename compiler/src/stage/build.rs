@@ -12,7 +12,7 @@ use super::source::ItemSource;
 use super::sources::Entry;
 use super::{columns, words};
 use crate::eval::env::Env;
-use crate::eval::value::{Foreign, Function, NetShape, Value};
+use crate::eval::value::{Foreign, Function, Net, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
 use crate::rewrite::Rewrites;
@@ -332,7 +332,14 @@ impl Hooks for Builder<'_> {
 
     /// Every net has weights of its own.
     fn born(&self, shape: &Rc<NetShape>) -> u32 {
-        self.add_net(shape, None, None).source
+        self.add_net(&Net::new(shape.clone()), None, None).source
+    }
+
+    /// A patched net has the weights of the one below, and some of its own.
+    fn patched(&self, net: &Net) -> u32 {
+        let source = self.add_net(net, None, None).source;
+        self.state.borrow_mut().nets[super::sources::place(source)].from = Some(net.source);
+        source
     }
 }
 

@@ -186,6 +186,9 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         return fault("E0113", to.span, format!("a folder is a Text, this is {}", path.kind()));
     };
     let source = builder.source(eval, net, what.span)?;
+    if let Some(patch) = source.policy.patches.last() {
+        return fault("E0190", what.span, format!("saving a policy with `{}` is not there yet", patch.net));
+    }
     add(builder, word, StageKind::Save(SaveStage { to: path.to_string() }), &[], &[(source.stage, Reads::Policy)]);
     Ok(())
 }

@@ -55,6 +55,8 @@ pub enum Reads {
 pub enum StageKind<'p> {
     /// Weights drawn from their starting distributions.
     Init(InitStage),
+    /// The weights of another policy, and those of a patch, drawn from their starting distributions.
+    Patch(InitStage),
     /// Weights read from a model folder or file.
     Load(LoadStage),
     /// Rows. They are read when a stage asks for them.
@@ -73,7 +75,11 @@ impl StageKind<'_> {
         match self {
             StageKind::Train(_) => true,
             StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => true,
-            StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) | StageKind::Evaluate(_) => false,
+            StageKind::Init(_)
+            | StageKind::Patch(_)
+            | StageKind::Load(_)
+            | StageKind::Data(_)
+            | StageKind::Evaluate(_) => false,
         }
     }
 }

@@ -112,7 +112,7 @@ fn sample(builder: &Builder, eval: &mut Eval, data: &Data<Value>) -> Res<Vec<Sam
 
 /// The weights that `only` and `except` leave: the others have no gradient and no state.
 fn moving<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
-    let all = || policy.weights.iter().map(|w| w.path.as_str());
+    let all = || policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| **trains).map(|(w, _)| w.path.as_str());
     for (path, span) in said.only.iter().chain(&said.except) {
         if !all().any(|weight| path.holds(weight)) {
             return Err(path.names_nothing(all(), *span));

@@ -4,7 +4,7 @@ use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::hash::Hasher;
 use super::items::{ItemInput, ItemLayout};
-use super::policy::{PolicySpec, Start};
+use super::policy::{PatchSpec, PolicySpec, Start};
 use super::sources::Source;
 use super::train::WeightSpec;
 use crate::batch::training::STATE;
@@ -26,12 +26,14 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
         stored.push(weight.stored);
         offset += len;
     }
-    let mut settings = serde_json::Map::new();
-    for (name, value) in net.settings() {
-        if let Some(json) = super::convert::to_json(value) {
-            settings.insert(name.to_string(), json);
-        }
-    }
+    let settings = settings(net);
+    let trains = weights.iter().map(|w: &WeightSpec| net.trains(&w.path)).collect();
+    let patches = net.patches.iter().map(|patch| PatchSpec {
+        name: patch.name.to_string(),
+        net: patch.applied.code.name().to_string(),
+        settings: patch.on.first().map(|on| self::settings(&on.by)).unwrap_or_default(),
+        on: patch.on.iter().map(|on| on.path.clone()).collect(),
+    });
     let tokenizer = match (net.tokenizer(), &model) {
         (Some(tokenizer), _) => Some(tokenizer),
         (None, Some(model)) => Some(model.tokenizer().or_else(|message| fault("E0708", span, message))?),
@@ -39,7 +41,27 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
     };
     let context = settings.get("context").and_then(|n| n.as_u64());
     let context = context.or_else(|| model.as_ref()?.config().get("context")?.as_u64()).map(|n| n as usize);
-    Ok(PolicySpec { net: net.name(), settings, weights, starts, stored, tokenizer, model, context })
+    Ok(PolicySpec {
+        net: net.name(),
+        settings,
+        weights,
+        starts,
+        stored,
+        trains,
+        patches: patches.collect(),
+        tokenizer,
+        model,
+        context,
+    })
+}
+
+/// The settings of a net that JSON can hold.
+fn settings(net: &Net) -> serde_json::Map<String, serde_json::Value> {
+    let known = net.settings().iter().filter_map(|(name, value)| {
+        let json = super::convert::to_json(value)?;
+        Some((name.to_string(), json))
+    });
+    known.collect()
 }
 
 /// Adds what the weights of a policy are, and how its text is read, to a hash.
@@ -51,6 +73,9 @@ pub(super) fn hash(policy: &PolicySpec, hasher: &mut Hasher) {
             Start::Normal { mean, std } => hasher.float("normal", *mean).float("std", *std),
             Start::Uniform { low, high } => hasher.float("uniform", *low).float("high", *high),
         };
+    }
+    for (weight, _) in policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| !**trains) {
+        hasher.text("left alone", &weight.path);
     }
     hasher.text("tokenizer", &policy.tokenizer.as_ref().map(|t| t.identity()).unwrap_or_default());
     hasher.int("context", policy.context.map_or(0, |n| n as u64 + 1));

@@ -18,6 +18,10 @@ pub struct PolicySpec {
     pub starts: Vec<Start>,
     /// Where each weight is found in a Hugging Face checkpoint, in the order of `weights`; `None` for one that has no name.
     pub stored: Vec<Option<Stored>>,
+    /// Which weights a stage trains, in the order of `weights`: a patch may leave those below it as they are.
+    pub trains: Vec<bool>,
+    /// What was put on the net by `with`, the first first.
+    pub patches: Vec<PatchSpec>,
     /// `None` for a net that reads no text.
     pub tokenizer: Option<Rc<dyn Tokenizer>>,
     /// The model that the policy was loaded from: its chat template.
@@ -31,6 +35,19 @@ impl PolicySpec {
     pub fn size(&self) -> usize {
         self.weights.iter().map(|w| w.len).sum()
     }
+}
+
+/// A patch of a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchSpec {
+    /// What the paths of its weights begin with.
+    pub name: String,
+    /// The name of its net, such as `lora`.
+    pub net: String,
+    /// The settings of its net by name, as JSON.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Paths of the weights that it is on.
+    pub on: Vec<String>,
 }
 
 /// What the entries of a weight are before training. Draws are keyed by (seed, place of the weight in the net, entry).

@@ -17,6 +17,10 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
     let of = |what: fn(&Reads) -> bool| inputs.iter().find(|(_, reads)| what(reads)).map(|(from, _)| from.index());
     match &stage.kind {
         StageKind::Init(init) => write!(f, " = {} seed {}", net(&init.policy), init.seed)?,
+        StageKind::Patch(patch) => {
+            let from = of(|r| *r == Reads::Policy).unwrap_or_default();
+            write!(f, " = {} over %{from} seed {}", net(&patch.policy), patch.seed)?;
+        }
         StageKind::Load(load) => write!(f, " = {} from {:?}", net(&load.policy), load.path)?,
         StageKind::Data(data) => write!(f, ": {} rows", grouped(data.rows))?,
         StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Save(_) => {
@@ -46,13 +50,14 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             Points::Numbers(points) => writeln!(f, "  {} points as {:?}", points.len(), series.label),
         }),
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
-        StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
+        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
     }
 }
 
 fn word(kind: &StageKind) -> &'static str {
     match kind {
         StageKind::Init(_) => "init",
+        StageKind::Patch(_) => "patch",
         StageKind::Load(_) => "load",
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",

@@ -1,11 +1,11 @@
 //! Where policies get their weights from: the stages that draw, load or train them.
 
 use super::build::Builder;
-use super::graph::{InitStage, LoadStage, Stage, StageId, StageKind};
+use super::graph::{InitStage, LoadStage, Reads, Stage, StageId, StageKind};
 use super::hash::Hasher;
 use super::policy::PolicySpec;
 use super::words;
-use crate::eval::value::{Net, NetShape, Value};
+use crate::eval::value::{Net, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::world::Model;
 use align_syntax::span::Span;
@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub policy: Option<Rc<PolicySpec>>,
     /// The stage that makes its weights; for a net that was born, once something asks for them.
     pub stage: Option<StageId>,
+    /// For a net with a new patch: the net without it.
+    pub from: Option<u32>,
 }
 
 /// Where a source stands among the nets: they count from 1, since 0 is a net that no pipeline knows.
@@ -45,20 +47,11 @@ impl<'p> Builder<'p> {
         Some(state.graph.get(stage).name.clone())
     }
 
-    pub(super) fn add_net(
-        &self,
-        shape: &Rc<NetShape>,
-        policy: Option<Rc<PolicySpec>>,
-        stage: Option<StageId>,
-    ) -> Rc<Net> {
+    pub(super) fn add_net(&self, of: &Net, policy: Option<Rc<PolicySpec>>, stage: Option<StageId>) -> Rc<Net> {
         let nets = &mut self.state.borrow_mut().nets;
-        let net = Rc::new(Net {
-            shape: shape.clone(),
-            prefix: "".into(),
-            source: nets.len() as u32 + 1,
-            given: Rc::default(),
-        });
-        nets.push(Entry { net: net.clone(), policy, stage });
+        let born = Net { source: nets.len() as u32 + 1, ..Net::new(of.shape.clone()) };
+        let net = Rc::new(Net { patches: of.patches.clone(), ..born });
+        nets.push(Entry { net: net.clone(), policy, stage, from: None });
         net
     }
 
@@ -72,13 +65,29 @@ impl<'p> Builder<'p> {
         let Some(net) = self.net(net.source) else {
             return fault("E0113", span, "this policy does not belong to the pipeline");
         };
-        let policy = Rc::new(super::nets::spec(eval, &net, None, span)?);
-        let mut hasher = Hasher::new("init");
+        let from = self.state.borrow().nets[place(net.source)].from;
+        let from = match from.and_then(|from| self.net(from)) {
+            Some(from) => Some(self.source(eval, &from, span)?),
+            None => None,
+        };
+        let model = from.as_ref().and_then(|from| from.policy.model.clone());
+        let policy = Rc::new(super::nets::spec(eval, &net, model, span)?);
+        let mut hasher = Hasher::new(if from.is_some() { "patch" } else { "init" });
         super::nets::hash(&policy, &mut hasher);
-        let hash = hasher.int("seed", self.seed).finish();
         let name = policy.net.clone();
-        let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
-        let stage = self.add(Stage { name, span, hash, kind }, &[]);
+        let init = InitStage { policy: policy.clone(), seed: self.seed };
+        let stage = match from {
+            Some(from) => {
+                hasher.hash("from", &self.state.borrow().graph.get(from.stage).hash);
+                let hash = hasher.int("seed", self.seed).finish();
+                let stage = Stage { name, span, hash, kind: StageKind::Patch(init) };
+                self.add(stage, &[(from.stage, Reads::Policy)])
+            }
+            None => {
+                let hash = hasher.int("seed", self.seed).finish();
+                self.add(Stage { name, span, hash, kind: StageKind::Init(init) }, &[])
+            }
+        };
         let entry = &mut self.state.borrow_mut().nets[place(net.source)];
         (entry.policy, entry.stage) = (Some(policy.clone()), Some(stage));
         Ok(Source { stage, policy })
@@ -86,7 +95,7 @@ impl<'p> Builder<'p> {
 
     /// The policy as a stage trains it: the same net with weights that no stage makes.
     pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>) -> Rc<Net> {
-        self.add_net(&of.shape, Some(policy), None)
+        self.add_net(of, Some(policy), None)
     }
 
     /// How a net is handed on, whoever makes its weights.
@@ -101,7 +110,7 @@ impl<'p> Builder<'p> {
 
     /// The net whose weights a stage makes.
     pub(super) fn policy(&self, of: &Net, source: Source) -> Value {
-        Value::Net(self.add_net(&of.shape, Some(source.policy), Some(source.stage)))
+        Value::Net(self.add_net(of, Some(source.policy), Some(source.stage)))
     }
 
     /// `load("models/x.gguf")`

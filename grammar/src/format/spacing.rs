@@ -32,6 +32,8 @@ fn blank(before: &[Piece], last: &Piece, next: &Piece) -> bool {
             "." => false,
             "^" => false,
             // The author's blanks show what a range's ends are.
+            // That of a pack stands before its name.
+            ".." if before.len() > 1 && before[before.len() - 2].kind == Kind::Comma => false,
             ".." => last.gap > 0 || next.text == ".",
             "-" => !negates(&before[..before.len() - 1], last, source),
             _ => true,

@@ -6,7 +6,7 @@ mod start;
 
 pub use load::load;
 pub use save::save;
-pub use start::start;
+pub use start::{patch, start};
 
 use std::collections::HashMap;
 

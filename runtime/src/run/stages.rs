@@ -111,7 +111,7 @@ impl Stages<'_, '_> {
             }
             match &stage.kind {
                 // These are read by the stages that need them.
-                StageKind::Init(_) | StageKind::Load(_) | StageKind::Data(_) => {}
+                StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
                         report.stopped = true;
@@ -175,6 +175,10 @@ impl Stages<'_, '_> {
         }
         let weights = match &self.graph.get(id).kind {
             StageKind::Init(init) => policy::start(&init.policy, init.seed),
+            StageKind::Patch(patch) => {
+                let from = self.weights(self.input(id, Reads::Policy)?)?;
+                policy::patch(&patch.policy, &from, patch.seed)
+            }
             StageKind::Load(load) => {
                 let model = load.policy.model.as_ref();
                 let model = model.ok_or_else(|| Error::new(&load.path, "this model was not opened"))?;
@@ -183,10 +187,16 @@ impl Stages<'_, '_> {
             StageKind::Train(node) => {
                 let kept = self.entry(id).read()?;
                 let values = kept.arrays.into_iter().find(|(name, _)| name == WEIGHTS).map(|(_, values)| values);
-                let values = values.filter(|values| values.len() == node.policy.size());
+                let trained = &node.stage.weights;
+                let size: usize = trained.iter().map(|weight| weight.len).sum();
+                let values = values.filter(|values| values.len() == size);
                 let name = &self.graph.get(id).name;
                 let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
-                Weights { policy: node.policy.clone(), values: Rc::new(values) }
+                match size == node.policy.size() {
+                    true => Weights { policy: node.policy.clone(), values: Rc::new(values) },
+                    // The others are those that it started from.
+                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, &values),
+                }
             }
             _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
         };
@@ -256,16 +266,8 @@ impl Stages<'_, '_> {
             Outcome::Finished(values) => values,
             Outcome::Stopped => return Ok(false),
         };
-        let mut all = (*start.values).clone();
-        let mut rest = &values[..];
-        for weight in &node.stage.weights {
-            let Some(to) = own(&weight.path) else { continue };
-            let (part, after) = rest.split_at(weight.len);
-            all[to.offset..to.offset + to.len].copy_from_slice(part);
-            rest = after;
-        }
-        entry.finish(&name, &[(WEIGHTS, &all)], Value::Null)?;
-        self.weights.insert(id, Weights { policy: node.policy.clone(), values: Rc::new(all) });
+        entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
+        self.weights.insert(id, start.with(&node.stage.weights, &values));
         self.progress.ends(&name, false);
         Ok(true)
     }

@@ -18,6 +18,20 @@ impl Weights {
     pub fn get(&self, spec: &WeightSpec) -> &[f32] {
         &self.values[spec.offset..spec.offset + spec.len]
     }
+
+    /// With other numbers for some weights; `values` has theirs end to end.
+    pub fn with(&self, weights: &[WeightSpec], values: &[f32]) -> Weights {
+        let mut all = (*self.values).clone();
+        let mut rest = values;
+        for weight in weights {
+            let (part, after) = rest.split_at(weight.len);
+            if let Some(to) = self.policy.weights.iter().find(|w| w.path == weight.path) {
+                all[to.offset..to.offset + to.len].copy_from_slice(part);
+            }
+            rest = after;
+        }
+        Weights { policy: self.policy.clone(), values: Rc::new(all) }
+    }
 }
 
 /// The same weights without gaps between them: some of a net's may not be trained.

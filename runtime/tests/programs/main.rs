@@ -2,6 +2,7 @@
 
 mod groups;
 mod optimizers;
+mod patches;
 mod reports;
 mod rules;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
+use align_compiler::stage::graph::StageKind;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::model::{LoadedModel, ModelConfig};
 use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, run};
