@@ -116,7 +116,11 @@ impl ModelConfig {
         };
         let name = file.meta("general.architecture").and_then(Meta::text);
         let name = name.ok_or_else(|| wrong("general.architecture", "a text"))?;
-        let architecture = Architecture::of(&format!("{place}: `general.architecture`"), name)?;
+        let architecture = match Architecture::of(&format!("{place}: `general.architecture`"), name)? {
+            // In these files Mistral is called Llama.
+            Architecture::Mistral => return Err(wrong("general.architecture", "`llama` for Mistral")),
+            architecture => architecture,
+        };
         let count = |part: &str, default: Option<usize>| {
             let key = format!("{name}.{part}");
             match file.meta(&key) {
@@ -162,7 +166,7 @@ impl ModelConfig {
             rope_theta: theta,
             tied: file.shape("output.weight").is_none(),
             context: count("context_length", None)?,
-            window: None,
+            window: Some(count("attention.sliding_window", Some(0))?).filter(|places| *places > 0),
             bos: token("tokenizer.ggml.bos_token_id"),
             eos: token("tokenizer.ggml.eos_token_id").into_iter().collect(),
         };
@@ -255,10 +259,9 @@ fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
     fields.only("mlp_bias", &json!(false), &json!(false))?;
     fields.only("partial_rotary_factor", &json!(1.0), &json!(1.0))?;
     fields.only("use_sliding_window", &json!(false), &json!(false))?;
-    let window = match architecture {
-        Architecture::Mistral if !fields.json["sliding_window"].is_null() => {
-            Some(fields.count("sliding_window", None)?)
-        }
+    let window = match (architecture, fields.json.get("sliding_window")) {
+        (Architecture::Mistral, None) => Some(4096),
+        (Architecture::Mistral, Some(places)) if !places.is_null() => Some(fields.count("sliding_window", None)?),
         _ => None,
     };
     let width = fields.count("hidden_size", None)?;
@@ -434,6 +437,21 @@ mod tests {
         assert_eq!(d.eos, [2, 3]);
         let again = ModelConfig::from_json("config.json", &config.to_json()).unwrap();
         assert_eq!(again, config);
+    }
+
+    /// Nothing said is transformers' default, `null` is no window.
+    #[test]
+    fn windows() {
+        let window = |change: &dyn Fn(&mut Value)| {
+            let mut json = llama_json();
+            json["model_type"] = json!("mistral");
+            change(&mut json);
+            ModelConfig::from_json("config.json", &json).unwrap().decoder().unwrap().window
+        };
+        assert_eq!(window(&|_| {}), Some(4096));
+        assert_eq!(window(&|j| j["sliding_window"] = Value::Null), None);
+        assert_eq!(window(&|j| j["sliding_window"] = json!(7)), Some(7));
+        assert_eq!(window(&|j| j["model_type"] = json!("llama")), None);
     }
 
     #[test]
