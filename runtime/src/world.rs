@@ -97,7 +97,7 @@ impl Model for LoadedModel {
             ModelConfig::Align(settings) => Value::Object(settings.clone()),
             ModelConfig::Decoder(d) => {
                 let mut config = json!({
-                    "net": if d.architecture.is_llama() { "llama" } else { "gpt2" },
+                    "net": d.architecture.net(),
                     "vocab_size": d.vocab_size, "layers": d.layers, "width": d.width, "heads": d.heads,
                     "kv_heads": d.kv_heads, "head_dim": d.head_dim, "inner": d.inner, "tied": d.tied,
                     "eps": d.norm_eps, "context": d.context,

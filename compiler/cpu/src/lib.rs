@@ -16,6 +16,8 @@ mod plan;
 pub mod pool;
 pub mod simd;
 mod step;
+#[cfg(test)]
+mod testing;
 mod unit;
 
 pub use bind::{Bindings, Fault, Slot};

@@ -44,13 +44,7 @@ pub(crate) fn weights(eval: &mut Eval, call: &Call) -> Res<Value> {
     }
     let all = Axis::fixed(WEIGHT, from.iter().filter_map(Axis::fixed_size).sum());
     // They may differ in what they are lifted over.
-    let mut lifted: Vec<Axis> = vec![];
-    for (node, own) in nodes.iter().zip(&from) {
-        let axes = eval.graph().axes(*node).to_vec();
-        lifted.extend(axes.into_iter().filter(|a| a != own && !lifted.contains(a)).collect::<Vec<_>>());
-    }
-    let nodes: Vec<Node> = nodes.into_iter().map(|node| eval.graph().tile_to(node, &lifted)).collect();
-    let node = eval.graph().concat(&nodes, &from, &all);
+    let node = eval.joined(&nodes, &from, &all);
     call.env.body().see(&[all]);
     Ok(eval.tensor(node))
 }

@@ -30,7 +30,8 @@ impl Eval<'_> {
         if !net.prefix.is_empty() {
             return fault("E0113", span, "a patch is put on a whole net, not on a part of one");
         }
-        let NetShape::Defined { methods, .. } = &*self.patch_net(applied, &[], &[], span)?.shape else {
+        let named = self.patch_net(applied, &[], &[], span)?;
+        let NetShape::Defined { methods, .. } = &*named.shape else {
             return fault("E0113", span, "a stack of nets is no patch");
         };
         if !methods.iter().any(|m| m.name.text == PRODUCT) {
@@ -38,7 +39,6 @@ impl Eval<'_> {
             return fault("E0120", applied.code.span(), message);
         }
         let found = self.multiplied(net, span)?;
-        let named = self.patch_net(applied, &[], &[], span)?;
         let targets = self.patch_setting(&named, "targets")?;
         let chosen = self.chosen(net, &found, targets.as_ref(), applied.span)?;
         let mut on = vec![];

@@ -271,16 +271,23 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
         }
         Axis::fixed(word, total)
     };
-    // All have the same axes but the one along which they are joined.
-    let mut all: Vec<Axis> = vec![];
-    for (node, own) in nodes.iter().zip(&from) {
-        let axes = eval.graph().axes(*node).to_vec();
-        all.extend(axes.into_iter().filter(|a| a != own && !all.contains(a)).collect::<Vec<_>>());
-    }
-    let nodes: Vec<Node> = nodes.into_iter().map(|n| eval.graph().tile_to(n, &all)).collect();
-    let node = eval.graph().concat(&nodes, &from, &to);
+    let node = eval.joined(&nodes, &from, &to);
     call.env.body().see(&[to]);
     Ok(eval.tensor(node))
+}
+
+impl Eval<'_> {
+    /// Values end to end on `to`, each of which lies along its axis of `from`. What one of them has beside it, all get.
+    pub(super) fn joined(&mut self, nodes: &[Node], from: &[Axis], to: &Axis) -> Node {
+        let graph = self.graph();
+        let mut all: Vec<Axis> = vec![];
+        for (node, own) in nodes.iter().zip(from) {
+            let new: Vec<Axis> = graph.axes(*node).iter().filter(|a| *a != own && !all.contains(a)).cloned().collect();
+            all.extend(new);
+        }
+        let nodes: Vec<Node> = nodes.iter().map(|node| graph.tile_to(*node, &all)).collect();
+        graph.concat(&nodes, from, to)
+    }
 }
 
 /// `flatten[a, b](x, c)`

@@ -110,12 +110,17 @@ pub fn result(graph: &Graph, view: &[Axis]) -> Result<Graph, String> {
 fn without_scalars(graph: &Graph, scalars: &mut Scalars) -> Graph {
     let hoisted = hoist(graph, is_of_the_host);
     let places: Vec<usize> = hoisted.scalars.iter().map(|node| scalars.place(graph, *node)).collect();
+    renumbered(&hoisted.graph, "scalar.", &places)
+}
+
+/// The graph with its inputs `<prefix><k>` called `<prefix><places[k]>`.
+pub fn renumbered(graph: &Graph, prefix: &str, places: &[usize]) -> Graph {
     let mut new = Graph::new();
     let mut nodes: Vec<Node> = vec![];
-    for (_, data) in hoisted.graph.nodes() {
+    for (_, data) in graph.nodes() {
         let op = match &data.op {
-            Op::Input(name) => match name.strip_prefix("scalar.").and_then(|k| k.parse::<usize>().ok()) {
-                Some(k) => Op::Input(format!("scalar.{}", places[k])),
+            Op::Input(name) => match name.strip_prefix(prefix).and_then(|k| k.parse::<usize>().ok()) {
+                Some(k) => Op::Input(format!("{prefix}{}", places[k])),
                 None => data.op.clone(),
             },
             op => op.clone(),
@@ -123,7 +128,7 @@ fn without_scalars(graph: &Graph, scalars: &mut Scalars) -> Graph {
         let inputs = data.inputs.iter().map(|n| nodes[n.0 as usize]).collect();
         nodes.push(new.push(NodeData { op, inputs, axes: data.axes.clone(), dtype: data.dtype }));
     }
-    new.outputs = hoisted.graph.outputs.iter().map(|(name, n)| (name.clone(), nodes[n.0 as usize])).collect();
+    new.outputs = graph.outputs.iter().map(|(name, n)| (name.clone(), nodes[n.0 as usize])).collect();
     new
 }
 

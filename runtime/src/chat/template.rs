@@ -125,8 +125,8 @@ fn bounded(value: Jinja) -> std::result::Result<Jinja, minijinja::Error> {
     }
 }
 
-/// `{% set x = e %}` keeps `(e)|bounded`.
-fn with_bounds(text: &str) -> String {
+/// A template whose tags `{% .. %}` are others: `change` is given what stands inside of one, and leaves it with `None`.
+fn with_tags(text: &str, change: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("{%") {
@@ -136,22 +136,27 @@ fn with_bounds(text: &str) -> String {
             rest = tag;
             break;
         };
-        let inside = &tag[2..end];
-        let is_set = inside.trim_start_matches(['-', '+']).trim_start().starts_with("set ");
-        match inside.split_once('=').filter(|_| is_set) {
-            Some((target, value)) => {
-                let (value, close) = match value.strip_suffix(['-', '+']) {
-                    Some(cut) => (cut, &value[cut.len()..]),
-                    None => (value, ""),
-                };
-                out.push_str(&format!("{{%{target}= ({value})|{BOUNDED} {close}%}}"));
-            }
+        match change(&tag[2..end]) {
+            Some(other) => out.push_str(&other),
             None => out.push_str(&tag[..end + 2]),
         }
         rest = &tag[end + 2..];
     }
     out.push_str(rest);
     out
+}
+
+/// `{% set x = e %}` keeps `(e)|bounded`.
+fn with_bounds(text: &str) -> String {
+    with_tags(text, |inside| {
+        let is_set = inside.trim_start_matches(['-', '+']).trim_start().starts_with("set ");
+        let (target, value) = inside.split_once('=').filter(|_| is_set)?;
+        let (value, close) = match value.strip_suffix(['-', '+']) {
+            Some(cut) => (cut, &value[cut.len()..]),
+            None => (value, ""),
+        };
+        Some(format!("{{%{target}= ({value})|{BOUNDED} {close}%}}"))
+    })
 }
 
 fn wrong(error: &minijinja::Error) -> Error {
@@ -162,35 +167,17 @@ fn wrong(error: &minijinja::Error) -> Error {
 
 /// `{% generation %}` is a statement of its own in the ecosystem; here it writes a mark.
 fn with_generation_marks(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        let Some(end) = tag.find("%}") else {
-            rest = tag;
-            break;
+    with_tags(text, |inside| {
+        let mark = match inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim() {
+            "generation" => GENERATED,
+            "endgeneration" => GENERATED_END,
+            _ => return None,
         };
-        let inside = &tag[2..end];
-        let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        let mark = match word {
-            "generation" => Some(GENERATED),
-            "endgeneration" => Some(GENERATED_END),
-            _ => None,
-        };
-        match mark {
-            // A statement around the mark: the white space around it is cut as around the tag.
-            Some(mark) => {
-                let (left, right) =
-                    (if inside.starts_with('-') { "-" } else { "" }, if inside.ends_with('-') { "-" } else { "" });
-                out.push_str(&format!("{{%{left} if true %}}{mark}{{% endif {right}%}}"));
-            }
-            None => out.push_str(&tag[..end + 2]),
-        }
-        rest = &tag[end + 2..];
-    }
-    out.push_str(rest);
-    out
+        // A statement around the mark: the white space around it is cut as around the tag.
+        let left = if inside.starts_with('-') { "-" } else { "" };
+        let right = if inside.ends_with('-') { "-" } else { "" };
+        Some(format!("{{%{left} if true %}}{mark}{{% endif {right}%}}"))
+    })
 }
 
 /// As Python's `json.dumps` writes it, which templates rely on: no escapes for HTML.

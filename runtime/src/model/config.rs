@@ -21,6 +21,10 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    const ALL: [Architecture; 5] =
+        [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gpt2];
+
+    /// As `model_type` has it.
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
@@ -31,22 +35,33 @@ impl Architecture {
         }
     }
 
+    /// As `architectures` has it.
+    fn class(self) -> &'static str {
+        match self {
+            Architecture::Llama => "LlamaForCausalLM",
+            Architecture::Mistral => "MistralForCausalLM",
+            Architecture::Qwen2 => "Qwen2ForCausalLM",
+            Architecture::Qwen3 => "Qwen3ForCausalLM",
+            Architecture::Gpt2 => "GPT2LMHeadModel",
+        }
+    }
+
+    /// The library's net that it is.
+    pub fn net(self) -> &'static str {
+        if self.is_llama() { "llama" } else { "gpt2" }
+    }
+
     /// Whether positions are rotary and tensors have Llama's names.
     pub fn is_llama(self) -> bool {
         self != Architecture::Gpt2
     }
 
     fn of(place: &str, name: &str) -> Result<Architecture> {
-        match name {
-            "llama" => Ok(Architecture::Llama),
-            "mistral" => Ok(Architecture::Mistral),
-            "qwen2" => Ok(Architecture::Qwen2),
-            "qwen3" => Ok(Architecture::Qwen3),
-            "gpt2" => Ok(Architecture::Gpt2),
-            other => Err(Error::new(place, "this architecture is not supported")
+        Architecture::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
+            Error::new(place, "this architecture is not supported")
                 .expected("`llama`, `mistral`, `qwen2`, `qwen3`, `gpt2`, or a model saved by a program")
-                .found(quoted(other))),
-        }
+                .found(quoted(name))
+        })
     }
 }
 
@@ -98,11 +113,8 @@ impl ModelConfig {
             return Ok(ModelConfig::Align(settings.into_iter().filter(|(key, _)| key != "model_type").collect()));
         }
         let decoder = match Architecture::of(place, model_type)? {
-            architecture
-            @ (Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3) => {
-                llama(&fields, architecture)?
-            }
             Architecture::Gpt2 => gpt2(&fields)?,
+            llama_kin => llama(&fields, llama_kin)?,
         };
         decoder.checked(place).map(ModelConfig::Decoder)
     }
@@ -188,30 +200,22 @@ impl ModelConfig {
                     many => json!(many),
                 };
                 match d.architecture {
-                    Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3 => {
-                        let class = match d.architecture {
-                            Architecture::Mistral => "MistralForCausalLM",
-                            Architecture::Qwen2 => "Qwen2ForCausalLM",
-                            Architecture::Qwen3 => "Qwen3ForCausalLM",
-                            _ => "LlamaForCausalLM",
-                        };
-                        json!({
-                            "architectures": [class], "model_type": d.architecture.name(),
-                            "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
-                            "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
-                            "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
-                            "vocab_size": d.vocab_size, "max_position_embeddings": d.context, "sliding_window": d.window,
-                            "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
-                            "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
-                            "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
-                            "torch_dtype": "float32"
-                        })
-                    }
                     Architecture::Gpt2 => json!({
-                        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
+                        "architectures": [d.architecture.class()], "model_type": d.architecture.name(),
                         "activation_function": "gelu_new", "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
                         "n_embd": d.width, "n_inner": d.inner, "n_layer": d.layers, "n_head": d.heads,
                         "vocab_size": d.vocab_size, "n_positions": d.context, "layer_norm_epsilon": d.norm_eps,
+                        "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
+                        "torch_dtype": "float32"
+                    }),
+                    _ => json!({
+                        "architectures": [d.architecture.class()], "model_type": d.architecture.name(),
+                        "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
+                        "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
+                        "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
+                        "vocab_size": d.vocab_size, "max_position_embeddings": d.context, "sliding_window": d.window,
+                        "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
+                        "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
                         "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
                         "torch_dtype": "float32"
                     }),

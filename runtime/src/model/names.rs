@@ -31,30 +31,24 @@ pub fn hugging_face(architecture: Architecture, heads: usize, kv_heads: usize, n
             // Only Llama's files have rows of heads in pairs.
             let unpair =
                 |heads| if architecture == Architecture::Llama { Change::Unpair { heads } } else { Change::None };
-            let bias = match part {
-                "attn_q.bias" => Some("q_proj"),
-                "attn_k.bias" => Some("k_proj"),
-                "attn_v.bias" => Some("v_proj"),
-                _ => None,
-            };
-            if let (Some(part), Architecture::Qwen2) = (bias, architecture) {
-                return Some((format!("model.layers.{layer}.self_attn.{part}.bias"), Change::None));
-            }
+            let (part, kind) = part.split_once('.')?;
+            let biased = architecture == Architecture::Qwen2 && matches!(part, "attn_q" | "attn_k" | "attn_v");
             let (part, change) = match part {
-                "attn_q_norm.weight" => ("self_attn.q_norm", Change::None),
-                "attn_k_norm.weight" => ("self_attn.k_norm", Change::None),
-                "attn_norm.weight" => ("input_layernorm", Change::None),
-                "attn_q.weight" => ("self_attn.q_proj", unpair(heads)),
-                "attn_k.weight" => ("self_attn.k_proj", unpair(kv_heads)),
-                "attn_v.weight" => ("self_attn.v_proj", Change::None),
-                "attn_output.weight" => ("self_attn.o_proj", Change::None),
-                "ffn_norm.weight" => ("post_attention_layernorm", Change::None),
-                "ffn_gate.weight" => ("mlp.gate_proj", Change::None),
-                "ffn_up.weight" => ("mlp.up_proj", Change::None),
-                "ffn_down.weight" => ("mlp.down_proj", Change::None),
+                "attn_norm" => ("input_layernorm", Change::None),
+                "attn_q" => ("self_attn.q_proj", unpair(heads)),
+                "attn_k" => ("self_attn.k_proj", unpair(kv_heads)),
+                "attn_v" => ("self_attn.v_proj", Change::None),
+                "attn_q_norm" => ("self_attn.q_norm", Change::None),
+                "attn_k_norm" => ("self_attn.k_norm", Change::None),
+                "attn_output" => ("self_attn.o_proj", Change::None),
+                "ffn_norm" => ("post_attention_layernorm", Change::None),
+                "ffn_gate" => ("mlp.gate_proj", Change::None),
+                "ffn_up" => ("mlp.up_proj", Change::None),
+                "ffn_down" => ("mlp.down_proj", Change::None),
                 _ => return None,
             };
-            Some((format!("model.layers.{layer}.{part}.weight"), change))
+            let is_weight = kind == "weight" || kind == "bias" && biased;
+            is_weight.then(|| (format!("model.layers.{layer}.{part}.{kind}"), change))
         }
         Architecture::Gpt2 => {
             let Some((layer, part)) = block else {

@@ -3,15 +3,7 @@ use super::forward::forward_in;
 use super::*;
 use crate::pool::Pool;
 use crate::simd::Width;
-
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use crate::testing::numbers;
 
 /// Dense [time, kv, rep, width], or without rep.
 fn operand(values: &[f32], problem: &Problem, width: usize, rep: bool) -> Operand {

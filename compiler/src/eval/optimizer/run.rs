@@ -70,13 +70,7 @@ impl Eval<'_> {
         }
         let own = self.axes_of(&w);
         let node = self.on_axes(&new, &own, "w", span)?;
-        let node = match &names {
-            Some(names) => {
-                let weight = self.updating().weight.clone();
-                weight.to_entries(self.graph(), node, names)
-            }
-            None => node,
-        };
+        let node = self.on_entries(node, &names);
         Ok(self.tensor(node))
     }
 
@@ -108,13 +102,7 @@ impl Eval<'_> {
         let value = self.body(&method.body, &scope)?;
         let own = self.axes_of(&w);
         let node = self.on_axes(&value, &own, "w", span)?;
-        let node = match &names {
-            Some(names) => {
-                let weight = self.updating().weight.clone();
-                weight.to_entries(self.graph(), node, names)
-            }
-            None => node,
-        };
+        let node = self.on_entries(node, &names);
         self.hidden = hidden;
         Ok(Some(self.tensor(node)))
     }
@@ -202,6 +190,13 @@ impl Eval<'_> {
         let node = self.graph().tile_to(node, std::slice::from_ref(&weight.entry));
         let node = weight.to_matrix(self.graph(), node, names);
         Ok(self.tensor(node))
+    }
+
+    /// A value as the optimizer sees it on the entries: the other way round.
+    fn on_entries(&mut self, node: Node, names: &Option<[String; 2]>) -> Node {
+        let Some(names) = names else { return node };
+        let weight = self.updating().weight.clone();
+        weight.to_entries(self.graph(), node, names)
     }
 
     pub(super) fn is_on_entries(&mut self, value: &Value) -> bool {

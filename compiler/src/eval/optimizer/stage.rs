@@ -6,8 +6,8 @@ use super::view::Matrix;
 use super::{StageTrace, Updating, Weight, WeightFacts};
 use crate::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup};
 use crate::stage::path::Path;
-use crate::tensor::{Axis, AxisKind, DType, Graph, Node, NodeData, Op};
-use crate::update::{Scalars, Traced, result, start, tensor_axis, variant};
+use crate::tensor::{Axis, AxisKind, DType, Graph, Node, Op};
+use crate::update::{Scalars, Traced, renumbered, result, start, tensor_axis, variant};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -142,7 +142,7 @@ impl Eval<'_> {
             let places: Vec<usize> =
                 stage.schedules.iter().map(|(_, graph)| place(&mut made.stage.schedules, graph)).collect();
             rate = rate.or(places.first().copied());
-            let graph = renumbered(&trace.graph, &places);
+            let graph = renumbered(&trace.graph, "schedule.", &places);
             let (mut update, mut start_of) = (graph.clone(), graph);
             let is_live = |name: &str| group.states.iter().any(|state| state.name == name);
             update.outputs.retain(|(name, _)| match name.split_once('.') {
@@ -383,25 +383,6 @@ fn place(known: &mut Vec<Graph>, graph: &Graph) -> usize {
         known.push(graph.clone());
         known.len() - 1
     })
-}
-
-/// The graph with the stage's places of schedules.
-fn renumbered(graph: &Graph, places: &[usize]) -> Graph {
-    let mut new = Graph::new();
-    let mut nodes: Vec<Node> = vec![];
-    for (_, data) in graph.nodes() {
-        let op = match &data.op {
-            Op::Input(name) => match name.strip_prefix("schedule.").and_then(|k| k.parse::<usize>().ok()) {
-                Some(k) => Op::Input(format!("schedule.{}", places[k])),
-                None => data.op.clone(),
-            },
-            op => op.clone(),
-        };
-        let inputs = data.inputs.iter().map(|n| nodes[n.0 as usize]).collect();
-        nodes.push(new.push(NodeData { op, inputs, axes: data.axes.clone(), dtype: data.dtype }));
-    }
-    new.outputs = graph.outputs.iter().map(|(name, n)| (name.clone(), nodes[n.0 as usize])).collect();
-    new
 }
 
 /// Adds the outputs of `from`, with all that they need; a weight before the first step is `w`.
