@@ -99,11 +99,7 @@ impl Scorer {
         }
         let stage = EvaluateStage { items: Rc::new(One(self.item(&prompt_ids, &reply_ids)?)), ..self.stage.clone() };
         let prefix = &self.stage.policies[0].prefix;
-        let spec = &self.weights.policy.weights;
-        let weight = |path: &str| {
-            let path = path.strip_prefix(prefix.as_str()).unwrap_or(path);
-            spec.iter().find(|weight| weight.path == path).map(|weight| self.weights.get(weight))
-        };
+        let weight = |path: &str| self.weights.get(path.strip_prefix(prefix.as_str()).unwrap_or(path));
         let evaluated =
             Evaluation::new(engine, &stage)?.run(&weight, self.memory, &AtomicBool::new(false))?.unwrap_or_default();
         let logps = evaluated.answers.into_iter().next().and_then(|rows| rows.into_iter().next()).unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::world::{Model, Tokenizer};
 use std::rc::Rc;
 
 /// A net with its settings. Policies of one net that differ in their weights alone share it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct PolicySpec {
     /// The name of the net, such as `gpt`.
     pub net: String,

@@ -9,7 +9,7 @@ use align_compiler::world::Model;
 
 use super::reordered;
 use crate::error::{Error, Result, quoted};
-use crate::train::Weights;
+use crate::train::{Made, Weights};
 
 /// Where a weight is stored: as its net says, else under its path in its own layout.
 pub(super) fn stored(weight: &WeightSpec, said: &Option<Stored>) -> Stored {
@@ -22,17 +22,14 @@ pub(super) fn stored(weight: &WeightSpec, said: &Option<Stored>) -> Stored {
 
 /// Reads all weights of a policy. `place` names the model in errors.
 pub fn load(policy: &Rc<PolicySpec>, model: &dyn Model, place: &str) -> Result<Weights> {
-    let mut values = vec![0.0; policy.size()];
-    for (weight, said) in policy.weights.iter().zip(&policy.stored) {
-        let stored = stored(weight, said);
+    Weights::make(policy, |at, weight| {
+        let stored = stored(weight, &policy.stored[at]);
         let (shape, read) = model.tensor(&stored.tensor).map_err(|what| Error::new(place, what))?;
         if shape != stored.shape || read.len() != weight.len {
             let place = format!("{place}: {}", quoted(&stored.tensor));
             let wrong = Error::new(place, format!("this tensor cannot be {} of {}", quoted(&weight.path), policy.net));
             return Err(wrong.expected(format!("the shape {:?}", stored.shape)).found(format!("{shape:?}")));
         }
-        let part = &mut values[weight.offset..weight.offset + weight.len];
-        part.copy_from_slice(&reordered(&read, &stored.axes, &weight.axes));
-    }
-    Ok(Weights { policy: policy.clone(), values: Rc::new(values) })
+        Ok(Made::New(reordered(read, &stored.axes, &weight.axes)))
+    })
 }

@@ -17,10 +17,10 @@ use crate::train::Weights;
 pub fn save(weights: &Weights, folder: &Path) -> Result<()> {
     let policy = &weights.policy;
     let config = config(policy);
-    let tensors: Vec<_> = (policy.weights.iter().zip(&policy.stored))
-        .map(|(weight, said)| {
+    let tensors: Vec<_> = (weights.iter().zip(&policy.stored))
+        .map(|((weight, values), said)| {
             let stored = stored(weight, said);
-            let values = reordered(weights.get(weight), &weight.axes, &stored.axes);
+            let values = reordered(values.to_vec(), &weight.axes, &stored.axes);
             (stored, values)
         })
         .collect();

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use crate::policy;
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
-use crate::train::{Job, Outcome, Settings, Weights, train};
+use crate::train::{Job, Outcome, Settings, Weights, bytes_of, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -193,9 +192,9 @@ impl Stages<'_, '_> {
                 let name = &self.graph.get(id).name;
                 let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
                 match size == node.policy.size() {
-                    true => Weights { policy: node.policy.clone(), values: Rc::new(values) },
+                    true => Weights::whole(&node.policy, trained, values),
                     // The others are those that it started from.
-                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, &values),
+                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, values),
                 }
             }
             _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
@@ -239,17 +238,17 @@ impl Stages<'_, '_> {
             .collect::<Done<Vec<_>>>()?;
         let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
         let mut fixed = vec![];
-        for weight in start.policy.weights.iter().filter(|weight| !trained(&weight.path)) {
-            fixed.push((weight.path.clone(), start.get(weight)));
+        for (weight, values) in start.iter().filter(|(weight, _)| !trained(&weight.path)) {
+            fixed.push((weight.path.clone(), values));
         }
         for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
             fixed.extend(named(used, weights));
         }
-        let own = |path: &str| start.policy.weights.iter().find(|weight| weight.path == path);
         let mut values = vec![];
         for weight in &node.stage.weights {
-            let from = own(&weight.path).ok_or_else(|| Error::new(&weight.path, "this weight is not in the policy"))?;
-            values.extend_from_slice(start.get(from));
+            let from = start.get(&weight.path);
+            let missing = || Error::new(&weight.path, "this weight is not in the policy");
+            values.extend_from_slice(from.ok_or_else(missing)?);
         }
         let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
@@ -267,7 +266,7 @@ impl Stages<'_, '_> {
             Outcome::Stopped => return Ok(false),
         };
         entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
-        self.weights.insert(id, start.with(&node.stage.weights, &values));
+        self.weights.insert(id, start.with(&node.stage.weights, values));
         self.progress.ends(&name, false);
         Ok(true)
     }
@@ -292,7 +291,7 @@ impl Stages<'_, '_> {
         self.progress.begins(&name, 0, 0);
         let named: HashMap<String, &[f32]> =
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
-        let held: usize = policies.iter().map(|weights| 4 * weights.values.len()).sum();
+        let held = bytes_of(named.values().copied());
         let mut evaluation = Evaluation::new(self.engine, node)?;
         let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
         let found = result.map_err(|error| match error {
@@ -362,7 +361,7 @@ impl Stages<'_, '_> {
 /// The weights of a policy under their names in a graph.
 fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, &'w [f32])> {
     let name = |path: &str| format!("{}{path}", used.prefix);
-    weights.policy.weights.iter().map(|weight| (name(&weight.path), weights.get(weight))).collect()
+    weights.iter().map(|(weight, values)| (name(&weight.path), values)).collect()
 }
 
 /// A number for a table.

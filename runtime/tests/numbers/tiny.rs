@@ -58,7 +58,7 @@ fn loss_and_gradients() {
             let mut gradients: Vec<Vec<f32>> = node.stage.weights.iter().map(|w| vec![0.0; w.len]).collect();
             let mut bindings = Bindings::new();
             bindings.insert(&scale_name, Slot::Floats(std::slice::from_ref(&scale)));
-            bindings.extend(node.policy.weights.iter().map(|w| (&*w.path, Slot::Floats(weights.get(w)))));
+            bindings.extend(weights.iter().map(|(weight, values)| (&*weight.path, Slot::Floats(values))));
             for (name, gradient) in names.iter().zip(&mut gradients) {
                 bindings.insert(name, Slot::Write(gradient));
             }
@@ -108,11 +108,7 @@ fn logits() {
             }
             let items = Rc::new(Ids::new(&stage.layout, rows));
             let stage = EvaluateStage { items, ..stage.clone() };
-            let spec = &used.policy.weights;
-            let weight = |path: &str| {
-                let path = path.strip_prefix(used.prefix.as_str()).unwrap_or(path);
-                spec.iter().find(|w| w.path == path).map(|w| weights.get(w))
-            };
+            let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
             let tight =
                 Evaluation::new(engine, &stage).unwrap().run(&weight, 100, &AtomicBool::new(false)).unwrap_err();
             assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
