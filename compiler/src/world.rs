@@ -1,5 +1,6 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
+use crate::stage::policy::PolicySpec;
 use crate::stage::text::Chat;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,6 +17,10 @@ pub trait World {
     /// A model folder or file. The error is a sentence that names it.
     fn model(&self, path: &str) -> Result<Rc<dyn Model>, String> {
         Err(format!("there is no model {path}"))
+    }
+    /// Whether a policy can be saved at a place, its numbers as exact as `precision` says. The error is a sentence.
+    fn saves(&self, _policy: &PolicySpec, _to: &str, _precision: Option<&str>) -> Result<(), String> {
+        Ok(())
     }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {

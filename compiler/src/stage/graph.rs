@@ -131,8 +131,10 @@ pub struct StageEval<'p> {
 }
 
 pub struct SaveStage {
-    /// A folder, from where the program was started.
+    /// A folder, or a file that ends in `.gguf`, from where the program was started.
     pub to: String,
+    /// How exactly numbers are written, such as `f16`, where the program says it.
+    pub precision: Option<String>,
 }
 
 /// A table of one or more rows. Cells of a row are numbers, texts, or what an evaluation answers.

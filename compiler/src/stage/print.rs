@@ -43,7 +43,10 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} {name}"))?;
             node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} of each row", answer.name))
         }
-        StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
+        StageKind::Save(save) => match &save.precision {
+            Some(precision) => writeln!(f, "  to {:?} as {precision}", save.to),
+            None => writeln!(f, "  to {:?}", save.to),
+        },
         StageKind::Show(show) => table(f, &show.table),
         StageKind::Plot(plot) => plot.series.iter().try_for_each(|series| match &series.points {
             Points::Logged { stage, name } => writeln!(f, "  %{}.{name} as {:?}", stage.index(), series.label),

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 17] = [
+pub(super) const CODES: [Code; 18] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -128,6 +128,15 @@ pub(super) const CODES: [Code; 17] = [
         code: "E0711",
         title: "a value differs from the one on file",
         text: "A test with `vectors` compares values and gradients with those of its file, within the tolerance of the run.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0713",
+        title: "a policy that cannot be saved so",
+        text: "A folder takes any policy, as `f32`, `f16` or `bf16`. A file that ends in `.gguf` takes a net of the families \
+               llama, mistral, qwen2, qwen3 and gpt2, as `f16`, `f32`, `bf16` or `q8_0`, with a tokenizer that such files \
+               have words for.",
         wrong: "",
         right: "",
     },

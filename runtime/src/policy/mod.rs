@@ -1,11 +1,11 @@
-//! Policies between stages: weights as they start, from a model, and to a folder.
+//! Policies between stages: weights as they start, from a model, and to a folder or file.
 
 mod load;
 mod save;
 mod start;
 
 pub use load::load;
-pub use save::save;
+pub use save::{can_save, save};
 pub use start::{patch, start};
 
 use std::collections::HashMap;

@@ -127,7 +127,7 @@ impl Stages<'_, '_> {
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
-                    policy::save(&self.weights(from)?, to)?;
+                    policy::save(&self.weights(from)?, to, save.precision.as_deref())?;
                     self.tell(Finding::Saved(to.to_path_buf()));
                 }
                 StageKind::Show(show) => {
