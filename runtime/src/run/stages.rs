@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PatchStart, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
 use align_compiler::stage::number::Number;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ use crate::policy;
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
-use crate::train::{Job, Outcome, Settings, Weights, bytes_of, train};
+use crate::train::{Job, Outcome, Settings, Weights, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -110,7 +111,11 @@ impl Stages<'_, '_> {
             }
             match &stage.kind {
                 // These are read by the stages that need them.
-                StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => {}
+                StageKind::Init(_)
+                | StageKind::Patch(_)
+                | StageKind::Load(_)
+                | StageKind::Merge(_)
+                | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
                         report.stopped = true;
@@ -127,7 +132,13 @@ impl Stages<'_, '_> {
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
-                    policy::save(&self.weights(from)?, to, save.precision.as_deref())?;
+                    let weights = self.weights(from)?;
+                    match &save.adapter {
+                        Some(adapter) => {
+                            policy::save_adapter(&weights, adapter, self.place(adapter.base).as_deref(), to)?;
+                        }
+                        None => policy::save(&weights, to)?,
+                    }
                     self.tell(Finding::Saved(to.to_path_buf()));
                 }
                 StageKind::Show(show) => {
@@ -160,6 +171,17 @@ impl Stages<'_, '_> {
         self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
     }
 
+    /// The folder or file of the policy that a stage makes: where it is loaded from, or else saved to.
+    fn place(&self, policy: StageId) -> Option<String> {
+        if let StageKind::Load(load) = &self.graph.get(policy).kind {
+            return Some(load.path.clone());
+        }
+        self.graph.stages().find_map(|(id, stage)| match &stage.kind {
+            StageKind::Save(save) => (self.graph.input(id, Reads::Policy) == Some(policy)).then(|| save.to.clone()),
+            _ => None,
+        })
+    }
+
     /// Drops weights that no later stage reads.
     fn forget(&mut self, rest: &[StageId]) {
         let graph = self.graph;
@@ -176,7 +198,14 @@ impl Stages<'_, '_> {
             StageKind::Init(init) => policy::start(&init.policy, init.seed),
             StageKind::Patch(patch) => {
                 let from = self.weights(self.input(id, Reads::Policy)?)?;
-                policy::patch(&patch.policy, &from, patch.seed)
+                match &patch.start {
+                    PatchStart::Drawn { seed } => policy::patch(&patch.policy, &from, *seed),
+                    PatchStart::Read(stored) => policy::with_stored(&patch.policy, &from, stored)?,
+                }
+            }
+            StageKind::Merge(merge) => {
+                let from = self.weights(self.input(id, Reads::Policy)?)?;
+                policy::merge(self.engine, merge, &from)?
             }
             StageKind::Load(load) => {
                 let model = load.policy.model.as_ref();
@@ -192,9 +221,9 @@ impl Stages<'_, '_> {
                 let name = &self.graph.get(id).name;
                 let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
                 match size == node.policy.size() {
-                    true => Weights::whole(&node.policy, trained, values),
+                    true => Weights { policy: node.policy.clone(), values: Rc::new(values) },
                     // The others are those that it started from.
-                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, values),
+                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, &values),
                 }
             }
             _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
@@ -238,17 +267,17 @@ impl Stages<'_, '_> {
             .collect::<Done<Vec<_>>>()?;
         let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
         let mut fixed = vec![];
-        for (weight, values) in start.iter().filter(|(weight, _)| !trained(&weight.path)) {
-            fixed.push((weight.path.clone(), values));
+        for weight in start.policy.weights.iter().filter(|weight| !trained(&weight.path)) {
+            fixed.push((weight.path.clone(), start.get(weight)));
         }
         for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
             fixed.extend(named(used, weights));
         }
+        let own = |path: &str| start.policy.weights.iter().find(|weight| weight.path == path);
         let mut values = vec![];
         for weight in &node.stage.weights {
-            let from = start.get(&weight.path);
-            let missing = || Error::new(&weight.path, "this weight is not in the policy");
-            values.extend_from_slice(from.ok_or_else(missing)?);
+            let from = own(&weight.path).ok_or_else(|| Error::new(&weight.path, "this weight is not in the policy"))?;
+            values.extend_from_slice(start.get(from));
         }
         let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
@@ -266,7 +295,7 @@ impl Stages<'_, '_> {
             Outcome::Stopped => return Ok(false),
         };
         entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
-        self.weights.insert(id, start.with(&node.stage.weights, values));
+        self.weights.insert(id, start.with(&node.stage.weights, &values));
         self.progress.ends(&name, false);
         Ok(true)
     }
@@ -291,7 +320,7 @@ impl Stages<'_, '_> {
         self.progress.begins(&name, 0, 0);
         let named: HashMap<String, &[f32]> =
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
-        let held = bytes_of(named.values().copied());
+        let held: usize = policies.iter().map(|weights| 4 * weights.values.len()).sum();
         let mut evaluation = Evaluation::new(self.engine, node)?;
         let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
         let found = result.map_err(|error| match error {
@@ -361,7 +390,7 @@ impl Stages<'_, '_> {
 /// The weights of a policy under their names in a graph.
 fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, &'w [f32])> {
     let name = |path: &str| format!("{}{path}", used.prefix);
-    weights.iter().map(|(weight, values)| (name(&weight.path), values)).collect()
+    weights.policy.weights.iter().map(|weight| (name(&weight.path), weights.get(weight))).collect()
 }
 
 /// A number for a table.
