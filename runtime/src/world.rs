@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::text::Chat;
-use align_compiler::world::{Adapter, Format, Model, Module, Rendered, Rows, Tokenizer, World};
+use align_compiler::world::{Format, Model, Module, Rendered, Rows, Tokenizer, World};
 use serde_json::{Value, json};
 
 use crate::chat;
 use crate::error::{Error, Result};
-use crate::model::adapter::LoadedAdapter;
-use crate::model::{Architecture, LoadedModel, ModelConfig};
+use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
 use crate::token::Bytes;
 
 /// Files as they are named from a folder: that in which `alignc` was started. Modules that are not of the library are files
@@ -87,8 +87,8 @@ impl World for Files {
         said(self.open(path)).map(|model| Rc::new(model) as Rc<dyn Model>)
     }
 
-    fn adapter(&self, path: &str) -> Said<Rc<dyn Adapter>> {
-        said(LoadedAdapter::open(&self.path(path))).map(|adapter| Rc::new(adapter) as Rc<dyn Adapter>)
+    fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {
+        said(crate::policy::can_save(policy, Path::new(to), precision)).map(drop)
     }
 
     fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>> {
@@ -109,6 +109,7 @@ impl Model for LoadedModel {
                 });
                 if d.architecture.is_llama() {
                     config["theta"] = json!(d.rope_theta);
+                    config["reach"] = d.reach.unwrap_or(Reach::Linear { factor: 1.0 }).setting();
                     config["window"] = json!(d.window.unwrap_or(0));
                     config["biased"] = json!(d.architecture == Architecture::Qwen2);
                     config["normed"] = json!(d.architecture == Architecture::Qwen3);

@@ -75,7 +75,6 @@ const TABLE: &[(&str, Primitive)] = &[
     ("normal", draw::distribution),
     ("uniform", draw::distribution),
     ("matrix", weights::matrix),
-    ("merged", super::merged::merged),
     ("logits", policy::logits),
     ("logp", policy::logp),
     ("entropy", policy::entropy),

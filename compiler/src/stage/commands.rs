@@ -174,7 +174,7 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         let diagnostic = Diagnostic::error("E0111", word.span, "`save` needs `to:`");
         return Err(Box::new(diagnostic.help("`save p, to: \"out/model\"`")));
     };
-    if let Some((name, _)) = args.named.iter().find(|(name, _)| name.text != "to") {
+    if let Some((name, _)) = args.named.iter().find(|(name, _)| name.text != "to" && name.text != "as") {
         return fault("E0110", name.span, format!("`save` has no argument `{}`", name.text));
     }
     let value = eval.arg(&Arg::Expr(what), env)?;
@@ -185,9 +185,25 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
     let Some(path) = path.as_text().filter(|path| !path.is_empty()) else {
         return fault("E0113", to.span, format!("a folder is a Text, this is {}", path.kind()));
     };
+    let precision = match args.named.iter().find(|(name, _)| name.text == "as") {
+        None => None,
+        Some((_, said)) => {
+            let value = eval.arg(&Arg::Expr(said), env)?;
+            let Some(text) = value.as_text() else {
+                let message = format!("how exactly numbers are written is a Text, this is {}", value.kind());
+                let help = "`as: \"f16\"`";
+                return Err(Box::new(Diagnostic::error("E0113", said.span, message).help(help)));
+            };
+            Some(text.to_string())
+        }
+    };
     let source = builder.source(eval, net, what.span)?;
-    let adapter = super::adapter::of(builder, eval, net, &source, what.span)?;
-    let stage = SaveStage { to: path.to_string(), adapter };
+    if let Some(patch) = source.policy.patches.last() {
+        return fault("E0190", what.span, format!("saving a policy with `{}` is not there yet", patch.net));
+    }
+    let possible = eval.world.saves(&source.policy, &path, precision.as_deref());
+    possible.or_else(|message| fault("E0713", word.span, message))?;
+    let stage = SaveStage { to: path.to_string(), precision };
     add(builder, word, StageKind::Save(stage), &[], &[(source.stage, Reads::Policy)]);
     Ok(())
 }

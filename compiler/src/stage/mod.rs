@@ -1,7 +1,5 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
-mod adapted;
-mod adapter;
 pub mod build;
 mod code;
 mod columns;
@@ -16,7 +14,6 @@ pub mod graph;
 pub mod hash;
 pub mod items;
 pub mod lower;
-mod merge;
 pub mod metric;
 pub mod nets;
 pub mod number;

@@ -1,8 +1,6 @@
 //! The stage graph as text: `emit --level stages`.
 
-use super::graph::{
-    Cell, PatchStart, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode,
-};
+use super::graph::{Cell, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
@@ -21,17 +19,9 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         StageKind::Init(init) => write!(f, " = {} seed {}", net(&init.policy), init.seed)?,
         StageKind::Patch(patch) => {
             let from = of(|r| *r == Reads::Policy).unwrap_or_default();
-            write!(f, " = {} over %{from} ", net(&patch.policy))?;
-            match &patch.start {
-                PatchStart::Drawn { seed } => write!(f, "seed {seed}")?,
-                PatchStart::Read(stored) => write!(f, "from {:?}", stored.path)?,
-            }
+            write!(f, " = {} over %{from} seed {}", net(&patch.policy), patch.seed)?;
         }
         StageKind::Load(load) => write!(f, " = {} from {:?}", net(&load.policy), load.path)?,
-        StageKind::Merge(merge) => {
-            let from = of(|r| *r == Reads::Policy).unwrap_or_default();
-            write!(f, " = {} of %{from}", net(&merge.policy))?;
-        }
         StageKind::Data(data) => write!(f, ": {} rows", grouped(data.rows))?,
         StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Save(_) => {
             if let Some(policy) = of(|r| *r == Reads::Policy) {
@@ -53,16 +43,17 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} {name}"))?;
             node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} of each row", answer.name))
         }
-        StageKind::Save(save) => writeln!(f, "  to {:?}", save.to),
+        StageKind::Save(save) => match &save.precision {
+            Some(precision) => writeln!(f, "  to {:?} as {precision}", save.to),
+            None => writeln!(f, "  to {:?}", save.to),
+        },
         StageKind::Show(show) => table(f, &show.table),
         StageKind::Plot(plot) => plot.series.iter().try_for_each(|series| match &series.points {
             Points::Logged { stage, name } => writeln!(f, "  %{}.{name} as {:?}", stage.index(), series.label),
             Points::Numbers(points) => writeln!(f, "  {} points as {:?}", points.len(), series.label),
         }),
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
-        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Merge(_) | StageKind::Data(_) => {
-            Ok(())
-        }
+        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
     }
 }
 
@@ -71,7 +62,6 @@ fn word(kind: &StageKind) -> &'static str {
         StageKind::Init(_) => "init",
         StageKind::Patch(_) => "patch",
         StageKind::Load(_) => "load",
-        StageKind::Merge(_) => "merge",
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",

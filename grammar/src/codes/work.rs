@@ -132,10 +132,11 @@ pub(super) const CODES: [Code; 18] = [
         right: "",
     },
     Code {
-        code: "E0712",
-        title: "a patch that cannot be saved alone",
-        text: "A policy with a patch is saved as what was put on it: one patch, on whole weights, whose `adapter` says the \
-               settings that its folder holds. `merged(p)` is the same policy without patches.",
+        code: "E0713",
+        title: "a policy that cannot be saved so",
+        text: "A folder takes any policy, as `f32`, `f16` or `bf16`. A file that ends in `.gguf` takes a net of the families \
+               llama, mistral, qwen2, qwen3 and gpt2, as `f16`, `f32`, `bf16` or `q8_0`, with a tokenizer that such files \
+               have words for.",
         wrong: "",
         right: "",
     },

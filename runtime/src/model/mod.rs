@@ -7,7 +7,6 @@ use std::rc::Rc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub mod adapter;
 mod blocks;
 pub mod config;
 pub(crate) mod files;
@@ -15,13 +14,15 @@ pub mod gguf;
 mod names;
 mod safetensors;
 pub mod save;
+mod save_gguf;
 
-pub use config::{Architecture, Decoder, ModelConfig};
+pub use blocks::Precision;
+pub use config::{Architecture, Decoder, ModelConfig, Reach};
 
 use crate::error::{Error, Result, quoted};
 use crate::token::{self, Hf, Roles, Tokenizer};
 use files::{read_json, read_json_if_there};
-use names::Change;
+use names::{Change, Names};
 
 /// A model that was opened. Its tokenizer is built and its tensors are read when first asked for.
 pub struct LoadedModel {
@@ -162,9 +163,9 @@ fn open_gguf(path: &Path) -> Result<LoadedModel> {
     let config = ModelConfig::from_gguf(&file)?;
     let mut tensors = Vec::new();
     if let Some(decoder) = config.decoder() {
-        for stored in file.tensors() {
-            let named = names::hugging_face(decoder.architecture, decoder.heads, decoder.kv_heads, stored);
-            let Some((name, change)) = named else {
+        let names = Names::of(decoder);
+        for stored in file.tensors().filter(|name| *name != config::DIVISORS) {
+            let Some((name, change)) = names.hugging_face(stored) else {
                 return Err(Error::new(
                     path.display(),
                     format!("tensor {} has no part in the network", quoted(stored)),

@@ -63,13 +63,8 @@ impl Folder {
                 false => wrong.fix("Check the path"),
             });
         }
-        Folder::file(single)
-    }
-
-    /// The tensors of one file.
-    pub fn file(path: PathBuf) -> Result<Folder> {
         let mut whole = Folder { files: Vec::new(), tensors: BTreeMap::new() };
-        whole.add(path)?;
+        whole.add(single)?;
         Ok(whole)
     }
 

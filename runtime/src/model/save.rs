@@ -1,4 +1,4 @@
-//! A trained net to a Hugging Face folder that the ecosystem reads.
+//! A trained net to a Hugging Face folder that the ecosystem reads, or to a GGUF file.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,32 +8,37 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
 
-use super::adapter;
+use super::blocks::{Precision, TooLarge};
 use super::config::ModelConfig;
 use super::files::{replace, replace_with};
-use crate::error::{Error, Result};
+use super::save_gguf;
+use crate::error::{Error, Result, quoted};
 use crate::token::Tokenizer;
 
-/// What a saved folder holds. Tensors have Hugging Face names; a tied output head is left out.
+pub use super::save_gguf::can as can_save_gguf;
+
+/// What a saved folder or file holds. Tensors have Hugging Face names; a tied output head is left out.
 pub struct Saved<'a> {
     pub config: &'a ModelConfig,
     pub tokenizer: Option<&'a dyn Tokenizer>,
     /// The Jinja text of the chat template.
     pub chat_template: Option<&'a str>,
-    pub tensors: Vec<Tensor<'a>>,
+    /// How exactly matrices are written.
+    pub precision: Precision,
+    /// Name, shape (outermost dimension first) and values.
+    pub tensors: Vec<(&'a str, Vec<usize>, &'a [f32])>,
 }
 
-/// Name, shape (outermost dimension first) and values.
-pub type Tensor<'a> = (&'a str, Vec<usize>, &'a [f32]);
-
-struct Float32<'a> {
+/// A tensor as it is written.
+struct Encoded<'a> {
+    dtype: Dtype,
     shape: Vec<usize>,
-    values: &'a [f32],
+    bytes: Cow<'a, [u8]>,
 }
 
-impl View for Float32<'_> {
+impl View for Encoded<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
     }
 
     fn shape(&self) -> &[usize] {
@@ -41,33 +46,45 @@ impl View for Float32<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match cfg!(target_endian = "little") {
-            true => Cow::Borrowed(bytemuck::cast_slice(self.values)),
-            false => Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        }
+        Cow::Borrowed(&self.bytes)
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.values)
+        self.bytes.len()
+    }
+}
+
+/// Whether a place is a GGUF file by its name.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+}
+
+/// Writes a model to a file that ends in `.gguf`, or to a folder.
+pub fn save(to: &Path, model: &Saved) -> Result<()> {
+    match is_gguf(to) {
+        true => save_gguf::save(to, model),
+        false => save_folder(to, model),
     }
 }
 
 /// Writes the folder, file by file: each is either the old one or the new one at any time. Weights come last.
-pub fn save(folder: &Path, model: &Saved) -> Result<()> {
+fn save_folder(folder: &Path, model: &Saved) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", &e))?;
-    if adapter::is_here(folder) {
-        return Err(Error::new(
-            folder.display(),
-            "there is an adapter here, which would be taken for a part of the model",
-        )
-        .fix("Choose another folder"));
-    }
     let write = |name: &str, json: &Value| {
         let path = folder.join(name);
         let text = serde_json::to_string_pretty(json).map_err(|e| Error::new(path.display(), e.to_string()))?;
         replace_with(&path, (text + "\n").as_bytes())
     };
     let mut config = model.config.to_json();
+    let (dtype, said) = match model.precision {
+        Precision::F32 => (Dtype::F32, "float32"),
+        Precision::F16 => (Dtype::F16, "float16"),
+        Precision::Bf16 => (Dtype::BF16, "bfloat16"),
+        Precision::Q8_0 => return Err(Error::new(folder.display(), "a folder cannot hold numbers of this type")),
+    };
+    if model.config.decoder().is_some() {
+        config["torch_dtype"] = json!(said);
+    }
     let mut generation = Map::new();
     if let Some(tokenizer) = model.tokenizer {
         // What ends a reply here ends it everywhere.
@@ -99,21 +116,22 @@ pub fn save(folder: &Path, model: &Saved) -> Result<()> {
     }
     write("config.json", &config)?;
     write("generation_config.json", &Value::Object(generation))?;
-    let tied = model.config.decoder().is_some_and(|d| d.tied);
-    let tensors: Vec<Tensor> =
-        model.tensors.iter().filter(|(name, ..)| !(tied && *name == "lm_head.weight")).cloned().collect();
-    save_tensors(&folder.join("model.safetensors"), &tensors)
+    save_tensors(&folder.join("model.safetensors"), model, dtype)
 }
 
-/// A safetensors file as torch's libraries write it.
-pub(super) fn save_tensors(path: &Path, named: &[Tensor]) -> Result<()> {
+fn save_tensors(path: &Path, model: &Saved, dtype: Dtype) -> Result<()> {
     let mut tensors = Vec::new();
-    for (name, shape, values) in named {
+    for (name, shape, values) in &model.tensors {
         if shape.iter().product::<usize>() != values.len() {
             return Err(Error::new(path.display(), format!("tensor `{name}` does not have its shape {shape:?}"))
                 .found(format!("{} values", values.len())));
         }
-        tensors.push((*name, Float32 { shape: shape.clone(), values }));
+        let tied = model.config.decoder().is_some_and(|d| d.tied) && *name == "lm_head.weight";
+        if !tied {
+            let bytes =
+                model.precision.encode(values).map_err(|wrong| too_large(path, name, wrong, model.precision))?;
+            tensors.push((*name, Encoded { dtype, shape: shape.clone(), bytes }));
+        }
     }
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
     replace(path, |temporary| match safetensors::serialize_to_file(tensors, Some(format), temporary) {
@@ -121,4 +139,11 @@ pub(super) fn save_tensors(path: &Path, named: &[Tensor]) -> Result<()> {
         Err(safetensors::SafeTensorError::IoError(e)) => Err(Error::io(path, "write", &e)),
         Err(e) => Err(Error::new(path.display(), format!("cannot write this: {e}"))),
     })
+}
+
+/// A value that would become infinite.
+pub(super) fn too_large(path: &Path, tensor: &str, TooLarge(value): TooLarge, precision: Precision) -> Error {
+    let place = format!("{}: tensor {}", path.display(), quoted(tensor));
+    Error::new(place, format!("{value} is too large for {}", precision.name()))
+        .fix("Save with `as: \"bf16\"` or `as: \"f32\"`")
 }

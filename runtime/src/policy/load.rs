@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use align_compiler::stage::graph::StoredPatch;
 use align_compiler::stage::policy::{PolicySpec, Stored};
 use align_compiler::stage::train::WeightSpec;
 use align_compiler::tensor::Axis;
@@ -10,7 +9,7 @@ use align_compiler::world::Model;
 
 use super::reordered;
 use crate::error::{Error, Result, quoted};
-use crate::train::Weights;
+use crate::train::{Made, Weights};
 
 /// Where a weight is stored: as its net says, else under its path in its own layout.
 pub(super) fn stored(weight: &WeightSpec, said: &Option<Stored>) -> Stored {
@@ -23,42 +22,14 @@ pub(super) fn stored(weight: &WeightSpec, said: &Option<Stored>) -> Stored {
 
 /// Reads all weights of a policy. `place` names the model in errors.
 pub fn load(policy: &Rc<PolicySpec>, model: &dyn Model, place: &str) -> Result<Weights> {
-    let mut values = vec![0.0; policy.size()];
-    for (weight, said) in policy.weights.iter().zip(&policy.stored) {
-        let stored = stored(weight, said);
-        let read = model.tensor(&stored.tensor).map_err(|what| Error::new(place, what))?;
-        let part = &mut values[weight.offset..weight.offset + weight.len];
-        part.copy_from_slice(&placed(weight, &stored, read, place)?);
-    }
-    Ok(Weights { policy: policy.clone(), values: Rc::new(values) })
-}
-
-/// The weights of a policy, those of its last patch and what was changed with it from a folder, the others from the policy
-/// below.
-pub fn with_stored(policy: &Rc<PolicySpec>, from: &Weights, patch: &StoredPatch) -> Result<Weights> {
-    let place = patch.path.as_str();
-    let mut values = vec![0.0; policy.size()];
-    for (weight, said) in policy.weights.iter().zip(&policy.stored) {
-        let part = &mut values[weight.offset..weight.offset + weight.len];
-        let below = from.policy.weights.iter().find(|below| below.path == weight.path);
-        if let (Some(below), false) = (below, patch.changed.contains(&weight.path)) {
-            part.copy_from_slice(from.get(below));
-            continue;
+    Weights::make(policy, |at, weight| {
+        let stored = stored(weight, &policy.stored[at]);
+        let (shape, read) = model.tensor(&stored.tensor).map_err(|what| Error::new(place, what))?;
+        if shape != stored.shape || read.len() != weight.len {
+            let place = format!("{place}: {}", quoted(&stored.tensor));
+            let wrong = Error::new(place, format!("this tensor cannot be {} of {}", quoted(&weight.path), policy.net));
+            return Err(wrong.expected(format!("the shape {:?}", stored.shape)).found(format!("{shape:?}")));
         }
-        let stored = stored(weight, said);
-        let read = patch.folder.tensor(&stored.tensor).map_err(|what| Error::new(place, what))?;
-        part.copy_from_slice(&placed(weight, &stored, read, place)?);
-    }
-    Ok(Weights { policy: policy.clone(), values: Rc::new(values) })
-}
-
-/// The numbers of a weight in its own order, from a tensor that was read.
-fn placed(weight: &WeightSpec, stored: &Stored, read: (Vec<usize>, Vec<f32>), place: &str) -> Result<Vec<f32>> {
-    let (shape, read) = read;
-    if shape != stored.shape || read.len() != weight.len {
-        let place = format!("{place}: {}", quoted(&stored.tensor));
-        let wrong = Error::new(place, format!("this tensor cannot be the weight {}", quoted(&weight.path)));
-        return Err(wrong.expected(format!("the shape {:?}", stored.shape)).found(format!("{shape:?}")));
-    }
-    Ok(reordered(&read, &stored.axes, &weight.axes))
+        Ok(Made::New(reordered(read, &stored.axes, &weight.axes)))
+    })
 }

@@ -1,4 +1,4 @@
-//! A policy to a Hugging Face folder.
+//! A policy to a Hugging Face folder or a GGUF file.
 
 use std::path::Path;
 
@@ -7,30 +7,53 @@ use serde_json::{Value, json};
 
 use super::load::stored;
 use super::reordered;
-use crate::error::Result;
-use crate::model::save::{Saved, save as save_model};
-use crate::model::{Architecture, Decoder, ModelConfig};
+use crate::error::{Error, Result, quoted};
+use crate::model::save::{Saved, can_save_gguf, is_gguf, save as save_model};
+use crate::model::{Architecture, Decoder, ModelConfig, Precision, Reach};
 use crate::train::Weights;
+
+/// Whether a policy can be saved there, its numbers as exact as `precision` says, and how exact they are then: by default
+/// 32 bits in a folder, 16 in a file.
+pub fn can_save(policy: &PolicySpec, to: &Path, precision: Option<&str>) -> Result<Precision> {
+    let file = is_gguf(to);
+    let known = || match file {
+        true => "`f16`, `f32`, `bf16` or `q8_0`",
+        false => "`f32`, `f16` or `bf16`",
+    };
+    let precision = match precision {
+        None if file => Precision::F16,
+        None => Precision::F32,
+        Some(said) => (Precision::of(said).filter(|p| file || *p != Precision::Q8_0)).ok_or_else(|| {
+            Error::new(to.display(), "numbers cannot be written so here").expected(known()).found(quoted(said))
+        })?,
+    };
+    if file {
+        can_save_gguf(to, &config(policy), policy.tokenizer.as_deref())?;
+    }
+    Ok(precision)
+}
 
 /// Writes a policy with its tokenizer and chat template. A net whose weights have the names of a family that the ecosystem
 /// knows is written as one of it; any other by its own settings and paths.
-pub fn save(weights: &Weights, folder: &Path) -> Result<()> {
+pub fn save(weights: &Weights, to: &Path, precision: Option<&str>) -> Result<()> {
     let policy = &weights.policy;
+    let precision = can_save(policy, to, precision)?;
     let config = config(policy);
-    let tensors: Vec<_> = (policy.weights.iter().zip(&policy.stored))
-        .map(|(weight, said)| {
+    let tensors: Vec<_> = (weights.iter().zip(&policy.stored))
+        .map(|((weight, values), said)| {
             let stored = stored(weight, said);
-            let values = reordered(weights.get(weight), &weight.axes, &stored.axes);
+            let values = reordered(values.to_vec(), &weight.axes, &stored.axes);
             (stored, values)
         })
         .collect();
     let template = policy.model.as_ref().and_then(|model| model.chat_template());
     save_model(
-        folder,
+        to,
         &Saved {
             config: &config,
             tokenizer: policy.tokenizer.as_deref(),
             chat_template: template.as_deref(),
+            precision,
             tensors: tensors.iter().map(|(s, values)| (s.tensor.as_str(), s.shape.clone(), &values[..])).collect(),
         },
     )
@@ -95,6 +118,8 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         Some([rows, _]) => rows / head_dim,
         _ => heads,
     };
+    // A net whose positions reach further in a way that the ecosystem does not know is a net of a program.
+    let reach = setting("reach").map_or(Some(None), Reach::of_setting)?;
     let tokenizer = policy.tokenizer.as_deref();
     Some(Decoder {
         architecture,
@@ -107,6 +132,7 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         vocab_size,
         norm_eps: number("eps").unwrap_or(1e-5),
         rope_theta: if gpt2 { 0.0 } else { number("theta").unwrap_or(10_000.0) },
+        reach,
         tied: shape("lm_head.weight").is_none(),
         context: policy.context.unwrap_or(1024),
         window,

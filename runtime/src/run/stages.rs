@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PatchStart, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
 use align_compiler::stage::number::Number;
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ use crate::policy;
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
-use crate::train::{Job, Outcome, Settings, Weights, train};
+use crate::train::{Job, Outcome, Settings, Weights, bytes_of, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -111,11 +110,7 @@ impl Stages<'_, '_> {
             }
             match &stage.kind {
                 // These are read by the stages that need them.
-                StageKind::Init(_)
-                | StageKind::Patch(_)
-                | StageKind::Load(_)
-                | StageKind::Merge(_)
-                | StageKind::Data(_) => {}
+                StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
                         report.stopped = true;
@@ -132,13 +127,7 @@ impl Stages<'_, '_> {
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
-                    let weights = self.weights(from)?;
-                    match &save.adapter {
-                        Some(adapter) => {
-                            policy::save_adapter(&weights, adapter, self.place(adapter.base).as_deref(), to)?;
-                        }
-                        None => policy::save(&weights, to)?,
-                    }
+                    policy::save(&self.weights(from)?, to, save.precision.as_deref())?;
                     self.tell(Finding::Saved(to.to_path_buf()));
                 }
                 StageKind::Show(show) => {
@@ -171,17 +160,6 @@ impl Stages<'_, '_> {
         self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
     }
 
-    /// The folder or file of the policy that a stage makes: where it is loaded from, or else saved to.
-    fn place(&self, policy: StageId) -> Option<String> {
-        if let StageKind::Load(load) = &self.graph.get(policy).kind {
-            return Some(load.path.clone());
-        }
-        self.graph.stages().find_map(|(id, stage)| match &stage.kind {
-            StageKind::Save(save) => (self.graph.input(id, Reads::Policy) == Some(policy)).then(|| save.to.clone()),
-            _ => None,
-        })
-    }
-
     /// Drops weights that no later stage reads.
     fn forget(&mut self, rest: &[StageId]) {
         let graph = self.graph;
@@ -198,14 +176,7 @@ impl Stages<'_, '_> {
             StageKind::Init(init) => policy::start(&init.policy, init.seed),
             StageKind::Patch(patch) => {
                 let from = self.weights(self.input(id, Reads::Policy)?)?;
-                match &patch.start {
-                    PatchStart::Drawn { seed } => policy::patch(&patch.policy, &from, *seed),
-                    PatchStart::Read(stored) => policy::with_stored(&patch.policy, &from, stored)?,
-                }
-            }
-            StageKind::Merge(merge) => {
-                let from = self.weights(self.input(id, Reads::Policy)?)?;
-                policy::merge(self.engine, merge, &from)?
+                policy::patch(&patch.policy, &from, patch.seed)
             }
             StageKind::Load(load) => {
                 let model = load.policy.model.as_ref();
@@ -221,9 +192,9 @@ impl Stages<'_, '_> {
                 let name = &self.graph.get(id).name;
                 let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
                 match size == node.policy.size() {
-                    true => Weights { policy: node.policy.clone(), values: Rc::new(values) },
+                    true => Weights::whole(&node.policy, trained, values),
                     // The others are those that it started from.
-                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, &values),
+                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, values),
                 }
             }
             _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
@@ -267,17 +238,17 @@ impl Stages<'_, '_> {
             .collect::<Done<Vec<_>>>()?;
         let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
         let mut fixed = vec![];
-        for weight in start.policy.weights.iter().filter(|weight| !trained(&weight.path)) {
-            fixed.push((weight.path.clone(), start.get(weight)));
+        for (weight, values) in start.iter().filter(|(weight, _)| !trained(&weight.path)) {
+            fixed.push((weight.path.clone(), values));
         }
         for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
             fixed.extend(named(used, weights));
         }
-        let own = |path: &str| start.policy.weights.iter().find(|weight| weight.path == path);
         let mut values = vec![];
         for weight in &node.stage.weights {
-            let from = own(&weight.path).ok_or_else(|| Error::new(&weight.path, "this weight is not in the policy"))?;
-            values.extend_from_slice(start.get(from));
+            let from = start.get(&weight.path);
+            let missing = || Error::new(&weight.path, "this weight is not in the policy");
+            values.extend_from_slice(from.ok_or_else(missing)?);
         }
         let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
@@ -295,7 +266,7 @@ impl Stages<'_, '_> {
             Outcome::Stopped => return Ok(false),
         };
         entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
-        self.weights.insert(id, start.with(&node.stage.weights, &values));
+        self.weights.insert(id, start.with(&node.stage.weights, values));
         self.progress.ends(&name, false);
         Ok(true)
     }
@@ -320,7 +291,7 @@ impl Stages<'_, '_> {
         self.progress.begins(&name, 0, 0);
         let named: HashMap<String, &[f32]> =
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
-        let held: usize = policies.iter().map(|weights| 4 * weights.values.len()).sum();
+        let held = bytes_of(named.values().copied());
         let mut evaluation = Evaluation::new(self.engine, node)?;
         let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
         let found = result.map_err(|error| match error {
@@ -390,7 +361,7 @@ impl Stages<'_, '_> {
 /// The weights of a policy under their names in a graph.
 fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, &'w [f32])> {
     let name = |path: &str| format!("{}{path}", used.prefix);
-    weights.policy.weights.iter().map(|weight| (name(&weight.path), weights.get(weight))).collect()
+    weights.iter().map(|(weight, values)| (name(&weight.path), values)).collect()
 }
 
 /// A number for a table.

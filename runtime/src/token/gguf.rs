@@ -1,5 +1,7 @@
 //! The tokenizer in a GGUF file's metadata as a [`Tokenizer`](super::Tokenizer).
 
+use std::collections::HashMap;
+
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -40,9 +42,15 @@ const CUTS: [(&str, Cut); 9] = [
     ("deepseek-r1-qwen", Cut::Pattern { regex: QWEN2, whole_words: false, nfc: true, begins: false }),
 ];
 
+/// Values of `tokenizer.ggml.pre` that stand for one way each, in the order in which a way is looked for.
+pub(super) const WAYS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
+
 /// Values of `tokenizer.ggml.token_type`.
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+/// A row of the embedding that no token has.
+pub(super) const UNUSED: i32 = 5;
 
 /// Builds the tokenizer from a GGUF file's metadata, given as a lookup by key. `place` names the file in errors.
 pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Result<Hf> {
@@ -65,8 +73,11 @@ pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Re
     };
 
     let tokens = texts(&at("tokenizer.ggml.tokens"), need("tokenizer.ggml.tokens")?)?;
-    let vocab: std::collections::HashMap<&str, u32> = tokens.iter().zip(0..).map(|(&text, id)| (text, id)).collect();
-    if vocab.len() != tokens.len() {
+    let types = meta("tokenizer.ggml.token_type").and_then(Meta::list).unwrap_or_default();
+    let kind = |id: u32| types.get(id as usize).and_then(Meta::int).and_then(|kind| i32::try_from(kind).ok());
+    let used: Vec<(&str, u32)> = tokens.iter().copied().zip(0..).filter(|(_, id)| kind(*id) != Some(UNUSED)).collect();
+    let vocab: HashMap<&str, u32> = used.iter().copied().collect();
+    if vocab.len() != used.len() {
         return Err(Error::new(at("tokenizer.ggml.tokens"), "a token is there twice"));
     }
     let mut merges = Vec::new();
@@ -109,13 +120,11 @@ pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Re
         }
     };
     inner.with_decoder(Some(ByteLevel::new(false, true, true)));
-    if let Some(types) = meta("tokenizer.ggml.token_type").and_then(Meta::list) {
-        let of = |kind| tokens.iter().zip(types).filter(move |(_, t)| t.int() == Some(kind)).map(|(&text, _)| text);
-        let special = of(CONTROL).map(|text| AddedToken::from(text, true).normalized(false));
-        inner.add_special_tokens(special).map_err(wrong)?;
-        let words = of(USER_DEFINED).map(|text| AddedToken::from(text, false).normalized(false));
-        inner.add_tokens(words).map_err(wrong)?;
-    }
+    let of = |wanted| used.iter().filter(move |(_, id)| kind(*id) == Some(wanted)).map(|(text, _)| *text);
+    let special = of(CONTROL).map(|text| AddedToken::from(text, true).normalized(false));
+    inner.add_special_tokens(special).map_err(wrong)?;
+    let words = of(USER_DEFINED).map(|text| AddedToken::from(text, false).normalized(false));
+    inner.add_tokens(words).map_err(wrong)?;
 
     let id = |key: &str| meta(key).and_then(Meta::int).and_then(|id| u32::try_from(id).ok());
     let bos_id = id("tokenizer.ggml.bos_token_id");
@@ -146,8 +155,6 @@ fn texts<'a>(place: &str, list: &'a Meta) -> Result<Vec<&'a str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::super::Tokenizer;
     use super::super::bytes::byte_char;
     use super::*;

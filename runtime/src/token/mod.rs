@@ -3,8 +3,10 @@
 mod bytes;
 mod gguf;
 mod json;
+mod to_gguf;
 
 pub use align_compiler::world::Tokenizer;
 pub use bytes::Bytes;
 pub use gguf::from_gguf;
 pub use json::{Hf, Roles};
+pub(crate) use to_gguf::to_gguf;

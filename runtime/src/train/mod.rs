@@ -17,4 +17,5 @@ pub use batches::micro_batches;
 pub use launch::Launch;
 pub(crate) use memory::{bytes, refuse_too_big};
 pub use trainer::{Job, Outcome, Saving, Settings, train};
-pub use weights::Weights;
+pub(crate) use weights::bytes_of;
+pub use weights::{Made, Shared, Weights};

@@ -1,37 +1,101 @@
-//! The numbers of a policy, end to end, and where each weight lies.
+//! The numbers of a policy, weight by weight.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::train::WeightSpec;
 
-/// A policy's weights. Values are shared until they are changed.
+/// A policy's weights. Policies that have a weight in common share its numbers.
 #[derive(Clone)]
 pub struct Weights {
     pub policy: Rc<PolicySpec>,
-    /// In the order and at the offsets of `policy.weights`.
-    pub values: Rc<Vec<f32>>,
+    /// In the order of `policy.weights`.
+    parts: Vec<Part>,
+}
+
+/// The numbers of one weight, within a buffer that others may hold too.
+#[derive(Clone)]
+struct Part {
+    buffer: Rc<Vec<f32>>,
+    range: Range<usize>,
+}
+
+impl Part {
+    fn values(&self) -> &[f32] {
+        &self.buffer[self.range.clone()]
+    }
 }
 
 impl Weights {
-    /// The numbers of one weight.
-    pub fn get(&self, spec: &WeightSpec) -> &[f32] {
-        &self.values[spec.offset..spec.offset + spec.len]
+    /// What `values` says for each weight, by its place in the net: numbers that another policy has, or new ones.
+    pub fn make<E>(
+        policy: &Rc<PolicySpec>,
+        mut values: impl FnMut(usize, &WeightSpec) -> Result<Made, E>,
+    ) -> Result<Weights, E> {
+        let part = |(place, weight)| {
+            Ok(match values(place, weight)? {
+                Made::Shared(shared) => shared.0,
+                Made::New(values) => Part { range: 0..values.len(), buffer: Rc::new(values) },
+            })
+        };
+        let parts = policy.weights.iter().enumerate().map(part).collect::<Result<_, E>>()?;
+        Ok(Weights { policy: policy.clone(), parts })
     }
 
-    /// With other numbers for some weights; `values` has theirs end to end.
-    pub fn with(&self, weights: &[WeightSpec], values: &[f32]) -> Weights {
-        let mut all = (*self.values).clone();
-        let mut rest = values;
-        for weight in weights {
-            let (part, after) = rest.split_at(weight.len);
-            if let Some(to) = self.policy.weights.iter().find(|w| w.path == weight.path) {
-                all[to.offset..to.offset + to.len].copy_from_slice(part);
-            }
-            rest = after;
-        }
-        Weights { policy: self.policy.clone(), values: Rc::new(all) }
+    /// The weights of a policy that are all in `values`, end to end in the order of `weights`.
+    pub fn whole(policy: &Rc<PolicySpec>, weights: &[WeightSpec], values: Vec<f32>) -> Weights {
+        let none = Part { buffer: Rc::new(vec![]), range: 0..0 };
+        let empty = Weights { policy: policy.clone(), parts: vec![none; policy.weights.len()] };
+        empty.with(weights, values)
     }
+
+    /// Each weight with its numbers, in the order of the policy's.
+    pub fn iter(&self) -> impl Iterator<Item = (&WeightSpec, &[f32])> {
+        self.policy.weights.iter().zip(self.parts.iter().map(Part::values))
+    }
+
+    /// The numbers of the weight with this path.
+    pub fn get(&self, path: &str) -> Option<&[f32]> {
+        self.place(path).map(|place| self.parts[place].values())
+    }
+
+    /// The numbers of the weight with this path, for another policy to hold too.
+    pub fn share(&self, path: &str) -> Option<Shared> {
+        self.place(path).map(|place| Shared(self.parts[place].clone()))
+    }
+
+    fn place(&self, path: &str) -> Option<usize> {
+        self.policy.weights.iter().position(|weight| weight.path == path)
+    }
+
+    /// With other numbers for some weights; `values` has theirs end to end. The others are shared.
+    pub fn with(&self, weights: &[WeightSpec], values: Vec<f32>) -> Weights {
+        let mut parts = self.parts.clone();
+        let buffer = Rc::new(values);
+        for weight in end_to_end(weights) {
+            if let Some(place) = self.place(&weight.path) {
+                let range = weight.offset..weight.offset + weight.len;
+                parts[place] = Part { buffer: buffer.clone(), range };
+            }
+        }
+        Weights { policy: self.policy.clone(), parts }
+    }
+}
+
+/// Where the numbers of a weight come from.
+pub enum Made {
+    Shared(Shared),
+    New(Vec<f32>),
+}
+
+/// The numbers of a weight that another policy has.
+pub struct Shared(Part);
+
+/// Bytes of these numbers; what is there twice because policies share it counts once.
+pub(crate) fn bytes_of<'w>(values: impl Iterator<Item = &'w [f32]>) -> usize {
+    values.map(|values| (values.as_ptr(), size_of_val(values))).collect::<HashMap<_, _>>().values().sum()
 }
 
 /// The same weights without gaps between them: some of a net's may not be trained.
@@ -54,4 +118,24 @@ pub fn parts<'a>(weights: &[WeightSpec], arena: &'a mut [f32]) -> Vec<&'a mut [f
         rest = after;
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_not_trained_are_shared() {
+        let weight = |path: &str, offset, len| WeightSpec { path: path.into(), axes: vec![], offset, len };
+        let weights = vec![weight("a", 0, 2), weight("b", 2, 1), weight("c", 3, 2)];
+        let policy = PolicySpec { net: "toy".into(), weights: weights.clone(), ..PolicySpec::default() };
+        let base = Weights::whole(&Rc::new(policy), &weights, vec![1.0, 2.0, 3.0, 4.0, 5.0]);
+        let tuned = base.with(&[weights[2].clone(), weights[0].clone()], vec![6.0, 7.0, 8.0, 9.0]);
+        let all = |weights: &Weights| weights.iter().flat_map(|(_, values)| values.to_vec()).collect::<Vec<_>>();
+        assert_eq!(all(&base), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(all(&tuned), [8.0, 9.0, 3.0, 6.0, 7.0]);
+        assert_eq!(base.get("b").unwrap().as_ptr(), tuned.get("b").unwrap().as_ptr());
+        assert!(base.get("d").is_none());
+        assert_eq!(bytes_of(base.iter().chain(tuned.iter()).map(|(_, values)| values)), 4 * (5 + 4));
+    }
 }

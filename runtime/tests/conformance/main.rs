@@ -1,6 +1,7 @@
 //! Agreement with stored numbers: tokens, block types, tiny models, and a saved folder read again.
 
 mod blocks;
+mod gguf;
 mod saved;
 mod smollm;
 mod tiny;

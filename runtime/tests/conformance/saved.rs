@@ -1,7 +1,7 @@
 //! A saved folder is the model that was saved.
 
 use align_runtime::model::save::{Saved, save};
-use align_runtime::model::{LoadedModel, ModelConfig};
+use align_runtime::model::{LoadedModel, ModelConfig, Precision};
 use align_runtime::token::{Bytes, Tokenizer};
 use serde_json::json;
 
@@ -12,7 +12,8 @@ fn the_ecosystems_architectures() {
         let read: Vec<_> = model.tensors().map(|name| (name, model.tensor(name).unwrap())).collect();
         let tensors = read.iter().map(|(name, (shape, values))| (*name, shape.clone(), &values[..])).collect();
         let folder = tempfile::tempdir().unwrap();
-        let saved = Saved { config: &model.config, tokenizer: None, chat_template: None, tensors };
+        let saved =
+            Saved { config: &model.config, tokenizer: None, chat_template: None, precision: Precision::F32, tensors };
         save(folder.path(), &saved).unwrap();
         // Over the old one, too.
         save(folder.path(), &saved).unwrap();
@@ -34,6 +35,7 @@ fn a_net_of_a_program() {
         config: &config,
         tokenizer: Some(&Bytes),
         chat_template: Some(template),
+        precision: Precision::F32,
         tensors: vec![("head.w", vec![2, 2], &[1.0, 2.0, 3.0, 4.0]), ("scale", vec![], &[0.5])],
     };
     save(folder.path(), &saved).unwrap();
@@ -52,7 +54,10 @@ fn a_shape_that_does_not_fit() {
     let config = ModelConfig::Align(Default::default());
     let tensors = vec![("w", vec![3], &[1.0f32, 2.0][..])];
     let folder = tempfile::tempdir().unwrap();
-    let wrong = save(folder.path(), &Saved { config: &config, tokenizer: None, chat_template: None, tensors });
+    let wrong = save(
+        folder.path(),
+        &Saved { config: &config, tokenizer: None, chat_template: None, precision: Precision::F32, tensors },
+    );
     assert!(wrong.unwrap_err().to_string().contains("`w`"));
     assert!(!folder.path().join("model.safetensors").exists());
 }

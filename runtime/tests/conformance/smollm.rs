@@ -1,7 +1,7 @@
 //! SmolLM2-135M-Instruct, read from its GGUF file, where `scripts/fetch_smollm.sh` has put it.
 
 use align_runtime::model::save::{Saved, save};
-use align_runtime::model::{LoadedModel, ModelConfig};
+use align_runtime::model::{LoadedModel, ModelConfig, Precision};
 use serde_json::Value;
 
 fn model() -> Option<LoadedModel> {
@@ -78,6 +78,7 @@ fn saved_tokenizer() {
         config: &model.config,
         tokenizer: Some(&*tokenizer),
         chat_template: model.chat_template.as_deref(),
+        precision: Precision::F32,
         tensors: names.iter().map(|name| (&**name, shape.clone(), &norm[..])).collect(),
     };
     save(folder.path(), &saved).unwrap();

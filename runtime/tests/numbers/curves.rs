@@ -44,7 +44,8 @@ fn curve(
         };
         let rows = stored["sft"]["examples"].as_array().unwrap().iter().map(row).collect();
         let items = Ids::new(&node.stage.layout, rows);
-        let start = || node.stage.weights.iter().flat_map(|w| weights.get(w).to_vec()).collect::<Vec<f32>>();
+        let start =
+            || node.stage.weights.iter().flat_map(|w| weights.get(&w.path).unwrap().to_vec()).collect::<Vec<f32>>();
         let run = |memory: usize, steps: usize| {
             let work = tempfile::tempdir().unwrap();
             let stage = TrainStage { length: StageLength::Steps(steps), ..node.stage.clone() };

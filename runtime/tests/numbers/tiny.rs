@@ -1,5 +1,6 @@
 //! Small random models: every logit, the loss, and the norm of each parameter's gradient.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,30 +9,41 @@ use align_compiler::stage::graph::StageKind;
 use align_compiler::stage::items::pack;
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
 use align_runtime::evaluate::Evaluation;
+use align_runtime::model::save::{Saved, save};
+use align_runtime::model::{LoadedModel, Precision};
 use align_runtime::policy::load;
 use align_runtime::train::Launch;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::ids::{self, Ids};
 
 const NAMES: [&str; 6] = ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"];
 
-/// The model's folder with a tokenizer: 97 words.
+/// The model's folder with a tokenizer.
 fn folder(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(crate::data().join("tiny").join(name).join(file), folder.path().join(file)).unwrap();
     }
-    let mut vocab: serde_json::Map<String, Value> = (0..97).map(|id| (format!("t{id}"), json!(id))).collect();
-    vocab.remove("t0");
-    vocab.insert("a".into(), json!(0));
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "a"}
-    });
-    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::copy(crate::data().join("tiny/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
     folder
+}
+
+/// The same model in a GGUF file, whose numbers are as exact.
+fn file(folder: &Path) -> PathBuf {
+    let model = LoadedModel::open(folder).unwrap();
+    let read: Vec<_> = model.tensors().map(|name| (name, model.tensor(name).unwrap())).collect();
+    let tokenizer = model.tokenizer().unwrap();
+    let saved = Saved {
+        config: &model.config,
+        tokenizer: Some(&*tokenizer),
+        chat_template: None,
+        precision: Precision::F32,
+        tensors: read.iter().map(|(name, (shape, values))| (*name, shape.clone(), &values[..])).collect(),
+    };
+    let path = folder.join("model.gguf");
+    save(&path, &saved).unwrap();
+    path
 }
 
 fn sequences(stored: &Value) -> Vec<Vec<u32>> {
@@ -58,7 +70,7 @@ fn loss_and_gradients() {
             let mut gradients: Vec<Vec<f32>> = node.stage.weights.iter().map(|w| vec![0.0; w.len]).collect();
             let mut bindings = Bindings::new();
             bindings.insert(&scale_name, Slot::Floats(std::slice::from_ref(&scale)));
-            bindings.extend(node.policy.weights.iter().map(|w| (&*w.path, Slot::Floats(weights.get(w)))));
+            bindings.extend(weights.iter().map(|(weight, values)| (&*weight.path, Slot::Floats(values))));
             for (name, gradient) in names.iter().zip(&mut gradients) {
                 bindings.insert(name, Slot::Write(gradient));
             }
@@ -80,50 +92,51 @@ fn loss_and_gradients() {
     }
 }
 
-/// Every token of the vocabulary after every prefix.
+/// Every token of the vocabulary after every prefix, in either form of a model.
 #[test]
 fn logits() {
-    let engine: &dyn Engine = &Cpu::new(2);
     for name in NAMES {
         let folder = folder(name);
         let stored = crate::json(&format!("tiny/{name}/logits.json"));
-        ids::with(folder.path().to_str().unwrap(), 2, |graph| {
-            let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {
-                StageKind::Evaluate(found) => Some(&**found),
-                _ => None,
-            });
-            let stage = stage.expect("there is an evaluation");
-            let used = &stage.policies[0];
-            let weights = load(&used.policy, &**used.policy.model.as_ref().unwrap(), name).unwrap();
-            let (mut rows, mut want) = (vec![], vec![]);
-            for (ids, sequence) in sequences(&stored).iter().zip(stored["sequences"].as_array().unwrap()) {
-                for (place, logits) in sequence["logits"].as_array().unwrap().iter().enumerate() {
-                    let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-                    let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
-                    for (token, logit) in logits.iter().enumerate() {
-                        rows.push((ids[..=place].to_vec(), vec![token as u32]));
-                        want.push(logit - total);
-                    }
+        let found = log_probs(folder.path(), &stored, 1);
+        let far = found.iter().map(|(_, got, want)| (got - want).abs()).fold(0.0, f64::max);
+        println!("{name}: log-probs of {} tokens within {far:.1e}", found.len());
+        assert!(far <= 1e-4, "{name}: {far}");
+        let some: Vec<_> = found.into_iter().filter(|(place, ..)| place % 6 == 5).collect();
+        assert!(log_probs(&file(folder.path()), &stored, 6) == some, "{name}: the file differs from the folder");
+    }
+}
+
+/// The place, what is found and what is stored, for every token after every prefix, or only after some of them.
+fn log_probs(model: &Path, stored: &Value, every: usize) -> Vec<(usize, f64, f64)> {
+    let engine: &dyn Engine = &Cpu::new(2);
+    ids::with(model.to_str().unwrap(), 2, |graph| {
+        let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {
+            StageKind::Evaluate(found) => Some(&**found),
+            _ => None,
+        });
+        let stage = stage.expect("there is an evaluation");
+        let used = &stage.policies[0];
+        let weights = load(&used.policy, &**used.policy.model.as_ref().unwrap(), "m").unwrap();
+        let (mut rows, mut want) = (vec![], vec![]);
+        for (ids, sequence) in sequences(stored).iter().zip(stored["sequences"].as_array().unwrap()) {
+            let places = sequence["logits"].as_array().unwrap().iter().enumerate();
+            for (place, logits) in places.filter(|(place, _)| place % every == every - 1) {
+                let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+                let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+                for (token, logit) in logits.iter().enumerate() {
+                    rows.push((ids[..=place].to_vec(), vec![token as u32]));
+                    want.push((place, logit - total));
                 }
             }
-            let items = Rc::new(Ids::new(&stage.layout, rows));
-            let stage = EvaluateStage { items, ..stage.clone() };
-            let spec = &used.policy.weights;
-            let weight = |path: &str| {
-                let path = path.strip_prefix(used.prefix.as_str()).unwrap_or(path);
-                spec.iter().find(|w| w.path == path).map(|w| weights.get(w))
-            };
-            let tight =
-                Evaluation::new(engine, &stage).unwrap().run(&weight, 100, &AtomicBool::new(false)).unwrap_err();
-            assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
-            let found = Evaluation::new(engine, &stage)
-                .unwrap()
-                .run(&weight, 1 << 28, &AtomicBool::new(false))
-                .unwrap()
-                .unwrap();
-            let far = found.answers[0].iter().zip(&want).map(|(row, want)| (row[0] - want).abs()).fold(0.0, f64::max);
-            println!("{name}: log-probs of {} tokens within {far:.1e}", want.len());
-            assert!(far <= 1e-4, "{name}: {far}");
-        });
-    }
+        }
+        let items = Rc::new(Ids::new(&stage.layout, rows));
+        let stage = EvaluateStage { items, ..stage.clone() };
+        let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
+        let run = |memory| Evaluation::new(engine, &stage).unwrap().run(&weight, memory, &AtomicBool::new(false));
+        let tight = run(100).unwrap_err();
+        assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
+        let found = run(1 << 28).unwrap().unwrap();
+        found.answers[0].iter().zip(want).map(|(row, (place, want))| (place, row[0], want)).collect()
+    })
 }

@@ -6,7 +6,6 @@ use crate::stage::train::{BatchSize, Order, StageLength};
 
 mod coupled;
 mod data;
-mod patches;
 mod shown;
 mod step;
 

@@ -7,6 +7,7 @@ use crate::engine::Bindings;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
 use crate::train::memory::refuse_too_big;
+use crate::train::weights::bytes_of;
 
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
@@ -61,8 +62,8 @@ impl Trainer<'_, '_> {
     pub(super) fn held(&self, several: bool) -> usize {
         let kept = usize::from(self.job.stage.keep.decides().is_some());
         let arenas = kept + if several { 3 } else { 2 };
-        let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
-        4 * (arenas * self.weights.len() + fixed) + self.optimizer.memory + self.states.memory()
+        let fixed = bytes_of(self.job.fixed.iter().map(|(_, values)| *values));
+        4 * arenas * self.weights.len() + fixed + self.optimizer.memory + self.states.memory()
     }
 
     pub(in crate::train) fn count(&mut self, micro: usize) -> bool {

@@ -1,6 +1,12 @@
-//! Bytes of a GGUF tensor to float32, by type.
+//! Bytes of a GGUF tensor to float32, by type; and back, for some.
 
 use half::{bf16, f16};
+
+mod encode;
+mod super_blocks;
+
+pub use encode::{Precision, TooLarge};
+use super_blocks::{iq4_xs, q2_k, q3_k, q4_k, q5_k, q6_k};
 
 /// A type of stored values.
 #[derive(Debug)]
@@ -14,7 +20,7 @@ pub struct Kind {
     read: fn(&[u8], &mut [f32]),
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 15] = [
     Kind { code: 0, name: "F32", values: 1, bytes: 4, read: float32 },
     Kind { code: 1, name: "F16", values: 1, bytes: 2, read: float16 },
     Kind { code: 30, name: "BF16", values: 1, bytes: 2, read: bfloat16 },
@@ -23,6 +29,13 @@ const KINDS: [Kind; 8] = [
     Kind { code: 6, name: "Q5_0", values: 32, bytes: 22, read: q5_0 },
     Kind { code: 7, name: "Q5_1", values: 32, bytes: 24, read: q5_1 },
     Kind { code: 8, name: "Q8_0", values: 32, bytes: 34, read: q8_0 },
+    Kind { code: 10, name: "Q2_K", values: 256, bytes: 84, read: q2_k },
+    Kind { code: 11, name: "Q3_K", values: 256, bytes: 110, read: q3_k },
+    Kind { code: 12, name: "Q4_K", values: 256, bytes: 144, read: q4_k },
+    Kind { code: 13, name: "Q5_K", values: 256, bytes: 176, read: q5_k },
+    Kind { code: 14, name: "Q6_K", values: 256, bytes: 210, read: q6_k },
+    Kind { code: 20, name: "IQ4_NL", values: 32, bytes: 18, read: iq4_nl },
+    Kind { code: 23, name: "IQ4_XS", values: 256, bytes: 136, read: iq4_xs },
 ];
 
 /// The type of a code, where its values can be read.
@@ -38,17 +51,17 @@ pub fn names() -> Vec<&'static str> {
 /// The name of a code for messages, whether or not it can be read.
 pub fn name_of(code: u32) -> String {
     let other = match code {
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
-        20 => "IQ4_NL",
-        23 => "IQ4_XS",
+        19 => "IQ1_S",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
         28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
         _ => return kind(code).map_or(format!("type {code}"), |kind| kind.name.into()),
     };
     other.into()
@@ -117,4 +130,16 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
     for (out, &byte) in out.iter_mut().zip(&block[2..]) {
         *out = f32::from(byte as i8) * scale;
     }
+}
+
+/// What four bits stand for where steps are finer near zero.
+const UNEVEN: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+fn uneven(q: u8) -> f32 {
+    f32::from(UNEVEN[usize::from(q & 15)])
+}
+
+fn iq4_nl(block: &[u8], out: &mut [f32]) {
+    let scale = half_at(block, 0);
+    nibbles(&block[2..], |i, q| out[i] = scale * uneven(q));
 }

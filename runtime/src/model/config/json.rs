@@ -1,104 +1,9 @@
-//! A model's numbers, from `config.json` or the metadata of a GGUF file.
+//! A model's numbers and its `config.json`.
 
 use serde_json::{Map, Value, json};
 
-use super::gguf::{Gguf, Meta};
+use super::{Architecture, Decoder, ModelConfig, Reach};
 use crate::error::{Error, Result, quoted};
-
-/// A family of networks that can be read and written in the ecosystem's own layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// RMSNorm, rotary positions, grouped-query attention, SwiGLU.
-    Llama,
-    /// Llama's with a window within which a place sees.
-    Mistral,
-    /// Llama's with biases of queries, keys and values.
-    Qwen2,
-    /// Llama's with queries and keys normalised in each head.
-    Qwen3,
-    /// LayerNorm, learned positions, GELU (tanh), biases; matrices stored [in, out], the output head always tied.
-    Gpt2,
-}
-
-impl Architecture {
-    const ALL: [Architecture; 5] =
-        [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gpt2];
-
-    /// As `model_type` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Mistral => "mistral",
-            Architecture::Qwen2 => "qwen2",
-            Architecture::Qwen3 => "qwen3",
-            Architecture::Gpt2 => "gpt2",
-        }
-    }
-
-    /// As `architectures` has it.
-    fn class(self) -> &'static str {
-        match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Mistral => "MistralForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
-            Architecture::Qwen3 => "Qwen3ForCausalLM",
-            Architecture::Gpt2 => "GPT2LMHeadModel",
-        }
-    }
-
-    /// The library's net that it is.
-    pub fn net(self) -> &'static str {
-        if self.is_llama() { "llama" } else { "gpt2" }
-    }
-
-    /// Whether positions are rotary and tensors have Llama's names.
-    pub fn is_llama(self) -> bool {
-        self != Architecture::Gpt2
-    }
-
-    fn of(place: &str, name: &str) -> Result<Architecture> {
-        Architecture::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            Error::new(place, "this architecture is not supported")
-                .expected("`llama`, `mistral`, `qwen2`, `qwen3`, `gpt2`, or a model saved by a program")
-                .found(quoted(name))
-        })
-    }
-}
-
-/// The numbers of a decoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoder {
-    pub architecture: Architecture,
-    pub layers: usize,
-    /// Of the residual stream.
-    pub width: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    /// Width inside of the feed-forward part.
-    pub inner: usize,
-    pub vocab_size: usize,
-    pub norm_eps: f64,
-    /// Base of the rotary angles; 0 where positions are learned.
-    pub rope_theta: f64,
-    /// Whether the output head is the embedding.
-    pub tied: bool,
-    /// The most positions.
-    pub context: usize,
-    /// How many places, itself included, a place sees; all if nothing is said.
-    pub window: Option<usize>,
-    pub bos: Option<u32>,
-    /// Tokens that end a text; the first is the usual one.
-    pub eos: Vec<u32>,
-}
-
-/// What a model folder says of its network.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ModelConfig {
-    Decoder(Decoder),
-    /// A net written in a program, saved with the settings that make it again.
-    Align(Map<String, Value>),
-}
 
 /// The `model_type` of [`ModelConfig::Align`].
 const ALIGN: &str = "align";
@@ -117,72 +22,6 @@ impl ModelConfig {
             llama_kin => llama(&fields, llama_kin)?,
         };
         decoder.checked(place).map(ModelConfig::Decoder)
-    }
-
-    /// From a GGUF file's metadata.
-    pub fn from_gguf(file: &Gguf) -> Result<ModelConfig> {
-        let place = file.path().display().to_string();
-        let wrong = |key: &str, expected: &str| {
-            let found = file.meta(key).map_or("nothing".into(), |value| quoted(&format!("{value:?}")));
-            Error::new(format!("{place}: `{key}`"), "wrong metadata").expected(expected).found(found)
-        };
-        let name = file.meta("general.architecture").and_then(Meta::text);
-        let name = name.ok_or_else(|| wrong("general.architecture", "a text"))?;
-        let architecture = match Architecture::of(&format!("{place}: `general.architecture`"), name)? {
-            // In these files Mistral is called Llama.
-            Architecture::Mistral => return Err(wrong("general.architecture", "`llama` for Mistral")),
-            architecture => architecture,
-        };
-        let count = |part: &str, default: Option<usize>| {
-            let key = format!("{name}.{part}");
-            match file.meta(&key) {
-                None => default.ok_or_else(|| wrong(&key, "a whole number")),
-                Some(value) => {
-                    (value.int().and_then(|n| usize::try_from(n).ok())).ok_or_else(|| wrong(&key, "a whole number"))
-                }
-            }
-        };
-        let scaling = format!("{name}.rope.scaling.type");
-        let scaled = file.meta(&scaling).is_some_and(|value| value.text() != Some("none"));
-        if scaled || file.shape("rope_freqs.weight").is_some() {
-            return Err(scaled_rope(&format!("{place}: `{scaling}`"), "scaled frequencies"));
-        }
-        let width = count("embedding_length", None)?;
-        let heads = count("attention.head_count", None)?;
-        let head_dim = count("attention.key_length", width.checked_div(heads))?;
-        if count("rope.dimension_count", Some(head_dim))? != head_dim {
-            let key = format!("{name}.rope.dimension_count");
-            return Err(wrong(&key, &format!("{head_dim}, as wide as a head: rotating a part is not supported")));
-        }
-        let tokens = file.meta("tokenizer.ggml.tokens").and_then(Meta::list).map(<[Meta]>::len);
-        let embedded = file.shape("token_embd.weight").and_then(|shape| shape.first().copied());
-        let token = |key: &str| file.meta(key).and_then(Meta::int).and_then(|id| u32::try_from(id).ok());
-        let (eps, theta) = match architecture {
-            Architecture::Gpt2 => ("attention.layer_norm_epsilon", 0.0),
-            _ => ("attention.layer_norm_rms_epsilon", 10000.0),
-        };
-        let eps = format!("{name}.{eps}");
-        let norm_eps = file.meta(&eps).and_then(Meta::float).ok_or_else(|| wrong(&eps, "a number"))?;
-        let theta = file.meta(&format!("{name}.rope.freq_base")).and_then(Meta::float).unwrap_or(theta);
-        let decoder = Decoder {
-            architecture,
-            layers: count("block_count", None)?,
-            width,
-            heads,
-            kv_heads: count("attention.head_count_kv", Some(heads))?,
-            head_dim,
-            inner: count("feed_forward_length", None)?,
-            vocab_size: count("vocab_size", embedded.or(tokens))?,
-            // The file has a float32, whose neighbours in decimal are what was meant.
-            norm_eps: shortest(norm_eps),
-            rope_theta: theta,
-            tied: file.shape("output.weight").is_none(),
-            context: count("context_length", None)?,
-            window: Some(count("attention.sliding_window", Some(0))?).filter(|places| *places > 0),
-            bos: token("tokenizer.ggml.bos_token_id"),
-            eos: token("tokenizer.ggml.eos_token_id").into_iter().collect(),
-        };
-        decoder.checked(&place).map(ModelConfig::Decoder)
     }
 
     /// The content of a `config.json`, which the ecosystem reads too.
@@ -208,51 +47,27 @@ impl ModelConfig {
                         "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
                         "torch_dtype": "float32"
                     }),
-                    _ => json!({
+                    _ => {
+                        let mut json = json!({
                         "architectures": [d.architecture.class()], "model_type": d.architecture.name(),
                         "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
                         "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
                         "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
                         "vocab_size": d.vocab_size, "max_position_embeddings": d.context, "sliding_window": d.window,
                         "rms_norm_eps": d.norm_eps, "rope_theta": d.rope_theta,
-                        "rope_parameters": {"rope_theta": d.rope_theta, "rope_type": "default"},
+                        "rope_parameters": rope_parameters(d),
                         "tie_word_embeddings": d.tied, "bos_token_id": d.bos, "eos_token_id": eos,
                         "torch_dtype": "float32"
-                    }),
+                        });
+                        if d.reach.is_some() {
+                            // Where older versions of transformers look.
+                            json["rope_scaling"] = rope_parameters(d);
+                        }
+                        json
+                    }
                 }
             }
         }
-    }
-
-    pub fn decoder(&self) -> Option<&Decoder> {
-        match self {
-            ModelConfig::Decoder(decoder) => Some(decoder),
-            ModelConfig::Align(_) => None,
-        }
-    }
-}
-
-impl Decoder {
-    /// Itself, if its numbers fit together.
-    fn checked(self, place: &str) -> Result<Decoder> {
-        let wrong = |what: String| Err(Error::new(place, what));
-        let sizes = [self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.inner, self.vocab_size];
-        if sizes.contains(&0) || self.context == 0 || self.window == Some(0) {
-            return wrong("a size of the network is 0".into());
-        }
-        if sizes.iter().chain([&self.context]).any(|&size| size > i32::MAX as usize) {
-            return wrong("a size of the network is beyond 32 bits".into());
-        }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return wrong(format!("{} heads cannot share {} key-value heads evenly", self.heads, self.kv_heads));
-        }
-        if self.architecture.is_llama() && !self.head_dim.is_multiple_of(2) {
-            return wrong(format!("a head of width {} cannot be rotated", self.head_dim));
-        }
-        if !(self.norm_eps >= 0.0 && self.rope_theta >= 0.0) {
-            return wrong("a negative epsilon or rotary base".into());
-        }
-        Ok(self)
     }
 }
 
@@ -270,6 +85,8 @@ fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
     };
     let width = fields.count("hidden_size", None)?;
     let heads = fields.count("num_attention_heads", None)?;
+    let context = fields.count("max_position_embeddings", Some(2048))?;
+    let (rope_theta, reach) = rope(fields, context)?;
     Ok(Decoder {
         architecture,
         layers: fields.count("num_hidden_layers", None)?,
@@ -280,9 +97,10 @@ fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
         inner: fields.count("intermediate_size", None)?,
         vocab_size: fields.count("vocab_size", None)?,
         norm_eps: fields.number("rms_norm_eps", 1e-6)?,
-        rope_theta: rope_theta(fields)?,
+        rope_theta,
+        reach,
         tied: fields.flag("tie_word_embeddings", false)?,
-        context: fields.count("max_position_embeddings", Some(2048))?,
+        context,
         window,
         bos: fields.tokens("bos_token_id")?.first().copied(),
         eos: fields.tokens("eos_token_id")?,
@@ -310,6 +128,7 @@ fn gpt2(fields: &Fields) -> Result<Decoder> {
         vocab_size: fields.count("vocab_size", None)?,
         norm_eps: fields.number("layer_norm_epsilon", 1e-5)?,
         rope_theta: 0.0,
+        reach: None,
         tied: fields.flag("tie_word_embeddings", true)?,
         context: fields.count("n_positions", Some(1024))?,
         window: None,
@@ -318,39 +137,100 @@ fn gpt2(fields: &Fields) -> Result<Decoder> {
     })
 }
 
-/// The rotary base, at the top level or in `rope_parameters`; any scaling of it is an error.
-fn rope_theta(fields: &Fields) -> Result<f64> {
-    let mut theta = None;
+/// The rotary base, at the top level or beside the scaling, and the scaling, in `rope_parameters` or `rope_scaling`.
+fn rope(fields: &Fields, context: usize) -> Result<(f64, Option<Reach>)> {
+    let (mut theta, mut found) = (None, None);
     for key in ["rope_parameters", "rope_scaling"] {
         let inside = &fields.json[key];
         if inside.is_null() {
             continue;
         }
         let inner = Fields { place: &format!("{}: `{key}`", fields.place), json: inside };
-        let kind = if inside["rope_type"].is_null() { &inside["type"] } else { &inside["rope_type"] };
-        match kind.as_str() {
-            Some("default") => {}
-            None if kind.is_null() && key == "rope_parameters" => {}
-            _ => return Err(scaled_rope(inner.place, &kind.to_string())),
-        }
+        let field = if inside["rope_type"].is_null() { "type" } else { "rope_type" };
+        let kind = match &inside[field] {
+            Value::Null if key == "rope_parameters" => "default",
+            kind => kind.as_str().unwrap_or_default(),
+        };
         inner.only("partial_rotary_factor", &json!(1.0), &json!(1.0))?;
         if !inside["rope_theta"].is_null() {
             theta = Some(inner.number("rope_theta", 0.0)?);
         }
+        let reach = reach(&inner, field, kind, context)?;
+        if found.is_some() && reach != found {
+            return Err(inner.wrong(field, "the same as in `rope_parameters`"));
+        }
+        found = found.or(reach);
     }
     match theta {
-        Some(theta) => Ok(theta),
-        None => fields.number("rope_theta", 10000.0),
+        Some(theta) => Ok((theta, found)),
+        None => Ok((fields.number("rope_theta", 10000.0)?, found)),
     }
 }
 
-fn scaled_rope(place: &str, found: &str) -> Error {
-    Error::new(place, "scaled rotary positions are not supported").expected("`default` or none").found(found)
+/// How positions reach further. `context`: the most positions.
+fn reach(fields: &Fields, field: &str, kind: &str, context: usize) -> Result<Option<Reach>> {
+    let need = |name: &str| match &fields.json[name] {
+        Value::Null => Err(fields.wrong(name, "a number")),
+        _ => fields.number(name, 0.0),
+    };
+    let original = "original_max_position_embeddings";
+    match kind {
+        "default" => Ok(None),
+        "linear" => {
+            Ok(Some(Reach::Linear { factor: need("factor")? }).filter(|reach| *reach != Reach::Linear { factor: 1.0 }))
+        }
+        "llama3" => Ok(Some(Reach::Llama3 {
+            factor: need("factor")?,
+            original: need(original)?,
+            low: need("low_freq_factor")?,
+            high: need("high_freq_factor")?,
+        })),
+        "yarn" => {
+            fields.only("truncate", &json!(true), &json!(true))?;
+            let factor = need("factor")?;
+            // As DeepSeek has it: the ratio of two scales.
+            let scale = |by: f64| 1.0 + by * (Reach::yarn_scale(factor) - 1.0);
+            let (part, whole) = (fields.number("mscale", 0.0)?, fields.number("mscale_all_dim", 0.0)?);
+            let scale = if part != 0.0 && whole != 0.0 { scale(part) / scale(whole) } else { scale(1.0) };
+            Ok(Some(Reach::Yarn {
+                factor,
+                original: fields.number(original, context as f64)?,
+                slow: fields.number("beta_slow", 1.0)?,
+                fast: fields.number("beta_fast", 32.0)?,
+                scale: fields.number("attention_factor", scale)?,
+            }))
+        }
+        _ => Err(Error::new(fields.place, "this scaling of rotary positions is not supported")
+            .expected("`default`, `linear`, `llama3` or `yarn`")
+            .found(match &fields.json[field] {
+                Value::Null => "nothing".into(),
+                value => quoted(value.as_str().unwrap_or(&value.to_string())),
+            })),
+    }
 }
 
-/// The shortest decimal that is the same float32.
-fn shortest(value: f64) -> f64 {
-    (value as f32).to_string().parse().unwrap_or(value)
+/// What `rope_parameters` says.
+fn rope_parameters(d: &Decoder) -> Value {
+    let original = "original_max_position_embeddings";
+    let mut json = match d.reach {
+        None => json!({ "rope_type": "default" }),
+        Some(Reach::Linear { factor }) => json!({ "rope_type": "linear", "factor": factor }),
+        Some(Reach::Llama3 { factor, original: places, low, high }) => json!({
+            "rope_type": "llama3", "factor": factor, original: whole(places), "low_freq_factor": low,
+            "high_freq_factor": high
+        }),
+        Some(Reach::Yarn { factor, original: places, slow, fast, scale }) => json!({
+            "rope_type": "yarn", "factor": factor, original: whole(places), "beta_slow": slow, "beta_fast": fast,
+            "attention_factor": scale
+        }),
+    };
+    json["rope_theta"] = json!(d.rope_theta);
+    json
+}
+
+/// A number of places, which is whole but where it was found by a fit.
+fn whole(places: f64) -> Value {
+    if places.fract() == 0.0 { json!(places as u64) } else { json!(places) }
 }
 
 /// Fields of a JSON object, with errors that name the field.
@@ -407,7 +287,7 @@ impl Fields<'_> {
 }
 
 /// An id, a list of ids, or nothing, as JSON has it; `None` for anything else.
-pub(super) fn token_ids(value: &Value) -> Option<Vec<u32>> {
+pub(in crate::model) fn token_ids(value: &Value) -> Option<Vec<u32>> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
         Value::Null => Some(Vec::new()),

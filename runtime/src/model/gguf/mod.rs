@@ -9,6 +9,8 @@ use memmap2::Mmap;
 use super::blocks::{self, Kind};
 use crate::error::{Error, Result, quoted};
 
+pub mod write;
+
 /// A value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Meta {
@@ -102,6 +104,11 @@ impl Gguf {
         self.head.meta.get(key)
     }
 
+    /// Keys of the metadata, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.head.meta.keys().map(String::as_str)
+    }
+
     /// Names of the tensors as the file has them.
     pub fn tensors(&self) -> impl Iterator<Item = &str> {
         self.head.tensors.keys().map(String::as_str)
@@ -112,16 +119,26 @@ impl Gguf {
         self.head.tensors.get(name).map(|stored| &stored.shape[..])
     }
 
+    /// The type and the bytes of a tensor.
+    pub fn stored(&self, name: &str) -> Result<(&'static str, &[u8])> {
+        let (_, kind, bytes) = self.find(name)?;
+        Ok((kind.name, bytes))
+    }
+
     /// Shape (outermost dimension first) and values of a tensor.
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        let (stored, kind, bytes) = self.find(name)?;
+        Ok((stored.shape.clone(), blocks::values(kind, bytes)))
+    }
+
+    fn find(&self, name: &str) -> Result<(&Stored, &'static Kind, &[u8])> {
         let place = self.path.display();
         let stored = (self.head.tensors.get(name))
             .ok_or_else(|| Error::new(&place, format!("there is no tensor {}", quoted(name))))?;
         let (kind, size) = extent(&place.to_string(), name, stored)?;
         let start = self.head.data + stored.offset;
         // Parsing has checked that the tensor ends within the file.
-        let values = blocks::values(kind, &self.bytes[start..start + size]);
-        Ok((stored.shape.clone(), values))
+        Ok((stored, kind, &self.bytes[start..start + size]))
     }
 }
 
@@ -277,70 +294,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Builds small files for tests.
-#[cfg(test)]
-pub(crate) mod write {
-    use super::Meta;
-
-    fn text(out: &mut Vec<u8>, text: &str) {
-        out.extend((text.len() as u64).to_le_bytes());
-        out.extend(text.as_bytes());
-    }
-
-    fn kind(value: &Meta) -> u32 {
-        match value {
-            Meta::Int(_) => 11,
-            Meta::Float(_) => 12,
-            Meta::Bool(_) => 7,
-            Meta::Text(_) => 8,
-            Meta::List(_) => 9,
-        }
-    }
-
-    fn value(out: &mut Vec<u8>, meta: &Meta) {
-        match meta {
-            Meta::Int(v) => out.extend(v.to_le_bytes()),
-            Meta::Float(v) => out.extend(v.to_le_bytes()),
-            Meta::Bool(v) => out.push(u8::from(*v)),
-            Meta::Text(v) => text(out, v),
-            Meta::List(items) => {
-                out.extend(items.first().map_or(0, kind).to_le_bytes());
-                out.extend((items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| value(out, item));
-            }
-        }
-    }
-
-    /// A version 3 file. A tensor: name, shape (outermost first), type, bytes.
-    pub(crate) fn file(meta: &[(&str, Meta)], tensors: &[(&str, &[usize], u32, Vec<u8>)]) -> Vec<u8> {
-        let mut out = b"GGUF".to_vec();
-        out.extend(3u32.to_le_bytes());
-        out.extend((tensors.len() as u64).to_le_bytes());
-        out.extend((meta.len() as u64).to_le_bytes());
-        for (key, item) in meta {
-            text(&mut out, key);
-            out.extend(kind(item).to_le_bytes());
-            value(&mut out, item);
-        }
-        let mut offset = 0u64;
-        for (name, shape, kind, bytes) in tensors {
-            text(&mut out, name);
-            out.extend((shape.len() as u32).to_le_bytes());
-            shape.iter().rev().for_each(|&d| out.extend((d as u64).to_le_bytes()));
-            out.extend(kind.to_le_bytes());
-            out.extend(offset.to_le_bytes());
-            offset = (offset + bytes.len() as u64).next_multiple_of(32);
-        }
-        for (_, _, _, bytes) in tensors {
-            out.resize(out.len().next_multiple_of(32), 0);
-            out.extend(bytes);
-        }
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::write::{Entry, Part, write};
     use super::*;
 
     fn floats(values: &[f32]) -> Vec<u8> {
@@ -355,18 +311,29 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let meta = [
-            ("name", Meta::Text("x".into())),
-            ("list", Meta::List(vec![Meta::Int(1), Meta::Int(-2)])),
-            ("eps", Meta::Float(0.5)),
+            ("name", Entry::Text("x".into())),
+            ("list", Entry::I32s(vec![1, -2])),
+            ("eps", Entry::F32(0.5)),
+            ("texts", Entry::Texts(vec!["a".into()])),
         ];
-        write::file(
-            &meta,
-            &[
-                ("a", &[2, 3], 0, floats(&[1., 2., 3., 4., 5., 6.])),
-                ("k", &[1, 256], 12, vec![0; 144]),
-                ("b", &[2], 0, floats(&[7., 8.])),
-            ],
-        )
+        let part = |name: &str, shape: &[usize], kind, bytes: Vec<u8>| Part {
+            name: name.into(),
+            shape: shape.to_vec(),
+            kind,
+            size: bytes.len(),
+            bytes: Box::new(move || Ok(bytes.clone().into())),
+        };
+        let parts = [
+            part("a", &[2, 3], 0, floats(&[1., 2., 3., 4., 5., 6.])),
+            part("k", &[1, 256], 16, vec![0; 66]),
+            part("b", &[2], 0, floats(&[7., 8.])),
+        ];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), &meta.map(|(key, value)| (key.to_string(), value)), &parts).unwrap();
+        let mut bytes = std::fs::read(file.path()).unwrap();
+        // The last tensor is filled up too; without that every byte counts.
+        bytes.truncate(bytes.len() - 24);
+        bytes
     }
 
     #[test]
@@ -376,7 +343,7 @@ mod tests {
         assert_eq!(file.tensor("a").unwrap(), (vec![2, 3], vec![1., 2., 3., 4., 5., 6.]));
         assert_eq!(file.tensor("b").unwrap().1, [7., 8.]);
         let error = file.tensor("k").unwrap_err().to_string();
-        assert!(error.contains("tensor `k`") && error.contains("found Q4_K"), "{error}");
+        assert!(error.contains("tensor `k`") && error.contains("found IQ2_XXS"), "{error}");
         assert!(file.tensor("z").unwrap_err().to_string().contains("`z`"));
     }
 
