@@ -72,6 +72,39 @@ fn odd_configurations() {
     }
 }
 
+/// Ways to reach further, with values that nobody expects.
+#[test]
+fn odd_rotary_scalings() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(tiny("llama/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    std::fs::copy(tiny("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let read = |path: PathBuf| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let (good, cases) = (read(tiny("llama/config.json")), read(tiny("reach.json")));
+    let mut found = 0;
+    for (at, name) in ["linear", "llama3", "yarn", "yarn_own", "yarn_mscale"].into_iter().enumerate() {
+        let scaling = &cases["cases"][name]["change"]["rope_parameters"];
+        for seed in 0..40u64 {
+            let mut draw = Draw::new(4000 + 100 * at as u64 + seed);
+            let key = *draw.one(&["rope_parameters", "rope_scaling"]);
+            let mut config = good.clone();
+            let mut odd = odd(scaling, &mut draw);
+            if seed % 4 == 0
+                && let Some((_, value)) = odd.as_object_mut().and_then(|fields| fields.iter_mut().nth(draw.below(4)))
+            {
+                *value = draw.one(&[json!(0), json!(-1.5), json!(1e308), json!(5e-324), json!(u64::MAX)]).clone();
+            }
+            config[key] = odd;
+            let text = config.to_string();
+            std::fs::write(folder.path().join("config.json"), &text).unwrap();
+            if let Some(said) = case(&format!("{name} {seed}: {text}"), || open(folder.path())) {
+                assert!(said.contains("config.json"), "{name} {seed}: {said}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 50, "{found} of 200 are errors");
+}
+
 /// A small GGUF file, value by value.
 struct Gguf(Vec<u8>);
 
@@ -99,16 +132,17 @@ impl Gguf {
     }
 }
 
-/// A Llama of one layer with a tokenizer of bytes; where its tensor data begin.
-fn gguf() -> (Vec<u8>, usize) {
+/// A Llama of one layer with a tokenizer of bytes; where its tensor data begin. `kind`: the code of its matrices' type, with
+/// how many values and bytes of them stand together. `more`: further metadata, and how many they are.
+fn gguf(kind: (u32, u64, u64), more: (u64, &dyn Fn(&mut Gguf))) -> (Vec<u8>, usize) {
     let vocab: Value = serde_json::from_str(&Bytes.to_json()).unwrap();
     let vocab = vocab["model"]["vocab"].as_object().unwrap();
     let mut tokens = vec![String::new(); vocab.len() + 1];
     vocab.iter().for_each(|(text, id)| tokens[id.as_u64().unwrap() as usize] = text.clone());
     tokens[vocab.len()] = "</s>".into();
     let mut file = Gguf(b"GGUF".to_vec());
-    let (width, count) = (32u64, tokens.len() as u64);
-    let tensors: [(&str, &[u64]); 11] = [
+    let (width, count) = (32 * kind.1.div_ceil(32), tokens.len() as u64);
+    let tensors: [(&str, &[u64]); 12] = [
         ("token_embd.weight", &[width, count]),
         ("output_norm.weight", &[width]),
         ("blk.0.attn_norm.weight", &[width]),
@@ -120,12 +154,15 @@ fn gguf() -> (Vec<u8>, usize) {
         ("blk.0.ffn_gate.weight", &[width, width]),
         ("blk.0.ffn_up.weight", &[width, width]),
         ("blk.0.ffn_down.weight", &[width, width]),
+        ("rope_freqs.weight", &[width / 4]),
     ];
     file.0.extend(3u32.to_le_bytes());
     file.0.extend((tensors.len() as u64).to_le_bytes());
-    file.0.extend(13u64.to_le_bytes());
+    file.0.extend((14 + more.0).to_le_bytes());
     file.named("general.architecture", "llama");
-    let sizes = [("block_count", 1u32), ("context_length", 64), ("embedding_length", 32), ("feed_forward_length", 32)];
+    let wide = width as u32;
+    let sizes =
+        [("block_count", 1u32), ("context_length", 64), ("embedding_length", wide), ("feed_forward_length", wide)];
     for (key, value) in sizes.into_iter().chain([("attention.head_count", 2), ("attention.head_count_kv", 2)]) {
         file.key(&format!("llama.{key}"), 4, &value.to_le_bytes());
     }
@@ -134,20 +171,30 @@ fn gguf() -> (Vec<u8>, usize) {
     file.named("tokenizer.ggml.pre", "gpt-2");
     file.texts("tokenizer.ggml.tokens", &tokens);
     file.texts("tokenizer.ggml.merges", &[]);
+    file.key("tokenizer.ggml.token_type", 9, &[5u32.to_le_bytes(), (count as u32).to_le_bytes(), [0; 4]].concat());
+    (0..count).for_each(|id| file.0.extend((if id + 1 == count { 3i32 } else { 1 }).to_le_bytes()));
+    (more.1)(&mut file);
     file.key("tokenizer.ggml.eos_token_id", 4, &(count as u32 - 1).to_le_bytes());
     let mut offset = 0u64;
     for (name, shape) in tensors {
         file.text(name);
         file.0.extend((shape.len() as u32).to_le_bytes());
         shape.iter().for_each(|d| file.0.extend(d.to_le_bytes()));
-        file.0.extend(0u32.to_le_bytes());
+        let (code, values, bytes) = if shape.len() == 2 { kind } else { FLOAT };
+        file.0.extend(code.to_le_bytes());
         file.0.extend(offset.to_le_bytes());
-        offset += (4 * shape.iter().product::<u64>()).next_multiple_of(32);
+        offset += (shape.iter().product::<u64>() / values * bytes).next_multiple_of(32);
     }
     let head = file.0.len().next_multiple_of(32);
     file.0.resize(head + offset as usize, 0);
+    // The divisors are ones, and come last.
+    let ones = file.0.len() - (width as usize).next_multiple_of(32);
+    file.0[ones..ones + width as usize].as_chunks_mut::<4>().0.iter_mut().for_each(|one| *one = 1f32.to_le_bytes());
     (file.0, head)
 }
+
+const FLOAT: (u32, u64, u64) = (0, 1, 4);
+const NOTHING: (u64, &dyn Fn(&mut Gguf)) = (0, &|_| {});
 
 fn open_gguf(path: &Path) -> Result<(), String> {
     LoadedModel::open(path).and_then(|model| model.tokenizer().map(drop)).map_err(|e| e.to_string())?;
@@ -158,13 +205,23 @@ fn open_gguf(path: &Path) -> Result<(), String> {
 fn damaged_gguf_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let (good, head) = gguf();
-    std::fs::write(&path, &good).unwrap();
-    assert_eq!(case("a good file", || open_gguf(&path)), None);
+    let scaled = |file: &mut Gguf| {
+        file.named("llama.rope.scaling.type", "yarn");
+        file.key("llama.rope.scaling.factor", 6, &4f32.to_le_bytes());
+    };
+    let kinds: [((u32, u64, u64), (u64, &dyn Fn(&mut Gguf))); 4] =
+        [(FLOAT, NOTHING), (FLOAT, (2, &scaled)), ((12, 256, 144), NOTHING), ((11, 256, 110), NOTHING)];
+    let files = kinds.map(|(kind, more)| gguf(kind, more));
+    for (good, _) in &files {
+        std::fs::write(&path, good).unwrap();
+        assert_eq!(case("a good file", || open_gguf(&path)), None);
+    }
     let mut found = 0;
     for seed in 0..160u64 {
+        let (good, head) = &files[if seed < 80 { 0 } else { seed as usize % 4 }];
+        let head = *head;
         let mut draw = Draw::new(2000 + seed);
-        let mut bytes = draw.damaged(&good, if seed % 2 == 0 { 600 } else { head });
+        let mut bytes = draw.damaged(good, if seed % 2 == 0 { 600 } else { head });
         if seed % 4 == 0 {
             // An absurd size: 64 bits at some place of the head.
             bytes = good.clone();
@@ -212,6 +269,45 @@ fn hostile_gguf_files() {
     (0..8).for_each(|_| shape.0.extend((1u64 << 40).to_le_bytes()));
     shape.0.extend([0; 12]);
     try_it("a shape of 2^320", shape);
+    // Rows that are not made of blocks, and sizes at the end of what 64 bits hold.
+    for (kind, name) in [(12, "Q4_K"), (14, "Q6_K"), (20, "IQ4_NL"), (23, "IQ4_XS"), (8, "Q8_0")] {
+        for row in [1, 255, 257, 1 << 63, (1 << 63) + 256, u64::MAX - 255] {
+            let mut blocks = head(0, 1);
+            blocks.text("token_embd.weight");
+            blocks.0.extend(2u32.to_le_bytes());
+            blocks.0.extend([row, 3].map(u64::to_le_bytes).concat());
+            blocks.0.extend(u32::to_le_bytes(kind));
+            blocks.0.extend([0; 8]);
+            std::fs::write(&path, blocks.0).unwrap();
+            wrong(&format!("{name} with rows of {row}"), &["m.gguf", "`token_embd.weight`"], || open_gguf(&path));
+        }
+    }
+    let number = |key: &'static str, value: f32| move |file: &mut Gguf| file.key(key, 6, &value.to_le_bytes());
+    let refused = |name: &str, words: &[&str], more: (u64, &dyn Fn(&mut Gguf))| {
+        std::fs::write(&path, gguf(FLOAT, more).0).unwrap();
+        wrong(name, words, || open_gguf(&path));
+    };
+    let of_kind = |kind: &'static str, factor: f32| {
+        move |file: &mut Gguf| {
+            file.named("llama.rope.scaling.type", kind);
+            file.key("llama.rope.scaling.factor", 6, &factor.to_le_bytes());
+        }
+    };
+    refused("an unknown scaling", &["m.gguf", "`spiral`"], (2, &of_kind("spiral", 2.0)));
+    for factor in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        refused("a factor", &["m.gguf", "rotary"], (2, &of_kind("linear", factor)));
+        refused("a factor", &["m.gguf", "rotary"], (2, &of_kind("yarn", factor)));
+    }
+    refused("no factor", &["`llama.rope.scaling.factor`"], (1, &|file| file.named("llama.rope.scaling.type", "yarn")));
+    refused("a base", &["m.gguf"], (1, &number("llama.rope.freq_base", f32::NAN)));
+    // Divisors that are no form of scaling.
+    for divisor in [0.0, -2.0, f32::NAN, f32::INFINITY, 3.0] {
+        let (mut file, _) = gguf(FLOAT, NOTHING);
+        let at = file.len() - 28;
+        file[at..at + 4].copy_from_slice(&f32::to_le_bytes(divisor));
+        std::fs::write(&path, file).unwrap();
+        wrong(&format!("a divisor of {divisor}"), &["m.gguf", "`rope_freqs.weight`"], || open_gguf(&path));
+    }
 }
 
 fn tokenizer() -> Value {

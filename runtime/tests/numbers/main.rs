@@ -2,6 +2,7 @@
 
 mod curves;
 mod ids;
+mod reach;
 mod scores;
 mod tiny;
 

@@ -20,7 +20,7 @@ use crate::ids::{self, Ids};
 const NAMES: [&str; 6] = ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"];
 
 /// The model's folder with a tokenizer.
-fn folder(name: &str) -> tempfile::TempDir {
+pub fn folder(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(crate::data().join("tiny").join(name).join(file), folder.path().join(file)).unwrap();
@@ -30,7 +30,7 @@ fn folder(name: &str) -> tempfile::TempDir {
 }
 
 /// The same model in a GGUF file, whose numbers are as exact.
-fn file(folder: &Path) -> PathBuf {
+pub fn file(folder: &Path) -> PathBuf {
     let model = LoadedModel::open(folder).unwrap();
     let read: Vec<_> = model.tensors().map(|name| (name, model.tensor(name).unwrap())).collect();
     let tokenizer = model.tokenizer().unwrap();
@@ -108,7 +108,7 @@ fn logits() {
 }
 
 /// The place, what is found and what is stored, for every token after every prefix, or only after some of them.
-fn log_probs(model: &Path, stored: &Value, every: usize) -> Vec<(usize, f64, f64)> {
+pub fn log_probs(model: &Path, stored: &Value, every: usize) -> Vec<(usize, f64, f64)> {
     let engine: &dyn Engine = &Cpu::new(2);
     ids::with(model.to_str().unwrap(), 2, |graph| {
         let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {

@@ -52,7 +52,7 @@ impl ModelConfig {
         let norm_eps = file.meta(&eps).and_then(Meta::float).ok_or_else(|| wrong(&eps, "a number"))?;
         let theta = file.meta(&format!("{name}.rope.freq_base")).and_then(Meta::float).map_or(theta, shortest);
         let context = count("context_length", None)?;
-        let reach = if theta == 0.0 { None } else { reach(file, &place, name, theta, context)? };
+        let reach = if theta == 0.0 { None } else { reach(file, &place, name, head_dim, theta, context)? };
         let decoder = Decoder {
             architecture,
             layers: count("block_count", None)?,
@@ -77,7 +77,7 @@ impl ModelConfig {
 }
 
 /// How positions reach further, by metadata or by a tensor of divisors.
-fn reach(file: &Gguf, place: &str, name: &str, theta: f64, context: usize) -> Result<Option<Reach>> {
+fn reach(file: &Gguf, place: &str, name: &str, head_dim: usize, theta: f64, context: usize) -> Result<Option<Reach>> {
     let key = |part: &str| format!("{name}.rope.{part}");
     let number = |part: &str| file.meta(&key(part)).and_then(Meta::float).map(shortest);
     let kind_key = key("scaling.type");
@@ -95,8 +95,13 @@ fn reach(file: &Gguf, place: &str, name: &str, theta: f64, context: usize) -> Re
     let of_tensor = match file.shape(DIVISORS) {
         None => None,
         Some(_) => {
-            let (_, divisors) = file.tensor(DIVISORS)?;
+            let (shape, divisors) = file.tensor(DIVISORS)?;
             let tensor = format!("{place}: tensor {}", quoted(DIVISORS));
+            if divisors.len() != head_dim / 2 {
+                return Err(Error::new(tensor, "a head does not have as many frequencies")
+                    .expected(format!("{}", head_dim / 2))
+                    .found(format!("{shape:?}")));
+            }
             let found = Reach::of_divisors(&divisors, theta).ok_or_else(|| {
                 Error::new(tensor, "no known form of rotary scaling has these numbers")
                     .expected("one factor for all, or those of Llama 3")

@@ -187,14 +187,15 @@ fn reach(fields: &Fields, field: &str, kind: &str, context: usize) -> Result<Opt
         })),
         "yarn" => {
             fields.only("truncate", &json!(true), &json!(true))?;
-            let factor = need("factor")?;
+            let original = fields.number(original, context as f64)?;
+            let factor = fields.number("factor", context as f64 / original)?;
             // As DeepSeek has it: the ratio of two scales.
             let scale = |by: f64| 1.0 + by * (Reach::yarn_scale(factor) - 1.0);
             let (part, whole) = (fields.number("mscale", 0.0)?, fields.number("mscale_all_dim", 0.0)?);
             let scale = if part != 0.0 && whole != 0.0 { scale(part) / scale(whole) } else { scale(1.0) };
             Ok(Some(Reach::Yarn {
                 factor,
-                original: fields.number(original, context as f64)?,
+                original,
                 slow: fields.number("beta_slow", 1.0)?,
                 fast: fields.number("beta_fast", 32.0)?,
                 scale: fields.number("attention_factor", scale)?,
@@ -338,11 +339,48 @@ mod tests {
         assert_eq!(window(&|j| j["model_type"] = json!("llama")), None);
     }
 
+    /// Older folders have another name for the kind, and the base apart; what is written leads back.
+    #[test]
+    fn positions_that_reach_further() {
+        let of = |key: &str, said: Value| {
+            let mut json = llama_json();
+            json["max_position_embeddings"] = json!(131072);
+            json[key] = said;
+            let config = ModelConfig::from_json("config.json", &json).unwrap();
+            assert_eq!(ModelConfig::from_json("config.json", &config.to_json()).unwrap(), config);
+            config.decoder().map(|d| (d.reach, d.rope_theta)).unwrap()
+        };
+        let llama3 = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192
+        });
+        let want = Reach::Llama3 { factor: 8.0, original: 8192.0, low: 1.0, high: 4.0 };
+        assert_eq!(of("rope_scaling", llama3.clone()), (Some(want), 500000.0));
+        assert_eq!(of("rope_parameters", llama3), (Some(want), 500000.0));
+        let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768});
+        let want = Reach::Yarn { factor: 4.0, original: 32768.0, slow: 1.0, fast: 32.0, scale: Reach::yarn_scale(4.0) };
+        assert_eq!(of("rope_scaling", yarn).0, Some(want));
+        let linear = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 7.0});
+        assert_eq!(of("rope_parameters", linear), (Some(Reach::Linear { factor: 2.0 }), 7.0));
+        assert_eq!(of("rope_scaling", json!({"rope_type": "default", "factor": 3.0})).0, None);
+        assert_eq!(of("rope_scaling", json!({"type": "linear", "factor": 1.0})).0, None);
+    }
+
     #[test]
     fn unsupported_things_are_named() {
-        let scaled = error(|j| j["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0}));
-        assert!(scaled.contains("`rope_scaling`") && scaled.contains("llama3"), "{scaled}");
-        assert!(error(|j| j["rope_parameters"] = json!({"rope_type": "yarn"})).contains("yarn"));
+        let scaled = error(|j| j["rope_scaling"] = json!({"type": "dynamic", "factor": 8.0}));
+        assert!(scaled.contains("`rope_scaling`") && scaled.contains("found `dynamic`"), "{scaled}");
+        let scaled = error(|j| j["rope_parameters"] = json!({"rope_type": "longrope"}));
+        assert!(scaled.contains("`rope_parameters`") && scaled.contains("found `longrope`"), "{scaled}");
+        let lacks = error(|j| j["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8.0}));
+        assert!(lacks.contains("`original_max_position_embeddings`"), "{lacks}");
+        let odd = error(|j| j["rope_scaling"] = json!({"rope_type": "linear", "factor": -2.0}));
+        assert!(odd.contains("rotary scaling"), "{odd}");
+        let two = error(|j| {
+            j["rope_parameters"] = json!({"rope_type": "linear", "factor": 2.0});
+            j["rope_scaling"] = json!({"rope_type": "linear", "factor": 4.0});
+        });
+        assert!(two.contains("`rope_scaling`") && two.contains("same"), "{two}");
         assert!(error(|j| j["model_type"] = json!("mamba")).contains("found `mamba`"));
         assert!(error(|j| j["attention_bias"] = json!(true)).contains("`attention_bias`"));
         assert!(error(|j| j["hidden_size"] = json!("x")).contains("`hidden_size`"));

@@ -88,19 +88,29 @@ impl Reach {
         if let Some(found) = fits(usual) {
             return Some(found);
         }
-        // What is kept of a frequency is a straight line of its turns a place where it goes over: two points say all.
-        let kept = divisors.iter().enumerate().filter_map(|(index, divisor)| {
+        // What is kept of a frequency is a straight line of its turns a place where it goes over, so two points say all.
+        // Where fewer lie on the line, its ends do for one: many lines go through all points then, and any will do.
+        let point = |(index, divisor): (usize, &f32)| {
             let keep = (1.0 / f64::from(*divisor) - 1.0 / factor) / (1.0 - 1.0 / factor);
-            let pace = theta.powf(-(index as f64) / half as f64) / (2.0 * PI);
-            (keep > 1e-4 && keep < 1.0 - 1e-4).then_some((pace, keep))
-        });
-        let kept: Vec<(f64, f64)> = kept.collect();
-        let (first, last) = (kept.first()?, kept.last().filter(|_| kept.len() > 1)?);
-        let slope = (first.1 - last.1) / (first.0 - last.0);
-        // keep = (original pace - low) / (high - low), with low = 1.
-        let below = slope * last.0 - last.1;
-        let high = 1.0 + 1.0 / below;
-        fits(Reach::Llama3 { factor, original: slope * (high - 1.0), low: 1.0, high })
+            (theta.powf(-(index as f64) / half as f64) / (2.0 * PI), keep)
+        };
+        let points: Vec<(f64, f64)> = divisors.iter().enumerate().map(point).collect();
+        let (first, last) = (
+            points.iter().rposition(|(_, keep)| *keep >= 1.0 - 1e-6).unwrap_or(0),
+            points.iter().position(|(_, keep)| *keep <= 1e-6).unwrap_or(half - 1),
+        );
+        let line = |from: usize, to: usize| {
+            let slope = (points.get(from)?.1 - points.get(to)?.1) / (points[from].0 - points[to].0);
+            // keep = (original pace - low) / (high - low), with low = 1.
+            let below = slope * points[to].0 - points[to].1;
+            let high = 1.0 + 1.0 / below;
+            fits(Reach::Llama3 { factor, original: slope * (high - 1.0), low: 1.0, high })
+        };
+        let inner = line(first + 1, last.saturating_sub(1));
+        inner
+            .or_else(|| line(first, last.saturating_sub(1)))
+            .or_else(|| line(first + 1, last))
+            .or_else(|| line(first, last))
     }
 }
 
@@ -129,13 +139,18 @@ mod tests {
         for (reach, theta) in [
             (Reach::Llama3 { factor: 32.0, original: 8192.0, low: 1.0, high: 4.0 }, 500_000.0),
             (Reach::Llama3 { factor: 4.0, original: 2048.0, low: 1.5, high: 5.0 }, 10_000.0),
+            (Reach::Llama3 { factor: 8.0, original: 64.0, low: 1.0, high: 4.0 }, 10_000.0),
+            (Reach::Llama3 { factor: 8.0, original: 300.0, low: 3.0, high: 3.5 }, 10_000.0),
         ] {
-            let want = reach.divisors(64, theta).unwrap();
-            let short: Vec<f32> = want.iter().map(|d| *d as f32).collect();
-            let found = Reach::of_divisors(&short, theta).unwrap().unwrap();
-            let got = found.divisors(64, theta).unwrap();
-            let far = got.iter().zip(&want).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
-            assert!(far < 1e-6, "{found:?}: {far}");
+            for half in [4, 5, 8, 32, 64] {
+                let want = reach.divisors(half, theta).unwrap();
+                let short: Vec<f32> = want.iter().map(|d| *d as f32).collect();
+                let found = Reach::of_divisors(&short, theta);
+                let found = found.unwrap_or_else(|| panic!("{reach:?} {half}: {want:?}")).unwrap();
+                let got = found.divisors(half, theta).unwrap();
+                let far = got.iter().zip(&want).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+                assert!(far < 1e-5, "{found:?}: {far}");
+            }
         }
         assert_eq!(Reach::of_divisors(&[4.0; 8], 1e4), Some(Some(Reach::Linear { factor: 4.0 })));
         assert_eq!(Reach::of_divisors(&[1.0; 8], 1e4), Some(None));
