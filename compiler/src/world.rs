@@ -22,6 +22,10 @@ pub trait World {
     fn saves(&self, _policy: &PolicySpec, _to: &str, _precision: Option<&str>) -> Result<(), String> {
         Ok(())
     }
+    /// A folder that holds what was put on a model. The error is a sentence that names it.
+    fn adapter(&self, path: &str) -> Result<Rc<dyn Adapter>, String> {
+        Err(format!("there is no adapter {path}"))
+    }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {
         None
@@ -136,5 +140,17 @@ pub trait Model {
     /// Names of the stored tensors.
     fn tensors(&self) -> Vec<String>;
     /// A hash of configuration, names, shapes and values.
+    fn identity(&self) -> Result<String, String>;
+}
+
+/// What was put on a model, without the model: opened, not read.
+pub trait Adapter {
+    /// The content of its `adapter_config.json`.
+    fn config(&self) -> serde_json::Value;
+    /// Names of the stored tensors, as if they stood in the model itself, each with its shape, outermost dimension first.
+    fn tensors(&self) -> Vec<(String, Vec<usize>)>;
+    /// Shape and values of a stored tensor.
+    fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), String>;
+    /// A hash of names, shapes and values.
     fn identity(&self) -> Result<String, String>;
 }

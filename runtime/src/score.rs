@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_compiler::stage::evaluate::EvaluateStage;
-use align_compiler::stage::graph::{StageGraph, StageKind};
+use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
 use align_compiler::stage::hash::{ContentHash, Hasher};
 use align_compiler::stage::items::{Item, ItemInput, ItemValue, PLACES, STREAM, TOKENS};
 use align_compiler::stage::source::ItemSource;
@@ -58,11 +58,10 @@ impl Scorer {
         }
         let graph = build(&program, &BuildOptions::default(), world).map_err(wrong)?;
         let missing = || Error::new(model, "this model gives no log-probabilities");
-        let found = evaluation(&graph).ok_or_else(missing)?;
-        let used = found.policies.first().ok_or_else(missing)?;
-        let opened = used.policy.model.clone().ok_or_else(missing)?;
-        let tokenizer = used.policy.tokenizer.clone().ok_or_else(missing)?;
-        let weights = policy::load(&used.policy, &*opened, model)?;
+        let (id, found) = evaluation(&graph).ok_or_else(missing)?;
+        let source = graph.input(id, Reads::Frozen(0)).ok_or_else(missing)?;
+        let weights = loaded(&graph, source)?.ok_or_else(missing)?;
+        let tokenizer = weights.policy.tokenizer.clone().ok_or_else(missing)?;
         let stage = EvaluateStage {
             graph: found.graph.clone(),
             layout: found.layout.clone(),
@@ -127,9 +126,24 @@ impl Scorer {
     }
 }
 
-fn evaluation<'g, 'p>(graph: &'g StageGraph<'p>) -> Option<&'g EvaluateStage<'p>> {
-    graph.stages().find_map(|(_, stage)| match &stage.kind {
-        StageKind::Evaluate(found) => Some(&**found),
+fn evaluation<'g, 'p>(graph: &'g StageGraph<'p>) -> Option<(StageId, &'g EvaluateStage<'p>)> {
+    graph.stages().find_map(|(id, stage)| match &stage.kind {
+        StageKind::Evaluate(found) => Some((id, &**found)),
+        _ => None,
+    })
+}
+
+/// The weights of a stage that loads a model, or puts on one what a folder holds.
+fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
+    Ok(match &graph.get(stage).kind {
+        StageKind::Load(load) => match &load.policy.model {
+            Some(model) => Some(policy::load(&load.policy, &**model, &load.path)?),
+            None => None,
+        },
+        StageKind::Patch(PatchStage { policy, start: PatchStart::Read(stored) }) => {
+            let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
+            below.map(|below| policy::with_stored(policy, &below, stored)).transpose()?
+        }
         _ => None,
     })
 }

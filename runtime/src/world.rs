@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::text::Chat;
-use align_compiler::world::{Format, Model, Module, Rendered, Rows, Tokenizer, World};
+use align_compiler::world::{Adapter, Format, Model, Module, Rendered, Rows, Tokenizer, World};
 use serde_json::{Value, json};
 
 use crate::chat;
 use crate::error::{Error, Result};
+use crate::model::adapter::LoadedAdapter;
 use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
 use crate::token::Bytes;
 
@@ -89,6 +90,10 @@ impl World for Files {
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {
         said(crate::policy::can_save(policy, Path::new(to), precision)).map(drop)
+    }
+
+    fn adapter(&self, path: &str) -> Said<Rc<dyn Adapter>> {
+        said(LoadedAdapter::open(&self.path(path))).map(|adapter| Rc::new(adapter) as Rc<dyn Adapter>)
     }
 
     fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>> {

@@ -75,6 +75,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("normal", draw::distribution),
     ("uniform", draw::distribution),
     ("matrix", weights::matrix),
+    ("merged", super::merged::merged),
     ("logits", policy::logits),
     ("logp", policy::logp),
     ("entropy", policy::entropy),

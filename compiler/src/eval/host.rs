@@ -154,6 +154,11 @@ impl Eval<'_> {
 
     /// `x with { a: v }`
     pub(crate) fn with(&mut self, left: Value, right: &Value, span: Span) -> Res<Value> {
+        if let (Value::Net(net), Value::Foreign(of), Some(hooks)) = (&left, right, self.hooks.clone())
+            && let Some(value) = hooks.put_on(self, net, of, span)
+        {
+            return value;
+        }
         match (&left, right) {
             (Value::Record(x), Value::Record(changes)) => {
                 let mut record: Record = (**x).clone();

@@ -5,6 +5,7 @@
 //! carried along. What a body must not see (lifted axes) and what may meet although it does not nest (paired axes) is kept
 //! in [`env::Body`].
 
+mod adapted;
 mod batch;
 mod bind;
 mod block;
@@ -25,6 +26,7 @@ mod known;
 mod leaves;
 mod linalg;
 pub mod loss;
+mod merged;
 pub mod net;
 mod operator;
 pub mod optimizer;
@@ -122,6 +124,14 @@ pub trait Hooks {
     /// A net got a patch: the number of its weights among all nets of the pipeline. See [`Net::source`].
     fn patched(&self, net: &Net) -> u32 {
         net.source
+    }
+    /// `net with v`, v foreign: a patch that the pipeline knows; `None` if v is none.
+    fn put_on(&self, _eval: &mut Eval, _net: &Rc<Net>, _of: &Rc<dyn Foreign>, _span: Span) -> Option<Res<Value>> {
+        None
+    }
+    /// A policy whose weights have its patches in them; `None` where they are worked out on the spot.
+    fn merged(&self, _eval: &mut Eval, _net: &Rc<Net>, _span: Span) -> Option<Res<Value>> {
+        None
     }
     /// A name is about to be bound to a value: it names the stages that the value asks for. Gives back the name that
     /// held before.

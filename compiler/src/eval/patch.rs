@@ -6,6 +6,7 @@
 //! `trains`, which of the weights that were there before it go on training (all, where it does not say).
 
 use super::bind::Values;
+use super::merged::is_product;
 use super::value::{Applied, Function, Net, NetShape, Patch, PatchedWeight, Tensor, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::{Axis, Graph, MapOp, Node, Op, ReduceOp};
@@ -18,34 +19,22 @@ use std::rc::Rc;
 const PRODUCT: &str = "product";
 
 /// A weight that sums of products read.
-struct Multiplied {
-    path: String,
-    from: Vec<Axis>,
-    to: Vec<Axis>,
+pub(super) struct Multiplied {
+    pub path: String,
+    pub from: Vec<Axis>,
+    pub to: Vec<Axis>,
 }
 
 impl Eval<'_> {
     /// `net with patch`
     pub(crate) fn with_patch(&mut self, net: &Rc<Net>, applied: &Rc<Applied>, span: Span) -> Res<Value> {
-        if !net.prefix.is_empty() {
-            return fault("E0113", span, "a patch is put on a whole net, not on a part of one");
-        }
-        let named = self.patch_net(applied, &[], &[], span)?;
-        let NetShape::Defined { methods, .. } = &*named.shape else {
-            return fault("E0113", span, "a stack of nets is no patch");
-        };
-        if !methods.iter().any(|m| m.name.text == PRODUCT) {
-            let message = format!("the net `{}` is no patch: it has no method `{PRODUCT}`", applied.code.name());
-            return fault("E0120", applied.code.span(), message);
-        }
+        let named = self.patch_alone(net, applied, span)?;
         let found = self.multiplied(net, span)?;
         let targets = self.patch_setting(&named, "targets")?;
         let chosen = self.chosen(net, &found, targets.as_ref(), applied.span)?;
         let mut on = vec![];
         for weight in chosen {
-            let by = self.patch_net(applied, &weight.from, &weight.to, span)?;
-            let (from, to) = (weight.from.clone().into(), weight.to.clone().into());
-            on.push(PatchedWeight { path: weight.path.clone(), by, from, to });
+            on.push(self.patch_beside(applied, weight, span)?);
         }
         let trains = match self.patch_setting(&named, "trains")? {
             None => None,
@@ -60,17 +49,59 @@ impl Eval<'_> {
                     }
                     paths.extend(own);
                 }
-                Some(Rc::new(paths))
+                Some(paths)
             }
         };
+        Ok(Value::Net(Rc::new(self.patched(net, applied, on, trains))))
+    }
+
+    /// The net of a patch without a weight that it is on; an error where it is no patch, or cannot be put on this net.
+    pub(crate) fn patch_alone(&mut self, net: &Rc<Net>, applied: &Rc<Applied>, span: Span) -> Res<Rc<Net>> {
+        if !net.prefix.is_empty() {
+            return fault("E0113", span, "a patch is put on a whole net, not on a part of one");
+        }
+        let named = self.patch_net(applied, &[], &[], span)?;
+        let NetShape::Defined { methods, .. } = &*named.shape else {
+            return fault("E0113", span, "a stack of nets is no patch");
+        };
+        match methods.iter().any(|m| m.name.text == PRODUCT) {
+            true => Ok(named),
+            false => {
+                let message = format!("the net `{}` is no patch: it has no method `{PRODUCT}`", applied.code.name());
+                fault("E0120", applied.code.span(), message)
+            }
+        }
+    }
+
+    /// The patch as it is beside a weight.
+    pub(super) fn patch_beside(
+        &mut self,
+        applied: &Rc<Applied>,
+        weight: &Multiplied,
+        span: Span,
+    ) -> Res<PatchedWeight> {
+        let by = self.patch_net(applied, &weight.from, &weight.to, span)?;
+        let (from, to) = (weight.from.clone().into(), weight.to.clone().into());
+        Ok(PatchedWeight { path: weight.path.clone(), by, from, to })
+    }
+
+    /// The net with one patch more. `trains`: paths of its weights that go on training; all where nothing is said.
+    pub(super) fn patched(
+        &mut self,
+        net: &Rc<Net>,
+        applied: &Rc<Applied>,
+        on: Vec<PatchedWeight>,
+        trains: Option<Vec<String>>,
+    ) -> Net {
         let name = self.patch_name(net, applied.code.name());
-        let patch = Patch { name: name.as_str().into(), applied: applied.clone(), on: Rc::new(on), trains };
+        let (name, on) = (name.as_str().into(), Rc::new(on));
+        let patch = Patch { name, applied: applied.clone(), on, trains: trains.map(Rc::new) };
         let mut patched = net.with_source(net.source);
         patched.patches = Rc::new(net.patches.iter().cloned().chain([patch]).collect());
         if let Some(hooks) = self.hooks.clone() {
             patched.source = hooks.patched(&patched);
         }
-        Ok(Value::Net(Rc::new(patched)))
+        patched
     }
 
     /// The net of a patch for a weight whose products sum over `from` and that also has the axes `to`.
@@ -93,7 +124,7 @@ impl Eval<'_> {
     }
 
     /// What a patch says under a name; nothing for one that it lacks, and for `none`.
-    fn patch_setting(&mut self, net: &Net, name: &str) -> Res<Option<Value>> {
+    pub(crate) fn patch_setting(&mut self, net: &Net, name: &str) -> Res<Option<Value>> {
         let NetShape::Defined { env, .. } = &*net.shape else { return Ok(None) };
         Ok(match env.get(name) {
             Some(Value::None) | None => None,
@@ -120,7 +151,7 @@ impl Eval<'_> {
     // ------------------------------------------------------------------------------------------- what it is on
 
     /// The weights of a net, without those of its patches, that sums of products read; in order, each once.
-    fn multiplied(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<Multiplied>> {
+    pub(super) fn multiplied(&mut self, net: &Rc<Net>, span: Span) -> Res<Vec<Multiplied>> {
         let graph = self.trace_methods(net, span)?;
         let mut found: Vec<Multiplied> = vec![];
         for (_, data) in graph.nodes() {
@@ -130,8 +161,7 @@ impl Eval<'_> {
             for factor in factors {
                 let Op::Weight(path) = graph.op(factor) else { continue };
                 let (from, to) = sides(graph.axes(factor), over);
-                if from.is_empty()
-                    || to.is_empty()
+                if !is_product(graph.axes(factor), over)
                     || net.patches.iter().any(|p| path.starts_with(&format!("{}.", p.name)))
                 {
                     continue;
@@ -207,13 +237,7 @@ impl Eval<'_> {
     /// Notes that a weight is patched. `path`: its path in its net.
     pub(crate) fn note_patches(&mut self, weight: &Value, net: &Net, path: &str) {
         let Value::Tensor(tensor) = weight else { return };
-        let by = net.patches.iter().filter_map(|patch| {
-            let at = patch.on.iter().find(|on| on.path == path)?;
-            let prefix = format!("{}.{path}.", patch.name);
-            let by = Net { prefix: prefix.into(), ..at.by.with_source(net.source) };
-            Some(PatchedWeight { by: Rc::new(by), ..at.clone() })
-        });
-        let by: Vec<PatchedWeight> = by.collect();
+        let by = net.patched_by(path);
         if !by.is_empty() && !self.patched.iter().any(|(known, _)| known == tensor) {
             self.patched.push((*tensor, by));
         }
@@ -231,9 +255,7 @@ impl Eval<'_> {
             self.patched.iter().position(|(weight, by)| *weight == tensor && !by.is_empty())
         };
         let Some((factor, at)) = factors.iter().find_map(|f| Some((*f, is_on(f)?))) else { return Ok(None) };
-        // Another sum than the one that the patch is built for: over none of the weight's axes, or over all.
-        let (from, to) = sides(self.graph().axes(factor), over);
-        if from.is_empty() || to.is_empty() {
+        if !is_product(self.graph().axes(factor), over) {
             return Ok(None);
         }
         // The last patch multiplies; in it the product is that of those before it.

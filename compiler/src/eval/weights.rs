@@ -123,7 +123,7 @@ impl Eval<'_> {
     }
 
     /// What the net's `names` say of a weight.
-    fn stored(
+    pub(super) fn stored(
         &mut self,
         net: &Rc<Net>,
         path: &str,
@@ -150,7 +150,7 @@ impl Eval<'_> {
 
     /// What `names` of a patch, given the tensor of the weight that it is beside (without the end `.weight`), says of one
     /// of the patch's own.
-    fn stored_beside(
+    pub(super) fn stored_beside(
         &mut self,
         net: &Rc<Net>,
         on: &PatchedWeight,
@@ -160,10 +160,12 @@ impl Eval<'_> {
         span: Span,
     ) -> Res<Option<Stored>> {
         let of: Vec<Axis> = on.from.iter().chain(on.to.iter()).cloned().collect();
-        let (Some(beside), true) = (self.stored(net, &on.path, &of, known, span)?, on.by.has_method("names")) else {
+        if !on.by.has_method("names") {
             return Ok(None);
-        };
-        let tensor = beside.tensor.strip_suffix(".weight").unwrap_or(&beside.tensor);
+        }
+        // A weight that its net has no name for is stored under its path.
+        let beside = self.stored(net, &on.path, &of, known, span)?.map_or_else(|| on.path.clone(), |s| s.tensor);
+        let tensor = beside.strip_suffix(".weight").unwrap_or(&beside);
         let names = self.net_method(&on.by, "names", vec![Value::text(tensor)], span)?;
         self.stored_as(&names, path, axes, span)
     }
@@ -217,12 +219,12 @@ impl Eval<'_> {
 }
 
 /// The net with the weights that it is born with, and its patches.
-fn whole(net: &Net) -> Rc<Net> {
+pub(super) fn whole(net: &Net) -> Rc<Net> {
     Rc::new(Net { patches: net.patches.clone(), ..Net::new(net.shape.clone()) })
 }
 
 /// The declaration of a weight by its path.
-fn declared<'a>(net: &'a Net, path: &str) -> Option<&'a WeightDecl> {
+pub(super) fn declared<'a>(net: &'a Net, path: &str) -> Option<&'a WeightDecl> {
     if let Some((on, rest)) = net.patch_of(path) {
         return declared(&on.by, rest);
     }

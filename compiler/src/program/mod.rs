@@ -85,6 +85,9 @@ impl Program {
 /// The path of the module whose names are in sight everywhere.
 pub const CORE: &str = "core";
 
+/// The table that says which patch the content of an adapter's folder is: a name of the core, or of the program.
+pub const ADAPTERS: &str = "adapters";
+
 /// Parses a program and what it reaches. The program holds all that could be read; errors are among the diagnostics.
 pub fn load(name: &str, text: &str, world: &dyn World) -> (Program, Vec<Diagnostic>) {
     let mut loader = Loader { world, program: Program::default(), by_name: HashMap::new(), diagnostics: vec![] };
@@ -114,8 +117,12 @@ impl Loader<'_> {
         self.diagnostics.extend(parsed.diagnostics);
         self.program.files.push(ProgramFile { tree: parsed.file, whole, module, names: HashMap::new() });
         self.core_of(text);
-        if self.program.loadable.is_empty() && mentions(text, "load") {
+        let loads = mentions(text, "load");
+        if self.program.loadable.is_empty() && loads {
             self.nets();
+        }
+        if loads || mentions(text, "adapter") {
+            self.core_of(ADAPTERS);
         }
         id
     }

@@ -1,5 +1,6 @@
 //! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
 
+use super::adapted::Stored;
 use super::data::Data;
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
@@ -227,7 +228,7 @@ impl<'p> Builder<'p> {
 }
 
 /// Primitives of the pipeline, beside the [`words`] of data.
-pub const PRIMITIVES: [&str; 3] = ["load", "history", "decode"];
+pub const PRIMITIVES: [&str; 4] = ["load", "adapter", "history", "decode"];
 
 impl Hooks for Builder<'_> {
     fn train(
@@ -253,6 +254,7 @@ impl Hooks for Builder<'_> {
     fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
         match name {
             "load" => self.load(eval, call),
+            "adapter" => self.adapter(eval, call),
             "history" => {
                 let (of, span) = words::argument(eval, call, 0, "a policy that was trained")?;
                 let Value::Net(net) = &of else {
@@ -333,6 +335,15 @@ impl Hooks for Builder<'_> {
     /// Every net has weights of its own.
     fn born(&self, shape: &Rc<NetShape>) -> u32 {
         self.add_net(&Net::new(shape.clone()), None, None).source
+    }
+
+    fn put_on(&self, eval: &mut Eval, net: &Rc<Net>, of: &Rc<dyn Foreign>, span: Span) -> Option<Res<Value>> {
+        let stored = of.as_any().downcast_ref::<Stored>()?;
+        Some(self.with_stored(eval, net, stored, span))
+    }
+
+    fn merged(&self, eval: &mut Eval, net: &Rc<Net>, span: Span) -> Option<Res<Value>> {
+        Some(super::merge::merged(self, eval, net, span))
     }
 
     /// A patched net has the weights of the one below, and some of its own.

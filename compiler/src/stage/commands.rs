@@ -198,12 +198,10 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         }
     };
     let source = builder.source(eval, net, what.span)?;
-    if let Some(patch) = source.policy.patches.last() {
-        return fault("E0190", what.span, format!("saving a policy with `{}` is not there yet", patch.net));
-    }
+    let adapter = super::adapter::of(builder, eval, net, &source, what.span)?;
     let possible = eval.world.saves(&source.policy, &path, precision.as_deref());
     possible.or_else(|message| fault("E0713", word.span, message))?;
-    let stage = SaveStage { to: path.to_string(), precision };
+    let stage = SaveStage { to: path.to_string(), precision, adapter };
     add(builder, word, StageKind::Save(stage), &[], &[(source.stage, Reads::Policy)]);
     Ok(())
 }

@@ -6,6 +6,8 @@ use super::number::Number;
 use super::policy::PolicySpec;
 use super::source::ItemSource;
 use super::train::TrainStage;
+use crate::tensor::Graph;
+use crate::world::Adapter;
 use align_syntax::span::Span;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -55,10 +57,12 @@ pub enum Reads {
 pub enum StageKind<'p> {
     /// Weights drawn from their starting distributions.
     Init(InitStage),
-    /// The weights of another policy, and those of a patch, drawn from their starting distributions.
-    Patch(InitStage),
+    /// The weights of another policy, and those of a patch.
+    Patch(PatchStage),
     /// Weights read from a model folder or file.
     Load(LoadStage),
+    /// The weights of another policy with its patches in them.
+    Merge(MergeStage),
     /// Rows. They are read when a stage asks for them.
     Data(DataStage),
     Train(Box<TrainNode<'p>>),
@@ -78,6 +82,7 @@ impl StageKind<'_> {
             StageKind::Init(_)
             | StageKind::Patch(_)
             | StageKind::Load(_)
+            | StageKind::Merge(_)
             | StageKind::Data(_)
             | StageKind::Evaluate(_) => false,
         }
@@ -89,10 +94,54 @@ pub struct InitStage {
     pub seed: u64,
 }
 
+pub struct PatchStage {
+    pub policy: Rc<PolicySpec>,
+    pub start: PatchStart,
+}
+
+/// Where the weights of a patch come from.
+pub enum PatchStart {
+    /// Drawn from their starting distributions.
+    Drawn {
+        seed: u64,
+    },
+    Read(StoredPatch),
+}
+
+/// A folder that holds the weights of a patch.
+#[derive(Clone)]
+pub struct StoredPatch {
+    /// As the program names it.
+    pub path: String,
+    pub folder: Rc<dyn Adapter>,
+    /// Weights of the policy below that it holds too, by path.
+    pub changed: Vec<String>,
+}
+
 pub struct LoadStage {
     pub policy: Rc<PolicySpec>,
     /// As the program names it.
     pub path: String,
+}
+
+/// Weights that are functions of the weights of another policy; those that nothing says are that policy's.
+pub struct MergeStage {
+    pub policy: Rc<PolicySpec>,
+    pub weights: Vec<MergedWeight>,
+    /// Each reads weights that are called by their places in [`MergedWeight::of`], and gives one, [`MERGED`].
+    pub graphs: Vec<Graph>,
+}
+
+/// The output of a graph of [`MergeStage`].
+pub const MERGED: &str = "merged";
+
+/// A weight that a [`MergeStage`] works out.
+pub struct MergedWeight {
+    pub path: String,
+    /// The place of its graph.
+    pub graph: usize,
+    /// The paths of what the graph reads, in the other policy.
+    pub of: Vec<String>,
 }
 
 pub struct DataStage {
@@ -135,6 +184,16 @@ pub struct SaveStage {
     pub to: String,
     /// How exactly numbers are written, such as `f16`, where the program says it.
     pub precision: Option<String>,
+    /// For a policy with a patch: the patch alone is written, beside the name of what it was put on.
+    pub adapter: Option<AdapterStage>,
+}
+
+/// What a policy with a patch is besides the policy below it.
+pub struct AdapterStage {
+    /// The stage that makes the policy below.
+    pub base: StageId,
+    /// Weights of that policy, by path, that were trained since.
+    pub changed: Vec<String>,
 }
 
 /// A table of one or more rows. Cells of a row are numbers, texts, or what an evaluation answers.

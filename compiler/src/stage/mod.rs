@@ -1,5 +1,7 @@
 //! Stages: what a pipeline is made of, and how data become the items that they read.
 
+mod adapted;
+mod adapter;
 pub mod build;
 mod code;
 mod columns;
@@ -14,6 +16,7 @@ pub mod graph;
 pub mod hash;
 pub mod items;
 pub mod lower;
+mod merge;
 pub mod metric;
 pub mod nets;
 pub mod number;

@@ -8,7 +8,7 @@ use super::policy::{PatchSpec, PolicySpec, Start};
 use super::sources::Source;
 use super::train::WeightSpec;
 use crate::batch::training::STATE;
-use crate::eval::value::{Net, Value};
+use crate::eval::value::{Net, Patch, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, Graph, Node, NodeData, Op};
 use crate::world::Model;
@@ -28,12 +28,16 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
     }
     let settings = settings(net);
     let trains = weights.iter().map(|w: &WeightSpec| net.trains(&w.path)).collect();
-    let patches = net.patches.iter().map(|patch| PatchSpec {
-        name: patch.name.to_string(),
-        net: patch.applied.code.name().to_string(),
-        settings: patch.on.first().map(|on| self::settings(&on.by)).unwrap_or_default(),
-        on: patch.on.iter().map(|on| on.path.clone()).collect(),
-    });
+    let mut patches = vec![];
+    for patch in net.patches.iter() {
+        patches.push(PatchSpec {
+            name: patch.name.to_string(),
+            net: patch.applied.code.name().to_string(),
+            settings: patch.on.first().map(|on| self::settings(&on.by)).unwrap_or_default(),
+            on: patch.on.iter().map(|on| on.path.clone()).collect(),
+            adapter: adapter(eval, patch)?,
+        });
+    }
     let tokenizer = match (net.tokenizer(), &model) {
         (Some(tokenizer), _) => Some(tokenizer),
         (None, Some(model)) => Some(model.tokenizer().or_else(|message| fault("E0708", span, message))?),
@@ -41,18 +45,20 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
     };
     let context = settings.get("context").and_then(|n| n.as_u64());
     let context = context.or_else(|| model.as_ref()?.config().get("context")?.as_u64()).map(|n| n as usize);
-    Ok(PolicySpec {
-        net: net.name(),
-        settings,
-        weights,
-        starts,
-        stored,
-        trains,
-        patches: patches.collect(),
-        tokenizer,
-        model,
-        context,
-    })
+    Ok(PolicySpec { net: net.name(), settings, weights, starts, stored, trains, patches, tokenizer, model, context })
+}
+
+/// What a patch says in its `adapter`.
+fn adapter(eval: &mut Eval, patch: &Patch) -> Res<Option<serde_json::Map<String, serde_json::Value>>> {
+    let Some(on) = patch.on.first() else { return Ok(None) };
+    let Some(said) = eval.patch_setting(&on.by, "adapter")? else { return Ok(None) };
+    match super::convert::to_json(&said) {
+        Some(serde_json::Value::Object(settings)) => Ok(Some(settings)),
+        _ => {
+            let message = format!("`adapter` of a patch is a record of plain settings, this is {}", said.kind());
+            fault("E0113", patch.applied.code.span(), message)
+        }
+    }
 }
 
 /// The settings of a net that JSON can hold.
@@ -215,7 +221,7 @@ pub(super) fn reads_weights(graph: &Graph) -> bool {
 }
 
 /// Calls `f` for the path of every weight, in bodies too.
-fn weight_paths(graph: &Graph, f: &mut dyn FnMut(&str)) {
+pub(super) fn weight_paths(graph: &Graph, f: &mut dyn FnMut(&str)) {
     for (_, data) in graph.nodes() {
         match &data.op {
             Op::Weight(path) => f(path),
@@ -226,7 +232,7 @@ fn weight_paths(graph: &Graph, f: &mut dyn FnMut(&str)) {
 }
 
 /// The graph with other paths of weights.
-fn renamed(graph: &Graph, f: &dyn Fn(&str) -> String) -> Graph {
+pub(super) fn renamed(graph: &Graph, f: &dyn Fn(&str) -> String) -> Graph {
     let mut new = Graph::new();
     let mut nodes: Vec<Node> = vec![];
     for (_, data) in graph.nodes() {

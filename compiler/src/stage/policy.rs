@@ -35,6 +35,11 @@ impl PolicySpec {
     pub fn size(&self) -> usize {
         self.weights.iter().map(|w| w.len).sum()
     }
+
+    /// The patch that a weight, by its path, belongs to.
+    pub fn patch_of(&self, path: &str) -> Option<&PatchSpec> {
+        self.patches.iter().find(|p| path.strip_prefix(p.name.as_str()).is_some_and(|rest| rest.starts_with('.')))
+    }
 }
 
 /// A patch of a policy.
@@ -48,6 +53,8 @@ pub struct PatchSpec {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Paths of the weights that it is on.
     pub on: Vec<String>,
+    /// What its `adapter` says: settings for the `adapter_config.json` of a folder that holds it alone.
+    pub adapter: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// What the entries of a weight are before training. Draws are keyed by (seed, place of the weight in the net, entry).

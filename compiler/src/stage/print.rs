@@ -1,6 +1,8 @@
 //! The stage graph as text: `emit --level stages`.
 
-use super::graph::{Cell, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode};
+use super::graph::{
+    Cell, PatchStart, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode,
+};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
@@ -19,9 +21,17 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         StageKind::Init(init) => write!(f, " = {} seed {}", net(&init.policy), init.seed)?,
         StageKind::Patch(patch) => {
             let from = of(|r| *r == Reads::Policy).unwrap_or_default();
-            write!(f, " = {} over %{from} seed {}", net(&patch.policy), patch.seed)?;
+            write!(f, " = {} over %{from} ", net(&patch.policy))?;
+            match &patch.start {
+                PatchStart::Drawn { seed } => write!(f, "seed {seed}")?,
+                PatchStart::Read(stored) => write!(f, "from {:?}", stored.path)?,
+            }
         }
         StageKind::Load(load) => write!(f, " = {} from {:?}", net(&load.policy), load.path)?,
+        StageKind::Merge(merge) => {
+            let from = of(|r| *r == Reads::Policy).unwrap_or_default();
+            write!(f, " = {} of %{from}", net(&merge.policy))?;
+        }
         StageKind::Data(data) => write!(f, ": {} rows", grouped(data.rows))?,
         StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Save(_) => {
             if let Some(policy) = of(|r| *r == Reads::Policy) {
@@ -53,7 +63,9 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             Points::Numbers(points) => writeln!(f, "  {} points as {:?}", points.len(), series.label),
         }),
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
-        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => Ok(()),
+        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Merge(_) | StageKind::Data(_) => {
+            Ok(())
+        }
     }
 }
 
@@ -62,6 +74,7 @@ fn word(kind: &StageKind) -> &'static str {
         StageKind::Init(_) => "init",
         StageKind::Patch(_) => "patch",
         StageKind::Load(_) => "load",
+        StageKind::Merge(_) => "merge",
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",

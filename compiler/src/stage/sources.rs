@@ -1,7 +1,7 @@
 //! Where policies get their weights from: the stages that draw, load or train them.
 
 use super::build::Builder;
-use super::graph::{InitStage, LoadStage, Reads, Stage, StageId, StageKind};
+use super::graph::{InitStage, LoadStage, PatchStage, PatchStart, Reads, Stage, StageId, StageKind, StoredPatch};
 use super::hash::Hasher;
 use super::policy::PolicySpec;
 use super::words;
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub stage: Option<StageId>,
     /// For a net with a new patch: the net without it.
     pub from: Option<u32>,
+    /// Where the weights of that patch are stored, if they are not drawn.
+    pub stored: Option<StoredPatch>,
 }
 
 /// Where a source stands among the nets: they count from 1, since 0 is a net that no pipeline knows.
@@ -51,7 +53,7 @@ impl<'p> Builder<'p> {
         let nets = &mut self.state.borrow_mut().nets;
         let born = Net { source: nets.len() as u32 + 1, ..Net::new(of.shape.clone()) };
         let net = Rc::new(Net { patches: of.patches.clone(), ..born });
-        nets.push(Entry { net: net.clone(), policy, stage, from: None });
+        nets.push(Entry { net: net.clone(), policy, stage, from: None, stored: None });
         net
     }
 
@@ -65,7 +67,10 @@ impl<'p> Builder<'p> {
         let Some(net) = self.net(net.source) else {
             return fault("E0113", span, "this policy does not belong to the pipeline");
         };
-        let from = self.state.borrow().nets[place(net.source)].from;
+        let (from, stored) = {
+            let entry = &self.state.borrow().nets[place(net.source)];
+            (entry.from, entry.stored.clone())
+        };
         let from = match from.and_then(|from| self.net(from)) {
             Some(from) => Some(self.source(eval, &from, span)?),
             None => None,
@@ -75,17 +80,28 @@ impl<'p> Builder<'p> {
         let mut hasher = Hasher::new(if from.is_some() { "patch" } else { "init" });
         super::nets::hash(&policy, &mut hasher);
         let name = policy.net.clone();
-        let init = InitStage { policy: policy.clone(), seed: self.seed };
         let stage = match from {
             Some(from) => {
                 hasher.hash("from", &self.state.borrow().graph.get(from.stage).hash);
-                let hash = hasher.int("seed", self.seed).finish();
-                let stage = Stage { name, span, hash, kind: StageKind::Patch(init) };
-                self.add(stage, &[(from.stage, Reads::Policy)])
+                let start = match stored {
+                    Some(stored) => {
+                        let identity = stored.folder.identity().or_else(|message| fault("E0708", span, message))?;
+                        hasher.text("stored", &identity);
+                        PatchStart::Read(stored)
+                    }
+                    None => {
+                        hasher.int("seed", self.seed);
+                        PatchStart::Drawn { seed: self.seed }
+                    }
+                };
+                let kind = StageKind::Patch(PatchStage { policy: policy.clone(), start });
+                let hash = hasher.finish();
+                self.add(Stage { name, span, hash, kind }, &[(from.stage, Reads::Policy)])
             }
             None => {
                 let hash = hasher.int("seed", self.seed).finish();
-                self.add(Stage { name, span, hash, kind: StageKind::Init(init) }, &[])
+                let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
+                self.add(Stage { name, span, hash, kind }, &[])
             }
         };
         let entry = &mut self.state.borrow_mut().nets[place(net.source)];
@@ -120,7 +136,17 @@ impl<'p> Builder<'p> {
         let Some(path) = path.as_text() else {
             return fault("E0113", span, format!("the path of a model is a Text, this is {}", path.kind()));
         };
-        let model: Rc<dyn Model> = self.world.model(&path).or_else(|message| fault("E0708", span, message))?;
+        match self.world.model(&path) {
+            Ok(model) => self.model(eval, &path, model, span).map(Value::Net),
+            Err(message) => match self.world.adapter(&path) {
+                Ok(folder) => self.adapted_model(eval, &path, folder, span),
+                Err(_) => fault("E0708", span, message),
+            },
+        }
+    }
+
+    /// The policy of a model.
+    pub(super) fn model(&self, eval: &mut Eval, path: &str, model: Rc<dyn Model>, span: Span) -> Res<Rc<Net>> {
         let net = super::nets::of_model(eval, &*model, span)?;
         let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
         super::nets::check_stored(&policy, &*model, span)?;
@@ -130,6 +156,6 @@ impl<'p> Builder<'p> {
         let hash = hasher.text("model", &identity).finish();
         let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
         let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
-        Ok(self.policy(&net, Source { stage, policy }))
+        Ok(self.add_net(&net, Some(policy), Some(stage)))
     }
 }

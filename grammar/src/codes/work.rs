@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 18] = [
+pub(super) const CODES: [Code; 19] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -128,6 +128,14 @@ pub(super) const CODES: [Code; 18] = [
         code: "E0711",
         title: "a value differs from the one on file",
         text: "A test with `vectors` compares values and gradients with those of its file, within the tolerance of the run.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0712",
+        title: "a patch that cannot be saved alone",
+        text: "A policy with a patch is saved as what was put on it: one patch, on whole weights, whose `adapter` says the \
+               settings that its folder holds. `merged(p)` is the same policy without patches.",
         wrong: "",
         right: "",
     },

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub mod adapter;
 mod blocks;
 pub mod config;
 pub(crate) mod files;

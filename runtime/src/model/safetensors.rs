@@ -63,8 +63,13 @@ impl Folder {
                 false => wrong.fix("Check the path"),
             });
         }
+        Folder::file(single)
+    }
+
+    /// The tensors of one file.
+    pub fn file(path: PathBuf) -> Result<Folder> {
         let mut whole = Folder { files: Vec::new(), tensors: BTreeMap::new() };
-        whole.add(single)?;
+        whole.add(path)?;
         Ok(whole)
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
 
+use super::adapter;
 use super::blocks::{Precision, TooLarge};
 use super::config::ModelConfig;
 use super::files::{replace, replace_with};
@@ -25,9 +26,11 @@ pub struct Saved<'a> {
     pub chat_template: Option<&'a str>,
     /// How exactly matrices are written.
     pub precision: Precision,
-    /// Name, shape (outermost dimension first) and values.
-    pub tensors: Vec<(&'a str, Vec<usize>, &'a [f32])>,
+    pub tensors: Vec<Tensor<'a>>,
 }
+
+/// Name, shape (outermost dimension first) and values.
+pub type Tensor<'a> = (&'a str, Vec<usize>, &'a [f32]);
 
 /// A tensor as it is written.
 struct Encoded<'a> {
@@ -70,18 +73,20 @@ pub fn save(to: &Path, model: &Saved) -> Result<()> {
 /// Writes the folder, file by file: each is either the old one or the new one at any time. Weights come last.
 fn save_folder(folder: &Path, model: &Saved) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", &e))?;
+    if adapter::is_here(folder) {
+        return Err(Error::new(
+            folder.display(),
+            "there is an adapter here, which would be taken for a part of the model",
+        )
+        .fix("Choose another folder"));
+    }
     let write = |name: &str, json: &Value| {
         let path = folder.join(name);
         let text = serde_json::to_string_pretty(json).map_err(|e| Error::new(path.display(), e.to_string()))?;
         replace_with(&path, (text + "\n").as_bytes())
     };
     let mut config = model.config.to_json();
-    let (dtype, said) = match model.precision {
-        Precision::F32 => (Dtype::F32, "float32"),
-        Precision::F16 => (Dtype::F16, "float16"),
-        Precision::Bf16 => (Dtype::BF16, "bfloat16"),
-        Precision::Q8_0 => return Err(Error::new(folder.display(), "a folder cannot hold numbers of this type")),
-    };
+    let (_, said) = in_folders(folder, model.precision)?;
     if model.config.decoder().is_some() {
         config["torch_dtype"] = json!(said);
     }
@@ -116,22 +121,33 @@ fn save_folder(folder: &Path, model: &Saved) -> Result<()> {
     }
     write("config.json", &config)?;
     write("generation_config.json", &Value::Object(generation))?;
-    save_tensors(&folder.join("model.safetensors"), model, dtype)
+    let tied = model.config.decoder().is_some_and(|d| d.tied);
+    let tensors: Vec<Tensor> =
+        model.tensors.iter().filter(|(name, ..)| !(tied && *name == "lm_head.weight")).cloned().collect();
+    save_tensors(&folder.join("model.safetensors"), &tensors, model.precision)
 }
 
-fn save_tensors(path: &Path, model: &Saved, dtype: Dtype) -> Result<()> {
+/// The type of numbers in safetensors files, and its name in `config.json`.
+fn in_folders(place: &Path, precision: Precision) -> Result<(Dtype, &'static str)> {
+    match precision {
+        Precision::F32 => Ok((Dtype::F32, "float32")),
+        Precision::F16 => Ok((Dtype::F16, "float16")),
+        Precision::Bf16 => Ok((Dtype::BF16, "bfloat16")),
+        Precision::Q8_0 => Err(Error::new(place.display(), "a folder cannot hold numbers of this type")),
+    }
+}
+
+/// A safetensors file as torch's libraries write it.
+pub(super) fn save_tensors(path: &Path, named: &[Tensor], precision: Precision) -> Result<()> {
+    let (dtype, _) = in_folders(path, precision)?;
     let mut tensors = Vec::new();
-    for (name, shape, values) in &model.tensors {
+    for (name, shape, values) in named {
         if shape.iter().product::<usize>() != values.len() {
             return Err(Error::new(path.display(), format!("tensor `{name}` does not have its shape {shape:?}"))
                 .found(format!("{} values", values.len())));
         }
-        let tied = model.config.decoder().is_some_and(|d| d.tied) && *name == "lm_head.weight";
-        if !tied {
-            let bytes =
-                model.precision.encode(values).map_err(|wrong| too_large(path, name, wrong, model.precision))?;
-            tensors.push((*name, Encoded { dtype, shape: shape.clone(), bytes }));
-        }
+        let bytes = precision.encode(values).map_err(|wrong| too_large(path, name, wrong, precision))?;
+        tensors.push((*name, Encoded { dtype, shape: shape.clone(), bytes }));
     }
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
     replace(path, |temporary| match safetensors::serialize_to_file(tensors, Some(format), temporary) {

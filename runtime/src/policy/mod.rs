@@ -1,10 +1,14 @@
 //! Policies between stages: weights as they start, from a model, and to a folder or file.
 
+mod adapter;
 mod load;
+mod merge;
 mod save;
 mod start;
 
-pub use load::load;
+pub use adapter::save_adapter;
+pub use load::{load, with_stored};
+pub use merge::merge;
 pub use save::{can_save, save};
 pub use start::{patch, start};
 

@@ -27,6 +27,11 @@ pub fn can_save(policy: &PolicySpec, to: &Path, precision: Option<&str>) -> Resu
             Error::new(to.display(), "numbers cannot be written so here").expected(known()).found(quoted(said))
         })?,
     };
+    if let (true, Some(patch)) = (file, policy.patches.first()) {
+        return Err(Error::new(to.display(), "such a file holds a whole model")
+            .found(format!("a policy with {}", quoted(&patch.net)))
+            .fix("Save `merged(..)` of it, or the patch into a folder"));
+    }
     if file {
         can_save_gguf(to, &config(policy), policy.tokenizer.as_deref())?;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PatchStart, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
 use align_compiler::stage::number::Number;
 use serde_json::{Value, json};
@@ -110,7 +110,11 @@ impl Stages<'_, '_> {
             }
             match &stage.kind {
                 // These are read by the stages that need them.
-                StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Data(_) => {}
+                StageKind::Init(_)
+                | StageKind::Patch(_)
+                | StageKind::Load(_)
+                | StageKind::Merge(_)
+                | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
                         report.stopped = true;
@@ -127,7 +131,14 @@ impl Stages<'_, '_> {
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
                     let to = Path::new(&save.to);
-                    policy::save(&self.weights(from)?, to, save.precision.as_deref())?;
+                    let (weights, precision) = (self.weights(from)?, save.precision.as_deref());
+                    match &save.adapter {
+                        Some(adapter) => {
+                            let base = self.place(adapter.base);
+                            policy::save_adapter(&weights, adapter, base.as_deref(), to, precision)?;
+                        }
+                        None => policy::save(&weights, to, precision)?,
+                    }
                     self.tell(Finding::Saved(to.to_path_buf()));
                 }
                 StageKind::Show(show) => {
@@ -160,6 +171,17 @@ impl Stages<'_, '_> {
         self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
     }
 
+    /// The folder or file of the policy that a stage makes: where it is loaded from, or else saved to.
+    fn place(&self, policy: StageId) -> Option<String> {
+        if let StageKind::Load(load) = &self.graph.get(policy).kind {
+            return Some(load.path.clone());
+        }
+        self.graph.stages().find_map(|(id, stage)| match &stage.kind {
+            StageKind::Save(save) => (self.graph.input(id, Reads::Policy) == Some(policy)).then(|| save.to.clone()),
+            _ => None,
+        })
+    }
+
     /// Drops weights that no later stage reads.
     fn forget(&mut self, rest: &[StageId]) {
         let graph = self.graph;
@@ -176,7 +198,14 @@ impl Stages<'_, '_> {
             StageKind::Init(init) => policy::start(&init.policy, init.seed),
             StageKind::Patch(patch) => {
                 let from = self.weights(self.input(id, Reads::Policy)?)?;
-                policy::patch(&patch.policy, &from, patch.seed)
+                match &patch.start {
+                    PatchStart::Drawn { seed } => policy::patch(&patch.policy, &from, *seed),
+                    PatchStart::Read(stored) => policy::with_stored(&patch.policy, &from, stored)?,
+                }
+            }
+            StageKind::Merge(merge) => {
+                let from = self.weights(self.input(id, Reads::Policy)?)?;
+                policy::merge(self.engine, merge, &from)?
             }
             StageKind::Load(load) => {
                 let model = load.policy.model.as_ref();

@@ -1,6 +1,7 @@
 //! Damaged and hostile inputs, made from seeds: each is read, or ends in an error that names its place. None panics, hangs
 //! or takes memory without bound.
 
+mod adapters;
 mod guard;
 mod models;
 mod rows;

@@ -12,14 +12,19 @@ use serde_json::{Value, json};
 use crate::guard::{case, wrong};
 use crate::{Draw, odd};
 
-fn tiny(name: &str) -> PathBuf {
+pub fn tiny(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/tiny").join(name)
 }
 
 /// Opens a model as a program does, and makes its net of it.
 fn open(path: &Path) -> Result<(), String> {
+    opened(&format!("load({:?})", path.display().to_string()))
+}
+
+/// Works out a policy as a program does.
+pub fn opened(policy: &str) -> Result<(), String> {
     let world = Files::new(".");
-    let text = format!("policy p = load({:?})\npipeline {{ save p, to: \"never\" }}\n", path.display().to_string());
+    let text = format!("policy p = {policy}\npipeline {{ save p, to: \"never\" }}\n");
     let (program, diagnostics) = load("main.align", &text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let built = build(&program, &BuildOptions::default(), &world);
