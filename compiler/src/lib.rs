@@ -12,6 +12,7 @@ pub mod philox;
 pub mod program;
 pub mod rewrite;
 pub mod stage;
+pub mod storage;
 pub mod tensor;
 pub mod update;
 pub mod world;

@@ -1,6 +1,7 @@
 //! What the caller gives to a run, and gets from it.
 
 use align_compiler::kernel::{Buffer, BufferKind};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::DType;
 use std::collections::HashMap;
 use std::fmt;
@@ -10,6 +11,8 @@ pub enum Slot<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i32]),
     Bools(&'a [bool]),
+    /// Floats in fewer bits than f32.
+    Stored(Storage, &'a [u8]),
     Write(&'a mut [f32]),
     /// The output is added to what is there.
     Add(&'a mut [f32]),
@@ -63,8 +66,20 @@ pub fn bound(buffer: &Buffer, entries: usize, bindings: &mut Bindings) -> Result
         None if output => return Ok(None),
         None => return Err(Fault::Missing { name: name.clone() }),
     };
+    if let (Slot::Stored(storage, bytes), false) = (&slot, output)
+        && *storage == buffer.storage
+    {
+        return match bytes.len() == buffer.bytes_of(entries) {
+            true => Ok(Some((bytes.as_ptr().cast_mut(), false))),
+            false => {
+                let want = format!("{entries} numbers in {}, not {} bytes", storage.word(), bytes.len());
+                Err(Fault::Slot { name: name.clone(), want })
+            }
+        };
+    }
+    let floats = buffer.storage == Storage::F32;
     let (at, length, add) = match (slot, buffer.dtype, output) {
-        (Slot::Floats(x), DType::Float, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
+        (Slot::Floats(x), DType::Float, false) if floats => (x.as_ptr().cast_mut().cast(), x.len(), false),
         (Slot::Ints(x), DType::Int, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
         (Slot::Bools(x), DType::Bool, false) => (x.as_ptr().cast_mut().cast(), x.len(), false),
         (Slot::Write(x), DType::Float, true) => (x.as_mut_ptr().cast(), x.len(), false),
@@ -73,9 +88,10 @@ pub fn bound(buffer: &Buffer, entries: usize, bindings: &mut Bindings) -> Result
         (Slot::WriteBools(x), DType::Bool, true) => (x.as_mut_ptr().cast(), x.len(), false),
         _ => {
             let what = if output { "a place for" } else { "" };
+            let form = if floats { String::new() } else { format!(" in {}", buffer.storage.word()) };
             return Err(Fault::Slot {
                 name: name.clone(),
-                want: format!("{what} {:?}s", buffer.dtype).trim().to_string(),
+                want: format!("{what} {:?}s{form}", buffer.dtype).trim().to_string(),
             });
         }
     };

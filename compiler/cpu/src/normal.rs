@@ -3,6 +3,7 @@
 use align_compiler::kernel::{
     Address, Block, BufferId, BufferKind, Dim, Index, Part, Program, Rows, Scalar, Size, Span, Term,
 };
+use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, AxisKind, DType};
 
 /// A nest whose buffers are numbered from 0 in order of use, and whose sizes are numbers or one axis each, `Dynamic` with
@@ -18,6 +19,7 @@ pub struct Normal {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slot {
     pub dtype: DType,
+    pub storage: Storage,
     /// The nest writes it.
     pub stored: bool,
     /// A store may be told when it runs to add instead.
@@ -52,7 +54,7 @@ impl Maker<'_> {
             let buffer = self.program.buffer(id);
             self.arguments.buffers.push(id);
             let output = matches!(buffer.kind, BufferKind::Output(_));
-            self.slots.push(Slot { dtype: buffer.dtype, stored: false, output });
+            self.slots.push(Slot { dtype: buffer.dtype, storage: buffer.storage, stored: false, output });
             self.slots.len() - 1
         });
         self.slots[at].stored |= stored;

@@ -4,6 +4,7 @@ use align_compiler::kernel::{
     Address, Block, Buffer, BufferId, BufferKind, Dim, Index, Lanes, Let, Part, Program, Rows, Scalar, Size, Step,
     Store, Value,
 };
+use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, AxisKind, DType, Lengths, MapOp};
 use align_cpu::{Bindings, Cpu, Executable, Slot};
 
@@ -13,7 +14,13 @@ fn axis() -> Axis {
 
 /// `out = op(x)`, entry by entry.
 fn program(op: MapOp) -> Program {
-    let buffer = |name: &str, kind| Buffer { name: name.into(), dtype: DType::Float, axes: vec![axis()], kind };
+    let buffer = |name: &str, kind| Buffer {
+        name: name.into(),
+        dtype: DType::Float,
+        storage: Storage::F32,
+        axes: vec![axis()],
+        kind,
+    };
     let at = || Address::default().with(Index::Loop(0), Size::one());
     let lets = vec![
         Let { value: Value(0), op: Scalar::Load(BufferId(0), at()) },

@@ -15,6 +15,7 @@ mod reduce;
 mod tests;
 mod walk;
 
+use crate::storage::Storage;
 use crate::tensor::{Axis, DType, Graph, Lengths, Node, Op};
 use std::collections::HashMap;
 use std::fmt;
@@ -96,6 +97,13 @@ impl Value {
         let mut data = Vec::with_capacity(self.data.len());
         walk::walk(&sizes, &[&strides], |at| data.push(self.data[at[0]]));
         Value { axes: axes.to_vec(), dtype: self.dtype, data }
+    }
+
+    /// What is left of the value where it is stored so, in this order of axes.
+    pub fn stored(&self, axes: &[Axis], storage: Storage, lengths: &Lengths) -> Value {
+        let value = self.laid_out(axes, lengths);
+        let numbers: Vec<f32> = value.data.iter().map(|x| *x as f32).collect();
+        Value { data: storage.rounded(&numbers).into_iter().map(f64::from).collect(), ..value }
     }
 
     /// For each of `axes` the step in `data` from one index to the next; 0 where the value lacks the axis.

@@ -4,6 +4,7 @@
 //! sizes are products of axis sizes, so one program serves every batch; the sizes that only a batch decides come from
 //! [`crate::tensor::Lengths`].
 
+use crate::storage::Storage;
 use crate::tensor::{Attention, Axis, DType, MapOp, RandomKind, ReduceOp, TableKind};
 
 /// Buffers and steps. Steps run in order; each may use all cores.
@@ -19,12 +20,15 @@ pub struct BufferId(pub u32);
 
 /// Numbers in memory, densely packed in the order of `axes` (slowest first).
 ///
-/// Float is f32, Int is i32, Bool is a byte, 0 or 1.
+/// Int is i32, Bool is a byte, 0 or 1, Float lies as `storage` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
     /// For people: where the value comes from. Not unique.
     pub name: String,
     pub dtype: DType,
+    /// How Floats lie here. What is not f32 is read by nests and products, and by the same buffers of bodies; a nest can write
+    /// bf16.
+    pub storage: Storage,
     pub axes: Vec<Axis>,
     pub kind: BufferKind,
 }

@@ -1,6 +1,7 @@
 //! The text of a program to the program: the inverse of [`super::print`], for tests and for reading what `emit` printed.
 
 use super::ir::*;
+use crate::storage::Storage;
 use crate::tensor::parse::{MAPS, ParseError, Read, Reader};
 use crate::tensor::{Attention, Axis, DType, RandomKind, ReduceOp, TableKind};
 
@@ -67,9 +68,10 @@ impl Reader<'_> {
             "const" => BufferKind::Const(self.separated("(", ")", Self::number)?),
             word => return Err(format!("`{word}` is not a kind of buffer")),
         };
-        let dtype = self.variant(&DTYPES)?;
+        let fewer = Storage::ALL.into_iter().find(|s| *s != Storage::F32 && self.take(s.word()));
+        let dtype = if fewer.is_some() { DType::Float } else { self.variant(&DTYPES)? };
         let axes = self.braced_axes()?;
-        Ok(Buffer { name: self.quoted()?, dtype, axes, kind })
+        Ok(Buffer { name: self.quoted()?, dtype, storage: fewer.unwrap_or_default(), axes, kind })
     }
 
     fn size(&mut self) -> Read<Size> {

@@ -1,6 +1,7 @@
 //! Programs as text. [`super::parse`] reads it back.
 
 use super::ir::*;
+use crate::storage::Storage;
 use crate::tensor::Attention;
 use crate::tensor::print::name as word;
 use std::fmt::{self, Display, Formatter};
@@ -104,7 +105,11 @@ impl Display for Buffer {
             BufferKind::Table(axis, kind) => write!(f, "table {} {{{axis}}}", word(kind))?,
             BufferKind::Const(values) => write!(f, "const ({})", List(values))?,
         }
-        write!(f, " {} {{{}}} {:?}", word(&self.dtype), List(&self.axes), self.name)
+        match self.storage {
+            Storage::F32 => write!(f, " {}", word(&self.dtype))?,
+            fewer => write!(f, " {}", fewer.word())?,
+        }
+        write!(f, " {{{}}} {:?}", List(&self.axes), self.name)
     }
 }
 

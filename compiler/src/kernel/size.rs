@@ -1,7 +1,7 @@
 //! Sizes, strides and addresses: arithmetic on them, and their numbers for a batch.
 
 use super::ir::{Address, Buffer, BufferId, BufferKind, Dim, Index, Program, Size, Step, Term, View};
-use crate::tensor::{Axis, Lengths};
+use crate::tensor::{Axis, DType, Lengths};
 
 impl Size {
     pub fn number(factor: usize) -> Size {
@@ -85,16 +85,17 @@ impl Buffer {
         (0..self.axes.len()).map(|i| Size::of(&self.axes[i + 1..])).collect()
     }
 
-    /// Bytes of one entry.
-    pub fn width(&self) -> usize {
+    /// Bytes of so many entries.
+    pub fn bytes_of(&self, entries: usize) -> usize {
         match self.dtype {
-            crate::tensor::DType::Float | crate::tensor::DType::Int => 4,
-            crate::tensor::DType::Bool => 1,
+            DType::Float => self.storage.bytes(entries),
+            DType::Int => 4 * entries,
+            DType::Bool => entries,
         }
     }
 
     pub fn bytes(&self, lengths: &Lengths) -> usize {
-        self.size().get(lengths) * self.width()
+        self.bytes_of(self.size().get(lengths))
     }
 }
 

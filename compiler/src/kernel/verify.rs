@@ -2,6 +2,7 @@
 
 use super::ir::*;
 use super::size::Access;
+use crate::storage::Storage;
 use crate::tensor::{DType, MapOp};
 
 /// All that is wrong, a line each; empty for a good program.
@@ -30,6 +31,9 @@ pub fn verify(program: &Program) -> Vec<String> {
         };
         for (id, access) in &accesses {
             let known = written[id.0 as usize] || (*access == Access::Read && own.contains(id));
+            if let Some(what) = misuse(program, step, *id, *access) {
+                say(what);
+            }
             match (access, &program.buffer(*id).kind) {
                 (Access::Read, BufferKind::Output(_)) => say(format!("reads the output {id}")),
                 (Access::Read | Access::Add, _) if !known => say(format!("reads {id} before it is written")),
@@ -43,17 +47,17 @@ pub fn verify(program: &Program) -> Vec<String> {
             Step::Contraction(c) => contraction(program, c, &mut say),
             Step::Chunked(c) => {
                 inner(&c.body, &mut say);
-                c.inputs.iter().for_each(|b| bound(&c.body, b, true, &mut say));
-                c.outputs.iter().for_each(|o| bound(&c.body, &o.bound, false, &mut say));
+                c.inputs.iter().for_each(|b| bound(program, &c.body, b, true, &mut say));
+                c.outputs.iter().for_each(|o| bound(program, &c.body, &o.bound, false, &mut say));
             }
             Step::Scan(s) => {
                 inner(&s.body, &mut say);
-                s.slices.iter().chain(&s.captured).for_each(|b| bound(&s.body, b, true, &mut say));
-                s.results.iter().for_each(|b| bound(&s.body, b, false, &mut say));
+                s.slices.iter().chain(&s.captured).for_each(|b| bound(program, &s.body, b, true, &mut say));
+                s.results.iter().for_each(|b| bound(program, &s.body, b, false, &mut say));
             }
             Step::Loop(l) => {
                 inner(&l.body, &mut say);
-                l.captured.iter().for_each(|b| bound(&l.body, b, true, &mut say));
+                l.captured.iter().for_each(|b| bound(program, &l.body, b, true, &mut say));
             }
             _ => {}
         }
@@ -68,13 +72,34 @@ fn inner(body: &Program, say: &mut impl FnMut(String)) {
     verify(body).into_iter().for_each(|line| say(format!("in its body: {line}")));
 }
 
-fn bound(body: &Program, binding: &Binding, input: bool, say: &mut impl FnMut(String)) {
+/// What is wrong with the use of a buffer that holds fewer bits than f32.
+fn misuse(program: &Program, step: &Step, id: BufferId, access: Access) -> Option<String> {
+    let Buffer { dtype, storage, .. } = *program.buffer(id);
+    if storage == Storage::F32 {
+        return None;
+    }
+    let reads = access == Access::Read;
+    let fine = dtype == DType::Float
+        && match step {
+            Step::Rows(_) => reads || (access == Access::Write && storage == Storage::Bf16),
+            Step::Contraction(_) => reads,
+            Step::Chunked(_) | Step::Scan(_) | Step::Loop(_) => reads,
+            _ => false,
+        };
+    (!fine).then(|| format!("{id} holds {}", storage.word()))
+}
+
+fn bound(program: &Program, body: &Program, binding: &Binding, input: bool, say: &mut impl FnMut(String)) {
     let kind = match input {
         true => BufferKind::Input(binding.name.clone()),
         false => BufferKind::Output(binding.name.clone()),
     };
-    if !body.buffers.iter().any(|b| b.kind == kind) {
-        say(format!("the body has no {kind:?}"));
+    match body.buffers.iter().find(|b| b.kind == kind) {
+        None => say(format!("the body has no {kind:?}")),
+        Some(own) if own.storage != program.buffer(binding.buffer).storage => {
+            say(format!("{} is bound to {}", binding.buffer, own.storage.word()));
+        }
+        Some(_) => {}
     }
 }
 

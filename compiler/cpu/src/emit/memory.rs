@@ -2,7 +2,9 @@
 
 use super::nest::{Mode, Nest, Scalars, Site};
 use super::{LANES, scalar::vector_of};
+use crate::normal::Slot;
 use align_compiler::kernel::{Address, Index, Size, Store};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, I8, I8X16, I16X8, I32, I32X4, I64};
@@ -19,10 +21,15 @@ enum Lies {
 }
 
 /// Buffers are aligned to their entries, not to vectors.
-const MEMORY: MemFlagsData = MemFlagsData::new().with_notrap();
+pub(super) const MEMORY: MemFlagsData = MemFlagsData::new().with_notrap();
 
-fn width(dtype: DType) -> i64 {
-    if dtype == DType::Bool { 1 } else { 4 }
+/// Bytes of one entry. What lies in blocks has places that count entries.
+fn width(slot: &Slot) -> i64 {
+    match (slot.dtype, slot.storage) {
+        (DType::Bool, _) | (_, Storage::Q8 | Storage::Q4) => 1,
+        (_, Storage::Bf16) => 2,
+        (DType::Float | DType::Int, Storage::F32) => 4,
+    }
 }
 
 impl Nest<'_, '_> {
@@ -72,8 +79,9 @@ impl Nest<'_, '_> {
     }
 
     fn lies(&mut self, slot: usize, address: &Address, mode: &Mode) -> Lies {
-        let width = width(self.slots[slot].dtype);
-        let mut at = self.buffers[slot];
+        let width = width(&self.slots[slot]);
+        let in_blocks = matches!(self.slots[slot].storage, Storage::Q8 | Storage::Q4);
+        let mut at = if in_blocks { self.int(0) } else { self.buffers[slot] };
         if address.offset > 0 {
             let offset = self.int(address.offset as i64 * width);
             at = self.e.b.ins().iadd(at, offset);
@@ -142,19 +150,26 @@ impl Nest<'_, '_> {
     }
 
     pub fn load(&mut self, slot: usize, address: &Address, mode: &Mode) -> Scalars {
-        let dtype = self.slots[slot].dtype;
+        let Slot { dtype, storage, .. } = self.slots[slot];
         match self.lies(slot, address, mode) {
             Lies::Same(at) => {
-                let scalar = self.load_one(dtype, at);
+                let scalar = self.load_one(slot, at);
                 Scalars::Same(self.e.b.ins().splat(vector_of(dtype), scalar))
             }
             Lies::Line(at) if mode.active == 1 => {
-                let scalar = self.load_one(dtype, at);
+                let scalar = self.load_one(slot, at);
                 Scalars::Parts(vec![self.e.b.ins().scalar_to_vector(vector_of(dtype), scalar)])
+            }
+            Lies::Line(at) if matches!(storage, Storage::Q8 | Storage::Q4) => {
+                let places = self.steps(at, &Size::one(), 1, mode);
+                self.gathered(slot, &places, mode)
             }
             Lies::Line(at) => {
                 let part = |nest: &mut Self, part: usize| {
-                    let offset = (part * LANES) as i32 * width(dtype) as i32;
+                    let offset = (part * LANES) as i32 * width(&nest.slots[slot]) as i32;
+                    if storage == Storage::Bf16 {
+                        return nest.e.load_bf16(at, offset);
+                    }
                     if dtype != DType::Bool {
                         return nest.e.b.ins().load(vector_of(dtype), MEMORY, at, offset);
                     }
@@ -169,23 +184,29 @@ impl Nest<'_, '_> {
                 };
                 Scalars::Parts((0..mode.parts).map(|p| part(self, p)).collect())
             }
-            Lies::Apart(places) => {
-                let parts = places.chunks(mode.active).map(|lanes| {
-                    let first = self.load_one(dtype, lanes[0]);
-                    let mut vector = self.e.b.ins().scalar_to_vector(vector_of(dtype), first);
-                    for (lane, at) in lanes.iter().enumerate().skip(1) {
-                        let scalar = self.load_one(dtype, *at);
-                        vector = self.e.b.ins().insertlane(vector, scalar, lane as u8);
-                    }
-                    vector
-                });
-                Scalars::Parts(parts.collect())
-            }
+            Lies::Apart(places) => self.gathered(slot, &places, mode),
         }
     }
 
-    fn load_one(&mut self, dtype: DType, at: Value) -> Value {
+    /// Lanes from places of their own.
+    fn gathered(&mut self, slot: usize, places: &[Value], mode: &Mode) -> Scalars {
+        let dtype = self.slots[slot].dtype;
+        let parts = places.chunks(mode.active).map(|lanes| {
+            let first = self.load_one(slot, lanes[0]);
+            let mut vector = self.e.b.ins().scalar_to_vector(vector_of(dtype), first);
+            for (lane, at) in lanes.iter().enumerate().skip(1) {
+                let scalar = self.load_one(slot, *at);
+                vector = self.e.b.ins().insertlane(vector, scalar, lane as u8);
+            }
+            vector
+        });
+        Scalars::Parts(parts.collect())
+    }
+
+    fn load_one(&mut self, slot: usize, at: Value) -> Value {
+        let Slot { dtype, storage, .. } = self.slots[slot];
         match dtype {
+            DType::Float if storage != Storage::F32 => self.e.load_stored(storage, self.buffers[slot], at),
             DType::Float => self.e.b.ins().load(F32, MEMORY, at, 0),
             DType::Int => self.e.b.ins().load(I32, MEMORY, at, 0),
             DType::Bool => {
@@ -195,8 +216,9 @@ impl Nest<'_, '_> {
         }
     }
 
-    fn store_one(&mut self, dtype: DType, scalar: Value, at: Value) {
-        match dtype {
+    fn store_one(&mut self, slot: usize, scalar: Value, at: Value) {
+        match self.slots[slot].dtype {
+            DType::Float if self.slots[slot].storage == Storage::Bf16 => self.e.store_bf16(scalar, at),
             DType::Bool => {
                 let one = self.e.b.ins().iconst(I32, 1);
                 let bit = self.e.b.ins().band(scalar, one);
@@ -232,11 +254,15 @@ impl Nest<'_, '_> {
     }
 
     fn store_at(&mut self, slot: usize, lies: &Lies, value: &Scalars, mode: &Mode, add: bool) {
-        let dtype = self.slots[slot].dtype;
+        let Slot { dtype, storage, .. } = self.slots[slot];
         if let (Lies::Line(at), LANES, true) = (lies, mode.active, dtype != DType::Bool) {
             for part in 0..mode.parts {
-                let offset = (part * LANES * 4) as i32;
+                let offset = (part * LANES) as i32 * width(&self.slots[slot]) as i32;
                 let mut vector = value.part(part);
+                if storage == Storage::Bf16 {
+                    self.e.store_bf16s(vector, *at, offset);
+                    continue;
+                }
                 if add {
                     let old = self.e.b.ins().load(vector_of(dtype), MEMORY, *at, offset);
                     vector = self.e.b.ins().fadd(old, vector);
@@ -247,17 +273,17 @@ impl Nest<'_, '_> {
         }
         let places = match lies {
             Lies::Same(at) => vec![*at],
-            Lies::Line(at) => self.steps(*at, &Size::one(), width(dtype), mode),
+            Lies::Line(at) => self.steps(*at, &Size::one(), width(&self.slots[slot]), mode),
             Lies::Apart(places) => places.clone(),
         };
         for (i, at) in places.into_iter().enumerate() {
             let vector = value.part(i / mode.active);
             let mut scalar = self.e.b.ins().extractlane(vector, (i % mode.active) as u8);
             if add {
-                let old = self.load_one(dtype, at);
+                let old = self.load_one(slot, at);
                 scalar = self.e.b.ins().fadd(old, scalar);
             }
-            self.store_one(dtype, scalar, at);
+            self.store_one(slot, scalar, at);
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod memory;
 pub mod nest;
 pub mod pass;
 pub mod scalar;
+pub mod stored;
 
 use crate::host::Host;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};

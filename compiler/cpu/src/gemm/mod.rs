@@ -7,7 +7,9 @@
 pub mod split;
 
 use crate::pool::Pool;
+use align_compiler::storage::Storage;
 use gemm::Parallelism;
+use std::cell::RefCell;
 
 /// A matrix somewhere in memory: element (i, j) lies at `at + i * row + j * col`.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +29,97 @@ impl Matrix {
         self.at.wrapping_add(base).wrapping_offset(row as isize * self.row + col as isize * self.col)
     }
 
+    fn moved(self, by: usize) -> Matrix {
+        Matrix { at: self.at.wrapping_add(by), ..self }
+    }
+
     /// The matrix from this element on.
     fn part(self, row: usize, col: usize) -> Matrix {
         Matrix { at: self.offset(0, row, col), ..self }
+    }
+}
+
+/// A factor of a product, which may lie in fewer bits than f32: element (i, j) is number `first + i * row + j * col`.
+#[derive(Clone, Copy, Debug)]
+pub struct Factor {
+    pub at: *const u8,
+    pub storage: Storage,
+    pub first: usize,
+    pub row: isize,
+    pub col: isize,
+}
+
+// SAFETY: a plain address, that is only read from.
+unsafe impl Send for Factor {}
+// SAFETY: as above.
+unsafe impl Sync for Factor {}
+
+impl From<Matrix> for Factor {
+    fn from(x: Matrix) -> Factor {
+        Factor { at: x.at.cast(), storage: Storage::F32, first: 0, row: x.row, col: x.col }
+    }
+}
+
+impl Factor {
+    /// The factor from this element on.
+    fn part(self, row: usize, col: usize) -> Factor {
+        let by = row as isize * self.row + col as isize * self.col;
+        Factor { first: self.first.wrapping_add_signed(by), ..self }
+    }
+
+    fn moved(self, by: usize) -> Factor {
+        Factor { first: self.first + by, ..self }
+    }
+
+    fn turned(self) -> Factor {
+        Factor { row: self.col, col: self.row, ..self }
+    }
+
+    /// Of f32: where the first element lies.
+    fn floats(self) -> *const f32 {
+        debug_assert_eq!(self.storage, Storage::F32);
+        self.at.cast::<f32>().wrapping_add(self.first)
+    }
+
+    /// Reads a row of numbers that lie next to each other, from element `at` on.
+    ///
+    /// # Safety
+    /// The numbers are there.
+    unsafe fn read(self, at: isize, to: &mut [f32]) {
+        let first = self.first.wrapping_add_signed(at);
+        let (numbers, size) = self.storage.block();
+        // From the block that holds the first on.
+        let (from, skipped) = (self.at.wrapping_add(first / numbers * size), first % numbers);
+        // SAFETY: by the caller, blocks are there whole.
+        let bytes = unsafe { std::slice::from_raw_parts(from, self.storage.bytes(skipped + to.len())) };
+        self.storage.read(bytes, skipped, to);
+    }
+
+    /// As f32 in a dense matrix, `m` rows of `n` numbers.
+    ///
+    /// # Safety
+    /// The elements are there.
+    unsafe fn widened(self, m: usize, n: usize, to: &mut [f32]) -> Matrix {
+        debug_assert!(to.len() == m * n);
+        let by_column = self.row == 1 && self.col != 1;
+        let (lines, length, apart, step) = match by_column {
+            true => (n, m, self.col, self.row),
+            false => (m, n, self.row, self.col),
+        };
+        for i in 0..lines {
+            let line = &mut to[i * length..(i + 1) * length];
+            let at = i as isize * apart;
+            // SAFETY: by the caller.
+            unsafe {
+                match step {
+                    1 => self.read(at, line),
+                    _ => line.iter_mut().zip(0..).for_each(|(x, j)| self.read(at + j * step, std::slice::from_mut(x))),
+                }
+            }
+        }
+        let (long, one) = (length as isize, 1);
+        let (row, col) = if by_column { (one, long) } else { (long, one) };
+        Matrix { at: to.as_mut_ptr(), row, col }
     }
 }
 
@@ -71,11 +161,12 @@ pub unsafe fn product(
     pool: &Pool,
     shape: Shape,
     out: Matrix,
-    left: Matrix,
-    right: Matrix,
+    left: impl Into<Factor>,
+    right: impl Into<Factor>,
     batch: &[[usize; 3]],
     add: bool,
 ) {
+    let (left, right) = (left.into(), right.into());
     let Shape { m, n, k } = shape;
     let count = batch.len();
     if count == 0 || m == 0 || n == 0 {
@@ -91,13 +182,9 @@ pub unsafe fn product(
     let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
     let one = |b: usize, i: usize, j: usize| {
         let [l, r, o] = batch[b];
-        let moved = |x: Matrix, by: usize| Matrix { at: x.at.wrapping_add(by), ..x };
         let part = Shape { m: rows.min(m - i), n: cols.min(n - j), k };
         // SAFETY: a part of what the caller vouches for.
-        unsafe {
-            let (left, right) = (moved(left, l).part(i, 0), moved(right, r).part(0, j));
-            plain(part, moved(out, o).part(i, j), left, right, add);
-        }
+        unsafe { plain(part, out.moved(o).part(i, j), left.moved(l).part(i, 0), right.moved(r).part(0, j), add) };
     };
     let tiles = down * across;
     // Small products of a batch share a block.
@@ -110,8 +197,48 @@ pub unsafe fn product(
     });
 }
 
-/// One call of `gemm` on this thread.
-unsafe fn plain(Shape { m, n, k }: Shape, out: Matrix, left: Matrix, right: Matrix, add: bool) {
+thread_local! {
+    /// Numbers in f32 of factors that have fewer bits.
+    static WIDENED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([vec![], vec![]]) };
+}
+
+/// Numbers of both factors that are widened at once.
+const AT_ONCE: usize = 1 << 18;
+
+/// A product by `gemm` on this thread.
+unsafe fn plain(shape: Shape, out: Matrix, left: Factor, right: Factor, add: bool) {
+    let Shape { m, n, k } = shape;
+    let is_float = |x: Factor| x.storage == Storage::F32;
+    let floats = |x: Factor| Matrix { at: x.floats().cast_mut(), row: x.row, col: x.col };
+    if (is_float(left) && is_float(right)) || k == 0 {
+        let (left, right) = match k {
+            0 => (out, out),
+            _ => (floats(left), floats(right)),
+        };
+        // SAFETY: by the caller.
+        return unsafe { call(shape, out, left, right, add) };
+    }
+    let deep = (AT_ONCE / (m + n)).clamp(32, k.max(32));
+    WIDENED.with_borrow_mut(|[a, b]| {
+        for l in (0..k).step_by(deep) {
+            let deep = deep.min(k - l);
+            let part = |x: Factor, rows: usize, cols: usize, to: &mut Vec<f32>| {
+                if is_float(x) {
+                    return floats(x);
+                }
+                to.resize((rows * cols).max(to.len()), 0.0);
+                // SAFETY: by the caller.
+                unsafe { x.widened(rows, cols, &mut to[..rows * cols]) }
+            };
+            let (left, right) = (part(left.part(0, l), m, deep, a), part(right.part(l, 0), deep, n, b));
+            // SAFETY: by the caller, and of matrices that were just made.
+            unsafe { call(Shape { k: deep, ..shape }, out, left, right, add || l > 0) };
+        }
+    });
+}
+
+/// One call of `gemm`.
+unsafe fn call(Shape { m, n, k }: Shape, out: Matrix, left: Matrix, right: Matrix, add: bool) {
     let (none, sum) = (Parallelism::None, 1.0f32);
     // SAFETY: by the caller. `gemm` takes column strides first, and its first factor scales the destination.
     unsafe {
@@ -163,6 +290,44 @@ mod tests {
                     }
                     let got = f64::from(out[at(2, target, i, j)]);
                     assert!((got - sum).abs() < 1e-5 * (k as f64 + 1.0), "{m}x{n}x{k} layout {layout}: {got} {sum}");
+                }
+            }
+        }
+    }
+
+    /// With tiles and without, factors that lie in fewer bits give what their numbers give.
+    #[test]
+    fn factors_in_fewer_bits() {
+        for (batch, shape) in [(1, Shape { m: 40, n: 70, k: 96 }), (3, Shape { m: 9, n: 33, k: 37 })] {
+            let Shape { m, n, k } = shape;
+            // The batch begins within a block.
+            let (x, y) = (numbers(batch * m * k + 5, 1), numbers(batch * k * n + 5, 2));
+            let bases: Vec<[usize; 3]> = (0..batch).map(|b| [b * m * k + 5, b * k * n + 5, b * m * n]).collect();
+            for case in 0..3 * 8 {
+                let storage = Storage::ALL[1 + case / 8];
+                let (turned, tx, ty) = (case & 1 != 0, case & 2 != 0, case & 4 != 0);
+                let factor = |own: &[f32], fewer: bool, layout: Matrix, bytes: &mut Vec<u8>| {
+                    let storage = if fewer { storage } else { Storage::F32 };
+                    *bytes = storage.encode(own);
+                    let at = bytes.as_ptr();
+                    (Factor { at, storage, first: 0, row: layout.row, col: layout.col }, storage.rounded(own))
+                };
+                let mut held = [vec![], vec![]];
+                let [a, b] = &mut held;
+                let (left, x) = factor(&x, turned, matrix(&x, batch, m, k, tx), a);
+                let (right, y) = factor(&y, !turned, matrix(&y, batch, k, n, ty), b);
+                for pool in [Pool::new(2), Pool::new(2).without_tiles()] {
+                    let mut out = vec![0f32; batch * m * n];
+                    let target = Matrix { at: out.as_mut_ptr(), row: n as isize, col: 1 };
+                    // SAFETY: sizes and strides belong to the vectors.
+                    unsafe { product(&pool, shape, target, left, right, &bases, false) };
+                    for (b, i, j) in (0..batch * m * n).map(|at| (at / (m * n), at / n % m, at % n)) {
+                        let at = |of: usize, x: Factor, i, j| bases[b][of] + i * x.row as usize + j * x.col as usize;
+                        let term = |l: usize| f64::from(x[at(0, left, i, l)]) * f64::from(y[at(1, right, l, j)]);
+                        let sum: f64 = (0..k).map(term).sum();
+                        let got = f64::from(out[(b * m + i) * n + j]);
+                        assert!((got - sum).abs() < 1e-5, "{} {turned} {tx} {ty}: {got} {sum}", storage.word());
+                    }
                 }
             }
         }

@@ -1,11 +1,16 @@
 //! Contractions: loops over products that `gemm` knows.
 
-use crate::gemm::{Matrix, Shape, product};
+use crate::gemm::{Factor, Matrix, Shape, product};
 use crate::unit::Frame;
-use align_compiler::kernel::{Contraction, Strided};
+use align_compiler::kernel::{Contraction, Operand, Program, Strided};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::Lengths;
 
-pub struct Task(pub Contraction);
+pub struct Task {
+    pub step: Contraction,
+    /// Of the left and the right factor.
+    storage: [Storage; 2],
+}
 
 pub struct Ready {
     shape: Shape,
@@ -23,6 +28,11 @@ pub struct Ready {
 type Loop = (usize, [usize; 3]);
 
 impl Task {
+    pub fn new(program: &Program, step: &Contraction) -> Task {
+        let storage = [&step.lhs, &step.rhs].map(|x| program.buffer(x.buffer).storage);
+        Task { step: step.clone(), storage }
+    }
+
     pub fn prepare(&self, lengths: &Lengths) -> Ready {
         let numbers = |loops: &[Strided]| -> Vec<Loop> {
             let one = |l: &Strided| (l.dim.size().get(lengths), [&l.lhs, &l.rhs, &l.out].map(|s| s.get(lengths)));
@@ -35,10 +45,10 @@ impl Task {
             let longest = longest.map_or((1, [0; 3]), |i| all.remove(i));
             (longest, all)
         };
-        let ((m, ms), m_rest) = split(&self.0.m);
-        let ((n, ns), n_rest) = split(&self.0.n);
-        let ((k, ks), k_rest) = split(&self.0.k);
-        let mut outer = numbers(&self.0.batch);
+        let ((m, ms), m_rest) = split(&self.step.m);
+        let ((n, ns), n_rest) = split(&self.step.n);
+        let ((k, ks), k_rest) = split(&self.step.k);
+        let mut outer = numbers(&self.step.batch);
         outer.extend(m_rest);
         outer.extend(n_rest);
         let pair = |a: usize, b: usize| (a as isize, b as isize);
@@ -56,22 +66,25 @@ impl Task {
     /// # Safety
     /// The frame holds valid places for all buffers of the program.
     pub unsafe fn run(&self, ready: &Ready, frame: &Frame) {
-        let Contraction { lhs, rhs, out, add, .. } = &self.0;
-        let [l, r, o] = [lhs, rhs, out].map(|x| frame.floats(x.buffer).wrapping_add(x.offset));
+        let Contraction { lhs, rhs, out, add, .. } = &self.step;
         let mut add = *add || frame.adds(out.buffer);
-        let matrix = |at: *mut f32, (row, col): (isize, isize)| Matrix { at, row, col };
+        let factor = |of: usize, operand: &Operand, by: usize, (row, col): (isize, isize)| {
+            let at = frame.place(operand.buffer).cast_const();
+            Factor { at, storage: self.storage[of], first: operand.offset + by, row, col }
+        };
+        let at = frame.floats(out.buffer).wrapping_add(out.offset);
+        let out = Matrix { at, row: ready.out.0, col: ready.out.1 };
         if ready.rounds.is_empty() {
             // A sum over nothing.
             let shape = Shape { k: 0, ..ready.shape };
-            let (left, right, out) = (matrix(l, ready.left), matrix(r, ready.right), matrix(o, ready.out));
+            let (left, right) = (factor(0, lhs, 0, ready.left), factor(1, rhs, 0, ready.right));
             // SAFETY: nothing is read; the output is as below.
             unsafe { product(frame.pool, shape, out, left, right, &ready.batch, add) };
         }
         for [left_by, right_by] in &ready.rounds {
-            let left = matrix(l.wrapping_add(*left_by), ready.left);
-            let right = matrix(r.wrapping_add(*right_by), ready.right);
+            let (left, right) = (factor(0, lhs, *left_by, ready.left), factor(1, rhs, *right_by, ready.right));
             // SAFETY: sizes and strides are those of the buffers.
-            unsafe { product(frame.pool, ready.shape, matrix(o, ready.out), left, right, &ready.batch, add) };
+            unsafe { product(frame.pool, ready.shape, out, left, right, &ready.batch, add) };
             add = true;
         }
     }

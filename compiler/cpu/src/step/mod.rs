@@ -41,7 +41,7 @@ impl Task {
     pub fn compile(program: &Program, step: &Step, jit: &mut Jit) -> Result<Task, CompileError> {
         Ok(match step {
             Step::Rows(nest) => Task::Rows(rows::Task::compile(program, nest, jit)?),
-            Step::Contraction(c) => Task::Contraction(contraction::Task(c.clone())),
+            Step::Contraction(c) => Task::Contraction(contraction::Task::new(program, c)),
             Step::Attention(a) => Task::Attention(Box::new(attention::Task::Forward(a.clone()))),
             Step::AttentionGrad(a) => Task::Attention(Box::new(attention::Task::Backward(a.clone()))),
             Step::Scatter(s) => Task::Scatter(scatter::Task(s.clone())),
@@ -59,7 +59,7 @@ impl Task {
         let of = |buffer: align_compiler::kernel::BufferId| &program.buffer(buffer).name;
         match self {
             Task::Rows(task) => format!("rows {}", task.name()),
-            Task::Contraction(task) => format!("contraction {}", task.0.name),
+            Task::Contraction(task) => format!("contraction {}", task.step.name),
             Task::Attention(task) => format!("attention {}", of(task.output())),
             Task::Scatter(task) => format!("scatter {}", of(task.0.out.buffer)),
             Task::Cumsum(task) => format!("cumsum {}", of(task.0.out.buffer)),

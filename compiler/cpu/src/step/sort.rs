@@ -24,7 +24,7 @@ impl Task {
         let (step_in, step_out) = (input.stride(axis).get(lengths), out.stride(to_axis).get(lengths));
         let (count, kept) = (lengths.size(axis), lengths.size(to_axis));
         let buffer = program.buffer(input.buffer);
-        let source = Shared(frame.place(input.buffer).wrapping_add(input.offset * buffer.width()));
+        let source = Shared(frame.place(input.buffer).wrapping_add(buffer.bytes_of(input.offset)));
         let target = Shared(frame.place(out.buffer).cast::<i32>().wrapping_add(out.offset));
         frame.pool.run(sizes.iter().product(), &|_, row| {
             let (from, to) = (place(row, &sizes, &from), place(row, &sizes, &to));

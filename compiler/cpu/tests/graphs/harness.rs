@@ -1,7 +1,8 @@
 //! Runs a graph both ways and compares.
 
 use align_compiler::interp::{self, Named, Precision, Value};
-use align_compiler::kernel::{BufferKind, Program, fuse};
+use align_compiler::kernel::{BufferKind, Layouts, Program, fuse_in};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, Lengths};
 use align_cpu::{Bindings, Cpu, Executable, Fault, Slot};
 
@@ -10,6 +11,7 @@ pub enum Data {
     Floats(Vec<f32>),
     Ints(Vec<i32>),
     Bools(Vec<bool>),
+    Stored(Storage, Vec<u8>),
 }
 
 impl Data {
@@ -34,6 +36,7 @@ impl Data {
             Data::Floats(x) => x.iter().map(|x| f64::from(*x)).collect(),
             Data::Ints(x) => x.iter().map(|x| f64::from(*x)).collect(),
             Data::Bools(x) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
+            Data::Stored(storage, bytes) => panic!("{} bytes in {}", bytes.len(), storage.word()),
         }
     }
 }
@@ -53,7 +56,12 @@ pub fn run(
             BufferKind::Input(name) | BufferKind::Weight(name) => {
                 let value =
                     given.get(name).unwrap_or_else(|| panic!("{name} is given")).laid_out(&buffer.axes, lengths);
-                inputs.push((name.clone(), Data::of(&value, buffer.dtype)));
+                let data = match (buffer.storage, Data::of(&value, buffer.dtype)) {
+                    (Storage::F32, data) => data,
+                    (storage, Data::Floats(x)) => Data::Stored(storage, storage.encode(&x)),
+                    _ => panic!("{name} is not Float"),
+                };
+                inputs.push((name.clone(), data));
             }
             BufferKind::Output(name) => {
                 outputs.push((name.clone(), Data::zeros(buffer.dtype, buffer.size().get(lengths))));
@@ -67,6 +75,7 @@ pub fn run(
             Data::Floats(x) => Slot::Floats(x),
             Data::Ints(x) => Slot::Ints(x),
             Data::Bools(x) => Slot::Bools(x),
+            Data::Stored(storage, bytes) => Slot::Stored(*storage, bytes),
         };
         bindings.insert(name, slot);
     }
@@ -78,6 +87,7 @@ pub fn run(
             },
             Data::Ints(x) => Slot::WriteInts(x),
             Data::Bools(x) => Slot::WriteBools(x),
+            Data::Stored(storage, _) => panic!("an output in {}", storage.word()),
         };
         bindings.insert(name, slot);
     }
@@ -101,8 +111,19 @@ fn close(name: &str, want: &[f64], got: &[f64], float: bool, program: &Program) 
 /// The kernels give what the interpreter gives; they give the same bits on three threads and when run again; outputs that
 /// add do so.
 pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
-    let program = fuse(graph).unwrap_or_else(|e| panic!("{e}"));
-    let wanted = interp::run(graph, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
+    check_in(graph, given, lengths, &Layouts::default())
+}
+
+/// As [`check_with`], of numbers as they are stored.
+pub fn check_in(graph: &Graph, given: &Named, lengths: &Lengths, layouts: &Layouts) -> Program {
+    let program = fuse_in(graph, layouts).unwrap_or_else(|e| panic!("{e}"));
+    let stored = |(name, value): (&String, &Value)| {
+        let axes = layouts.inputs.get(name).unwrap_or(&value.axes);
+        let stored = layouts.storage.get(name).map(|storage| value.stored(axes, *storage, lengths));
+        (name.clone(), stored.unwrap_or_else(|| value.clone()))
+    };
+    let stored: Named = given.iter().map(stored).collect();
+    let wanted = interp::run(graph, &stored, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
     let code = Cpu::new(1).compile(&program).unwrap_or_else(|e| panic!("{e}\n{program}"));
     let outputs = run(&code, &program, given, lengths, false).unwrap_or_else(|e| panic!("{e}\n{program}"));
     let added = run(&code, &program, given, lengths, true).unwrap_or_else(|e| panic!("{e}\n{program}"));

@@ -7,4 +7,5 @@ mod indices;
 mod maps;
 mod random;
 mod reductions;
+mod stored;
 mod transformer;

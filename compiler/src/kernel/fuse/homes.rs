@@ -7,6 +7,7 @@ use super::prepare::Prepared;
 use super::views::{Seen, base, seen};
 use super::{KernelError, Layouts};
 use crate::kernel::ir::{Buffer, BufferId, BufferKind, View};
+use crate::storage::Storage;
 use crate::tensor::{Axis, AxisKind, CallKind, DType, Graph, MapOp, Node, NodeData, Op, TableKind};
 use std::collections::{HashMap, HashSet};
 
@@ -112,7 +113,7 @@ impl<'a> Homes<'a> {
     }
 
     fn add(&mut self, name: String, dtype: DType, axes: Vec<Axis>, kind: BufferKind) -> BufferId {
-        self.buffers.push(Buffer { name, dtype, axes, kind });
+        self.buffers.push(Buffer { name, dtype, storage: Storage::F32, axes, kind });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -169,7 +170,10 @@ impl<'a> Homes<'a> {
                 _ => continue,
             };
             let axes = layouts.inputs.get(&name).cloned().unwrap_or_else(|| data.axes.clone());
-            self.home[node.0 as usize] = Some(self.add(name, data.dtype, axes, kind));
+            let storage = layouts.storage.get(&name).copied().unwrap_or_default();
+            let buffer = self.add(name, data.dtype, axes, kind);
+            self.buffers[buffer.0 as usize].storage = storage;
+            self.home[node.0 as usize] = Some(buffer);
         }
     }
 

@@ -24,6 +24,7 @@ mod tests;
 mod views;
 
 use super::ir::{Buffer, BufferId, BufferKind, Program, Step};
+use crate::storage::Storage;
 use crate::tensor::{Axis, Graph, Node};
 use homes::Homes;
 use std::collections::{BTreeSet, HashMap};
@@ -46,11 +47,14 @@ impl fmt::Display for KernelError {
 
 impl std::error::Error for KernelError {}
 
-/// Memory orders that the caller wants; by default each input and output lies in the order of its node's axes.
+/// How the caller's numbers lie in memory; by default each input, weight and output in the order of its node's axes, as f32.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layouts {
+    /// Orders of inputs and weights.
     pub inputs: HashMap<String, Vec<Axis>>,
     pub outputs: HashMap<String, Vec<Axis>>,
+    /// Inputs and weights in fewer bits.
+    pub storage: HashMap<String, Storage>,
 }
 
 /// The kernels of a graph. Deterministic: equal graphs give equal programs.
@@ -58,13 +62,13 @@ pub fn fuse(graph: &Graph) -> Result<Program, KernelError> {
     fuse_in(graph, &Layouts::default())
 }
 
-/// As [`fuse`], with inputs and outputs in the given memory orders.
+/// As [`fuse`], with inputs, weights and outputs as they lie in memory.
 pub fn fuse_in(graph: &Graph, layouts: &Layouts) -> Result<Program, KernelError> {
     let mut layouts = layouts.clone();
     for (name, node) in &graph.outputs {
         layouts.outputs.entry(name.clone()).or_insert_with(|| graph.axes(*node).to_vec());
     }
-    let prepared = prepare::prepare(graph);
+    let prepared = prepare::prepare(graph, &layouts.storage);
     let mut homes = Homes::new(&prepared, &layouts)?;
     let items = items::items(&homes);
     let groups = groups::groups(&homes, &items);

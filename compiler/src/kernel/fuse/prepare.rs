@@ -1,9 +1,12 @@
 //! Rewrites of the tensor graph that only kernels need.
 
+use super::homes::is_opaque;
 use super::merge::merge_chunks;
+use super::views::base;
 use crate::rewrite::inline::inline_plain;
-use crate::rewrite::rebuild::{Copies, copy_node, copy_with, finish};
+use crate::rewrite::rebuild::{Copies, copy_node, copy_with, finish, rebuild};
 use crate::rewrite::simplify::{drop_dead, drop_stops};
+use crate::storage::Storage;
 use crate::tensor::{CallKind, DType, Graph, MapOp, Node, Op, ReduceOp};
 use std::collections::HashMap;
 
@@ -14,14 +17,47 @@ pub struct Prepared {
     pub adds_to: HashMap<Node, Node>,
 }
 
-/// Plain calls inlined, `Stop`s dropped, the best of a `Topk` as reductions, sums of products chained.
-pub fn prepare(graph: &Graph) -> Prepared {
+/// Plain calls inlined, `Stop`s dropped, the best of a `Topk` as reductions, sums of products chained, and copies in f32 of
+/// what is stored in fewer bits for steps that cannot read it.
+pub fn prepare(graph: &Graph, storage: &HashMap<String, Storage>) -> Prepared {
     let mut graph = drop_stops(&inline_plain(graph));
     let one = |op: &Op| matches!(op, Op::Topk { to, .. } if to.fixed_size() == Some(1));
     if graph.nodes().any(|(_, data)| one(&data.op)) {
         graph = drop_dead(&best_by_reductions(&graph));
     }
-    chain_sums(&merge_chunks(graph))
+    graph = merge_chunks(graph);
+    if storage.values().any(|s| *s != Storage::F32) {
+        graph = widened(&graph, storage);
+    }
+    chain_sums(&graph)
+}
+
+/// Nests and products read what is stored in fewer bits, and bodies do if it is bound to them whole; all else reads copies.
+fn widened(graph: &Graph, storage: &HashMap<String, Storage>) -> Graph {
+    let fewer = |node: Node| match graph.op(base(graph, node)) {
+        Op::Input(name) | Op::Weight(name) => storage.get(name).is_some_and(|s| *s != Storage::F32),
+        _ => false,
+    };
+    let reads = |op: &Op, i: usize, input: Node| match op {
+        Op::Call { kind: CallKind::Chunked { axis }, .. } => base(graph, input) == input && !graph.has(input, axis),
+        Op::Scan { carries, xs, .. } => base(graph, input) == input && i >= carries + xs,
+        Op::Loop { carries, .. } => base(graph, input) == input && i >= *carries,
+        op => !is_opaque(op) || matches!(op, Op::Contract(_)),
+    };
+    copy_with(graph, |to, node, copies| {
+        let data = graph.get(node);
+        let copied = |i: usize, n: Node| fewer(n) && !reads(&data.op, i, n);
+        if !data.inputs.iter().enumerate().any(|(i, n)| copied(i, *n)) {
+            return None;
+        }
+        let zero = to.float(0.0);
+        let input = |(i, n): (usize, &Node)| match copied(i, *n) {
+            true => to.map(MapOp::Add, &[copies[n], zero]),
+            false => copies[n],
+        };
+        let inputs: Vec<Node> = data.inputs.iter().enumerate().map(input).collect();
+        Some(rebuild(to, data, &inputs))
+    })
 }
 
 /// `topk` with one result is the first place of the maximum.

@@ -216,6 +216,7 @@ fn inner(
         let mut axes = homes.buffer(buffer).axes.clone();
         axes.retain(|a| body.has(body.params[i], a));
         layouts.inputs.insert(input_name(i), axes);
+        layouts.storage.insert(input_name(i), homes.buffer(buffer).storage);
         inputs.push(Binding { name: input_name(i), buffer });
     }
     let orders: Vec<Vec<Axis>> = (0..data.inputs.len()).map(|i| layouts.inputs[&input_name(i)].clone()).collect();

@@ -1,25 +1,33 @@
-use super::fuse;
+use super::{Layouts, fuse, fuse_in};
 use crate::batch::objective::{Objective, Per, Track};
 use crate::batch::training::training_step;
 use crate::batch::{BatchOptions, batch};
 use crate::interp::{self, Named, Precision, Value};
-use crate::kernel::ir::{Program, Step};
+use crate::kernel::ir::{Buffer, BufferKind, Program, Step};
 use crate::kernel::parse::parse;
 use crate::kernel::reference;
 use crate::kernel::verify::verify;
 use crate::rewrite::model::{self, Style, model, time, vocab};
 use crate::rewrite::oracle::{assert_close, fill};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
-use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, Op, ReduceOp, TableKind};
+use crate::storage::Storage;
+use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, NodeData, Op, ReduceOp, TableKind};
 
 /// The program gives what the graph gives.
 pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
-    let program = fuse(graph).unwrap_or_else(|e| panic!("{e}"));
+    check_in(graph, given, lengths, &Layouts::default())
+}
+
+/// The program gives what the graph gives of numbers as they are stored.
+fn check_in(graph: &Graph, given: &Named, lengths: &Lengths, layouts: &Layouts) -> Program {
+    let program = fuse_in(graph, layouts).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(verify(&program), Vec::<String>::new(), "{program}");
     let read = parse(&program.to_string()).unwrap_or_else(|e| panic!("{e}\n{program}"));
     assert_eq!(read.to_string(), program.to_string());
     assert!(read == program, "{program}");
-    let expected = interp::run(graph, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
+    let stored: Named =
+        given.iter().map(|(name, value)| (name.clone(), as_stored(name, value, lengths, layouts))).collect();
+    let expected = interp::run(graph, &stored, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
     let found = reference::run(&program, given, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}\n{program}"));
     assert_eq!(found.len(), expected.len(), "{program}");
     for (name, value) in expected {
@@ -29,6 +37,13 @@ pub fn check_with(graph: &Graph, given: &Named, lengths: &Lengths) -> Program {
         assert!(same.is_ok(), "{program}");
     }
     program
+}
+
+fn as_stored(name: &str, value: &Value, lengths: &Lengths, layouts: &Layouts) -> Value {
+    match layouts.storage.get(name) {
+        Some(storage) => value.stored(layouts.inputs.get(name).unwrap_or(&value.axes), *storage, lengths),
+        None => value.clone(),
+    }
 }
 
 /// Lengths of five sequences, the third of them empty.
@@ -351,6 +366,70 @@ fn a_training_step_of_a_transformer() {
         given.insert("scale.token".into(), Value::number(0.3));
         given.insert("scale.example".into(), Value::number(0.7));
         check_with(&step, &given, &lengths);
+    }
+}
+
+/// Weights of several axes in fewer bits, in another order of memory: in products, gathers, bodies and all else.
+#[test]
+fn weights_in_fewer_bits() {
+    let tracks = [Track { name: "right".into(), value: "right".into(), weight: None }];
+    let rewrites = Rewrites { wide: 9, ..Rewrites::default() };
+    let options = BatchOptions::default();
+    let graphs = training_step(&model(Style::Quotient), &terms(), &tracks, &options, &rewrites, |path| path == "norm");
+    let step = graphs.expect("it has a gradient").step;
+    let (mut given, lengths) = model::packed(&step);
+    given.insert("scale.token".into(), Value::number(0.3));
+    given.insert("scale.example".into(), Value::number(0.7));
+    for storage in [Storage::Bf16, Storage::Q8, Storage::Q4] {
+        let program = check_in(&step, &given, &lengths, &all_stored(&step, storage));
+        let held = program.buffers.iter().filter(|b| b.storage == storage).count();
+        assert_eq!(held, 14, "{program}");
+        let is_copy = |b: &&Buffer| b.kind == BufferKind::Temp && b.axes.len() > 1 && b.size().constant().is_some();
+        assert_eq!(program.buffers.iter().find(is_copy), None, "{program}");
+    }
+}
+
+/// All weights of several axes, each with its axes turned round.
+fn all_stored(graph: &Graph, storage: Storage) -> Layouts {
+    let mut layouts = Layouts::default();
+    for (_, data) in graph.nodes() {
+        if let (Op::Weight(name), true) = (&data.op, data.axes.len() > 1) {
+            layouts.inputs.insert(name.clone(), data.axes.iter().rev().cloned().collect());
+            layouts.storage.insert(name.clone(), storage);
+        }
+    }
+    layouts
+}
+
+/// Steps that cannot read fewer bits read a copy.
+#[test]
+fn copies_of_weights_in_fewer_bits() {
+    let steps = Axis::fixed("steps", 6);
+    let mut g = Graph::new();
+    let mut body = Graph::new();
+    let [state, x, all] =
+        [vec![dim()], vec![dim()], vec![steps.clone(), dim()]].map(|axes| body.param(axes, DType::Float));
+    let sum = body.sum(all, std::slice::from_ref(&steps));
+    let next = body.map(MapOp::Mul, &[state, x]);
+    let next = body.map(MapOp::Add, &[next, sum]);
+    body.output("next", next);
+    let w = g.weight("w", vec![steps.clone(), dim()]);
+    let start = g.weight("start", vec![dim()]);
+    let op = Op::Scan { axis: steps.clone(), reverse: false, carries: 1, xs: 1, body: Box::new(body) };
+    let scan = g.push(NodeData { op, inputs: vec![start, w, w], axes: vec![], dtype: DType::Float });
+    let last = g.result(scan, 0);
+    g.output("last", last);
+    let sum = g.cumsum(w, &steps, false);
+    g.output("sum", sum);
+    let order = g.argsort(w, &dim());
+    g.output("order", order);
+    g.output("itself", w);
+    let mut given = Named::new();
+    fill(&g, &mut given, &lengths());
+    for storage in [Storage::Bf16, Storage::Q8, Storage::Q4] {
+        let layouts =
+            Layouts { storage: [("w".to_string(), storage), ("start".into(), storage)].into(), ..Layouts::default() };
+        check_in(&g, &given, &lengths(), &layouts);
     }
 }
 

@@ -6,11 +6,30 @@ mod nest;
 
 use super::ir::*;
 use crate::interp::{self, Named, Precision, Value as Tensor};
+use crate::storage::Storage;
 use crate::tensor::{Axis, DType, Graph, Lengths, NodeData, Op};
 use std::collections::HashMap;
 
-/// All outputs by name, in the memory order of their buffers. Inputs and weights may come in whatever order.
+/// All outputs by name, in the memory order of their buffers. Inputs and weights may come in whatever order, and are rounded
+/// to what is left of them as they are stored.
 pub fn run(
+    program: &Program,
+    given: &Named,
+    lengths: &Lengths,
+    precision: Precision,
+) -> Result<Vec<(String, Tensor)>, String> {
+    let mut stored = given.clone();
+    for buffer in program.buffers.iter().filter(|b| b.storage != Storage::F32) {
+        let (BufferKind::Input(name) | BufferKind::Weight(name)) = &buffer.kind else { continue };
+        if let Some(value) = given.get(name) {
+            stored.insert(name.clone(), value.stored(&buffer.axes, buffer.storage, lengths));
+        }
+    }
+    run_body(program, &stored, lengths, precision)
+}
+
+/// As [`run`], of what is stored already.
+fn run_body(
     program: &Program,
     given: &Named,
     lengths: &Lengths,
@@ -59,9 +78,10 @@ impl Memory<'_> {
     }
 
     fn write(&mut self, buffer: BufferId, at: usize, x: f64, add: bool) -> Result<(), String> {
-        let dtype = self.program.buffer(buffer).dtype;
+        let Buffer { dtype, storage, .. } = *self.program.buffer(buffer);
         let old = if add { self.read(buffer, at)? } else { 0.0 };
         let x = self.round(dtype, if add { old + x } else { x });
+        let x = if storage == Storage::F32 { x } else { f64::from(storage.rounded(&[x as f32])[0]) };
         let data = &mut self.data[buffer.0 as usize];
         let count = data.len();
         *data.get_mut(at).ok_or_else(|| format!("place {at} of {buffer}, which has {count}"))? = x;
@@ -212,7 +232,7 @@ impl Memory<'_> {
                 given.insert(binding.name.clone(), value);
             }
             let results: HashMap<String, Tensor> =
-                run(&c.body, &given, &lengths, self.precision)?.into_iter().collect();
+                run_body(&c.body, &given, &lengths, self.precision)?.into_iter().collect();
             for ChunkOutput { bound, sum, .. } in &c.outputs {
                 let value = &results[&bound.name];
                 match sums.get_mut(&bound.buffer).filter(|_| *sum) {
@@ -290,7 +310,8 @@ impl Memory<'_> {
         for (carry, value) in names.iter().zip(carries.iter()) {
             given.insert(carry.input.clone(), value.clone());
         }
-        let results: HashMap<String, Tensor> = run(body, &given, self.lengths, self.precision)?.into_iter().collect();
+        let results: HashMap<String, Tensor> =
+            run_body(body, &given, self.lengths, self.precision)?.into_iter().collect();
         names.iter().zip(carries).for_each(|(carry, value)| *value = results[&carry.output].clone());
         Ok(results)
     }

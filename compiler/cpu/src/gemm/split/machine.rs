@@ -9,7 +9,10 @@ pub fn has_tiles() -> bool {
 }
 
 fn wide_vectors() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("f16c")
 }
 
 fn tiles() -> bool {

@@ -12,7 +12,7 @@ mod tile;
 
 pub use machine::has_tiles;
 
-use super::{Matrix, Shape, plain};
+use super::{Factor, Matrix, Shape, plain};
 use crate::pool::Pool;
 use pack::{INNER, STEP, Side, Source, pack};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,16 +68,16 @@ pub unsafe fn product(
     pool: &Pool,
     mut shape: Shape,
     mut out: Matrix,
-    mut left: Matrix,
-    mut right: Matrix,
+    mut left: Factor,
+    mut right: Factor,
     batch: &[[usize; 3]],
     add: bool,
 ) {
     // Rows of the output lie densely where one of its sides does.
     let mut swapped = false;
     if out.col != 1 && out.row == 1 {
-        let turned = |x: Matrix| Matrix { row: x.col, col: x.row, ..x };
-        (out, left, right) = (turned(out), turned(right), turned(left));
+        out = Matrix { row: out.col, col: out.row, ..out };
+        (left, right) = (right.turned(), left.turned());
         (shape.m, shape.n) = (shape.n, shape.m);
         swapped = true;
     }
@@ -88,8 +88,7 @@ pub unsafe fn product(
         if swapped {
             (l, r) = (r, l);
         }
-        let moved = |x: Matrix, by: usize| Matrix { at: x.at.wrapping_add(by), ..x };
-        One { shape, cut: &cut, out: moved(out, o), left: moved(left, l), right: moved(right, r), add }
+        One { shape, cut: &cut, out: out.moved(o), left: left.moved(l), right: right.moved(r), add }
     };
     let mut scratch = pool.scratch();
     if batch.len() >= MANY && lefts + rights <= LITTLE {
@@ -129,8 +128,8 @@ struct One<'a> {
     shape: Shape,
     cut: &'a Cut,
     out: Matrix,
-    left: Matrix,
-    right: Matrix,
+    left: Factor,
+    right: Factor,
     add: bool,
 }
 
@@ -150,12 +149,12 @@ impl One<'_> {
                 for i in (0..m).step_by(*rows) {
                     let block = Shape { m: (*rows).min(m - i), n: (*cols).min(n - j), k: (*deep).min(k - l) };
                     let [left, right] = [
-                        Factor { side: Side::Left, at: self.left.part(i, l), count: block.m, to: a },
-                        Factor { side: Side::Right, at: turned(self.right.part(l, j)), count: block.n, to: b },
+                        Panels { side: Side::Left, of: self.left.part(i, l), count: block.m, to: a },
+                        Panels { side: Side::Right, of: self.right.part(l, j).turned(), count: block.n, to: b },
                     ];
                     let wanted = [Some((i, l)), Some((j, l))];
                     let todo: Vec<usize> = (0..2).filter(|x| packed[*x] != wanted[*x]).collect();
-                    let factors: Vec<(&Factor, &AtomicBool)> =
+                    let factors: Vec<(&Panels, &AtomicBool)> =
                         todo.iter().map(|x| ([&left, &right][*x], &wrong[*x])).collect();
                     todo.iter().for_each(|x| wrong[*x].store(false, Ordering::Relaxed));
                     packed = wanted;
@@ -178,20 +177,16 @@ impl One<'_> {
     }
 }
 
-fn turned(x: Matrix) -> Matrix {
-    Matrix { row: x.col, col: x.row, ..x }
-}
-
 /// A block of a factor: rows go across, columns along the inner dimension.
-struct Factor {
+struct Panels {
     side: Side,
-    at: Matrix,
+    of: Factor,
     count: usize,
     to: Space,
 }
 
 /// Packs blocks of factors.
-unsafe fn fill(run: Run, factors: &[(&Factor, &AtomicBool)], inner: usize, panel: usize) {
+unsafe fn fill(run: Run, factors: &[(&Panels, &AtomicBool)], inner: usize, panel: usize) {
     let panels: usize = factors.iter().map(|(f, _)| f.count.div_ceil(SIDE)).sum();
     let group = (GRAIN / (SIDE * inner.max(1))).max(1);
     run(panels.div_ceil(group), &|block| {
@@ -204,13 +199,7 @@ unsafe fn fill(run: Run, factors: &[(&Factor, &AtomicBool)], inner: usize, panel
                     continue;
                 }
                 let first = at * SIDE;
-                let from = Source {
-                    at: factor.at.offset(0, first, 0),
-                    across: factor.at.row,
-                    along: factor.at.col,
-                    count: SIDE.min(factor.count - first),
-                    inner,
-                };
+                let from = Source { of: factor.of.part(first, 0), count: SIDE.min(factor.count - first), inner };
                 // SAFETY: by the caller.
                 if !unsafe { pack(factor.side, from, factor.to.from(at * panel).0) } {
                     wrong.store(true, Ordering::Relaxed);

@@ -1,8 +1,11 @@
 //! Panels: 32 rows of the left factor, or 32 columns of the right one, as three parts in bf16.
 //!
-//! A number is the sum of its parts, exactly: 8 of its 24 bits are in each. A panel goes along the inner dimension in steps
+//! A number is the sum of its parts, exactly: 8 of its 24 bits are in each. Numbers that lie in fewer bits than f32 are read as
+//! f32 first. A panel goes along the inner dimension in steps
 //! of 32; a step holds for each part two tiles of 16 rows (or columns), 1 KiB each.
 
+use super::super::Factor;
+use align_compiler::storage::{BLOCK, Storage};
 use std::arch::x86_64::*;
 
 /// Numbers along the inner dimension in one step.
@@ -21,12 +24,10 @@ pub enum Side {
     Right,
 }
 
-/// Numbers at `at + i * across + k * along`, for i below `count` (at most 32) and k below `inner`.
+/// A part of a factor: rows across, fewer than `count` (at most 32), and `inner` numbers along.
 #[derive(Clone, Copy)]
 pub struct Source {
-    pub at: *const f32,
-    pub across: isize,
-    pub along: isize,
+    pub of: Factor,
     pub count: usize,
     pub inner: usize,
 }
@@ -34,18 +35,17 @@ pub struct Source {
 /// Writes a panel; what is missing to whole tiles is 0. Whether all numbers have parts: infinities have none.
 ///
 /// # Safety
-/// The machine has AVX-512 (F, BW, DQ); the numbers are there; `to` has room for a step for each 32 of `inner`.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+/// The machine has AVX-512 (F, BW, DQ) and F16C; the numbers are there; `to` has room for a step for each 32 of `inner`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 pub unsafe fn pack(side: Side, from: Source, to: *mut u8) -> bool {
     let mut wrong = _mm512_setzero_ps();
     for step in 0..from.inner.div_ceil(INNER) {
         for half in 0..2 {
             let (first, k) = (16 * half, step * INNER);
             let part = Source {
-                at: from.at.wrapping_offset(first as isize * from.across + k as isize * from.along),
+                of: from.of.part(first, k),
                 count: from.count.saturating_sub(first).min(16),
                 inner: (from.inner - k).min(INNER),
-                ..from
             };
             if part.count == 0 {
                 continue;
@@ -69,7 +69,7 @@ fn mask(count: usize) -> __mmask16 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 fn parts(x: __m512, wrong: &mut __m512) -> [__m512i; 3] {
     let top = _mm512_set1_epi32(0xffff_0000u32 as i32);
     let rounded = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
@@ -84,7 +84,7 @@ fn parts(x: __m512, wrong: &mut __m512) -> [__m512i; 3] {
 
 /// A tile of the left factor: for each row its 32 numbers.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 unsafe fn left(from: Source, tile: *mut u8, wrong: &mut __m512) {
     // SAFETY: by the caller.
     let (near, far) = unsafe { (lines_along(from, 0), lines_along(from, 16)) };
@@ -105,7 +105,7 @@ unsafe fn left(from: Source, tile: *mut u8, wrong: &mut __m512) {
 
 /// A tile of the right factor: for each pair along the inner dimension its 16 columns.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 unsafe fn right(from: Source, tile: *mut u8, wrong: &mut __m512) {
     let top = _mm512_set1_epi32(0xffff_0000u32 as i32);
     for half in 0..2 {
@@ -125,18 +125,12 @@ unsafe fn right(from: Source, tile: *mut u8, wrong: &mut __m512) {
 
 /// 16 numbers along the inner dimension from `k` on, for each of 16 places across.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 unsafe fn lines_along(from: Source, k: usize) -> [__m512; 16] {
     // SAFETY: by the caller.
     unsafe {
-        match from.along == 1 || from.across != 1 {
-            true => lines(
-                from.at.wrapping_offset(k as isize * from.along),
-                from.across,
-                from.along,
-                from.count,
-                from.inner.saturating_sub(k),
-            ),
+        match from.of.col == 1 || from.of.row != 1 {
+            true => lines(from.of.part(0, k), from.count, from.inner.saturating_sub(k)),
             false => turned(lines_across(from, k)),
         }
     }
@@ -144,28 +138,87 @@ unsafe fn lines_along(from: Source, k: usize) -> [__m512; 16] {
 
 /// 16 numbers across, for each of 16 places along the inner dimension from `k` on.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 unsafe fn lines_across(from: Source, k: usize) -> [__m512; 16] {
     // SAFETY: by the caller.
     unsafe {
-        match from.across == 1 || from.along != 1 {
-            true => lines(
-                from.at.wrapping_offset(k as isize * from.along),
-                from.along,
-                from.across,
-                from.inner.saturating_sub(k).min(16),
-                from.count,
-            ),
+        match from.of.row == 1 || from.of.col != 1 {
+            true => lines(from.of.part(0, k).turned(), from.inner.saturating_sub(k).min(16), from.count),
             false => turned(lines_along(from, k)),
         }
     }
 }
 
-/// 16 lines of 16 numbers: `count` lines `apart` numbers from each other, with `length` numbers `step` from each other;
-/// zeros for what is not there.
+/// The first 16 numbers of each of the first 16 rows; zeros for what is beyond `count` rows of `length` numbers.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-unsafe fn lines(at: *const f32, apart: isize, step: isize, count: usize, length: usize) -> [__m512; 16] {
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
+unsafe fn lines(of: Factor, count: usize, length: usize) -> [__m512; 16] {
+    let length = length.min(16);
+    // SAFETY: by the caller.
+    unsafe {
+        match of.storage {
+            Storage::F32 => floats(of, count, length),
+            storage => {
+                let mut lines = [_mm512_setzero_ps(); 16];
+                for (i, line) in lines.iter_mut().enumerate().take(count) {
+                    let row = of.part(i, 0);
+                    let whole = row.col == 1 && row.first % storage.block().0.min(16) == 0;
+                    *line = if whole { stored(row, length) } else { one_by_one(row, length) };
+                }
+                lines
+            }
+        }
+    }
+}
+
+/// Up to 16 numbers of a row that lie next to each other in fewer bits, and of blocks in one half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
+unsafe fn stored(row: Factor, length: usize) -> __m512 {
+    let mask = mask(length);
+    let (numbers, bytes) = row.storage.block();
+    let at = row.at.wrapping_add(row.first / numbers * bytes);
+    let upper = row.first % BLOCK != 0;
+    // SAFETY: blocks are there whole; of bf16, masked numbers are not read.
+    unsafe {
+        let half = |by: usize| _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_loadu_si16(at.wrapping_add(by))));
+        match row.storage {
+            Storage::Bf16 => {
+                let words = _mm512_castsi512_si256(_mm512_maskz_loadu_epi16(mask.into(), at.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
+            }
+            Storage::Q8 => {
+                let numbers = _mm_loadu_si128(at.wrapping_add(if upper { 18 } else { 2 }).cast());
+                _mm512_maskz_mul_ps(mask, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(numbers)), half(0))
+            }
+            Storage::Q4 => {
+                let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.wrapping_add(4).cast()));
+                let numbers =
+                    if upper { _mm512_srli_epi32::<4>(both) } else { _mm512_and_epi32(both, _mm512_set1_epi32(15)) };
+                _mm512_maskz_add_ps(mask, _mm512_mul_ps(_mm512_cvtepi32_ps(numbers), half(0)), half(2))
+            }
+            Storage::F32 => _mm512_maskz_loadu_ps(mask, row.floats()),
+        }
+    }
+}
+
+/// Up to 16 numbers of a row, wherever they lie.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
+unsafe fn one_by_one(row: Factor, length: usize) -> __m512 {
+    let mut numbers = [0f32; 16];
+    for (i, x) in numbers.iter_mut().enumerate().take(length) {
+        // SAFETY: by the caller.
+        unsafe { row.part(0, i).read(0, std::slice::from_mut(x)) };
+    }
+    // SAFETY: 16 numbers.
+    unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
+}
+
+/// As `lines`, of f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
+unsafe fn floats(of: Factor, count: usize, length: usize) -> [__m512; 16] {
+    let (at, apart, step) = (of.floats(), of.row, of.col);
     let mut lines = [_mm512_setzero_ps(); 16];
     let mask = mask(length);
     let each = _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(4 * step as i64));
@@ -190,7 +243,7 @@ unsafe fn lines(at: *const f32, apart: isize, step: isize, count: usize, length:
 
 /// Rows to columns.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,f16c")]
 fn turned(x: [__m512; 16]) -> [__m512; 16] {
     let mut a = x;
     for i in (0..16).step_by(2) {

@@ -33,7 +33,7 @@ fn all_layouts_and_edges() {
             let target = Matrix { at: out.as_mut_ptr(), ..matrix(&before, m, n, to) };
             let shape = Shape { m, n, k };
             // SAFETY: sizes and strides belong to the vectors.
-            unsafe { product(&Pool::new(2), shape, target, left, right, &[[0; 3]], add) };
+            unsafe { product(&Pool::new(2), shape, target, left.into(), right.into(), &[[0; 3]], add) };
             for (at, sum) in exact(shape, left, right).into_iter().enumerate() {
                 let (i, j) = (at / n, at % n);
                 let place = i * target.row as usize + j * target.col as usize;
@@ -60,7 +60,7 @@ fn batches_and_wide_strides() {
         let target = Matrix { at: out.as_mut_ptr(), row: 5 * n as isize, col: 5 };
         let batch: Vec<[usize; 3]> = (0..count).map(|b| [b * m * k * 3, b * k * n * 2, b * m * n * 5]).collect();
         // SAFETY: sizes and strides belong to the vectors.
-        unsafe { product(&Pool::new(2), shape, target, left, right, &batch, false) };
+        unsafe { product(&Pool::new(2), shape, target, left.into(), right.into(), &batch, false) };
         for [l, r, o] in batch {
             let moved = |x: Matrix, by: usize| Matrix { at: x.at.wrapping_add(by), ..x };
             for (at, want) in exact(shape, moved(left, l), moved(right, r)).into_iter().enumerate() {
@@ -119,8 +119,8 @@ fn what_is_not_finite_goes_through() {
                 &Pool::new(1),
                 shape,
                 Matrix { at: out.as_mut_ptr(), row: 40, col: 1 },
-                left,
-                right,
+                left.into(),
+                right.into(),
                 &[[0; 3]],
                 false,
             );
@@ -144,7 +144,7 @@ fn bits_do_not_depend_on_threads() {
         let target = Matrix { at: out.as_mut_ptr(), row: 500, col: 1 };
         let (left, right) = (matrix(&x, 700, 130, false), matrix(&y, 130, 500, false));
         // SAFETY: sizes and strides belong to the vectors.
-        unsafe { product(&Pool::new(threads), shape, target, left, right, &[[0; 3]], false) };
+        unsafe { product(&Pool::new(threads), shape, target, left.into(), right.into(), &[[0; 3]], false) };
         out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
     };
     let one = run(1);
