@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod findings;
 mod print;
+mod profile;
 mod progress;
 mod table;
 

@@ -123,6 +123,46 @@ fn a_run_leaves_metrics_and_a_model() {
 }
 
 #[test]
+fn a_profile_says_where_time_goes_and_changes_nothing() {
+    let folder = project();
+    let metrics = |out: &str| fs::read_to_string(folder.path().join(out).join("metrics.jsonl")).expect("metrics");
+    succeeds(folder.path(), &["run", "small.align", "--quiet", "--out", "plain"]);
+    fs::remove_dir_all(folder.path().join(".align")).expect("kept results");
+    let shown = succeeds(folder.path(), &["run", "small.align", "--quiet", "--profile", "--out", "a"]);
+    assert_eq!(metrics("plain"), metrics("a"));
+    assert!(shown.contains("trained: 12 steps of") && shown.contains("% of the peak"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read(folder.path().join("a").join(name)).expect("a file");
+        serde_json::from_slice(&text).expect("JSON")
+    };
+    let profile = read("profile.json");
+    let stages = profile["stages"].as_array().expect("stages");
+    let stage = stages.iter().find(|stage| stage["stage"] == "trained").expect("the stage");
+    let rows = stage["rows"].as_array().expect("rows");
+    let of = |what: &str, part: &str, backward: bool| {
+        let is = |row: &&serde_json::Value| {
+            let place = &row["place"];
+            row["what"] == what && place["part"] == part && place["backward"] == backward
+        };
+        rows.iter().find(is).unwrap_or_else(|| panic!("{what} of {part}: {rows:#?}"))
+    };
+    for backward in [false, true] {
+        let product = of("product", "decoder.blocks.*.feed.up", backward);
+        assert_eq!((&product["layers"], product["runs"].as_u64()), (&1.into(), Some(if backward { 24 } else { 12 })));
+        assert!(product["flops_a_step"].as_f64() > Some(1000.0) && product["bytes_a_step"].as_f64() > Some(1000.0));
+        assert!(product["place"]["file"].as_str().is_some_and(|file| file.contains("feed")), "{product}");
+    }
+    assert!(rows.iter().any(|row| row["what"] == "pack" && row["host"] == true), "{rows:#?}");
+    let shares: f64 = rows.iter().filter_map(|row| row["share"].as_f64()).sum();
+    assert!((0.9..1.1).contains(&shares), "{shares}");
+    assert!(read("trace.json")["traceEvents"].as_array().is_some_and(|events| events.len() > 100));
+    let again = alignc(folder.path(), &["run", "small.align", "--profile", "--out", "b"]);
+    assert!(text(&again.stderr).contains("trained was finished by an earlier run"), "{}", text(&again.stderr));
+    assert!(!text(&again.stdout).contains("steps of"), "{}", text(&again.stdout));
+}
+
+#[test]
 fn settings_are_checked() {
     let folder = project();
     let metrics = |out: &str| fs::read_to_string(folder.path().join(out).join("metrics.jsonl")).expect("metrics");

@@ -6,8 +6,9 @@ use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::items::{Item, pack};
 use align_compiler::tensor::{Axis, DType};
 
-use crate::engine::{Bindings, Engine, Slot};
+use crate::engine::{Bindings, Engine, Slot, Spent};
 use crate::error::{Error, Result};
+use crate::profile::{Clock, Section};
 use crate::run::{RunError, StageFault};
 use crate::train::{Launch, micro_batches, refuse_too_big};
 
@@ -18,6 +19,7 @@ const WINDOW: usize = 1024;
 pub struct Evaluation<'a> {
     stage: &'a EvaluateStage<'a>,
     launch: Launch,
+    clock: Clock,
     /// Weights that the graph reads, by path.
     weights: Vec<String>,
     /// Names of numerator and denominator of each number.
@@ -49,6 +51,7 @@ impl<'a> Evaluation<'a> {
         };
         Ok(Evaluation {
             launch: Launch::new(engine, &stage.graph)?,
+            clock: Clock::default(),
             weights: crate::engine::weights(&stage.graph),
             numbers: stage.numbers.iter().map(|n| (format!("track.{n}"), format!("track_count.{n}"))).collect(),
             answers: stage.answers.iter().map(|a| answer(&a.name)).collect::<Result<_>>()?,
@@ -58,6 +61,20 @@ impl<'a> Evaluation<'a> {
 
     pub fn stage(&self) -> &'a EvaluateStage<'a> {
         self.stage
+    }
+
+    /// From now on kernels and the host's sections are counted.
+    pub fn count(&mut self, events: bool) {
+        self.clock = Clock::new(true);
+        self.launch.count(events);
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub fn spent(&self) -> Vec<Spent> {
+        self.launch.spent()
     }
 
     /// Runs over all rows. `weight` finds a weight by its path in the graph; `memory` bytes may be used beside these. Gives
@@ -72,18 +89,25 @@ impl<'a> Evaluation<'a> {
         let mut sums = vec![(0.0f64, 0.0f64); self.numbers.len()];
         let mut answers = vec![vec![vec![]; items.len()]; self.answers.len()];
         for start in (0..items.len()).step_by(WINDOW) {
+            let begun = self.clock.start();
             let rows = start..(start + WINDOW).min(items.len());
             let window = rows.map(|row| items.item(row)).collect::<std::result::Result<Vec<Item>, _>>()?;
+            self.clock.end(Section::Load, begun);
+            let begun = self.clock.start();
             let packed = |part: &[usize]| pack(&self.stage.layout, part.iter().map(|i| &window[*i]));
             let parts = micro_batches(&window, |part| self.launch.memory(&packed(part)) <= memory);
             let need = |part: &[usize]| self.launch.memory(&packed(part));
             let place = |i: usize| items.place(start + i);
             refuse_too_big("an evaluation of this row", &window, &parts, need, memory, place)?;
+            self.clock.end(Section::Plan, begun);
             for part in parts {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
+                let begun = self.clock.start();
                 let packed = packed(&part);
+                self.clock.end(Section::Pack, begun);
+                let begun = self.clock.start();
                 let mut bindings = Bindings::new();
                 for path in &self.weights {
                     let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
@@ -99,6 +123,7 @@ impl<'a> Evaluation<'a> {
                     rows: part.iter().map(|i| items.place(start + i)).collect(),
                     ..StageFault::default()
                 })?;
+                self.clock.end(Section::Evaluate, begun);
                 for ((sum, count), total) in self.numbers.iter().zip(&mut sums) {
                     total.0 += self.launch.scalar(sum);
                     total.1 += self.launch.scalar(count);

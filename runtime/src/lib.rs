@@ -7,6 +7,7 @@ pub mod error;
 pub mod evaluate;
 pub mod model;
 pub mod policy;
+pub mod profile;
 mod report;
 pub mod run;
 pub mod score;

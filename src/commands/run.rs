@@ -3,7 +3,8 @@
 use crate::args::Run;
 use crate::commands::{build, checked, report, threads};
 use crate::failure::Failure;
-use crate::print::errln;
+use crate::print::{errln, out, outln};
+use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
 use align_compiler::program::Program;
 use align_runtime::engine::Cpu;
@@ -28,6 +29,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         memory: args.memory,
         checkpoint_every: args.checkpoint_every,
         tensorboard: args.tensorboard,
+        profile: args.profile.then(|| program.sources.clone()),
         about: about(&program, args.settings.seed),
     };
     let engine = Cpu::new(threads(args.threads));
@@ -48,6 +50,12 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         }
         error => Failure::new(error),
     })?;
+    for table in &found.profile {
+        match args.json {
+            true => outln!("{}", profile::event(table)),
+            false => out!("{}", profile::text(table)),
+        }
+    }
     match (found.stopped, found.failed.is_empty()) {
         (true, _) => Err(Failure::new("stopped; the same command goes on from here")),
         (false, false) => Err(Failure::Said),

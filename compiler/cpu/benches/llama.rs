@@ -4,10 +4,10 @@
 use align_compiler::batch::BatchOptions;
 use align_compiler::batch::objective::{Objective, Per};
 use align_compiler::batch::training::training_step;
-use align_compiler::kernel::{BufferKind, Program, Step, fuse};
+use align_compiler::kernel::{BufferKind, Program, fuse};
 use align_compiler::rewrite::Rewrites;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, Lengths, MapOp, Node, ReduceOp};
-use align_cpu::{Bindings, Cpu, Slot};
+use align_cpu::{Bindings, Cpu, Slot, Spent};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -154,19 +154,6 @@ impl Given {
     }
 }
 
-/// Multiplications and additions of all products, steps of bodies included.
-fn flops(program: &Program, lengths: &Lengths) -> f64 {
-    let one = |step: &Step| match step {
-        Step::Contraction(c) => {
-            let loops = c.batch.iter().chain(&c.m).chain(&c.n).chain(&c.k);
-            2.0 * loops.map(|l| l.dim.size().get(lengths) as f64).product::<f64>()
-        }
-        Step::Chunked(c) => flops(&c.body, lengths),
-        _ => 0.0,
-    };
-    program.steps.iter().map(one).sum()
-}
-
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let number = |i: usize, default: usize| numbers.get(i).copied().unwrap_or(default);
@@ -193,29 +180,28 @@ fn main() {
     let mut given = given(&program, &lengths);
     given.floats.insert("scale.sft".into(), vec![1.0 / (segments * length) as f32]);
     code.run(&lengths, &mut given.bindings()).unwrap_or_else(|e| panic!("{e}"));
-    code.count_seconds();
+    code.count(false);
     let start = Instant::now();
     code.run(&lengths, &mut given.bindings()).unwrap_or_else(|e| panic!("{e}"));
     let wall = start.elapsed().as_secs_f64();
-    let seconds = code.seconds();
-    let total: f64 = seconds.iter().map(|s| s.1).sum();
-    let kind = |name: &str| name.split(' ').next().unwrap_or(name).to_string();
-    let mut kinds: BTreeMap<String, f64> = BTreeMap::new();
-    seconds.iter().for_each(|(name, s)| *kinds.entry(kind(name)).or_default() += s);
+    let spent = code.spent();
+    let total: f64 = spent.iter().map(|s| s.counter.seconds).sum();
     let tokens = (segments * length) as f64;
-    println!("{threads} threads: {:.0} tokens/s; {:.2} s of processor time, {:.2} s wall", tokens / wall, total, wall);
-    let products = kinds.get("contraction").copied().unwrap_or(0.0);
-    let gflops = flops(&program, &lengths) / 1e9;
-    println!("products {gflops:.0} GFLOP, {:.0} GFLOP a second of processor time", gflops / products);
+    println!("{threads} threads: {:.0} tokens/s; {total:.2} s in steps, {wall:.2} s in all", tokens / wall);
+    let products = spent.iter().filter(|s| s.what == "product");
+    let (flops, seconds) = products.fold((0.0, 0.0), |(f, s), p| (f + p.counter.work.flops, s + p.counter.seconds));
+    println!("products {:.0} GFLOP, {:.0} GFLOP/s", flops / 1e9, flops / 1e9 / seconds);
+    let mut kinds: BTreeMap<&str, f64> = BTreeMap::new();
+    spent.iter().for_each(|s| *kinds.entry(s.what).or_default() += s.counter.seconds);
     for (kind, s) in &kinds {
         println!("  {:5.1} %  {:7.1} ms  {kind}", 100.0 * s / total, 1e3 * s);
     }
     let mut alike: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for (name, s) in &seconds {
+    for Spent { name, counter, .. } in &spent {
         // Layers alike: numbers are left out.
         let name: String = name.chars().filter(|c| !c.is_ascii_digit()).collect();
         let entry = alike.entry(name).or_default();
-        *entry = (entry.0 + 1, entry.1 + s);
+        *entry = (entry.0 + 1, entry.1 + counter.seconds);
     }
     let mut slowest: Vec<_> = alike.into_iter().collect();
     slowest.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));

@@ -14,6 +14,7 @@ mod jit;
 mod normal;
 mod plan;
 pub mod pool;
+pub mod profile;
 pub mod simd;
 mod step;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod testing;
 mod unit;
 
 pub use bind::{Bindings, Fault, Slot};
+pub use profile::{Counter, Spent};
 
 use align_compiler::kernel::Program;
 use align_compiler::tensor::Lengths;
@@ -69,6 +71,11 @@ impl Cpu {
         self.pool.threads()
     }
 
+    /// Multiplications and additions of floats a second in a large product, measured now: some tens of milliseconds.
+    pub fn peak(&self) -> f64 {
+        profile::peak(&self.pool)
+    }
+
     pub fn compile(&self, program: &Program) -> Result<Executable, CompileError> {
         Ok(self.build(program, false)?.0)
     }
@@ -99,15 +106,15 @@ impl Executable {
         unsafe { self.unit.run(&mut space, (&self.pool, &self.code), lengths, &bound) }
     }
 
-    /// From now on runs count the processor's seconds in each step, on all threads (those that wait included, so one thread
-    /// gives the clearest figures).
-    pub fn count_seconds(&self) {
-        self.unit.count_seconds(&mut self.space.lock().unwrap_or_else(PoisonError::into_inner));
+    /// From now on runs count the seconds of each step and what it does; with `events` also when it was. Until they are
+    /// asked to, they do not look at the clock.
+    pub fn count(&self, events: bool) {
+        self.unit.count(&mut self.space.lock().unwrap_or_else(PoisonError::into_inner), events);
     }
 
-    /// The seconds counted so far: for each step its kind and what it makes. Steps of a body stand in its place.
-    pub fn seconds(&self) -> Vec<(String, f64)> {
-        self.unit.seconds(&self.space.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What was counted so far, by step. Steps of a body stand in its place.
+    pub fn spent(&self) -> Vec<Spent> {
+        self.unit.spent(&self.space.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Bytes of temporaries for these lengths.

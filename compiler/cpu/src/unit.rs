@@ -6,9 +6,11 @@ use crate::bind::{Bound, Fault};
 use crate::jit::{Code, Jit};
 use crate::plan::{Layout, Lives};
 use crate::pool::Pool;
+use crate::profile::{Counter, Spent};
 use crate::step::{Ready, Task};
-use align_compiler::kernel::{BufferId, BufferKind, Program, Step};
+use align_compiler::kernel::{BufferId, BufferKind, Program, Step, Work};
 use align_compiler::tensor::{DType, Lengths};
+use std::time::Instant;
 
 /// A program with code for its steps.
 pub struct Unit {
@@ -30,8 +32,8 @@ pub struct Workspace {
     pub inner: Vec<Workspace>,
     /// Values that go from round to round of this body.
     pub carried: [Vec<Vec<u32>>; 2],
-    /// Seconds of each step since they were asked for.
-    pub seconds: Option<Vec<f64>>,
+    /// What each step took since it was asked for.
+    counters: Option<Vec<Counter>>,
 }
 
 /// All that follows from the lengths.
@@ -41,6 +43,8 @@ struct Prepared {
     layout: Layout,
     tables: Vec<Option<Vec<i32>>>,
     steps: Vec<Ready>,
+    /// What each step does; empty where nothing is counted.
+    works: Vec<Work>,
 }
 
 /// Where the buffers of a running program are.
@@ -87,27 +91,34 @@ impl Unit {
         Ok(Unit { program: program.clone(), tasks, lives, constants: constants.collect(), only_written })
     }
 
-    /// From now on the seconds of steps are counted, those of bodies too.
-    pub fn count_seconds(&self, space: &mut Workspace) {
-        space.seconds = Some(vec![0.0; self.tasks.len()]);
+    /// From now on the seconds of steps are counted, those of bodies too; with `events` also when each run was.
+    pub fn count(&self, space: &mut Workspace, events: bool) {
+        let counters = space.counters.get_or_insert_with(|| vec![Counter::default(); self.tasks.len()]);
+        counters.iter_mut().for_each(|counter| counter.keeps_events = events);
         space.inner.resize_with(self.tasks.len(), Workspace::default);
         for (task, inner) in self.tasks.iter().zip(&mut space.inner) {
             if let Task::Bodies(task) = task {
-                task.unit().count_seconds(inner);
+                task.unit().count(inner, events);
             }
         }
     }
 
-    /// The seconds counted so far, by step; in place of a step with a body those of its body.
-    pub fn seconds(&self, space: &Workspace) -> Vec<(String, f64)> {
+    /// What was counted so far, by step; in place of a step with a body what its body's steps took.
+    pub fn spent(&self, space: &Workspace) -> Vec<Spent> {
         let mut all = vec![];
         for (i, task) in self.tasks.iter().enumerate() {
-            match task {
-                Task::Bodies(task) => all.extend(task.unit().seconds(&space.inner[i])),
-                _ => {
-                    let seconds = space.seconds.as_ref().map_or(0.0, |s| s[i]);
-                    all.push((task.name(&self.program), seconds));
-                }
+            if let Task::Bodies(task) = task {
+                all.extend(task.unit().spent(&space.inner[i]));
+            } else if let Some(counters) = &space.counters {
+                let origins = self.program.origins.get(i).cloned().unwrap_or_default();
+                let step = &self.program.steps[i];
+                all.push(Spent {
+                    what: step.word(),
+                    name: task.name(&self.program),
+                    weight: step.weight(&self.program).map(str::to_string),
+                    origins,
+                    counter: counters[i].clone(),
+                });
             }
         }
         all
@@ -121,14 +132,16 @@ impl Unit {
         self.lives.place(&self.program, lengths, |_| true).bytes + inner
     }
 
-    fn prepare(&self, lengths: &Lengths, kept: Vec<bool>) -> Prepared {
+    fn prepare(&self, lengths: &Lengths, kept: Vec<bool>, counts: bool) -> Prepared {
         let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
         let tables = self.program.buffers.iter().map(|buffer| match &buffer.kind {
             BufferKind::Table(axis, kind) => Some(lengths.table(axis, *kind)),
             _ => None,
         });
         let steps = self.tasks.iter().map(|task| task.prepare(&self.program, lengths)).collect();
-        Prepared { lengths: lengths.clone(), kept, layout, tables: tables.collect(), steps }
+        let works =
+            self.program.steps.iter().filter(|_| counts).map(|step| step.work(&self.program, lengths)).collect();
+        Prepared { lengths: lengths.clone(), kept, layout, tables: tables.collect(), steps, works }
     }
 
     /// Runs the program. `bound` has a place for each input, weight and output that is kept.
@@ -145,12 +158,14 @@ impl Unit {
         // What is added at the end goes to the arena first.
         let later = |i: usize| bound[i].filter(|(_, add)| *add && self.only_written[i]).map(|(at, _)| at);
         let kept: Vec<bool> = (0..bound.len()).map(|i| bound[i].is_some() && later(i).is_none()).collect();
-        let fresh = !space.ready.as_ref().is_some_and(|p| p.lengths == *lengths && p.kept == kept);
+        let counts = space.counters.is_some();
+        let counted = |p: &Prepared| !counts || !p.works.is_empty();
+        let fresh = !space.ready.as_ref().is_some_and(|p| p.lengths == *lengths && p.kept == kept && counted(p));
         if fresh {
-            space.ready = Some(self.prepare(lengths, kept));
+            space.ready = Some(self.prepare(lengths, kept, counts));
         }
         space.inner.resize_with(self.tasks.len(), Workspace::default);
-        let Workspace { arena, ready: Some(prepared), inner, seconds, .. } = space else {
+        let Workspace { arena, ready: Some(prepared), inner, counters, .. } = space else {
             unreachable!("just prepared")
         };
         let base = arena.reserve(prepared.layout.bytes);
@@ -167,11 +182,11 @@ impl Unit {
             frame.add.push(add);
         }
         for (i, (task, ready)) in self.tasks.iter().zip(&prepared.steps).enumerate() {
-            let start = seconds.is_some().then(cpu_seconds);
+            let start = counters.is_some().then(Instant::now);
             // SAFETY: the frame holds a place for every buffer.
             unsafe { task.run(&self.program, ready, &frame, &mut inner[i])? };
-            if let (Some(seconds), Some(start)) = (seconds.as_mut(), start) {
-                seconds[i] += cpu_seconds() - start;
+            if let (Some(counters), Some(start)) = (counters.as_mut(), start) {
+                counters[i].add(start, prepared.works[i]);
             }
         }
         for (i, buffer) in self.program.buffers.iter().enumerate() {
@@ -185,14 +200,6 @@ impl Unit {
         }
         Ok(())
     }
-}
-
-/// Seconds that the process has spent on all its threads.
-fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a place of the right type. The clock exists everywhere; if not, the time stays 0.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// The buffers that a step writes but cannot add to.

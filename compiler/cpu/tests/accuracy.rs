@@ -35,7 +35,7 @@ fn program(op: MapOp) -> Program {
         lanes: Lanes::Rows,
     };
     let buffers = vec![buffer("x", BufferKind::Input("x".into())), buffer("out", BufferKind::Output("out".into()))];
-    Program { buffers, steps: vec![Step::Rows(nest)] }
+    Program { buffers, steps: vec![Step::Rows(nest)], ..Program::default() }
 }
 
 fn apply(code: &Executable, x: &[f32]) -> Vec<f32> {

@@ -93,7 +93,7 @@ pub fn others_along(graph: &mut Graph, x: Node, axis: &Axis, anew: [Node; 2]) ->
         body.output("next", next);
         body.output("before", before);
         let op = Op::Scan { axis: axis.clone(), reverse, carries: 1, xs: 2, body: Box::new(body) };
-        let scan = graph.push(NodeData { op, inputs: vec![start, x, anew], axes: vec![], dtype: DType::Float });
+        let scan = graph.push(NodeData::new(op, vec![start, x, anew], vec![], DType::Float));
         graph.result(scan, 1)
     });
     graph.map(MapOp::Mul, &products)

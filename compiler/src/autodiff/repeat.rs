@@ -56,7 +56,7 @@ impl<'a> Scan<'a> {
     fn push(&self, graph: &mut Graph, reverse: bool, body: Graph, inputs: [Vec<Node>; 3]) -> Node {
         let [carries, xs, _] = [0, 1, 2].map(|i| inputs[i].len());
         let op = Op::Scan { axis: self.axis.clone(), reverse, carries, xs, body: Box::new(body) };
-        graph.push(NodeData { op, inputs: inputs.concat(), axes: vec![], dtype: DType::Float })
+        graph.push(NodeData::new(op, inputs.concat(), vec![], DType::Float))
     }
 
     /// The carries before each step, with the axis.
@@ -205,7 +205,7 @@ fn as_scan(site: &Site) -> Site {
     let go = whole.bool(true);
     let axis = Axis::fixed("round", *within);
     let op = Op::Scan { axis, reverse: false, carries: carries + 1, xs: 0, body: Box::new(round) };
-    let scan = whole.push(NodeData { op, inputs: [vec![go], inputs].concat(), axes: vec![], dtype: DType::Float });
+    let scan = whole.push(NodeData::new(op, [vec![go], inputs].concat(), vec![], DType::Float));
     for i in 0..*carries {
         let result = whole.result(scan, i + 1);
         whole.output("carry", result);

@@ -2,7 +2,7 @@
 
 use super::cotangent::Cotangent;
 use super::{Row, Site, row};
-use crate::tensor::{DType, Graph, Node, Op};
+use crate::tensor::{DType, Graph, Node, NodeData, Op};
 use std::collections::HashMap;
 
 /// The cotangents of `wrt` for cotangents of some nodes; `None` where nothing depends.
@@ -27,25 +27,27 @@ pub fn pull_back(graph: &mut Graph, seeds: &[(Node, Node)], wrt: &[Node]) -> Vec
             found.add_result(graph, graph.get(node).inputs[0], i, own);
             continue;
         }
+        let results = found.several.remove(&node);
+        if own.is_none() && results.is_none() {
+            continue;
+        }
         let data = graph.get(node);
         let wants = data.inputs.iter().map(|n| depends[n.0 as usize]).collect();
-        let inputs = match (row(&data.op), own, found.several.remove(&node)) {
-            (Row::One { vjp, .. }, Some(own), _) => {
-                let site = Site { node, data: data.clone(), wants };
-                vjp(graph, &site, own)
-            }
-            (Row::Several { vjp, .. }, _, Some(results)) => {
-                let site = Site { node, data: data.clone(), wants };
-                vjp(graph, &site, &results)
-            }
-            _ => continue,
+        let rule = row(&data.op);
+        let site = Site { node, data: NodeData { origin: data.origin.backward(), ..data.clone() }, wants };
+        let outer = graph.come_from(site.data.origin.clone());
+        let inputs = match (rule, own, results) {
+            (Row::One { vjp, .. }, Some(own), _) => vjp(graph, &site, own),
+            (Row::Several { vjp, .. }, _, Some(results)) => vjp(graph, &site, &results),
+            _ => vec![],
         };
         for (i, cotangent) in inputs.into_iter().enumerate() {
-            let input = graph.get(node).inputs[i];
+            let input = site.data.inputs[i];
             if let (Some(cotangent), true) = (cotangent, depends[input.0 as usize]) {
                 found.add(graph, input, cotangent);
             }
         }
+        graph.come_from(outer);
     }
     wrt.iter().map(|n| found.one.get(n.0 as usize).copied().flatten().map(|c| c.value)).collect()
 }
@@ -120,6 +122,7 @@ pub fn push_forward(graph: &mut Graph, outputs: &[Node], tangents: &[(Node, Node
         }
         let rule = row(&data.op);
         let site = Site { node, data: data.clone(), wants: own.iter().map(Option::is_some).collect() };
+        let outer = graph.come_from(site.data.origin.clone());
         match rule {
             Row::Constant => {}
             Row::One { jvp, .. } => {
@@ -131,6 +134,7 @@ pub fn push_forward(graph: &mut Graph, outputs: &[Node], tangents: &[(Node, Node
                 several.insert(node, results);
             }
         }
+        graph.come_from(outer);
     }
     outputs.iter().map(|n| one[n.0 as usize]).collect()
 }

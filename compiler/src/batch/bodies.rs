@@ -78,7 +78,7 @@ impl Batch<'_> {
         let (body, results) = self.body(body, &rows, |i, own| if i < *carries { rows[i].clone() } else { own })?;
         let nodes = inputs.iter().zip(&rows).map(|(v, rows)| self.spread(v, rows)).collect();
         let op = Op::Scan { axis: axis.clone(), reverse: *reverse, carries: *carries, xs: *xs, body: Box::new(body) };
-        let scan = self.new.push(NodeData { op, inputs: nodes, axes: vec![], dtype: data.dtype });
+        let scan = self.new.push(NodeData::new(op, nodes, vec![], data.dtype));
         self.values.insert(node, Value { node: scan, rows: Rows::Step });
         self.results.insert(node, results);
         Ok(())

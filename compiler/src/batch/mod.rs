@@ -18,6 +18,7 @@ pub mod training;
 use crate::rewrite::inline::inline_plain;
 use crate::tensor::graph::is_ragged;
 use crate::tensor::{Axis, AxisKind, Graph, MapOp, Node, NodeData, Op, ReduceOp, TableKind};
+use align_syntax::span::Span;
 pub use rows::Rows;
 use rows::{pairs_axis, rows_of};
 use std::collections::{BTreeSet, HashMap};
@@ -60,10 +61,10 @@ pub fn batch(graph: &Graph, options: &BatchOptions) -> Result<Graph, BatchError>
     Ok(pass.new)
 }
 
-/// The node at which a graph cannot be packed.
-pub fn obstacle(graph: &Graph, options: &BatchOptions) -> Option<NodeData> {
+/// The expression of the program by which a graph cannot be packed.
+pub fn obstacle(graph: &Graph, options: &BatchOptions) -> Option<Span> {
     let graph = inline_plain(graph);
-    Batch::new(&graph, options).nodes().err().map(|error| graph.get(error.node).clone())
+    Batch::new(&graph, options).nodes().err().and_then(|error| graph.origin(error.node).own())
 }
 
 /// A packed value and where it lies.
@@ -93,6 +94,7 @@ impl<'a> Batch<'a> {
             if self.values.contains_key(&node) {
                 continue;
             }
+            self.new.come_from(data.origin.clone());
             let value = self.node(node, data).map_err(|what| BatchError { node, what })?;
             if let Some(value) = value {
                 self.values.insert(node, value);
@@ -226,7 +228,7 @@ impl<'a> Batch<'a> {
     /// The same op on packed inputs; its axes are its fixed ones and the row axis of `rows`.
     fn raw(&mut self, data: &NodeData, inputs: Vec<Node>, rows: Rows) -> Value {
         let axes = packed_axes(&rows, &data.axes);
-        Value { node: self.new.push(NodeData { op: data.op.clone(), inputs, axes, dtype: data.dtype }), rows }
+        Value { node: self.new.push(NodeData::new(data.op.clone(), inputs, axes, data.dtype)), rows }
     }
 
     fn reduce(&mut self, op: ReduceOp, x: Value, over: &[Axis]) -> Result<Value, String> {

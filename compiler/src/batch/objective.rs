@@ -131,6 +131,7 @@ fn word(per: Per) -> &'static str {
 
 /// Σ weight·value and Σ weight over all rows. Where the weight is 0 the value may be anything, nan too.
 fn sum_and_count(graph: &mut Graph, value: Node, weight: Option<Node>, to: &Rows) -> Result<(Node, Node), String> {
+    graph.come_from(graph.origin(value).clone());
     let value = graph.cast(value, DType::Float);
     let value = spread(graph, value, to)?;
     let Some(axis) = to.axis() else {

@@ -404,7 +404,7 @@ impl Eval<'_> {
         let body = Body { net: Some(net.clone()), ..Body::new(code.file) };
         let params = method.params.first().map_or(&[][..], |p| p);
         let inner = self.bind_params(&what, params, &packs, &known, values, env, body, span)?;
-        self.body(&method.body, &inner)
+        self.in_net(net, |eval| eval.body(&method.body, &inner))
     }
 
     /// `x.f(..)` where f is not a field: `inner.update(w, g, t)`. `None` if it is an ordinary call of a field.

@@ -16,12 +16,7 @@ pub(crate) const FUEL: usize = 100_000_000;
 
 impl Eval<'_> {
     pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
-        let value = self.expr_value(expr, env);
-        if expr.span.file == self.program.main() {
-            let frame = self.frames.last_mut().expect("there is always a graph");
-            frame.spans.resize(frame.graph.len().max(frame.spans.len()), expr.span);
-        }
-        value
+        self.at(expr, |eval| eval.expr_value(expr, env))
     }
 
     fn expr_value(&mut self, expr: &Expr, env: &Env) -> Res<Value> {

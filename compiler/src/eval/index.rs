@@ -194,7 +194,7 @@ impl Eval<'_> {
         let axes = self.graph().axes(x).iter().map(|a| if a == axis { to.clone() } else { a.clone() }).collect();
         let dtype = self.graph().dtype(x);
         let op = Op::Compact { from: axis.clone(), to: to.clone() };
-        let node = self.graph().push(NodeData { op, inputs: vec![x, keep], axes, dtype });
+        let node = self.graph().push(NodeData::new(op, vec![x, keep], axes, dtype));
         env.body().see(&[to]);
         Ok(self.tensor(node))
     }

@@ -12,7 +12,7 @@ use crate::batch::training::{NEXT, START, STATE};
 use crate::rewrite::simplify::simplify;
 use crate::stage::items::{ItemInput, ItemLayout};
 use crate::tensor::graph::is_ragged;
-use crate::tensor::{Axis, AxisKind, DType, Graph, NodeData, Op};
+use crate::tensor::{Axis, AxisKind, DType, Graph, Op};
 use align_syntax::ast::{BindTarget, BindValue, Binder, Clause, Pattern};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -30,24 +30,6 @@ pub struct TracedLoss {
     pub states: Vec<Cell>,
     /// What the graph reads of the item.
     pub layout: ItemLayout,
-    /// Where the program says what the graph holds.
-    pub places: Places,
-}
-
-/// The nodes of a graph as it was traced, before any rewrite, with the expressions that made them.
-#[derive(Clone, Debug, Default)]
-pub struct Places {
-    graph: Graph,
-    spans: Vec<Span>,
-}
-
-impl Places {
-    /// The expression that made the first node like this one; rewrites copy nodes, so they are found by what they are.
-    pub fn find(&self, like: &NodeData) -> Option<Span> {
-        let is_like = |data: &NodeData| data.op == like.op && data.axes == like.axes && data.dtype == like.dtype;
-        let (node, _) = self.graph.nodes().find(|(_, data)| is_like(data))?;
-        self.spans.get(node.0 as usize).copied()
-    }
 }
 
 /// While a loss is traced.
@@ -160,7 +142,6 @@ impl Eval<'_> {
             tracks: vec![],
             states: vec![],
             layout: ItemLayout::default(),
-            places: Places::default(),
         };
         let outer = std::mem::replace(&mut self.prefixes, prefixes.to_vec());
         let tracing = std::mem::replace(&mut self.tracing, Tracing::Loss(LossTrace::default()));
@@ -178,7 +159,6 @@ impl Eval<'_> {
             for state in trace.states {
                 out.states.push(eval.add_state(&state)?);
             }
-            out.places.spans = eval.frames.last_mut().map(|frame| std::mem::take(&mut frame.spans)).unwrap_or_default();
             Ok(())
         });
         self.prefixes = outer;
@@ -187,7 +167,6 @@ impl Eval<'_> {
         let ((), graph) = result?;
         out.graph = simplify(&graph);
         out.layout = layout(&out.graph);
-        out.places.graph = graph;
         Ok(out)
     }
 

@@ -20,6 +20,7 @@ pub mod env;
 mod expr;
 mod field;
 mod flat;
+mod here;
 mod host;
 mod index;
 mod known;
@@ -42,7 +43,7 @@ pub mod value;
 pub mod weights;
 
 use crate::program::{ItemRef, Program};
-use crate::tensor::{Axis, Graph, Node};
+use crate::tensor::{Axis, Graph, Node, Origin};
 use crate::world::World;
 use align_syntax::ast::{self, DefKind, Expr, ExprId, InfixOp, Name, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
@@ -157,6 +158,9 @@ pub struct Eval<'p> {
     draws: Draws,
     /// What the enclosing `for`s have bound to plain names in this round, the outermost first.
     pub(crate) rounds: Vec<(Name, Value)>,
+    /// Where the code stands that runs, and the origin that it gives to nodes.
+    at: here::At,
+    here: (here::At, Origin),
     /// Graphs that are being traced, the innermost last. The first is that of the outermost code.
     frames: Vec<Frame>,
     /// Values of items, by item and name.
@@ -199,8 +203,6 @@ struct Frame {
     graph: Graph,
     /// Tensors of outer graphs that this one reads, each with its parameter.
     captured: Vec<(Tensor, Node)>,
-    /// For each node the innermost expression of the program (not of the library) that made it.
-    spans: Vec<Span>,
 }
 
 /// What the kind of code that is being traced adds.
@@ -222,6 +224,8 @@ impl<'p> Eval<'p> {
             seed: 0,
             draws: Draws::default(),
             rounds: vec![],
+            at: here::At::default(),
+            here: Default::default(),
             frames: vec![Frame::default()],
             items: HashMap::new(),
             busy: vec![],
@@ -405,7 +409,7 @@ impl<'p> Eval<'p> {
 
     /// The graph that is being traced.
     pub(crate) fn graph(&mut self) -> &mut Graph {
-        &mut self.frames.last_mut().expect("there is always a graph").graph
+        self.graph_of(self.frames.len() - 1)
     }
 
     /// Traces into a new graph of its own: what `f` makes is given back with what `f` gives.

@@ -83,7 +83,7 @@ pub(crate) fn scan(eval: &mut Eval, call: &Call) -> Res<Value> {
         inputs.push(eval.node(&Value::Tensor(tensor), call.span)?);
     }
     let op = Op::Scan { axis, reverse, carries: carries.len(), xs: slices.len(), body: Box::new(graph) };
-    let node = eval.graph().push(NodeData { op, inputs, axes: vec![], dtype: DType::Float });
+    let node = eval.graph().push(NodeData::new(op, inputs, vec![], DType::Float));
     let mut next = carries.len();
     rebuilt(&out, &mut |_| {
         let result = eval.graph().result(node, next);

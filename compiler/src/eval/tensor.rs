@@ -36,7 +36,7 @@ impl Eval<'_> {
 
     /// A node of the outermost graph: what is read of rows and weights. Bodies inside capture it.
     pub(crate) fn outermost(&mut self, make: impl FnOnce(&mut Graph) -> Node) -> Value {
-        Value::Tensor(Tensor { frame: 0, node: make(&mut self.frames[0].graph) })
+        Value::Tensor(Tensor { frame: 0, node: make(self.graph_of(0)) })
     }
 
     fn captured_node(&mut self, tensor: Tensor) -> Node {

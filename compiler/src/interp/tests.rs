@@ -131,6 +131,7 @@ fn scans_and_loops() {
         inputs: vec![zero, xs],
         axes: vec![],
         dtype: DType::Float,
+        origin: Default::default(),
     });
     let (last, all) = (g.result(scan, 0), g.result(scan, 1));
     g.output("last", last);
@@ -148,6 +149,7 @@ fn scans_and_loops() {
         inputs: vec![one],
         axes: vec![],
         dtype: DType::Float,
+        origin: Default::default(),
     });
     let doubled = g.result(repeat, 0);
     g.output("doubled", doubled);
@@ -217,6 +219,7 @@ fn draws_do_not_depend_on_layout() {
             inputs: vec![seed],
             axes,
             dtype: DType::Float,
+            origin: Default::default(),
         });
         g.output("x", node);
         only(&g, &Named::new(), &Lengths::new()).remove(0)

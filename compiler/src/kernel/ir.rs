@@ -5,13 +5,22 @@
 //! [`crate::tensor::Lengths`].
 
 use crate::storage::Storage;
-use crate::tensor::{Attention, Axis, DType, MapOp, RandomKind, ReduceOp, TableKind};
+use crate::tensor::{Attention, Axis, DType, MapOp, Origin, RandomKind, ReduceOp, TableKind};
 
 /// Buffers and steps. Steps run in order; each may use all cores.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     pub buffers: Vec<Buffer>,
     pub steps: Vec<Step>,
+    /// Where each step comes from: what it has most of first. No part of what the program is, and not there in one that was
+    /// read from text.
+    pub origins: Vec<Vec<Origin>>,
+}
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Program) -> bool {
+        (&self.buffers, &self.steps) == (&other.buffers, &other.steps)
+    }
 }
 
 /// A buffer of a [`Program`].

@@ -7,6 +7,8 @@ mod print;
 pub mod reference;
 pub mod size;
 pub mod verify;
+pub mod work;
 
 pub use fuse::{KernelError, Layouts, fuse, fuse_in};
 pub use ir::*;
+pub use work::Work;

@@ -226,6 +226,28 @@ impl Step {
     }
 
     /// The views of a step that has views.
+    pub fn views(&self) -> Vec<&View> {
+        match self {
+            Step::Attention(a) => vec![&a.query, &a.key, &a.value, &a.out, &a.lse],
+            Step::AttentionGrad(a) => vec![
+                &a.query,
+                &a.key,
+                &a.value,
+                &a.out,
+                &a.lse,
+                &a.cotangent,
+                &a.query_grad,
+                &a.key_grad,
+                &a.value_grad,
+            ],
+            Step::Scatter(s) => vec![&s.index, &s.values, &s.out],
+            Step::Cumsum(c) => vec![&c.input, &c.out],
+            Step::Sort(s) => vec![&s.input, &s.out],
+            Step::Dense(d) => d.inputs.iter().chain(&d.outs).collect(),
+            _ => vec![],
+        }
+    }
+
     fn views_mut(&mut self) -> Vec<&mut View> {
         match self {
             Step::Attention(a) => vec![&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse],

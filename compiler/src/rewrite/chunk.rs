@@ -224,6 +224,7 @@ fn outline(graph: &Graph, rows: &Axis, regions: &[Region]) -> Graph {
                 copies.insert(node, copy);
             }
             Some(i) => {
+                to.come_from(graph.origin(node).clone());
                 let call = to.call(CallKind::Chunked { axis: rows.clone() }, bodies[*i].0.clone(), &inputs);
                 for (at, output) in regions[*i].outputs.iter().enumerate() {
                     let result = to.result(call, at);

@@ -29,6 +29,7 @@ pub fn lay_out(graph: &Graph, orders: &Orders) -> Graph {
     let mut to = Graph::new();
     let mut copies = Copies::default();
     for (node, data) in graph.nodes() {
+        to.come_from(data.origin.clone());
         match (&data.op, by_node.get(&node), inside.get(&node)) {
             (
                 Op::Map(_) | Op::Reduce(..) | Op::Contract(_) | Op::SegmentReduce(..) | Op::ScatterAdd(_),
@@ -36,7 +37,7 @@ pub fn lay_out(graph: &Graph, orders: &Orders) -> Graph {
                 _,
             ) => {
                 let inputs = data.inputs.iter().map(|n| copies[n]).collect();
-                let copy = to.push(NodeData { op: data.op.clone(), inputs, axes: axes.to_vec(), dtype: data.dtype });
+                let copy = to.push(NodeData::new(data.op.clone(), inputs, axes.to_vec(), data.dtype));
                 copies.insert(node, copy);
             }
             (Op::Call { kind, body }, _, Some(orders)) => {
@@ -54,7 +55,7 @@ pub fn lay_out(graph: &Graph, orders: &Orders) -> Graph {
         if to.axes(node) != &axes[..] {
             let zero = to.float(0.0);
             let dtype = to.dtype(node);
-            let copy = NodeData { op: Op::Map(MapOp::Add), inputs: vec![node, zero], axes: axes.clone(), dtype };
+            let copy = NodeData::new(Op::Map(MapOp::Add), vec![node, zero], axes.clone(), dtype);
             to.outputs[*i].1 = to.push(copy);
         }
     }

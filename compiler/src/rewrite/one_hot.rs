@@ -10,6 +10,7 @@ pub fn one_hot(graph: &Graph) -> Graph {
     let mut copies = Copies::default();
     for (node, data) in graph.nodes() {
         let mut data = data.clone();
+        to.come_from(data.origin.clone());
         if let Op::Call { body, .. } | Op::Scan { body, .. } | Op::Loop { body, .. } = &mut data.op {
             **body = one_hot(body);
         }

@@ -8,6 +8,16 @@ pub type Copies = QuickMap<Node, Node>;
 
 /// The node on other inputs: axes follow from them. Ops whose axes are their own (`ScatterAdd`, `Random`, ..) keep them.
 pub fn rebuild(graph: &mut Graph, data: &NodeData, inputs: &[Node]) -> Node {
+    if !data.origin.is_known() {
+        return built(graph, data, inputs);
+    }
+    let outer = graph.come_from(data.origin.clone());
+    let node = built(graph, data, inputs);
+    graph.come_from(outer);
+    node
+}
+
+fn built(graph: &mut Graph, data: &NodeData, inputs: &[Node]) -> Node {
     match &data.op {
         Op::Map(op) => graph.map(*op, inputs),
         Op::Cast => graph.cast(inputs[0], data.dtype),
@@ -48,6 +58,7 @@ pub fn copy_with(graph: &Graph, mut replace: impl FnMut(&mut Graph, Node, &Copie
     let mut to = Graph::new();
     let mut copies = Copies::default();
     for (node, data) in graph.nodes() {
+        to.come_from(data.origin.clone());
         if let Some(new) = replace(&mut to, node, &copies) {
             copies.insert(node, new);
         } else {

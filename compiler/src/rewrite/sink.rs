@@ -189,6 +189,7 @@ impl Build<'_> {
 
     fn build(&mut self, (node, rows): &Form, inputs: &[Node]) -> Node {
         let data = self.graph.get(*node);
+        self.to.come_from(data.origin.clone());
         match (rows, &data.op) {
             (Some(rows), _) if self.reads_whole(*node) => self.to.gather(inputs[0], &rows.axis, inputs[1]),
             (None, Op::Gather(axis)) if movable(self.graph, data, axis) => inputs[0],

@@ -154,8 +154,8 @@ fn lower(
     let graphs =
         training_step(&graph, &objectives, &traced.tracks, &options, &builder.rewrites(), |path| own.contains(path))
             .map_err(|error| {
-                let node = obstacle(&traced.graph, &options);
-                nets::at(node.and_then(|node| traced.places.find(&node)).unwrap_or(span), &error.what)
+                let place = obstacle(&traced.graph, &options);
+                nets::at(place.unwrap_or(span), &error.what)
             })?;
     refuse_states_of_items(&traced, &graphs)?;
     let mut weights: Vec<WeightSpec> = vec![];
@@ -212,7 +212,7 @@ fn coupling(traced: &TracedLoss, span: Span) -> Option<Span> {
         }
     }
     let found = traced.graph.nodes().find(|(_, data)| meets(data));
-    found.map(|(_, data)| traced.places.find(data).unwrap_or(span))
+    found.map(|(_, data)| data.origin.own().unwrap_or(span))
 }
 
 /// E0211: what a state holds is one value for all items of a step.

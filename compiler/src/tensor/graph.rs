@@ -3,6 +3,8 @@
 use super::axis::{Axis, AxisKind};
 use super::known::Known;
 use super::op::{CallKind, DType, MapOp, Op, ReduceOp, TableKind};
+use super::origin::Origin;
+use std::fmt;
 use std::sync::Arc;
 
 /// A node of a [`Graph`].
@@ -10,17 +12,41 @@ use std::sync::Arc;
 pub struct Node(pub u32);
 
 /// What a node is. A node with several results (`Scan`, `Call`, ..) has no axes of its own; `Result` nodes read it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct NodeData {
     pub op: Op,
     pub inputs: Vec<Node>,
     /// In memory order, slowest first. The order is layout, never meaning.
     pub axes: Vec<Axis>,
     pub dtype: DType,
+    /// No part of what the node is.
+    pub origin: Origin,
+}
+
+impl NodeData {
+    /// A node that comes from where the graph says.
+    pub fn new(op: Op, inputs: Vec<Node>, axes: Vec<Axis>, dtype: DType) -> NodeData {
+        NodeData { op, inputs, axes, dtype, origin: Origin::default() }
+    }
+}
+
+impl PartialEq for NodeData {
+    fn eq(&self, other: &NodeData) -> bool {
+        (&self.op, &self.inputs, &self.axes, self.dtype) == (&other.op, &other.inputs, &other.axes, other.dtype)
+    }
+}
+
+/// What the node is: content hashes are made of it.
+impl fmt::Debug for NodeData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NodeData { op, inputs, axes, dtype, origin: _ } = self;
+        let mut node = f.debug_struct("NodeData");
+        node.field("op", op).field("inputs", inputs).field("axes", axes).field("dtype", dtype).finish()
+    }
 }
 
 /// A graph, or the body of a call inside one. Copies share their nodes until one of them grows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Graph {
     nodes: Arc<Vec<NodeData>>,
     /// For a body: its inputs in order. For a whole graph: empty, inputs are found by name.
@@ -29,12 +55,23 @@ pub struct Graph {
     pub outputs: Vec<(String, Node)>,
     /// An equal node is never built twice.
     known: Arc<Known>,
+    /// Where nodes come from that are added now.
+    here: Origin,
 }
 
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
         let nodes = Arc::ptr_eq(&self.nodes, &other.nodes) || self.nodes == other.nodes;
         nodes && self.params == other.params && self.outputs == other.outputs
+    }
+}
+
+/// What the graph is: content hashes are made of it.
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Graph { nodes, params, outputs, known, here: _ } = self;
+        let mut graph = f.debug_struct("Graph");
+        graph.field("nodes", nodes).field("params", params).field("outputs", outputs).field("known", known).finish()
     }
 }
 
@@ -87,18 +124,30 @@ impl Graph {
         self.outputs.push((name.into(), node));
     }
 
+    pub fn origin(&self, node: Node) -> &Origin {
+        &self.get(node).origin
+    }
+
+    /// Nodes that are added from now on come from here, unless they say otherwise. Gives what held before.
+    pub fn come_from(&mut self, origin: Origin) -> Origin {
+        std::mem::replace(&mut self.here, origin)
+    }
+
     /// Adds a node as it is, or finds its equal. The functions below work out axes and dtype; passes that copy nodes use this.
-    pub fn push(&mut self, data: NodeData) -> Node {
+    pub fn push(&mut self, mut data: NodeData) -> Node {
         let next = Node(self.nodes.len() as u32);
         let node = Arc::make_mut(&mut self.known).find_or_add(&data, next, &self.nodes);
         if node == next {
+            if !data.origin.is_known() {
+                data.origin.clone_from(&self.here);
+            }
             Arc::make_mut(&mut self.nodes).push(data);
         }
         node
     }
 
     fn add(&mut self, op: Op, inputs: &[Node], axes: Vec<Axis>, dtype: DType) -> Node {
-        self.push(NodeData { op, inputs: inputs.to_vec(), axes, dtype })
+        self.push(NodeData::new(op, inputs.to_vec(), axes, dtype))
     }
 
     // ------------------------------------------------------------------------------------------ leaves

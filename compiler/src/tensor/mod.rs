@@ -5,6 +5,7 @@ pub mod graph;
 mod known;
 pub mod lengths;
 pub mod op;
+pub mod origin;
 pub mod parse;
 pub mod print;
 pub mod quick;
@@ -14,6 +15,7 @@ pub use axis::{Axis, AxisKind};
 pub use graph::{Graph, Node, NodeData};
 pub use lengths::Lengths;
 pub use op::{Attention, CallKind, DType, MapOp, Op, RandomKind, ReduceOp, TableKind};
+pub use origin::{Origin, Place};
 
 #[cfg(test)]
 mod tests;

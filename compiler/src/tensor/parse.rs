@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         let inputs = inputs.into_iter().map(find).collect::<Read<_>>()?;
         self.expect(":")?;
         let dtype = self.variant(&[DType::Float, DType::Int, DType::Bool])?;
-        Ok(NodeData { op, inputs, axes: self.axes()?, dtype })
+        Ok(NodeData::new(op, inputs, self.axes()?, dtype))
     }
 
     /// An op up to its inputs; bodies are filled in later.

@@ -16,6 +16,7 @@ pub fn localize(graph: &Graph) -> Result<Graph, String> {
     let tensor = tensor_axis();
     let mut pass = Localize { to: Graph::new(), copies: Copies::default(), gathered: vec![], tensor };
     for (node, data) in graph.nodes() {
+        pass.to.come_from(data.origin.clone());
         let copy = pass.node(data)?;
         pass.copies.insert(node, copy);
     }

@@ -126,7 +126,8 @@ pub fn renumbered(graph: &Graph, prefix: &str, places: &[usize]) -> Graph {
             op => op.clone(),
         };
         let inputs = data.inputs.iter().map(|n| nodes[n.0 as usize]).collect();
-        nodes.push(new.push(NodeData { op, inputs, axes: data.axes.clone(), dtype: data.dtype }));
+        new.come_from(data.origin.clone());
+        nodes.push(new.push(NodeData::new(op, inputs, data.axes.clone(), data.dtype)));
     }
     new.outputs = graph.outputs.iter().map(|(name, n)| (name.clone(), nodes[n.0 as usize])).collect();
     new

@@ -4,7 +4,7 @@ use align_compiler::kernel::fuse;
 use align_compiler::tensor::{Graph, Lengths};
 use align_cpu::{Cpu, Executable};
 
-use super::{Bindings, Compiled, Engine, Fault};
+use super::{Bindings, Compiled, Engine, Fault, Spent};
 use crate::error::{Error, Result};
 
 impl Engine for Cpu {
@@ -22,6 +22,10 @@ impl Engine for Cpu {
         let executable = Cpu::compile(self, &program).map_err(|error| failed(error.to_string()))?;
         Ok(Box::new(executable))
     }
+
+    fn peak(&self) -> Option<f64> {
+        Some(Cpu::peak(self))
+    }
 }
 
 impl Compiled for Executable {
@@ -31,5 +35,13 @@ impl Compiled for Executable {
 
     fn memory(&self, lengths: &Lengths) -> usize {
         Executable::memory(self, lengths)
+    }
+
+    fn count(&self, events: bool) {
+        Executable::count(self, events);
+    }
+
+    fn spent(&self) -> Vec<Spent> {
+        Executable::spent(self)
     }
 }

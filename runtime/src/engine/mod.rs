@@ -7,7 +7,7 @@ use crate::error::Result;
 mod cpu;
 mod interpreter;
 
-pub use align_cpu::{Bindings, Cpu, Slot};
+pub use align_cpu::{Bindings, Counter, Cpu, Slot, Spent};
 pub use interpreter::Interpreter;
 
 /// Why a graph could not be run to its end.
@@ -24,6 +24,10 @@ pub trait Engine {
     /// How many threads work at once.
     fn threads(&self) -> usize;
     fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>>;
+    /// Multiplications and additions of floats a second in a large product, as they are measured now.
+    fn peak(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// A graph that can be run on batches of any size.
@@ -31,6 +35,12 @@ pub trait Compiled {
     fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault>;
     /// Bytes of temporaries for these lengths.
     fn memory(&self, lengths: &Lengths) -> usize;
+    /// From now on runs count what each kernel takes, with `events` also when it was.
+    fn count(&self, _events: bool) {}
+    /// What was counted so far.
+    fn spent(&self) -> Vec<Spent> {
+        vec![]
+    }
 }
 
 /// The inputs that a graph asks its caller for, by name.

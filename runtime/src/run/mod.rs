@@ -23,6 +23,7 @@ use align_compiler::stage::graph::StageGraph;
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::profile::Profile;
 use crate::store::Store;
 
 /// Runs all stages of a program. Where `stop` becomes true it ends after the step, the
@@ -47,6 +48,7 @@ pub fn run(
         kept: vec![],
         begun: Instant::now(),
         reported: None,
+        profile: options.profile.clone().map(|sources| Profile::new(sources, engine)),
         log: RunLog::open(&options.out, options.tensorboard)?,
         weights: HashMap::new(),
         evaluated: HashMap::new(),

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use align_syntax::span::Sources;
+
 use crate::train::Saving;
 
 /// Between checkpoints, unless something else is said.
 const BETWEEN: Duration = Duration::from_secs(60);
 
 /// What the command line says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The run's folder.
     pub out: PathBuf,
@@ -21,6 +23,8 @@ pub struct RunOptions {
     pub checkpoint_every: Option<usize>,
     /// Writes event files for TensorBoard.
     pub tensorboard: bool,
+    /// Counts where time goes; the texts are those that kernels come from.
+    pub profile: Option<Sources>,
     /// What the report says of the program.
     pub about: About,
 }

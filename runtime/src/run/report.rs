@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::profile::Table;
+
 /// A table of texts. Rows may be shorter than the head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
@@ -43,4 +45,6 @@ pub struct Report {
     pub failed: Vec<Asserted>,
     /// It was asked to stop before its end. The next run goes on.
     pub stopped: bool,
+    /// What the stages took, where that was asked for.
+    pub profile: Vec<Table>,
 }

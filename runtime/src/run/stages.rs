@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
 use crate::policy;
+use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
@@ -41,6 +42,7 @@ pub(super) struct Stages<'a, 'p> {
     pub store: Store,
     pub memory: usize,
     pub log: RunLog,
+    pub profile: Option<Profile>,
     /// Weights that stages gave, while something reads them.
     pub weights: HashMap<StageId, Weights>,
     pub evaluated: HashMap<StageId, Evaluated>,
@@ -62,10 +64,26 @@ impl Stages<'_, '_> {
             Ok(_) => (State::Failed, None),
             Err(error) => (State::Failed, Some(error.to_string())),
         };
-        match (self.report(state, fault), result) {
+        let profiled = self.profiled();
+        let result = result.map(|report| Report { profile: profiled.0, ..report });
+        match (self.report(state, fault).and(profiled.1), result) {
             // What ended the run matters more than a report that cannot be written.
             (Err(error), Ok(_)) => Err(error.into()),
             (_, result) => result,
+        }
+    }
+
+    /// The tables of the profile, which is written into the run's folder.
+    fn profiled(&self) -> (Vec<Spent>, Result<()>) {
+        let of = |profile: &Profile| (profile.tables(), profile.write(&self.options.out));
+        self.profile.as_ref().map_or((vec![], Ok(())), of)
+    }
+
+    /// A stage is kept from an earlier run.
+    fn not_profiled(&mut self, stage: &str) {
+        if self.profile.is_some() {
+            let text = "was finished by an earlier run and is not run again, so it has no profile; another --seed runs it anew";
+            self.progress.note(&format!("{stage} {text}"));
         }
     }
 
@@ -258,6 +276,7 @@ impl Stages<'_, '_> {
             self.log.begins(&name, &Lines::at_end(&entry.metrics())?.content()?, &entry.times())?;
             self.kept.push(id);
             self.progress.ends(&name, true);
+            self.not_profiled(&name);
             return Ok(true);
         }
         let _lock = entry.lock()?;
@@ -289,6 +308,7 @@ impl Stages<'_, '_> {
             log: Some(&mut self.log),
             stop: self.stop,
             progress: self.progress,
+            profile: self.profile.as_mut(),
         };
         let values = match train(&job, values, &mut settings)? {
             Outcome::Finished(values) => values,
@@ -309,6 +329,7 @@ impl Stages<'_, '_> {
         if self.is_kept(id)? {
             if let Some(evaluated) = Evaluated::from_json(&entry.read()?.value) {
                 self.evaluated.insert(id, evaluated);
+                self.not_profiled(&name);
                 return Ok(true);
             }
             entry.forget()?;
@@ -322,11 +343,21 @@ impl Stages<'_, '_> {
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
         let held = bytes_of(named.values().copied());
         let mut evaluation = Evaluation::new(self.engine, node)?;
+        if self.profile.is_some() {
+            evaluation.count(false);
+        }
+        let begun = Instant::now();
         let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
         let found = result.map_err(|error| match error {
             RunError::Stage(fault) => RunError::Stage(StageFault { stage: name.clone(), ..fault }),
             other => other,
         })?;
+        if let Some(profile) = &mut self.profile {
+            let kernels = evaluation.spent().into_iter().map(|spent| (Section::Evaluate, spent)).collect();
+            let (steps, seconds) = (1, begun.elapsed().as_secs_f64());
+            let (clock, memory) = (evaluation.clock().clone(), vec![("weights", held)]);
+            profile.add(StageSpent { name: name.clone(), steps, tokens: 0, seconds, clock, kernels, memory });
+        }
         let Some(evaluated) = found else { return Ok(false) };
         entry.finish(&name, &[], evaluated.to_json())?;
         self.evaluated.insert(id, evaluated);

@@ -6,6 +6,7 @@ use align_cpu::host_program::{HostProgram, Symbol};
 
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
+use crate::profile::Section;
 
 /// How the loop ended.
 pub enum End {
@@ -32,6 +33,14 @@ pub fn call(program: &HostProgram, trainer: &mut Trainer, start: usize) -> End {
         STOPPED => End::Stopped,
         _ => End::Failed,
     }
+}
+
+/// Counts what a call takes.
+fn timed<T>(trainer: &mut Trainer, section: Section, f: impl FnOnce(&mut Trainer) -> T) -> T {
+    let start = trainer.clock.start();
+    let result = f(trainer);
+    trainer.clock.end(section, start);
+    result
 }
 
 fn symbols() -> Vec<Symbol> {
@@ -73,7 +82,7 @@ extern "C" fn next_batch(trainer: &mut Trainer) -> i64 {
 }
 
 extern "C" fn count(trainer: &mut Trainer, micro_batch: i64) -> bool {
-    trainer.count(micro_batch as usize)
+    timed(trainer, Section::Count, |trainer| trainer.count(micro_batch as usize))
 }
 
 extern "C" fn counted(trainer: &mut Trainer, term: i64) -> f64 {
@@ -93,7 +102,7 @@ extern "C" fn summed(trainer: &mut Trainer, term: i64) -> f64 {
 }
 
 extern "C" fn gradient_norm(trainer: &mut Trainer) -> f64 {
-    trainer.gradient_norm()
+    timed(trainer, Section::Gradient, |trainer| trainer.gradient_norm())
 }
 
 extern "C" fn set_rate(trainer: &mut Trainer, rate: i64, value: f64) {
@@ -105,11 +114,11 @@ extern "C" fn set_scalar(trainer: &mut Trainer, k: i64, value: f64) {
 }
 
 extern "C" fn update(trainer: &mut Trainer, t: i64, factor: f64) -> bool {
-    trainer.update(t as usize, factor)
+    timed(trainer, Section::Update, |trainer| trainer.update(t as usize, factor))
 }
 
 extern "C" fn update_asking(trainer: &mut Trainer, t: i64, factor: f64) -> i64 {
-    trainer.update_asking(t as usize, factor)
+    timed(trainer, Section::Update, |trainer| trainer.update_asking(t as usize, factor))
 }
 
 extern "C" fn at_point(trainer: &mut Trainer) {
@@ -117,15 +126,15 @@ extern "C" fn at_point(trainer: &mut Trainer) {
 }
 
 extern "C" fn answer(trainer: &mut Trainer, t: i64, value: f64, factor: f64) -> i64 {
-    trainer.answer(t as usize, value, factor)
+    timed(trainer, Section::Update, |trainer| trainer.answer(t as usize, value, factor))
 }
 
 extern "C" fn evaluate(trainer: &mut Trainer, step: i64) -> bool {
-    trainer.evaluate(step as usize)
+    timed(trainer, Section::Evaluate, |trainer| trainer.evaluate(step as usize))
 }
 
 extern "C" fn log(trainer: &mut Trainer, step: i64, loss: f64, norm: f64) -> bool {
-    trainer.log(step as usize, loss, norm)
+    timed(trainer, Section::Log, |trainer| trainer.log(step as usize, loss, norm))
 }
 
 extern "C" fn save_due(trainer: &mut Trainer, step: i64) -> bool {
@@ -133,7 +142,7 @@ extern "C" fn save_due(trainer: &mut Trainer, step: i64) -> bool {
 }
 
 extern "C" fn save(trainer: &mut Trainer, step: i64) -> bool {
-    trainer.save(step as usize)
+    timed(trainer, Section::Save, |trainer| trainer.save(step as usize))
 }
 
 extern "C" fn not_finite(trainer: &mut Trainer, step: i64, loss: f64, norm: f64) {

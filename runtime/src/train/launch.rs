@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use align_compiler::stage::items::{ItemValue, Packed};
 use align_compiler::tensor::Graph;
 
-use crate::engine::{Bindings, Compiled, Engine, Slot, inputs, weights};
+use crate::engine::{Bindings, Compiled, Engine, Slot, Spent, inputs, weights};
 use crate::error::Result;
 
 /// A compiled graph that reads items, and gives scalars beside what its caller binds.
@@ -33,6 +33,14 @@ impl Launch {
     /// Bytes of temporaries for a micro-batch.
     pub fn memory(&self, packed: &Packed) -> usize {
         self.compiled.memory(&packed.lengths)
+    }
+
+    pub fn count(&self, events: bool) {
+        self.compiled.count(events);
+    }
+
+    pub fn spent(&self) -> Vec<Spent> {
+        self.compiled.spent()
     }
 
     /// Runs the graph. `bindings` holds what does not come from the items. The error is a clause.

@@ -15,7 +15,8 @@ mod weights;
 
 pub use batches::micro_batches;
 pub use launch::Launch;
-pub(crate) use memory::{bytes, refuse_too_big};
+pub use memory::bytes;
+pub(crate) use memory::refuse_too_big;
 pub use trainer::{Job, Outcome, Saving, Settings, train};
 pub(crate) use weights::bytes_of;
 pub use weights::{Made, Shared, Weights};

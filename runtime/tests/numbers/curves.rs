@@ -58,6 +58,7 @@ fn curve(
                 log: None,
                 stop: &AtomicBool::new(false),
                 progress: &mut Silent,
+                profile: None,
             };
             let begun = Instant::now();
             train(&job, start(), &mut settings).unwrap_or_else(|error| panic!("{error}"));

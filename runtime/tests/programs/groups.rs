@@ -67,6 +67,7 @@ fn steps(folder: &Path, text: &str, memory: usize, engine: &dyn Engine) -> Vec<(
         memory: Some(memory),
         checkpoint_every: None,
         tensorboard: false,
+        profile: None,
         about: About { file: "main.align".into(), source: text.into(), seed: 0 },
     };
     run(&graph, &options, engine, &mut Silent, &AtomicBool::new(false)).unwrap_or_else(|error| panic!("{error}"));

@@ -109,6 +109,7 @@ fn run_until(
         memory: Some(1 << 30),
         checkpoint_every: None,
         tensorboard: true,
+        profile: None,
         about: About { file: "main.align".into(), source: text, seed: 0 },
     };
     run(&graph, &options, engine, progress, stop)

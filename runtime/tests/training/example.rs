@@ -252,6 +252,7 @@ pub fn run_with(
         log: None,
         stop: way.stop,
         progress,
+        profile: None,
     };
     train(&job, START.to_vec(), &mut settings)
 }

@@ -27,7 +27,7 @@ fn scans() {
                 let x = g.input("x", vec![axis.clone(), dim(7)], DType::Float);
                 let decay = g.input("decay", vec![], DType::Float);
                 let op = Op::Scan { axis: axis.clone(), reverse, carries: 1, xs: 1, body: Box::new(body()) };
-                let scan = NodeData { op, inputs: vec![start, x, decay], axes: vec![], dtype: DType::Float };
+                let scan = NodeData::new(op, vec![start, x, decay], vec![], DType::Float);
                 let scan = g.push(scan);
                 let (last, all) = (g.result(scan, 0), g.result(scan, 1));
                 g.output("last", last);
@@ -44,7 +44,7 @@ fn scans_over_nothing_keep_what_they_were_given() {
     let x = g.input("x", vec![many(), dim(7)], DType::Float);
     let decay = g.input("decay", vec![], DType::Float);
     let op = Op::Scan { axis: many(), reverse: false, carries: 1, xs: 1, body: Box::new(body()) };
-    let scan = g.push(NodeData { op, inputs: vec![start, x, decay], axes: vec![], dtype: DType::Float });
+    let scan = g.push(NodeData::new(op, vec![start, x, decay], vec![], DType::Float));
     let last = g.result(scan, 0);
     g.output("last", last);
     let lengths = lengths().with(many(), vec![0]);
@@ -70,7 +70,7 @@ fn loops_stop_when_told() {
         for (i, within) in [3, 100].into_iter().enumerate() {
             let limit = g.float(50.0);
             let op = Op::Loop { within, carries: 1, body: Box::new(b.clone()) };
-            let l = g.push(NodeData { op, inputs: vec![x, limit], axes: vec![], dtype: DType::Float });
+            let l = g.push(NodeData::new(op, vec![x, limit], vec![], DType::Float));
             let last = g.result(l, 0);
             g.output(format!("last{i}"), last);
         }

@@ -150,7 +150,7 @@ fn many_blocks_of_work() {
 }
 
 fn random(g: &mut Graph, kind: RandomKind, inputs: &[Node], axes: Vec<Axis>) -> Node {
-    g.push(NodeData { op: Op::Random(kind, 3), inputs: inputs.to_vec(), axes, dtype: DType::Float })
+    g.push(NodeData::new(Op::Random(kind, 3), inputs.to_vec(), axes, DType::Float))
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn scan(g: &mut Graph, reverse: bool) -> Vec<Node> {
     let ns = g.iota(&step());
     let w = g.input("w", vec![k()], DType::Float);
     let op = Op::Scan { axis: step(), reverse, carries: 2, xs: 2, body: Box::new(body) };
-    let scan = g.push(NodeData { op, inputs: vec![start, zero, xs, ns, w], axes: vec![], dtype: DType::Float });
+    let scan = g.push(NodeData::new(op, vec![start, zero, xs, ns, w], vec![], DType::Float));
     let (last, ys, counts) = (g.result(scan, 0), g.result(scan, 2), g.result(scan, 3));
     let weighted = g.map(MapOp::Mul, &[ys, counts]);
     vec![last, weighted]
@@ -74,7 +74,7 @@ fn loops() {
             let zero = g.int(0);
             let w = g.input("w", vec![k()], DType::Float);
             let op = Op::Loop { within, carries: 2, body: Box::new(body) };
-            let node = g.push(NodeData { op, inputs: vec![c, zero, w], axes: vec![], dtype: DType::Float });
+            let node = g.push(NodeData::new(op, vec![c, zero, w], vec![], DType::Float));
             vec![g.result(node, 0)]
         });
     }

@@ -60,7 +60,7 @@ fn through_a_scan_of_gradient_steps() {
         let x = g.input("x", vec![step.clone(), row.clone(), dim.clone()], DType::Float);
         let sign = g.input("sign", vec![row.clone()], DType::Float);
         let op = Op::Scan { axis: step, reverse: false, carries: 1, xs: 1, body: Box::new(body) };
-        let scan = g.push(NodeData { op, inputs: vec![w, x, sign], axes: vec![], dtype: DType::Float });
+        let scan = g.push(NodeData::new(op, vec![w, x, sign], vec![], DType::Float));
         vec![g.result(scan, 0)]
     });
 }

@@ -310,7 +310,7 @@ impl Eval<'_> {
             inputs.push(place);
         }
         let op = Op::Random(kind, stream);
-        Some(self.graph().push(NodeData { op, inputs, axes: axes.to_vec(), dtype: DType::Float }))
+        Some(self.graph().push(NodeData::new(op, inputs, axes.to_vec(), DType::Float)))
     }
 
     // -------------------------------------------------------------------------------------------- branches

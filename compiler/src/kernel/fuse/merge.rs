@@ -40,6 +40,7 @@ pub fn merge_chunks(graph: Graph) -> Graph {
             continue;
         }
         todo.pop();
+        to.come_from(data.origin.clone());
         match &data.op {
             Op::Call { kind: kind @ CallKind::Chunked { .. }, .. } => {
                 let call = merge(graph, &members, kind, &mut to, &copies);

@@ -25,7 +25,7 @@ mod views;
 
 use super::ir::{Buffer, BufferId, BufferKind, Program, Step};
 use crate::storage::Storage;
-use crate::tensor::{Axis, Graph, Node};
+use crate::tensor::{Axis, Graph, Node, Origin};
 use homes::Homes;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -72,16 +72,19 @@ pub fn fuse_in(graph: &Graph, layouts: &Layouts) -> Result<Program, KernelError>
     let mut homes = Homes::new(&prepared, &layouts)?;
     let items = items::items(&homes);
     let groups = groups::groups(&homes, &items);
+    let members = |group: &groups::Group| -> Vec<&items::Item> { group.items.iter().map(|i| &items[*i]).collect() };
+    let from: Vec<Vec<Origin>> = groups.iter().map(|group| items::origins::origins(&homes, &members(group))).collect();
     homes.keep_needed(&items, &groups);
-    let mut steps = vec![];
+    let (mut steps, mut origins) = (vec![], vec![]);
     for group in groups::in_order(&items, &groups) {
-        let members: Vec<&items::Item> = groups[group].items.iter().map(|i| &items[*i]).collect();
+        let members = members(&groups[group]);
+        origins.push(from[group].clone());
         match members[0].kind {
             items::Kind::Opaque { node } => steps.push(steps::step(&mut homes, node)?),
             _ => steps.push(Step::Rows(rows::nest(&mut homes, &groups[group], &members))),
         }
     }
-    Ok(compact(Program { buffers: homes.buffers, steps }))
+    Ok(compact(Program { buffers: homes.buffers, steps, origins }))
 }
 
 /// Without buffers that no step uses. Inputs and weights stay out too: the caller binds what is listed.
@@ -95,5 +98,5 @@ fn compact(mut program: Program) -> Program {
             == buffers.iter().filter(|b| matches!(b.kind, BufferKind::Output(_))).count(),
         "every output is written"
     );
-    Program { buffers, steps: program.steps }
+    Program { buffers, ..program }
 }

@@ -110,6 +110,7 @@ fn chain_sums(graph: &Graph) -> Prepared {
     let mut copies = Copies::default();
     let mut adds_to = HashMap::new();
     for (node, data) in graph.nodes() {
+        to.come_from(data.origin.clone());
         if is_sum(node) && !inner[node.0 as usize] {
             let (mut terms, mut todo) = (vec![], vec![node]);
             while let Some(n) = todo.pop() {

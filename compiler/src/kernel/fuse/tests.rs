@@ -305,6 +305,7 @@ fn sorts_scans_and_algebra() {
             inputs: vec![m, v],
             axes: vec![columns],
             dtype: DType::Float,
+            origin: Default::default(),
         });
         g.output("solved", solved);
     });
@@ -327,8 +328,7 @@ fn scans_run_their_body() {
         body.output("next", next);
         body.output("y", y);
         let op = Op::Scan { axis: step.clone(), reverse: true, carries: 1, xs: 1, body: Box::new(body) };
-        let scan =
-            g.push(crate::tensor::NodeData { op, inputs: vec![first, xs, rate], axes: vec![], dtype: DType::Float });
+        let scan = g.push(crate::tensor::NodeData::new(op, vec![first, xs, rate], vec![], DType::Float));
         let (last, ys) = (g.result(scan, 0), g.result(scan, 1));
         g.output("last", last);
         g.output("ys", ys);
@@ -416,7 +416,7 @@ fn copies_of_weights_in_fewer_bits() {
     let w = g.weight("w", vec![steps.clone(), dim()]);
     let start = g.weight("start", vec![dim()]);
     let op = Op::Scan { axis: steps.clone(), reverse: false, carries: 1, xs: 1, body: Box::new(body) };
-    let scan = g.push(NodeData { op, inputs: vec![start, w, w], axes: vec![], dtype: DType::Float });
+    let scan = g.push(NodeData::new(op, vec![start, w, w], vec![], DType::Float));
     let last = g.result(scan, 0);
     g.output("last", last);
     let sum = g.cumsum(w, &steps, false);

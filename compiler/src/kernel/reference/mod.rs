@@ -169,9 +169,9 @@ impl Memory<'_> {
         let dtype = |view: &View| self.program.buffer(view.buffer).dtype;
         let several = outs.len() > 1;
         let own = if several { vec![] } else { axes(outs[0]) };
-        let node = graph.push(NodeData { op, inputs: nodes, axes: own, dtype: dtype(outs[0]) });
+        let node = graph.push(NodeData::new(op, nodes, own, dtype(outs[0])));
         for (i, view) in outs.iter().enumerate() {
-            let data = NodeData { op: Op::Result(i), inputs: vec![node], axes: axes(view), dtype: dtype(view) };
+            let data = NodeData::new(Op::Result(i), vec![node], axes(view), dtype(view));
             let out = if several { graph.push(data) } else { node };
             graph.output(format!("r{i}"), out);
         }

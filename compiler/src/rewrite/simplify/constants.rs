@@ -11,7 +11,7 @@ pub fn fold(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     if data.dtype == DType::Int && !(value.fract() == 0.0 && value.abs() < 2f64.powi(31)) {
         return None;
     }
-    Some(graph.push(NodeData { op: Op::Const(value), inputs: vec![], axes: vec![], dtype: data.dtype }))
+    Some(graph.push(NodeData::new(Op::Const(value), vec![], vec![], data.dtype)))
 }
 
 /// The function on numbers; `None` where it is a fault or has no number.

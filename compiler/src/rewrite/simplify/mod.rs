@@ -104,6 +104,7 @@ fn copy_live(graph: &Graph, replace: &mut dyn FnMut(&mut Graph, &NodeData) -> Op
     let mut copies = Copies::default();
     for (node, data) in graph.nodes().filter(|(node, _)| live[node.0 as usize]) {
         let inputs: Vec<Node> = data.inputs.iter().map(|n| copies[n]).collect();
+        to.come_from(data.origin.clone());
         // Axes and dtype may be laid out anew, so rules see the node as it would be built.
         let copy = rebuild(&mut to, data, &inputs);
         let built = to.get(copy).clone();

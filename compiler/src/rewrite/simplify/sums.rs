@@ -20,8 +20,7 @@ pub fn reduce_of_tile(graph: &mut Graph, data: &NodeData) -> Option<Node> {
     let rest = graph.reduce(*op, inner, &left);
     match op {
         ReduceOp::Sum => {
-            let size =
-                graph.push(NodeData { op: Op::Const(size as f64), inputs: vec![], axes: vec![], dtype: data.dtype });
+            let size = graph.push(NodeData::new(Op::Const(size as f64), vec![], vec![], data.dtype));
             Some(graph.map(MapOp::Mul, &[rest, size]))
         }
         ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All => Some(rest),

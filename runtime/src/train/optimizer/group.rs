@@ -131,6 +131,11 @@ impl Group {
         self.states.len() + 1
     }
 
+    /// The programs of its updates.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.phases().map(|phase| &phase.program)
+    }
+
     fn phases(&self) -> impl Iterator<Item = &Phase> {
         self.variants.iter().flat_map(|variant| &variant.phases)
     }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use align_compiler::stage::optimizer::{Ask, OptimizerStage};
 use align_compiler::stage::train::WeightSpec;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Spent};
 use crate::error::Result;
 use group::Group;
+use program::Program;
 
 /// Weights that stay as they are, by path.
 pub type Fixed<'a> = dyn Fn(&str) -> Option<&'a [f32]> + 'a;
@@ -174,6 +175,24 @@ impl Optimizer {
             group.result(weights, &mut all, &self.known, fixed)?;
         }
         Ok(Some(all))
+    }
+
+    /// From now on updates count what their kernels take.
+    pub fn count(&self, events: bool) {
+        self.programs().for_each(|program| program.count(events));
+    }
+
+    pub fn spent(&self) -> Vec<Spent> {
+        self.programs().flat_map(Program::spent).collect()
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.groups.iter().flat_map(Group::programs)
+    }
+
+    /// Numbers in the states.
+    pub fn held(&self) -> usize {
+        self.groups.iter().map(Group::held).sum()
     }
 
     /// All states, by the names of checkpoints.

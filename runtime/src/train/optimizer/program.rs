@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use align_compiler::tensor::{Axis, Graph, Lengths};
 
 use super::{Fixed, Known};
-use crate::engine::{Bindings, Compiled, Engine, Slot, inputs, weights};
+use crate::engine::{Bindings, Compiled, Engine, Slot, Spent, inputs, weights};
 use crate::error::Result;
 
 /// Marks outputs, which else have the names of inputs.
@@ -48,6 +48,14 @@ impl Program {
     /// Numbers in an output of fixed size, by the name by which it is bound.
     pub fn size(&self, output: &str) -> usize {
         self.outputs.iter().position(|(_, name)| name == output).map_or(0, |i| self.sizes[i])
+    }
+
+    pub fn count(&self, events: bool) {
+        self.compiled.count(events);
+    }
+
+    pub fn spent(&self) -> Vec<Spent> {
+        self.compiled.spent()
     }
 
     pub fn memory(&self, lengths: &Lengths) -> usize {

@@ -4,6 +4,7 @@ use align_compiler::stage::items::{Packed, pack};
 
 use super::Trainer;
 use crate::engine::Bindings;
+use crate::profile::Section;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
 use crate::train::memory::refuse_too_big;
@@ -12,6 +13,7 @@ use crate::train::weights::bytes_of;
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
     pub(in crate::train) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
+        let start = self.clock.start();
         let (items, made) = (self.job.items, &mut self.made);
         self.rows = self.batches.next(|row| made.get(items, row).map(|item| item.tokens))?;
         self.items.clear();
@@ -20,6 +22,8 @@ impl Trainer<'_, '_> {
             self.num_tokens += item.tokens as u64;
             self.items.push(item);
         }
+        self.clock.end(Section::Load, start);
+        let start = self.clock.start();
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
         let (layout, budget) = (&self.job.stage.layout, self.plan.memory);
         let (all, coupled) = (self.items.len(), self.job.stage.coupled);
@@ -41,10 +45,14 @@ impl Trainer<'_, '_> {
         // One item alone is taken in any case.
         let place = |i: usize| items.place(self.rows[i]);
         refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
+        self.clock.end(Section::Plan, start);
+        let start = self.clock.start();
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
         let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + memory(packed)).max();
         self.planned = most.unwrap_or(0);
+        self.activations = self.activations.max(self.planned.saturating_sub(if micro.len() > 1 { cut } else { whole }));
+        self.clock.end(Section::Pack, start);
         self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;
         self.begin_states()?;

@@ -67,6 +67,9 @@ impl Trainer<'_, '_> {
         let fits = need <= self.plan.memory;
         if let (false, None, Some(swept)) = (fits, &self.swept, &self.job.stage.swept) {
             self.swept = Some(Swept::new(self.settings.engine, swept)?);
+            if self.clock.is_on() {
+                self.count_kernels(false);
+            }
         }
         match (&mut self.swept, self.job.stage.coupled) {
             (Some(swept), _) => swept.used = !fits,

@@ -5,6 +5,7 @@ use align_compiler::stage::items::pack;
 use super::Trainer;
 use super::swept::current;
 use crate::engine::{Bindings, Slot};
+use crate::profile::Section;
 use crate::train::arena;
 use crate::train::culprit::first_not_finite;
 use crate::train::weights::parts;
@@ -13,10 +14,14 @@ impl Trainer<'_, '_> {
     /// Forward and backward of a micro-batch. A single one writes its gradient; of several each is added.
     pub(in crate::train) fn launch(&mut self, micro: usize) -> bool {
         let several = self.packed.len() > 1;
+        let start = self.clock.start();
         let found = if micro == 0 { self.sweep() } else { Ok(()) };
         let result = found.and_then(|()| self.run(micro, several));
+        self.clock.end(Section::Step, start);
         if several {
+            let start = self.clock.start();
             arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
+            self.clock.end(Section::Gradient, start);
         }
         let step = current(&self.step, &self.swept);
         for (name, (sum, _)) in self.names.losses.iter().zip(&mut self.terms) {

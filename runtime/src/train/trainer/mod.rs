@@ -22,6 +22,7 @@ use super::weights::end_to_end;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
+use crate::profile::{Clock, Profile};
 use crate::run::{Progress, RunError, RunLog, StageFault};
 use crate::store::checkpoint::{self, Plan, State};
 
@@ -30,6 +31,7 @@ mod coupled;
 mod gradient;
 mod kept;
 mod made;
+mod profiled;
 mod states;
 mod swept;
 mod update;
@@ -69,6 +71,8 @@ pub struct Settings<'a> {
     pub log: Option<&'a mut RunLog>,
     pub stop: &'a AtomicBool,
     pub progress: &'a mut dyn Progress,
+    /// Counts what the stage takes.
+    pub profile: Option<&'a mut Profile>,
 }
 
 /// How training ended.
@@ -124,6 +128,9 @@ pub(in crate::train) struct Trainer<'a, 's> {
     rate: Rate,
     /// Bytes that the largest micro-batch of the step was planned with.
     planned: usize,
+    /// Bytes of the temporaries of the largest micro-batch so far.
+    activations: usize,
+    pub(in crate::train) clock: Clock,
     saved: Instant,
     /// How long the last checkpoint took.
     saving_took: Duration,
@@ -163,7 +170,16 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     let start = trainer.resume()?;
     trainer.refuse_steps_too_big(start)?;
     trainer.settings.progress.begins(&job.stage.name, start, trainer.total);
-    match bridge::call(&program, &mut trainer, start) {
+    let (begun, tokens) = (Instant::now(), trainer.num_tokens);
+    if trainer.clock.is_on() {
+        trainer.count_kernels(true);
+    }
+    let end = bridge::call(&program, &mut trainer, start);
+    let seconds = begun.elapsed().as_secs_f64();
+    if let Some(profile) = trainer.settings.profile.take() {
+        profile.add(trainer.spent(seconds, tokens));
+    }
+    match end {
         bridge::End::Finished => Ok(Outcome::Finished(match trainer.best.take() {
             Some((_, weights)) => weights,
             None => trainer.shown()?.unwrap_or(trainer.weights),
@@ -222,6 +238,8 @@ impl<'a, 's> Trainer<'a, 's> {
             lines: Lines::at_end(&settings.work.join(METRICS))?,
             times: Lines::at_end(&settings.work.join(TIMES))?,
             planned: 0,
+            activations: 0,
+            clock: Clock::new(settings.profile.is_some()),
             rate: Rate::new(),
             saved: Instant::now(),
             saving_took: Duration::ZERO,

@@ -50,6 +50,10 @@ impl Swept {
         sweeps.chain([self.step.memory(packed)]).max().unwrap_or(0)
     }
 
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        self.sweeps.iter().chain([&self.step])
+    }
+
     /// The graph of the step, and what was found, which it reads by name.
     pub fn parts(&mut self) -> (&mut Launch, impl Iterator<Item = (&str, &[f32])>) {
         (&mut self.step, self.values.iter().map(|value| (value.met.name.as_str(), &value.whole[..])))

@@ -1,6 +1,7 @@
 //! Items: what is stored, reduced, or done by a step of its own, each with what it reads.
 
 pub mod costs;
+pub mod origins;
 
 use super::homes::{Homes, is_opaque, is_reduce};
 use super::index::{At, Ix, Part, children, identity, parts};

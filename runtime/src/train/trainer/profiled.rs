@@ -1,0 +1,56 @@
+//! The profile of a stage at work.
+
+use super::Trainer;
+use crate::engine::Spent;
+use crate::profile::{Section, StageSpent, TRACED};
+
+impl Trainer<'_, '_> {
+    /// From now on kernels and sections are counted, with `events` also when they run.
+    pub(super) fn count_kernels(&mut self, events: bool) {
+        self.clock.keep_events(events);
+        for launch in [&self.step, &self.counts].into_iter().chain(self.swept.iter().flat_map(|s| s.launches())) {
+            launch.count(events);
+        }
+        self.optimizer.count(events);
+        self.evals.iter_mut().flatten().for_each(|eval| eval.count(events));
+    }
+
+    /// A step is made: single runs are kept of the first ones alone.
+    pub(super) fn counted_step(&mut self) {
+        if self.clock.is_on() && self.clock.of(Section::Log).runs + 1 == TRACED as u64 {
+            self.count_kernels(false);
+        }
+    }
+
+    /// What this run of the stage took. `seconds` since it began, `before` the tokens of earlier runs.
+    pub(super) fn spent(&self, seconds: f64, before: u64) -> StageSpent {
+        let of = |section: Section, all: Vec<Spent>| all.into_iter().map(move |spent| (section, spent));
+        let mut kernels: Vec<(Section, Spent)> = of(Section::Step, self.step.spent()).collect();
+        let swept = self.swept.iter().flat_map(|swept| swept.launches());
+        kernels.extend(swept.flat_map(|launch| of(Section::Step, launch.spent())));
+        kernels.extend(of(Section::Count, self.counts.spent()));
+        kernels.extend(of(Section::Update, self.optimizer.spent()));
+        kernels.extend(self.evals.iter().flatten().flat_map(|eval| of(Section::Evaluate, eval.spent())));
+        let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
+        let states = 4 * self.optimizer.held();
+        let best = self.best.as_ref().map_or(0, |(_, weights)| weights.len());
+        let memory = [
+            ("weights", 4 * (self.weights.len() + best)),
+            ("weights that stay", 4 * fixed),
+            ("gradient", 4 * (self.gradient.len() + self.carry.len())),
+            ("optimizer's states", states),
+            ("optimizer's work", self.optimizer.memory.saturating_sub(states)),
+            ("loss's states", self.states.memory()),
+            ("activations", self.activations),
+        ];
+        StageSpent {
+            name: self.job.stage.name.clone(),
+            steps: self.clock.of(Section::Log).runs as usize,
+            tokens: self.num_tokens - before,
+            seconds,
+            clock: self.clock.clone(),
+            kernels,
+            memory: memory.into_iter().filter(|(_, bytes)| *bytes > 0).collect(),
+        }
+    }
+}
