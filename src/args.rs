@@ -25,6 +25,8 @@ pub enum Command {
     Emit(Emit),
     /// Prints the log-probability of each token of a reply under a model
     Score(Score),
+    /// Shows rows as text and tokens, which of these carry loss, and what there is to count
+    Data(Data),
     /// Explains a diagnostic code
     Explain { code: String },
 }
@@ -144,6 +146,42 @@ pub struct Score {
     /// Prints one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Data {
+    /// A program, or a file of rows: .jsonl, .json, .csv, .tsv, .txt, .parquet
+    pub file: PathBuf,
+    /// Only the program's data of this name, such as `pairs` or `sums.test` [default: all that stages read]
+    #[arg(long = "data", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Shows so many of the first rows
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rows: usize,
+    /// Shows this row alone and whole, counted from 1, and counts nothing
+    #[arg(long, value_name = "K", value_parser = from_1, conflicts_with = "rows")]
+    pub row: Vec<usize>,
+    /// Shows each token with its id
+    #[arg(long)]
+    pub tokens: bool,
+    /// The model whose tokenizer and chat template read data that no stage reads [default: bytes]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What the columns of a file of rows are, such as 'Demo { prompt: .question, reply: .answer }'
+    #[arg(long = "as", value_name = "RECORD")]
+    pub record: Option<String>,
+    /// The longest text, in tokens [default: the model's context]
+    #[arg(long, value_name = "TOKENS", value_parser = from_1)]
+    pub context: Option<usize>,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Prints one JSON object a line: the data, rows, what was counted. Tokens count from 0 there
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn from_1(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("expected a number from 1 on".into())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -1,7 +1,9 @@
 //! How a command ends when it does not succeed.
 
 use crate::print::errln;
+use align_runtime::world::source_text;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What went wrong. It is printed once, at the end.
@@ -40,16 +42,11 @@ impl Failure {
     }
 }
 
-/// Reads a file that a user named, without the mark that some editors put before UTF-8.
+/// Reads a file of source text that a user named.
 pub fn read(path: &Path) -> Result<String, Failure> {
-    match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text)),
-            Err(error) => Err(Failure::new(format!("{} is not UTF-8: {}", path.display(), error.utf8_error()))),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Failure::new(format!("there is no file {}", path.display())))
-        }
-        Err(error) => Err(Failure::io(path, "read", &error)),
-    }
+    source_text(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Failure::new(format!("{} is not UTF-8: {error}", path.display())),
+        ErrorKind::NotFound => Failure::new(format!("there is no file {}", path.display())),
+        _ => Failure::io(path, "read", &error),
+    })
 }

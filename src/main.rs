@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod data;
 mod failure;
 mod findings;
 mod print;
@@ -29,6 +30,7 @@ fn run() -> ExitCode {
         Command::Test(args) => commands::test::test(&args),
         Command::Emit(args) => commands::emit::emit(&args),
         Command::Score(args) => commands::score::score(&args),
+        Command::Data(args) => commands::data::data(&args),
         Command::Explain { code } => commands::explain::explain(&code),
     };
     match result {

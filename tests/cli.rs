@@ -341,6 +341,11 @@ fn a_byte_order_mark_is_no_part_of_a_program() {
     let folder = project();
     fs::write(folder.path().join("marked.align"), format!("\u{feff}{PROGRAM}")).expect("a file");
     succeeds(folder.path(), &["check", "marked.align"]);
+    let module = "\u{feff}/// Twice.\nfn twice(x: Float) -> Float = 2 * x\n";
+    fs::write(folder.path().join("mine.align"), module).expect("a file");
+    let uses = "use mine { twice }\ntest \"of a module\" { assert near(twice(2), 4, 1e-12) }\n";
+    fs::write(folder.path().join("uses.align"), uses).expect("a file");
+    succeeds(folder.path(), &["test", "uses.align"]);
 }
 
 /// The files that CONTRIBUTING.md shows work as it says, with nothing else changed.

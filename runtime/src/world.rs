@@ -21,6 +21,14 @@ pub struct Files {
     beside: PathBuf,
 }
 
+/// The text of a source file, without the mark that some editors put before UTF-8. The error of a file that is not UTF-8 is of
+/// the kind `InvalidData` and says where.
+pub fn source_text(path: &Path) -> std::io::Result<String> {
+    let text = String::from_utf8(std::fs::read(path)?)
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error()))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
+}
+
 type Said<T> = std::result::Result<T, String>;
 
 fn said<T>(result: Result<T>) -> Said<T> {
@@ -42,7 +50,7 @@ impl Files {
     /// The module `a.b` in the file `a/b.align` beside the program.
     fn beside(&self, path: &str) -> Option<Module> {
         let file = self.beside.join(format!("{}.align", path.replace('.', "/")));
-        let text = std::fs::read_to_string(&file).ok()?;
+        let text = source_text(&file).ok()?;
         let name = file.display().to_string();
         let mut names: Vec<_> =
             text.lines().filter_map(align_stdlib::declared).map(|word| (word.to_string(), name.clone())).collect();
@@ -171,5 +179,15 @@ mod module_tests {
         let module = files.module("mine.losses").expect("the module is there");
         assert_eq!(module.names[0].0, "half");
         assert!(files.module("mine.others").is_none() && files.module("std.losses").is_some());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_module() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("mine.align"), "\u{feff}fn half(x: Float) = x / 2\n").expect("a file");
+        let module =
+            Files::of_program(".", &folder.path().join("main.align")).module("mine").expect("the module is there");
+        assert_eq!(module.names[0].0, "half");
+        assert!(module.files[0].1.starts_with("fn half"));
     }
 }

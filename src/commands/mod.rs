@@ -1,6 +1,7 @@
 //! A file a command.
 
 pub mod check;
+pub mod data;
 pub mod emit;
 pub mod explain;
 pub mod fmt;
@@ -10,7 +11,7 @@ pub mod test;
 
 use crate::args::Settings;
 use crate::failure::{Failure, read};
-use crate::print::err;
+use crate::print::{err, errln};
 use align_compiler::check::Checked;
 use align_compiler::program::{self, Program};
 use align_compiler::stage::build::BuildOptions;
@@ -22,6 +23,8 @@ use align_syntax::render::{Style, render};
 use align_syntax::span::Sources;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A program without errors, with what the checker found out. Warnings are printed.
 fn checked(path: &Path, world: &Files) -> Result<(Program, Checked), Failure> {
@@ -35,8 +38,15 @@ fn checked(path: &Path, world: &Files) -> Result<(Program, Checked), Failure> {
 
 /// The stages of a program, with the settings of the command line.
 fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Result<StageGraph<'p>, Failure> {
-    let options = BuildOptions { sets: settings.sets.clone(), seed: settings.seed, sampled: false };
-    stage::build::build(program, &options, world).map_err(|mut diagnostics| {
+    build_with(program, &options(settings), world)
+}
+
+fn options(settings: &Settings) -> BuildOptions {
+    BuildOptions { sets: settings.sets.clone(), seed: settings.seed, ..BuildOptions::default() }
+}
+
+fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files) -> Result<StageGraph<'p>, Failure> {
+    stage::build::build(program, options, world).map_err(|mut diagnostics| {
         let _ = report(&mut diagnostics, &program.sources);
         Failure::Said
     })
@@ -52,15 +62,39 @@ fn report(diagnostics: &mut [Diagnostic], sources: &Sources) -> Result<(), Failu
     }
 }
 
+/// Set by Ctrl-C, which says `what`. A second Ctrl-C ends the process at once.
+fn stop_at_interrupt(what: &'static str) -> Result<Arc<AtomicBool>, Failure> {
+    const INTERRUPTED: i32 = 130;
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    let handler = move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED);
+        }
+        errln!("\n{what} (once more: at once)");
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::new(format!("Ctrl-C cannot be caught: {error}")))?;
+    Ok(stop)
+}
+
 /// So many threads, or one a core.
 fn threads(said: Option<usize>) -> usize {
     said.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
-/// As wide as the terminal, up to a width that still reads well.
+/// How standard error shows what is wrong.
 fn style() -> Style {
+    Style { colour: colours(&std::io::stderr()), width: width() }
+}
+
+/// Whether what is printed there may have colours.
+fn colours(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// As wide as the terminal, up to a width that still reads well.
+fn width() -> usize {
     const WIDEST: usize = 110;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    Style { colour, width: columns.unwrap_or(80).clamp(40, WIDEST) }
+    columns.unwrap_or(80).clamp(40, WIDEST)
 }

@@ -1,9 +1,9 @@
 //! `alignc run`: runs a program to its end, or to where it is stopped.
 
 use crate::args::Run;
-use crate::commands::{build, checked, report, threads};
+use crate::commands::{build, checked, report, stop_at_interrupt, threads};
 use crate::failure::Failure;
-use crate::print::{errln, out, outln};
+use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
 use align_compiler::program::Program;
@@ -12,8 +12,6 @@ use align_runtime::run::{self, About, Progress, RunError, RunOptions};
 use align_runtime::world::Files;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn run(args: &Run) -> Result<(), Failure> {
     let world = Files::of_program(".", &args.file);
@@ -33,7 +31,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         about: about(&program, args.settings.seed),
     };
     let engine = Cpu::new(threads(args.threads));
-    let stop = stop_at_interrupt()?;
+    let stop = stop_at_interrupt("stopping after this step")?;
     let mut progress: Box<dyn Progress> = match () {
         () if args.json => Box::new(Json::new()),
         () if args.quiet => Box::new(Quiet),
@@ -71,19 +69,4 @@ fn about(program: &Program, seed: u64) -> About {
 /// `out/<file stem>`
 fn default_out(file: &Path) -> PathBuf {
     Path::new("out").join(file.file_stem().unwrap_or(file.as_os_str()))
-}
-
-/// Set by Ctrl-C. A second Ctrl-C ends the process at once: the last checkpoint stays.
-fn stop_at_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    const INTERRUPTED: i32 = 130;
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    let handler = move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(INTERRUPTED);
-        }
-        errln!("\nstopping after this step (once more: at once)");
-    };
-    ctrlc::set_handler(handler).map_err(|error| Failure::new(format!("Ctrl-C cannot be caught: {error}")))?;
-    Ok(stop)
 }

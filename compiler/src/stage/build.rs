@@ -34,6 +34,9 @@ pub struct BuildOptions {
     pub seed: u64,
     /// Looks at some rows of large data, not at all: enough to check a program, not to run it.
     pub sampled: bool,
+    /// Makes stages whose data are looked at ([`super::look`]): rows are not read before they are asked for, and none is cut to
+    /// the context or left out. Not enough to run either.
+    pub uncut: bool,
 }
 
 /// The stages of all pipelines and studies of a program, in order. Data are read, checked and hashed here; nothing is
@@ -43,15 +46,7 @@ pub fn build<'p>(
     options: &BuildOptions,
     world: &'p dyn World,
 ) -> Result<StageGraph<'p>, Vec<Diagnostic>> {
-    let settings = super::params::settings(program, &options.sets, world, options.seed)?;
-    let builder = Rc::new(Builder {
-        program,
-        world,
-        seed: options.seed,
-        sampled: options.sampled,
-        settings,
-        state: RefCell::default(),
-    });
+    let builder = Builder::new(program, options, world)?;
     let mut eval = builder.eval();
     eval.hooks = Some(builder.clone());
     let mut diagnostics = vec![];
@@ -81,6 +76,7 @@ pub struct Builder<'p> {
     pub(super) world: &'p dyn World,
     pub(super) seed: u64,
     sampled: bool,
+    uncut: bool,
     settings: HashMap<String, Value>,
     pub(super) state: RefCell<State<'p>>,
 }
@@ -101,9 +97,20 @@ pub(super) struct State<'p> {
 }
 
 impl<'p> Builder<'p> {
-    /// The rewrites of training steps. A program that is only checked does without.
+    pub(super) fn new(
+        program: &'p Program,
+        options: &BuildOptions,
+        world: &'p dyn World,
+    ) -> Result<Rc<Builder<'p>>, Vec<Diagnostic>> {
+        let BuildOptions { sets, seed, sampled, uncut } = options;
+        let settings = super::params::settings(program, sets, world, *seed)?;
+        let (seed, sampled, uncut) = (*seed, *sampled, *uncut);
+        Ok(Rc::new(Builder { program, world, seed, sampled, uncut, settings, state: RefCell::default() }))
+    }
+
+    /// The rewrites of training steps. A program that is not run does without.
     pub(super) fn rewrites(&self) -> Rewrites {
-        if self.sampled { Rewrites::none() } else { Rewrites::default() }
+        if self.sampled || self.uncut { Rewrites::none() } else { Rewrites::default() }
     }
 
     /// An evaluator of the program for rows of data, long after the pipeline was read.
@@ -191,11 +198,16 @@ impl<'p> Builder<'p> {
     /// The rows of a stage as items.
     pub(super) fn items(
         &self,
+        eval: &Eval,
         data: &Data<Value>,
         layout: &ItemLayout,
         reading: Option<Reading>,
         span: Span,
     ) -> Res<Rc<dyn ItemSource + 'p>> {
+        if self.uncut {
+            let name = self.name_of(eval, data, span);
+            return Ok(Rc::new(RowItems::uncut(self.eval(), data.clone(), layout.clone(), reading, span, name)?));
+        }
         let items = |data| RowItems::new(self.eval(), data, layout.clone(), reading.clone(), span);
         if !self.sampled {
             return Ok(Rc::new(items(data.clone())?));
@@ -205,6 +217,25 @@ impl<'p> Builder<'p> {
             Err(error) if matches!(error.code, "E0703" | "E0706") => Ok(Rc::new(items(data.sample(SAMPLED))?)),
             items => Ok(Rc::new(items?)),
         }
+    }
+
+    /// What data are called: by the program's `data` that they are, or by the words that give them.
+    fn name_of(&self, eval: &Eval, data: &Data<Value>, span: Span) -> String {
+        fn part(of: &Value, data: &Data<Value>) -> Option<String> {
+            if let Some(rows) = cast::<Rows>(of) {
+                return rows.data.is(data).then(String::new);
+            }
+            let Value::Record(parts) = of else { return None };
+            parts.fields.iter().find_map(|(name, of)| Some(format!(".{name}{}", part(of, data)?)))
+        }
+        for (at, item) in self.program.items(self.program.main()) {
+            let ItemKind::Def(ast::Def { kind: DefKind::Data, name: Some(name), .. }) = &item.kind else { continue };
+            if let Some(part) = eval.known(at, &name.text).and_then(|of| part(&of, data)) {
+                return format!("{}{part}", name.text);
+            }
+        }
+        // Words of the library say nothing of the program.
+        if span.file == self.program.main() { self.words(span) } else { String::new() }
     }
 
     /// The rows of a stage as a stage of their own.

@@ -13,7 +13,7 @@ use crate::eval::value::{Function, Record, Value};
 use crate::eval::{Arg, Eval, Res, fault};
 use align_syntax::ast::{self, Entry, Type, TypeKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
-use align_syntax::span::Span;
+use align_syntax::span::{FileId, Span};
 use std::rc::Rc;
 
 /// The name of the table of conventions.
@@ -188,6 +188,35 @@ fn conventions(eval: &mut Eval, of: Declared) -> Res<Vec<Fields>> {
         }
     };
     rows.iter().map(fields).collect()
+}
+
+/// The columns that make the record which a file knows by this name: its own fields, then those of each convention.
+pub(super) fn known(eval: &mut Eval, file: FileId, record: &str) -> Vec<Vec<String>> {
+    let Some(of) = declared(eval.program, file, record) else { return vec![] };
+    let own = of.fields.iter().filter(|field| field.default.is_none()).map(|field| field.name.text.clone()).collect();
+    let all = conventions(eval, of).unwrap_or_default();
+    let read = |fields: &Fields| {
+        let mut columns: Vec<String> = vec![];
+        for (_, value, span) in fields {
+            let accessors = match value {
+                Value::Function(function) => match &**function {
+                    Function::Accessor(column) => vec![column.to_string()],
+                    _ => accessors(eval.program.sources.slice(*span)),
+                },
+                _ => vec![],
+            };
+            columns.extend(accessors.into_iter().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
+        }
+        columns
+    };
+    std::iter::once(own).chain(all.iter().map(read)).collect()
+}
+
+/// The names behind points in code: `a` and `b` of `x => f(x.a, x.b)`.
+fn accessors(code: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let names = code.split('.').skip(1).map(|rest| rest.split(|c| !is_part(c)).next().unwrap_or_default());
+    names.filter(|name| name.starts_with(|c: char| c.is_alphabetic())).map(str::to_string).collect()
 }
 
 /// Where a function is written.

@@ -179,6 +179,11 @@ impl<V: 'static> Data<V> {
         Ok(sizes.into_iter().map(part).collect())
     }
 
+    /// Whether these are the same rows, not others that are equal.
+    pub fn is(&self, other: &Data<V>) -> bool {
+        Rc::ptr_eq(&self.source, &other.source)
+    }
+
     /// See [`RowSource::identity`].
     pub fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         self.source.identity(eval)

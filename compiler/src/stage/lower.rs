@@ -80,7 +80,7 @@ pub(super) fn train(
     }
     let said_slots = written::slots(builder, &said, &stage);
     let sample = sample(builder, eval, &data)?;
-    let items = builder.items(&data, &stage.layout, reading, *on_span)?;
+    let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
     let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
     let data = builder.data(&items, *on_span);

@@ -185,7 +185,7 @@ fn evaluate<'p>(
 ) -> Res<StageId> {
     let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
     let layout = nets::layout(&traced, span)?;
-    let items = builder.items(data, &layout, reading(&policies, span)?, span)?;
+    let items = builder.items(eval, data, &layout, reading(&policies, span)?, span)?;
     let mut hasher = Hasher::new("evaluate");
     hasher.graph("graph", &traced).hash("items", &items.identity());
     for source in &sources {

@@ -15,6 +15,7 @@ mod generator;
 pub mod graph;
 pub mod hash;
 pub mod items;
+pub mod look;
 pub mod lower;
 mod merge;
 pub mod metric;

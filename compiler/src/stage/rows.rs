@@ -4,6 +4,7 @@ use super::data::Data;
 use super::encode::{Encoded, Reader, Truncate};
 use super::hash::{ContentHash, Hasher};
 use super::items::{Item, ItemLayout, ItemValue, PLACES, STREAM, TOKENS};
+use super::look::{Look, Looked, LookedText};
 use super::source::ItemSource;
 use super::text::{Origin, Pieces};
 use crate::eval::value::{FieldType, ItemType, Value};
@@ -29,7 +30,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    fn reader(&self) -> Reader<'_> {
+    pub fn reader(&self) -> Reader<'_> {
         Reader { tokenizer: &*self.tokenizer, model: self.model.as_deref() }
     }
 }
@@ -44,6 +45,7 @@ pub struct RowItems<'p> {
     reading: Option<Reading>,
     /// The words of the program that gave the data.
     span: Span,
+    name: String,
     identity: ContentHash,
 }
 
@@ -60,7 +62,7 @@ impl<'p> RowItems<'p> {
         if data.is_empty() {
             return fault("E0706", span, "the data has no rows");
         }
-        let mut content = data.content(&mut eval, hash).map_err(|error| placed(error, span))?;
+        let content = data.content(&mut eval, hash).map_err(|error| placed(error, span))?;
         let mut data = data;
         if let Some(Reading { truncate: Some(_), context: Some(_), .. }) = &reading {
             // Rows of which nothing would be left are no rows of the stage.
@@ -70,20 +72,30 @@ impl<'p> RowItems<'p> {
                 return fault("E0706", span, "no row fits the context, so nothing is left");
             }
         }
-        let mut hasher = Hasher::new("items");
-        hasher.hash("rows", &content);
-        for input in &layout.inputs {
-            hasher.text("input", &input.name);
-        }
-        if let Some(reading) = &reading {
-            hasher.text("tokenizer", &reading.tokenizer.identity());
-            hasher.text("template", &reading.model.as_ref().and_then(|m| m.chat_template()).unwrap_or_default());
-            hasher.text("truncate", &format!("{:?} {:?}", reading.truncate, reading.context));
-        }
-        content = hasher.finish();
-        let items = RowItems { eval: RefCell::new(eval), data, layout, reading, span, identity: content };
+        let identity = identity(&content, layout.inputs.iter().map(|input| &*input.name), reading.as_ref());
+        let items = RowItems { eval: RefCell::new(eval), data, layout, reading, span, name: String::new(), identity };
         items.check()?;
         Ok(items)
+    }
+
+    /// Rows that are only looked at: none is read here, none is left out, and what is wrong with one is told when it is read.
+    pub fn uncut(
+        mut eval: Eval<'p>,
+        data: Data<Value>,
+        layout: ItemLayout,
+        reading: Option<Reading>,
+        span: Span,
+        name: String,
+    ) -> Res<RowItems<'p>> {
+        let made = match data.identity(&eval) {
+            Some(made) => made,
+            None => data.content(&mut eval, hash).map_err(|error| placed(error, span))?,
+        };
+        // What reads the same of the same rows is one, in whatever order it asks.
+        let mut names: Vec<&str> = layout.inputs.iter().map(|input| &*input.name).collect();
+        names.sort_unstable();
+        let identity = identity(&made, names.into_iter(), reading.as_ref());
+        Ok(RowItems { eval: RefCell::new(eval), data, layout, reading, span, name, identity })
     }
 
     /// Checks the items of sampled rows.
@@ -118,6 +130,21 @@ impl<'p> RowItems<'p> {
     }
 }
 
+/// The rows, what is read of them and how.
+fn identity<'a>(rows: &ContentHash, inputs: impl Iterator<Item = &'a str>, reading: Option<&Reading>) -> ContentHash {
+    let mut hasher = Hasher::new("items");
+    hasher.hash("rows", rows);
+    for input in inputs {
+        hasher.text("input", input);
+    }
+    if let Some(reading) = reading {
+        hasher.text("tokenizer", &reading.tokenizer.identity());
+        hasher.text("template", &reading.model.as_ref().and_then(|m| m.chat_template()).unwrap_or_default());
+        hasher.text("truncate", &format!("{:?} {:?}", reading.truncate, reading.context));
+    }
+    hasher.finish()
+}
+
 /// How many rows `check` looks at.
 pub(super) const GLANCE: usize = 16;
 
@@ -130,15 +157,12 @@ impl ItemSource for RowItems<'_> {
     }
 
     fn item(&self, index: usize) -> Result<Item, Box<Diagnostic>> {
-        let row = self.data.get(&mut self.eval.borrow_mut(), index).map_err(|error| placed(error, self.span))?;
-        let of_row = |error: Box<Diagnostic>| {
-            Box::new(Diagnostic { message: format!("{}: {}", self.data.place(index), error.message), ..*error })
-        };
-        match item(&self.layout, self.reading.as_ref(), &row, self.span).map_err(of_row)? {
+        let row = self.row(index)?;
+        match item(&self.layout, self.reading.as_ref(), &row, self.span).map_err(|e| self.of_row(index, e))? {
             Some(item) => Ok(item),
             None => {
                 let message = "cut to the context, the row has no token left that carries loss";
-                fault("E0705", self.span, message).map_err(of_row)
+                fault("E0705", self.span, message).map_err(|e| self.of_row(index, e))
             }
         }
     }
@@ -149,6 +173,36 @@ impl ItemSource for RowItems<'_> {
 
     fn identity(&self) -> ContentHash {
         self.identity
+    }
+
+    fn looked(&self) -> Option<&dyn Looked> {
+        Some(self)
+    }
+}
+
+impl Looked for RowItems<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn reading(&self) -> Option<&Reading> {
+        self.reading.as_ref()
+    }
+
+    fn look(&self, index: usize) -> Result<Look, Box<Diagnostic>> {
+        let row = self.row(index)?;
+        look(&self.layout, self.reading.as_ref(), &row, self.span).map_err(|error| self.of_row(index, error))
+    }
+}
+
+impl RowItems<'_> {
+    fn row(&self, index: usize) -> Res<Value> {
+        self.data.get(&mut self.eval.borrow_mut(), index).map_err(|error| placed(error, self.span))
+    }
+
+    /// An error of what a row holds, with the row's place.
+    fn of_row(&self, index: usize, error: Box<Diagnostic>) -> Box<Diagnostic> {
+        Box::new(Diagnostic { message: format!("{}: {}", self.data.place(index), error.message), ..*error })
     }
 }
 
@@ -235,6 +289,54 @@ fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span)
     Ok(Some(made))
 }
 
+/// What is read of a row, with nothing cut off.
+fn look(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span) -> Res<Look> {
+    let mut look = Look::default();
+    if let Value::Record(record) = row {
+        look.fields = record.fields.iter().map(|(name, _)| name.clone()).collect();
+    }
+    for input in &layout.inputs {
+        let suffix = [STREAM, TOKENS, PLACES].into_iter().find(|suffix| input.name.ends_with(suffix));
+        let (Some(suffix), Some(reading)) = (suffix, reading) else {
+            let value = number(input.dtype, field(row, &input.name, span)?, &input.name, span)?;
+            look.numbers.push((input.name.clone(), value));
+            continue;
+        };
+        let path = &input.name[..input.name.len() - suffix.len()];
+        if !look.texts.iter().any(|text| text.field == path) {
+            let value = field(row, path, span)?;
+            let (all, many) = match value {
+                Value::List(list) => (&list[..], true),
+                one => (std::slice::from_ref(one), false),
+            };
+            for (part, one) in all.iter().enumerate() {
+                look.texts.push(LookedText {
+                    field: path.to_string(),
+                    part: many.then_some(part),
+                    prompt: prompt(row, path, one),
+                    encoded: uncut(reading, one, path, span)?,
+                    carries: false,
+                });
+            }
+        }
+        let carries = suffix != STREAM;
+        look.texts.iter_mut().filter(|text| text.field == path).for_each(|text| text.carries |= carries);
+    }
+    Ok(look)
+}
+
+/// The field beside a reply that is its prompt.
+fn prompt(row: &Value, path: &str, reply: &Value) -> Option<Rc<str>> {
+    let Value::Reply(reply) = reply else { return None };
+    let beside = match path.rsplit_once('.') {
+        Some((parent, _)) => field(row, parent, Span::new(FileId(0), 0, 0)).ok()?,
+        None => row,
+    };
+    let Value::Record(record) = beside else { return None };
+    let is_it = |value: &Value| matches!(value, Value::Prompt(prompt) if **prompt == *reply.prompt);
+    record.fields.iter().find(|(_, value)| is_it(value)).map(|(name, _)| name.clone())
+}
+
 /// Whether a ragged axis has a length for each index of another.
 fn is_inside(axis: &Axis, of: &Axis) -> bool {
     matches!(axis.kind(), AxisKind::Ragged { outer: Some(outer), .. } if outer == of)
@@ -263,7 +365,8 @@ fn encode_all(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<O
     }
 }
 
-fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Encoded>> {
+/// A text as it is.
+fn uncut(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Encoded> {
     let reader = reading.reader();
     let encoded = match value {
         Value::Reply(reply) => Ok(reader.reply(reply)),
@@ -271,12 +374,17 @@ fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Optio
         Value::Prompt(prompt) => Ok(Encoded { stream: reader.prompt(prompt), ..Encoded::default() }),
         other => Err(format!("expected a Reply, Chat or Prompt, this is {}", other.kind())),
     };
-    let encoded = encoded.or_else(|message| fault("E0701", span, format!("field {path}: {message}")))?;
+    encoded.or_else(|message| fault("E0701", span, format!("field {path}: {message}")))
+}
+
+/// A text, cut to the context.
+fn encode(reading: &Reading, value: &Value, path: &str, span: Span) -> Res<Option<Encoded>> {
+    let encoded = uncut(reading, value, path, span)?;
     let Some(context) = reading.context.filter(|context| encoded.stream.len() > *context) else {
         return Ok(Some(encoded));
     };
     match reading.truncate {
-        Some(how) => Ok(encoded.cut(context, how, reader.tokenizer.bos())),
+        Some(how) => Ok(encoded.cut(context, how, reading.tokenizer.bos())),
         None => {
             let message = format!("field {path} has {} tokens, the context is {context}", encoded.stream.len());
             let help = "say what is done with such rows: `truncate drop` (or `start`, or `end`)";

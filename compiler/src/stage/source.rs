@@ -2,6 +2,7 @@
 
 use super::hash::ContentHash;
 use super::items::Item;
+use super::look::Looked;
 use align_syntax::diag::Diagnostic;
 
 /// The rows of a stage as items, made when asked for. The order is that of the data; shuffling is the step loop's.
@@ -17,4 +18,8 @@ pub trait ItemSource {
     fn place(&self, index: usize) -> String;
     /// Identifies the rows and how they become items.
     fn identity(&self) -> ContentHash;
+    /// The rows of a program, as somebody looks at them.
+    fn looked(&self) -> Option<&dyn Looked> {
+        None
+    }
 }
