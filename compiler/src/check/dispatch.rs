@@ -66,7 +66,10 @@ impl<'p> Checker<'p> {
             self.evaluate(&given, s);
             return Type::Unknown;
         }
-        let ty = self.expr(f, s, &Type::Unknown);
+        let ty = match (&brackets, &*f.kind) {
+            (Some(_), ExprKind::Word(name)) => self.word_along(name, f.span, s),
+            _ => self.expr(f, s, &Type::Unknown),
+        };
         let brackets = brackets.unwrap_or_default();
         match &ty {
             Type::Fn(Fun::Builtin(name)) => {

@@ -7,7 +7,7 @@ use super::ops::article;
 use super::scope::{Scope, VarKind};
 use super::types::{Fun, Type};
 use super::typing::with_origin;
-use crate::program::planned;
+use crate::program::{Along, CORE, planned};
 use align_syntax::ast::{Expr, ItemKind, Pattern};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::{FileId, Span};
@@ -48,6 +48,16 @@ impl<'p> Checker<'p> {
         }
         let file = s.body.file;
         if let Some(at) = self.program.lookup(file, name) {
+            // Without axes it is another function than the core's.
+            if self.program.file(at.file).module.as_deref() == Some(CORE)
+                && at.file != file
+                && let Some(module) = planned::without_axes(name)
+            {
+                if !self.is_imported(file, name) {
+                    self.elsewhere(name, span, module);
+                }
+                return Type::Unknown;
+            }
             return self.item(at, name);
         }
         if let Some(row) = builtins::find(name) {
@@ -67,12 +77,32 @@ impl<'p> Checker<'p> {
         Type::Unknown
     }
 
+    /// What a word with axes in brackets means, where it takes none without them.
+    pub fn word_along(&mut self, name: &str, span: Span, s: &Scope) -> Type {
+        if s.get(name).is_none() {
+            match self.program.along(s.body.file, name) {
+                Along::Core(at) => return self.item(at, name),
+                Along::Primitive if builtins::find(name).is_some() => {
+                    return Type::Fn(Fun::Builtin(builtins::find(name).expect("just seen").name));
+                }
+                _ => {}
+            }
+            // What else the name may be needs no axes.
+            if let Some(at) = self.program.lookup(s.body.file, name) {
+                return self.item(at, name);
+            }
+        }
+        self.word(name, span, s)
+    }
+
     /// E0102: a function of the core, by name and axes in brackets, that is not there yet.
     pub fn planned_along(&mut self, name: &str, span: Span, s: &Scope) -> bool {
+        let same = self.program.along(s.body.file, name) == Along::Same;
         let known = s.get(name).is_some()
-            || self.program.lookup(s.body.file, name).is_some()
+            || same && self.program.lookup(s.body.file, name).is_some()
+            || matches!(self.program.along(s.body.file, name), Along::Core(_))
             || builtins::find(name).is_some()
-            || self.is_imported(s.body.file, name);
+            || same && self.is_imported(s.body.file, name);
         let planned = !known && planned::names(crate::program::CORE).is_some_and(|names| names.contains(&name));
         if planned {
             self.not_yet(name, span);
@@ -92,6 +122,12 @@ impl<'p> Checker<'p> {
         })
     }
 
+    /// E0104: a module of the library has it.
+    fn elsewhere(&mut self, name: &str, span: Span, module: &str) {
+        let error = Diagnostic::error("E0104", span, format!("`{name}` is not in sight"));
+        self.report(error.help(format!("It is in the standard library: `use {module} {{ {name} }}`.")));
+    }
+
     pub fn unknown_name(&mut self, name: &str, span: Span, s: &Scope) {
         let file = s.body.file;
         let in_sight: Vec<String> = {
@@ -107,8 +143,7 @@ impl<'p> Checker<'p> {
             if module == crate::program::CORE {
                 return self.not_yet(name, span);
             }
-            let error = Diagnostic::error("E0104", span, format!("`{name}` is not in sight"));
-            return self.report(error.help(format!("It is in the standard library: `use {module} {{ {name} }}`.")));
+            return self.elsewhere(name, span, module);
         }
         let error = Diagnostic::error("E0104", span, format!("there is nothing named `{name}` here"));
         if self.is_field(file, name) {

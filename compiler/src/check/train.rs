@@ -6,55 +6,13 @@ use super::block::as_data;
 use super::ops::article;
 use super::scope::{Scope, VarKind};
 use super::types::{LossUse, Type};
+use crate::stage::slots::table::{self, SlotRow};
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, ItemKind, Name, Pattern, SlotKind, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 
-/// A slot: its word, the arguments it may have by name, and whether it needs a first one.
-struct SlotRow {
-    word: &'static str,
-    named: &'static [&'static str],
-    value: bool,
-}
-
-const fn row(word: &'static str, named: &'static [&'static str], value: bool) -> SlotRow {
-    SlotRow { word, named, value }
-}
-
-const SLOTS: &[SlotRow] = &[
-    row("on", &["truncate"], true),
-    row("loss", &[], true),
-    row("optimizer", &[], true),
-    row("batch", &[], true),
-    row("clip", &[], true),
-    row("order", &[], true),
-    row("epochs", &[], true),
-    row("steps", &[], true),
-    row("until", &["within"], true),
-    row("precision", &[], true),
-    row("eval", &["every"], true),
-    row("keep", &[], true),
-    row("only", &[], true),
-    row("except", &[], true),
-    row("carry", &["of"], true),
-    row("workers", &[], true),
-    row("passes", &["minibatch"], true),
-    row("seed", &[], true),
-    row("truncate", &[], true),
-    row("on_fault", &[], true),
-    row("incremental", &[], true),
-    row("update", &["every"], true),
-];
-
 /// Units of `batch`.
 const UNITS: &[&str] = &["examples", "tokens", "groups", "samples", "steps"];
-/// Orders, precisions and what may be carried.
-const WORDS: &[(&str, &[&str])] = &[
-    ("order", &["given", "shuffled"]),
-    ("precision", &["bf16", "f16", "f32"]),
-    ("carry", &["optimizer", "data", "time"]),
-    ("truncate", &["drop", "start", "end"]),
-];
 
 /// What the slots of a `train`, or of an `update` in it, say.
 #[derive(Default)]
@@ -134,8 +92,8 @@ impl<'p> Checker<'p> {
                     self.block_in(body, inner, &Type::Unknown);
                 }
                 SlotKind::Slot { word, args, slots: nested } => {
-                    let Some(row) = SLOTS.iter().find(|r| r.word == word.text) else {
-                        let near = did_you_mean(&word.text, SLOTS.iter().map(|r| r.word));
+                    let Some(row) = table::find(&word.text) else {
+                        let near = did_you_mean(&word.text, table::words());
                         said.words.extend(near.map(|near| (near.to_string(), word.span)));
                         self.unknown_slot(word, args, s);
                         continue;
@@ -170,7 +128,7 @@ impl<'p> Checker<'p> {
     /// E0130
     fn unknown_slot(&mut self, word: &'p Name, args: &'p Args, s: &Scope) {
         let error = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{}`", word.text));
-        let near = did_you_mean(&word.text, SLOTS.iter().map(|r| r.word));
+        let near = did_you_mean(&word.text, table::words());
         let error = match (word.text.as_str(), near) {
             ("reward", _) => {
                 error.help("Rewards are part of the data: `on prompts |> sample(q, n: 8) |> score(reward)`.")
@@ -185,7 +143,7 @@ impl<'p> Checker<'p> {
             }
             (_, Some(near)) => error.meant(near),
             (_, None) => {
-                let words: Vec<&str> = SLOTS.iter().map(|r| r.word).collect();
+                let words: Vec<&str> = table::words().collect();
                 error.help(format!("Its slots are {}.", super::axes::listed(&words)))
             }
         };
@@ -212,22 +170,19 @@ impl<'p> Checker<'p> {
                     (None, named) => error.help(format!("It takes {}.", super::axes::listed(named))),
                 });
             }
-            match WORDS.iter().find(|w| w.0 == name.text) {
-                Some((_, words)) => self.one_of(name, value, words),
+            match table::choices(&name.text) {
+                Some(words) => self.one_of(name, value, &words),
                 None => drop(self.expr(value, s, &Type::Unknown)),
             }
         }
         let values: Vec<&'p Expr> = args.positional.iter().chain(&args.trailing).collect();
         let Some(first) = values.first().copied() else {
-            if row.value {
-                let error = Diagnostic::error("E0131", word.span, format!("the slot `{}` needs a value", word.text));
-                self.report(error);
-            }
-            return;
+            let error = Diagnostic::error("E0131", word.span, format!("the slot `{}` needs a value", word.text));
+            return self.report(error);
         };
-        if let Some((_, words)) = WORDS.iter().find(|w| w.0 == row.word) {
+        if let Some(words) = table::choices(row.word) {
             for value in values {
-                self.one_of(word, value, words);
+                self.one_of(word, value, &words);
             }
             return;
         }

@@ -6,7 +6,7 @@ use super::expr::NONE;
 use super::optimizer::OUTSIDE;
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
 use super::{Eval, Res, builtin, fault, patch};
-use crate::program::CORE;
+use crate::program::{Along, CORE};
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, DefKind, Expr, ExprKind, Generic, Method, Name, Param, TypeKind};
 use align_syntax::diag::Diagnostic;
@@ -70,12 +70,28 @@ impl Eval<'_> {
                 }
                 self.field(&of, name, env)?
             }
+            ExprKind::Word(name) if brackets.is_some() => match self.along(name, callee_expr.span, env)? {
+                Some(function) => function,
+                None => self.apart(callee_expr, env)?,
+            },
             _ => self.apart(callee_expr, env)?,
         };
         let mut positional: Vec<Arg> = first.into_iter().collect();
         positional.extend(args.positional.iter().chain(&args.trailing).map(Arg::Expr));
         let named: Vec<(&Name, Arg)> = args.named.iter().map(|(n, e)| (n, Arg::Expr(e))).collect();
         self.call_args(&function, brackets, positional, named, span, env)
+    }
+
+    /// What a word with axes in brackets means, where that is another function than the word alone.
+    fn along(&mut self, name: &str, span: Span, env: &Env) -> Res<Option<Value>> {
+        if env.get(name).is_some() {
+            return Ok(None);
+        }
+        match self.program.along(env.file(), name) {
+            Along::Same => Ok(None),
+            Along::Core(at) => self.item(at, name, span).map(Some),
+            Along::Primitive => Ok(builtin::find(name).map(Value::builtin)),
+        }
     }
 
     /// Whether `f[..]` before a call gives axes to a function, and does not pick from a list of functions.

@@ -307,7 +307,7 @@ impl<'p> Eval<'p> {
     }
 
     /// The value of an item at the top of a file.
-    fn item(&mut self, at: ItemRef, name: &str, span: Span) -> Res<Value> {
+    pub(super) fn item(&mut self, at: ItemRef, name: &str, span: Span) -> Res<Value> {
         if let Some(value) = self.items.get(&(at, name.to_string())).cloned() {
             return Ok(self.thawed(&value));
         }

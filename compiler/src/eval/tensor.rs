@@ -5,6 +5,7 @@ use super::env::Env;
 use super::value::{Tensor, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, Graph, Node};
+use crate::update::tensor_axis;
 use align_syntax::ast::{Args, Block, Body, Expr, ExprKind, Name, StmtKind};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
@@ -142,6 +143,10 @@ impl Eval<'_> {
 
     /// An axis in a message: `dim of 64`, `time of chosen`.
     pub(crate) fn show_axis(&self, axis: &Axis) -> String {
+        // In an optimizer a weight's axes are one.
+        if self.updating.as_ref().is_some_and(|updating| updating.is_entry(axis)) {
+            return "the weight's own axes".into();
+        }
         match axis.kind() {
             AxisKind::Fixed(n) => format!("{} of size {n}", axis.name()),
             AxisKind::Ragged { origin, .. } => match self.origins.get(*origin as usize) {
@@ -153,7 +158,9 @@ impl Eval<'_> {
     }
 
     pub(crate) fn show_axes(&self, axes: &[Axis]) -> String {
-        match axes {
+        // Weights that are alike are updated together, which no optimizer sees.
+        let axes: Vec<&Axis> = axes.iter().filter(|axis| **axis != tensor_axis()).collect();
+        match &axes[..] {
             [] => "no axes".into(),
             axes => axes.iter().map(|a| self.show_axis(a)).collect::<Vec<_>>().join(", "),
         }

@@ -3,7 +3,7 @@
 pub(crate) mod planned;
 
 use crate::world::World;
-use align_syntax::ast::{self, BindTarget, DefKind, ItemKind, Name, Pattern};
+use align_syntax::ast::{self, BindTarget, DefKind, Generic, ItemKind, Name, Pattern};
 use align_syntax::diag::{Diagnostic, Severity, did_you_mean};
 use align_syntax::parse;
 use align_syntax::span::{FileId, Sources};
@@ -41,6 +41,28 @@ pub struct ItemRef {
     pub index: usize,
 }
 
+/// See [`Program::along`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// What the name means without axes.
+    Same,
+    Core(ItemRef),
+    /// A primitive, if there is one of this name.
+    Primitive,
+}
+
+/// Whether an item is a function, and not one along axes.
+fn takes_no_axes(item: &ast::Item) -> bool {
+    match &item.kind {
+        ItemKind::Def(def) => {
+            let is_value = def.params.is_empty() && matches!(def.kind, DefKind::Data | DefKind::Policy);
+            let along = def.generics.iter().any(|generic| !matches!(generic, Generic::Type(_)));
+            !is_value && !along && def.kind != DefKind::Net
+        }
+        _ => false,
+    }
+}
+
 impl Program {
     pub fn item(&self, at: ItemRef) -> &ast::Item {
         &self.file(at.file).tree.items[at.index]
@@ -64,6 +86,17 @@ impl Program {
     /// What a name means at the top of a file: its own item, an imported one, or one of the core.
     pub fn lookup(&self, file: FileId, name: &str) -> Option<ItemRef> {
         self.file(file).names.get(name).or_else(|| self.core.get(name)).copied()
+    }
+
+    /// What a name with axes in brackets means at the top of a file: it is another function than the name without, so what takes
+    /// no axes there hides no function of the core.
+    pub fn along(&self, file: FileId, name: &str) -> Along {
+        match self.file(file).names.get(name) {
+            Some(own) if takes_no_axes(self.item(*own)) => {
+                self.core.get(name).map_or(Along::Primitive, |at| Along::Core(*at))
+            }
+            _ => Along::Same,
+        }
     }
 
     /// A net of the library, if the program loads models.

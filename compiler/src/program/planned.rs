@@ -10,6 +10,13 @@ pub fn module_of(name: &str) -> Option<&'static str> {
     MODULES.iter().find(|(_, names)| names.contains(&name)).map(|(module, _)| *module)
 }
 
+/// The module whose function of this name takes no axes, where the core has one that does.
+pub fn without_axes(name: &str) -> Option<&'static str> {
+    let other = MODULES.iter().filter(|(module, _)| *module != super::CORE);
+    let mut found = other.filter(|(_, names)| names.contains(&name)).map(|(module, _)| *module);
+    names(super::CORE).is_some_and(|core| core.contains(&name)).then(|| found.next()).flatten()
+}
+
 /// Names that a module offers and the compiler defines: to import one binds nothing, it is in sight everywhere.
 pub fn is_primitive(module: &str, name: &str) -> bool {
     module == "std.toys" && ["example", "stub", "agrees"].contains(&name)

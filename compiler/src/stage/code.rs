@@ -11,6 +11,7 @@ use super::words::READERS;
 use crate::eval::Eval;
 use crate::eval::env::Env;
 use crate::eval::value::{DefCode, Function, Value};
+use crate::program::Along;
 use align_syntax::ast::{Body, ItemKind, Pattern};
 use align_syntax::span::Span;
 use std::collections::HashSet;
@@ -71,6 +72,10 @@ impl<'e, 'p> Code<'e, 'p> {
                     self.value(&set.clone())?;
                 }
                 self.text_in(item.span, &self.eval.top(at.file), 0)?;
+                // The word may stand with axes.
+                if let Along::Core(at) = program.along(env.file(), word) {
+                    self.text_in(program.item(at).span, &self.eval.top(at.file), 0)?;
+                }
             }
         }
         Some(())

@@ -10,6 +10,9 @@ use crate::eval::{Arg, Eval, Res, fault};
 use align_syntax::ast::{Args, Expr, ExprKind, Name, SlotKind, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
+use table::{ORDERS, PRECISIONS};
+
+pub mod table;
 
 /// What the slots of one stage say.
 pub struct Said {
@@ -31,27 +34,6 @@ pub struct Said {
     pub only: Vec<(Path, Span)>,
     pub except: Vec<(Path, Span)>,
 }
-
-/// Slots that have a meaning, and those that are known and not there yet.
-const SLOTS: [&str; 14] = [
-    "only",
-    "except",
-    "on",
-    "loss",
-    "optimizer",
-    "batch",
-    "steps",
-    "epochs",
-    "clip",
-    "order",
-    "truncate",
-    "eval",
-    "keep",
-    "seed",
-];
-const LATER: [&str; 9] = ["until", "state", "each", "update", "carry", "passes", "workers", "minibatch", "on_fault"];
-
-const ORDERS: [(&str, Order); 2] = [("shuffled", Order::Shuffled), ("given", Order::Given)];
 
 /// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy.
 pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
@@ -76,22 +58,22 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             return Err(Box::new(twice.label(first.span, "first here")));
         }
         seen.push(word);
-        let given = Slot { word, args, env };
+        let given = Slot { word, named: table::find(&word.text).map_or(&[], |row| row.named), args, env };
         match word.text.as_str() {
             "on" => {
-                let expr = given.one(&["truncate"])?;
+                let expr = given.one()?;
                 let value = eval.data_expr(expr, env)?;
                 if let Some((_, how)) = args.named.iter().find(|(name, _)| name.text == "truncate") {
                     truncate = Some(one_of("truncate", how, &Truncate::WORDS)?);
                 }
                 on = Some((value, expr.span));
             }
-            "loss" => loss = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
-            "optimizer" => optimizer = Some(given.value(eval, &[]).map(|(expr, value)| (value, expr.span))?),
+            "loss" => loss = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
+            "optimizer" => optimizer = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
             "batch" => batch = Some(given.batch(eval)?),
             "steps" => length = Some((StageLength::Steps(given.count(eval, 1)?), word)),
             "epochs" => {
-                let (expr, value) = given.value(eval, &[])?;
+                let (expr, value) = given.value(eval)?;
                 match value.number().filter(|n| *n > 0.0) {
                     Some(n) => length = Some((StageLength::Epochs(n), word)),
                     None => {
@@ -104,21 +86,20 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 }
             }
             "clip" => clip = given.clip(eval)?,
-            "truncate" => truncate = Some(one_of("truncate", given.one(&[])?, &Truncate::WORDS)?),
-            "order" => order = one_of("order", given.one(&[])?, &ORDERS)?,
+            "truncate" => truncate = Some(one_of("truncate", given.one()?, &Truncate::WORDS)?),
+            "order" => order = one_of("order", given.one()?, &ORDERS)?,
             "seed" => seed = Some(given.count(eval, 0)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
             "keep" => keep = given.keep()?,
             "only" => only = given.paths()?,
             "except" => except = given.paths()?,
             "precision" => given.precision()?,
-            other if LATER.contains(&other) => return later(word.span, &format!("the slot `{other}`")),
+            other if table::find(other).is_some() => return later(word.span, &format!("the slot `{other}`")),
             other => {
-                let all = SLOTS.iter().chain(&LATER).copied().chain(["precision"]);
                 let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
-                return Err(Box::new(match did_you_mean(other, all) {
+                return Err(Box::new(match did_you_mean(other, table::words()) {
                     Some(near) => diagnostic.meant(near),
-                    None => diagnostic.help(format!("its slots are {}", SLOTS.join(", "))),
+                    None => diagnostic.help(format!("its slots are {}", table::words().collect::<Vec<_>>().join(", "))),
                 }));
             }
         }
@@ -161,18 +142,20 @@ fn later<T>(span: Span, what: &str) -> Res<T> {
 /// A slot: a word with the arguments of a call.
 struct Slot<'a> {
     word: &'a Name,
+    /// Arguments that it may have by name.
+    named: &'static [&'static str],
     args: &'a Args,
     env: &'a Env,
 }
 
 impl<'a> Slot<'a> {
-    /// The only positional argument; other named ones than these are refused.
-    fn one(&self, named: &[&str]) -> Res<&'a Expr> {
+    /// The only positional argument; other named ones than the slot's are refused.
+    fn one(&self) -> Res<&'a Expr> {
         for (name, _) in &self.args.named {
-            if !named.contains(&name.text.as_str()) {
+            if !self.named.contains(&name.text.as_str()) {
                 let message = format!("the slot `{}` has no argument `{}`", self.word.text, name.text);
                 let diagnostic = Diagnostic::error("E0110", name.span, message);
-                return Err(Box::new(match did_you_mean(&name.text, named.iter().copied()) {
+                return Err(Box::new(match did_you_mean(&name.text, self.named.iter().copied()) {
                     Some(near) => diagnostic.meant(near),
                     None => diagnostic,
                 }));
@@ -186,15 +169,15 @@ impl<'a> Slot<'a> {
         }
     }
 
-    fn value(&self, eval: &mut Eval, named: &[&str]) -> Res<(&'a Expr, Value)> {
-        let expr = self.one(named)?;
+    fn value(&self, eval: &mut Eval) -> Res<(&'a Expr, Value)> {
+        let expr = self.one()?;
         let value = eval.arg(&Arg::Expr(expr), self.env)?;
         Ok((expr, value))
     }
 
     /// A whole number of at least this.
     fn count(&self, eval: &mut Eval, least: i64) -> Res<usize> {
-        let (expr, value) = self.value(eval, &[])?;
+        let (expr, value) = self.value(eval)?;
         match value.whole().filter(|n| *n >= least) {
             Some(n) => Ok(n as usize),
             None => fault(
@@ -206,7 +189,7 @@ impl<'a> Slot<'a> {
     }
 
     fn batch(&self, eval: &mut Eval) -> Res<BatchSize> {
-        let (expr, value) = self.value(eval, &[])?;
+        let (expr, value) = self.value(eval)?;
         let (n, unit) = match &value {
             Value::Quantity(n, unit) => (*n, unit.to_string()),
             other => {
@@ -227,10 +210,10 @@ impl<'a> Slot<'a> {
     }
 
     fn clip(&self, eval: &mut Eval) -> Res<Option<f64>> {
-        if matches!(&*self.one(&[])?.kind, ExprKind::Word(word) if word == "none") {
+        if matches!(&*self.one()?.kind, ExprKind::Word(word) if word == "none") {
             return Ok(None);
         }
-        let (expr, value) = self.value(eval, &[])?;
+        let (expr, value) = self.value(eval)?;
         match value.number().filter(|n| *n > 0.0) {
             Some(norm) => Ok(Some(norm)),
             None if matches!(value, Value::None) => Ok(None),
@@ -249,10 +232,10 @@ impl<'a> Slot<'a> {
     }
 
     fn precision(&self) -> Res<()> {
-        let expr = self.one(&[])?;
+        let expr = self.one()?;
         match &*expr.kind {
             ExprKind::Word(word) if word == "f32" => Ok(()),
-            ExprKind::Word(word) if ["bf16", "f16"].contains(&word.as_str()) => {
+            ExprKind::Word(word) if PRECISIONS.contains(&word.as_str()) => {
                 later(expr.span, &format!("precision {word}"))
             }
             _ => fault("E0134", expr.span, "the precisions are f32, bf16 and f16"),
@@ -261,7 +244,7 @@ impl<'a> Slot<'a> {
 
     /// `eval accuracy(test), every: 50`, `eval { right: accuracy(test), .. }, every: 50`
     fn evals(&self, eval: &mut Eval) -> Res<(Vec<(String, Expr)>, Option<usize>)> {
-        let expr = self.one(&["every"])?;
+        let expr = self.one()?;
         let Some((name, every)) = self.args.named.iter().find(|(n, _)| n.text == "every") else {
             let diagnostic = Diagnostic::error("E0111", self.word.span, "`eval` needs `every:`");
             return Err(Box::new(diagnostic.help("`eval accuracy(p, test), every: 50`")));
@@ -284,7 +267,7 @@ impl<'a> Slot<'a> {
     /// `keep last`, `keep best(accuracy)`: the greatest, `keep least(perplexity)`: the least
     fn keep(&self) -> Res<Keep> {
         const FORMS: &str = "`keep last`, `keep best(name)` for the greatest value or `keep least(name)` for the least";
-        let expr = self.one(&[])?;
+        let expr = self.one()?;
         match &*expr.kind {
             ExprKind::Word(word) if word == "last" => Ok(Keep::Last),
             ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {

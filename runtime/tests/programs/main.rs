@@ -6,6 +6,7 @@ mod optimizers;
 mod patches;
 mod reports;
 mod rules;
+mod states;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

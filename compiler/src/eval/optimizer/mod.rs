@@ -52,6 +52,13 @@ pub(crate) struct Updating {
     objective: Option<Value>,
 }
 
+impl Updating {
+    /// Whether an axis stands for all of the weight's own.
+    pub(super) fn is_entry(&self, axis: &Axis) -> bool {
+        self.weight.entry == *axis && axis.name() == "entry"
+    }
+}
+
 /// The weight that an optimizer sees.
 #[derive(Clone)]
 struct Weight {

@@ -10,6 +10,7 @@ mod origins;
 mod patches;
 mod shown;
 mod step;
+mod wrong;
 
 /// Builds a program and gives what `look` makes of its graph, or its errors.
 fn built<T>(
