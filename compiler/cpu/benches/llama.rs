@@ -7,7 +7,7 @@ use align_compiler::batch::training::training_step;
 use align_compiler::kernel::{BufferKind, Program, fuse};
 use align_compiler::rewrite::Rewrites;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, Lengths, MapOp, Node, ReduceOp};
-use align_cpu::{Bindings, Cpu, Slot, Spent};
+use align_cpu::{Bindings, Cpu, Executable, Slot, Spent};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -154,6 +154,27 @@ impl Given {
     }
 }
 
+/// Names of equal layers alike: without numbers.
+fn alike(name: &str) -> String {
+    name.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+fn temporaries(code: &Executable, lengths: &Lengths) {
+    let held = code.most_held(lengths);
+    let least: usize = held.iter().map(|(_, bytes)| bytes).sum();
+    println!("temporaries {:.0} MB, of which at once {:.0} MB:", code.memory(lengths) as f64 / 1e6, least as f64 / 1e6);
+    let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (name, bytes) in held {
+        let kind = kinds.entry(alike(&name)).or_default();
+        *kind = (kind.0 + 1, kind.1 + bytes);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));
+    for (name, (count, bytes)) in kinds.iter().take(24) {
+        println!("  {:7.1} MB  {count:4} x {name}", *bytes as f64 / 1e6);
+    }
+}
+
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let number = |i: usize, default: usize| numbers.get(i).copied().unwrap_or(default);
@@ -176,7 +197,7 @@ fn main() {
     let code = Cpu::new(threads).compile(&program).unwrap_or_else(|e| panic!("{e}"));
     println!("machine code {:.2} s", compiled.elapsed().as_secs_f64());
     let lengths = Lengths::new().with(Axis::item(), vec![segments]).with(time().packed(), vec![length; segments]);
-    println!("temporaries {:.0} MB", code.memory(&lengths) as f64 / 1e6);
+    temporaries(&code, &lengths);
     let mut given = given(&program, &lengths);
     given.floats.insert("scale.sft".into(), vec![1.0 / (segments * length) as f32]);
     code.run(&lengths, &mut given.bindings()).unwrap_or_else(|e| panic!("{e}"));
@@ -196,14 +217,12 @@ fn main() {
     for (kind, s) in &kinds {
         println!("  {:5.1} %  {:7.1} ms  {kind}", 100.0 * s / total, 1e3 * s);
     }
-    let mut alike: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+    let mut of: BTreeMap<String, (usize, f64)> = BTreeMap::new();
     for Spent { name, counter, .. } in &spent {
-        // Layers alike: numbers are left out.
-        let name: String = name.chars().filter(|c| !c.is_ascii_digit()).collect();
-        let entry = alike.entry(name).or_default();
+        let entry = of.entry(alike(name)).or_default();
         *entry = (entry.0 + 1, entry.1 + counter.seconds);
     }
-    let mut slowest: Vec<_> = alike.into_iter().collect();
+    let mut slowest: Vec<_> = of.into_iter().collect();
     slowest.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     for (name, (count, s)) in slowest.iter().take(24) {
         println!("  {:7.1} ms  {count:4} x {name}", 1e3 * s);

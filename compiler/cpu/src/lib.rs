@@ -121,4 +121,10 @@ impl Executable {
     pub fn memory(&self, lengths: &Lengths) -> usize {
         self.unit.memory(lengths)
     }
+
+    /// The temporaries of the step at which they hold most, by name, with their bytes. No layout needs less than their sum;
+    /// [`Executable::memory`] says what this one needs.
+    pub fn most_held(&self, lengths: &Lengths) -> Vec<(String, usize)> {
+        self.unit.most_held(lengths)
+    }
 }

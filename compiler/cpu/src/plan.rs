@@ -29,6 +29,20 @@ impl Lives {
         Lives(lives)
     }
 
+    /// The temporaries that are there during the step at which they are most, all outputs being kept: their sum is the least
+    /// that any layout needs.
+    pub fn most(&self, program: &Program, lengths: &Lengths) -> Vec<(usize, usize)> {
+        let temporary = |i: &usize| program.buffers[*i].kind == BufferKind::Temp;
+        let sizes: Vec<(usize, usize, (usize, usize))> = (0..program.buffers.len())
+            .filter(temporary)
+            .filter_map(|i| Some((i, program.buffers[i].bytes(lengths).next_multiple_of(ALIGN), self.0[i]?)))
+            .collect();
+        let during = |step: usize| sizes.iter().filter(move |(.., life)| (life.0..=life.1).contains(&step));
+        let sum = |step: &usize| during(*step).map(|(_, bytes, _)| bytes).sum::<usize>();
+        let most = (0..program.steps.len()).max_by_key(sum).unwrap_or(0);
+        during(most).map(|(i, bytes, _)| (*i, *bytes)).collect()
+    }
+
     /// Large ones first, each at the lowest place that is free for its life. An output that the caller does not keep
     /// (`kept` is false for it) is placed too.
     pub fn place(&self, program: &Program, lengths: &Lengths, kept: impl Fn(usize) -> bool) -> Layout {

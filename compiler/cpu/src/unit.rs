@@ -132,6 +132,16 @@ impl Unit {
         self.lives.place(&self.program, lengths, |_| true).bytes + inner
     }
 
+    /// The temporaries of the step at which they hold most: their names and bytes. What bodies hold comes last.
+    pub fn most_held(&self, lengths: &Lengths) -> Vec<(String, usize)> {
+        let own = self.lives.most(&self.program, lengths);
+        let named = own.into_iter().map(|(i, bytes)| (self.program.buffers[i].name.clone(), bytes));
+        let bodies = self.tasks.iter().filter_map(|task| task.body(lengths));
+        let bodies =
+            bodies.map(|(unit, lengths)| unit.memory(&lengths)).max().map(|bytes| ("bodies".to_string(), bytes));
+        named.chain(bodies).collect()
+    }
+
     fn prepare(&self, lengths: &Lengths, kept: Vec<bool>, counts: bool) -> Prepared {
         let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
         let tables = self.program.buffers.iter().map(|buffer| match &buffer.kind {

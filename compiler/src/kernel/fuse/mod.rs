@@ -5,6 +5,7 @@
 //! 3. [`items`]: one item for each store, each reduction and each library-like step, with what it reads.
 //! 4. [`groups`]: items over the same rows go into one nest.
 //! 5. [`nest`], [`rows`], [`shape`], [`steps`]: code.
+//! 6. [`schedule`], [`remake`]: the order of steps, and values that are made twice, so that little is held at once.
 
 mod groups;
 mod homes;
@@ -16,7 +17,9 @@ mod merge;
 mod nest;
 mod order;
 mod prepare;
+mod remake;
 mod rows;
+mod schedule;
 mod shape;
 mod steps;
 #[cfg(test)]
@@ -64,6 +67,11 @@ pub fn fuse(graph: &Graph) -> Result<Program, KernelError> {
 
 /// As [`fuse`], with inputs, weights and outputs as they lie in memory.
 pub fn fuse_in(graph: &Graph, layouts: &Layouts) -> Result<Program, KernelError> {
+    Ok(remake::remake(schedule::schedule(in_graph_order(graph, layouts)?)))
+}
+
+/// The program whose steps come as in the graph.
+fn in_graph_order(graph: &Graph, layouts: &Layouts) -> Result<Program, KernelError> {
     let mut layouts = layouts.clone();
     for (name, node) in &graph.outputs {
         layouts.outputs.entry(name.clone()).or_insert_with(|| graph.axes(*node).to_vec());
