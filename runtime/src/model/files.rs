@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -47,6 +49,16 @@ pub fn replace_with(path: &Path, bytes: &[u8]) -> Result<()> {
         let filled = File::create(temporary).and_then(|mut file| file.write_all(bytes));
         filled.map_err(|e| Error::io(path, "write", &e))
     })
+}
+
+/// Says of bytes of a mapped file that they were read: their pages no longer count as memory of this process. Who reads them
+/// again has them from the file again.
+pub fn let_go(map: &Mmap, range: Range<usize>) {
+    #[cfg(unix)]
+    // SAFETY: the map is of a file and is only read. Advice that is refused changes nothing.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    #[cfg(not(unix))]
+    let _ = (map, range);
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use serde_json::Value;
 
-use super::files::read_json;
+use super::files::{let_go, read_json};
 use crate::error::{Error, Result, quoted};
 
 const SINGLE: &str = "model.safetensors";
@@ -135,12 +135,14 @@ impl Folder {
     pub fn tensor(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
         let stored = self.tensors.get(name)?;
         // Parsing has checked that the tensor ends within the file.
-        let bytes = &self.files[stored.file].1[stored.start..stored.end];
+        let map = &self.files[stored.file].1;
+        let bytes = &map[stored.start..stored.end];
         let values = match stored.dtype {
             Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Dtype::Bf16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         };
+        let_go(map, stored.start..stored.end);
         Some((stored.shape.clone(), values))
     }
 }

@@ -24,7 +24,7 @@ use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::metrics::Lines;
-use crate::train::{Job, Outcome, Settings, Weights, bytes_of, train};
+use crate::train::{Job, Outcome, Settings, Weights, bytes_of, memory, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -284,6 +284,13 @@ impl Stages<'_, '_> {
         let frozen = (0..node.stage.frozen.len())
             .map(|i| self.weights(self.input(id, Reads::Frozen(i))?))
             .collect::<Done<Vec<_>>>()?;
+        let mut values = Vec::with_capacity(node.stage.weights.iter().map(|weight| weight.len).sum());
+        for weight in &node.stage.weights {
+            let from = start.get(&weight.path);
+            let missing = || Error::new(&weight.path, "this weight is not in the policy");
+            values.extend_from_slice(from.ok_or_else(missing)?);
+        }
+        let start = start.without(&node.stage.weights);
         let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
         let mut fixed = vec![];
         for (weight, values) in start.iter().filter(|(weight, _)| !trained(&weight.path)) {
@@ -292,12 +299,9 @@ impl Stages<'_, '_> {
         for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
             fixed.extend(named(used, weights));
         }
-        let mut values = vec![];
-        for weight in &node.stage.weights {
-            let from = start.get(&weight.path);
-            let missing = || Error::new(&weight.path, "this weight is not in the policy");
-            values.extend_from_slice(from.ok_or_else(missing)?);
-        }
+        // What is trained is held once, and what the stage does not read not at all: who asks for it later has it anew.
+        self.weights.clear();
+        memory::give_back();
         let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {

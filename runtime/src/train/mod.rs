@@ -5,7 +5,7 @@ mod batches;
 mod bridge;
 mod culprit;
 mod launch;
-mod memory;
+pub(crate) mod memory;
 pub mod metrics;
 mod optimizer;
 mod rate;

@@ -23,6 +23,10 @@ struct Part {
 }
 
 impl Part {
+    fn none() -> Part {
+        Part { buffer: Rc::new(vec![]), range: 0..0 }
+    }
+
     fn values(&self) -> &[f32] {
         &self.buffer[self.range.clone()]
     }
@@ -46,9 +50,17 @@ impl Weights {
 
     /// The weights of a policy that are all in `values`, end to end in the order of `weights`.
     pub fn whole(policy: &Rc<PolicySpec>, weights: &[WeightSpec], values: Vec<f32>) -> Weights {
-        let none = Part { buffer: Rc::new(vec![]), range: 0..0 };
-        let empty = Weights { policy: policy.clone(), parts: vec![none; policy.weights.len()] };
+        let empty = Weights { policy: policy.clone(), parts: vec![Part::none(); policy.weights.len()] };
         empty.with(weights, values)
+    }
+
+    /// Without the numbers of some weights: [`Weights::with`] gives them others.
+    pub fn without(&self, weights: &[WeightSpec]) -> Weights {
+        let mut parts = self.parts.clone();
+        for place in weights.iter().filter_map(|weight| self.place(&weight.path)) {
+            parts[place] = Part::none();
+        }
+        Weights { policy: self.policy.clone(), parts }
     }
 
     /// Each weight with its numbers, in the order of the policy's.
@@ -136,6 +148,9 @@ mod tests {
         assert_eq!(all(&tuned), [8.0, 9.0, 3.0, 6.0, 7.0]);
         assert_eq!(base.get("b").unwrap().as_ptr(), tuned.get("b").unwrap().as_ptr());
         assert!(base.get("d").is_none());
+        let fixed = base.without(&weights[1..]);
+        assert_eq!((all(&fixed), Rc::strong_count(&base.parts[0].buffer)), (vec![1.0, 2.0], 3 + 1 + 1));
+        assert_eq!(all(&fixed.with(&weights[1..], vec![3.0, 4.0, 5.0])), all(&base));
         assert_eq!(bytes_of(base.iter().chain(tuned.iter()).map(|(_, values)| values)), 4 * (5 + 4));
     }
 }

@@ -4,7 +4,7 @@ use align_compiler::stage::data::{Purpose, permutation};
 use align_compiler::stage::items::ItemValue;
 use align_compiler::stage::train::{BatchSize, Keep, TrainStage};
 use align_runtime::engine::{Cpu, Engine, Interpreter};
-use align_runtime::train::Outcome;
+use align_runtime::train::{Outcome, times};
 
 use crate::example::*;
 
@@ -142,14 +142,18 @@ fn sweeps_as_written_down_by_hand() {
 fn micro_batches_do_not_matter() {
     let (items, whole) = (items(30), tempfile::tempdir().unwrap());
     run(&stage(10), &items, whole.path(), &Way::default()).unwrap();
-    for memory in [600, 800, 1_000] {
+    let mut cuts = vec![];
+    for memory in [520, 600, 800, 1_000] {
         let cut = tempfile::tempdir().unwrap();
         run(&stage(10), &items, cut.path(), &Way { memory, ..Way::default() }).unwrap();
         for name in ["loss", "grad_norm", "size", "num_tokens"] {
             close(&column(cut.path(), name), &column(whole.path(), name), 1e-6);
         }
         assert_ne!(metrics(cut.path()), metrics(whole.path()), "{memory}: it was cut");
+        cuts.extend(times::read(&cut.path().join("times.jsonl")).iter().map(|time| time.parts));
     }
+    // Few are added as they are, many with what is rounded off.
+    assert!(cuts.iter().any(|parts| (2..=4).contains(parts)) && cuts.iter().any(|parts| *parts > 4), "{cuts:?}");
 }
 
 /// The copy of the weights that are kept counts, and a row that does not fit alone is named.

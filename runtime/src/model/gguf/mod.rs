@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::blocks::{self, Kind};
+use super::files::let_go;
 use crate::error::{Error, Result, quoted};
 
 pub mod write;
@@ -128,7 +129,10 @@ impl Gguf {
     /// Shape (outermost dimension first) and values of a tensor.
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let (stored, kind, bytes) = self.find(name)?;
-        Ok((stored.shape.clone(), blocks::values(kind, bytes)))
+        let values = blocks::values(kind, bytes);
+        let start = self.head.data + stored.offset;
+        let_go(&self.bytes, start..start + bytes.len());
+        Ok((stored.shape.clone(), values))
     }
 
     fn find(&self, name: &str) -> Result<(&Stored, &'static Kind, &[u8])> {

@@ -10,6 +10,13 @@ use crate::train::batches::micro_batches;
 use crate::train::memory::refuse_too_big;
 use crate::train::weights::bytes_of;
 
+/// Gradients of up to so many micro-batches are added up as they are: that rounds less than the sums over tokens in each of
+/// them. Those of more carry on what is rounded off.
+pub(super) const FEW: usize = 4;
+
+/// Tokens of a micro-batch beyond which more of them make nothing faster.
+const ENOUGH: usize = 4096;
+
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
     pub(in crate::train) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
@@ -26,37 +33,42 @@ impl Trainer<'_, '_> {
         let start = self.clock.start();
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
         let (layout, budget) = (&self.job.stage.layout, self.plan.memory);
-        let (all, coupled) = (self.items.len(), self.job.stage.coupled);
-        let (whole, cut) = (self.held(false), self.held(true));
+        let coupled = self.job.stage.coupled;
         if coupled.is_some() {
             let together = pack(layout, self.items.iter().map(|item| &**item));
-            self.in_sweeps(whole + self.step.memory(&together))?;
+            self.in_sweeps(self.held(false) + self.step.memory(&together))?;
         }
         let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
-        let held = |part: &[usize]| if part.len() < all { cut } else { whole };
         let swept = self.swept.as_ref().filter(|swept| swept.used);
         let memory = |packed: &Packed| match swept {
             Some(swept) => swept.memory(packed),
             None => self.step.memory(packed),
         };
-        let need = |part: &[usize]| held(part) + memory(&packed(part));
+        let need = |part: &[usize], carried: bool| self.held(carried) + memory(&packed(part));
         let is_whole = coupled.is_some() && swept.is_none();
-        let micro = micro_batches(&self.items, |part| is_whole || need(part) <= budget);
+        let fits = |part: &[usize], carried: bool| {
+            is_whole || (part.len() == 1 || self.is_little(part)) && need(part, carried) <= budget
+        };
+        let mut micro = micro_batches(&self.items, |part| fits(part, false));
+        let carried = micro.len() > FEW;
+        if carried {
+            micro = micro_batches(&self.items, |part| fits(part, true));
+        }
         // One item alone is taken in any case.
         let place = |i: usize| items.place(self.rows[i]);
-        refuse_too_big("a step with this row", &self.items, &micro, need, budget, place)?;
+        refuse_too_big("a step with this row", &self.items, &micro, |part| need(part, carried), budget, place)?;
         self.clock.end(Section::Plan, start);
         let start = self.clock.start();
         let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
-        let most = micro.iter().zip(&packed).map(|(part, packed)| held(part) + memory(packed)).max();
-        self.planned = most.unwrap_or(0);
-        self.activations = self.activations.max(self.planned.saturating_sub(if micro.len() > 1 { cut } else { whole }));
+        let most = packed.iter().map(memory).max().unwrap_or(0);
+        self.planned = self.held(carried) + most;
+        self.activations = self.activations.max(most);
         self.clock.end(Section::Pack, start);
         self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;
         self.begin_states()?;
-        if self.packed.len() > 1 {
+        if carried {
             self.carry.resize(self.gradient.len(), 0.0);
             self.carry.fill(0.0);
             self.gradient.fill(0.0);
@@ -66,12 +78,26 @@ impl Trainer<'_, '_> {
         Ok(self.packed.len())
     }
 
-    /// Bytes that a step holds beside the temporaries of a micro-batch.
-    pub(super) fn held(&self, several: bool) -> usize {
-        let kept = usize::from(self.job.stage.keep.decides().is_some());
-        let arenas = kept + if several { 3 } else { 2 };
-        let fixed = bytes_of(self.job.fixed.iter().map(|(_, values)| *values));
-        4 * arenas * self.weights.len() + fixed + self.optimizer.memory + self.states.memory()
+    fn is_little(&self, part: &[usize]) -> bool {
+        part.iter().map(|i| self.items[*i].tokens).sum::<usize>() <= ENOUGH
+    }
+
+    /// Bytes that a step holds beside the temporaries of a micro-batch, by what they are for.
+    pub(super) fn parts(&self, carried: bool) -> [(&'static str, usize); 7] {
+        let arena = |there: bool| if there { size_of_val(&self.weights[..]) } else { 0 };
+        [
+            ("weights", arena(true)),
+            ("gradient", arena(true)),
+            ("a micro-batch's gradient", arena(carried)),
+            ("weights that are kept", arena(self.job.stage.keep.decides().is_some())),
+            ("weights that are not trained", bytes_of(self.job.fixed.iter().map(|(_, values)| *values))),
+            ("the optimizer", self.optimizer.memory),
+            ("states of the loss", self.states.memory()),
+        ]
+    }
+
+    pub(super) fn held(&self, carried: bool) -> usize {
+        self.parts(carried).iter().map(|(_, bytes)| bytes).sum()
     }
 
     pub(in crate::train) fn count(&mut self, micro: usize) -> bool {

@@ -3,6 +3,7 @@
 use align_compiler::stage::items::pack;
 
 use super::Trainer;
+use super::batch::FEW;
 use super::swept::current;
 use crate::engine::{Bindings, Slot};
 use crate::profile::Section;
@@ -11,14 +12,14 @@ use crate::train::culprit::first_not_finite;
 use crate::train::weights::parts;
 
 impl Trainer<'_, '_> {
-    /// Forward and backward of a micro-batch. A single one writes its gradient; of several each is added.
+    /// Forward and backward of a micro-batch. The first one writes its gradient, the others add theirs.
     pub(in crate::train) fn launch(&mut self, micro: usize) -> bool {
-        let several = self.packed.len() > 1;
+        let carried = self.packed.len() > FEW;
         let start = self.clock.start();
         let found = if micro == 0 { self.sweep() } else { Ok(()) };
-        let result = found.and_then(|()| self.run(micro, several));
+        let result = found.and_then(|()| self.run(micro, carried));
         self.clock.end(Section::Step, start);
-        if several {
+        if carried {
             let start = self.clock.start();
             arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
             self.clock.end(Section::Gradient, start);
@@ -35,7 +36,7 @@ impl Trainer<'_, '_> {
         self.done(result)
     }
 
-    fn run(&mut self, micro: usize, adds: bool) -> std::result::Result<(), String> {
+    fn run(&mut self, micro: usize, carried: bool) -> std::result::Result<(), String> {
         let mut bindings = Bindings::new();
         for (name, scale) in self.names.scales.iter().zip(&self.scales) {
             bindings.insert(name, Slot::Floats(std::slice::from_ref(scale)));
@@ -48,7 +49,8 @@ impl Trainer<'_, '_> {
             bindings.insert(path, Slot::Floats(values));
         }
         self.states.bind(&mut bindings);
-        let arena = if adds { &mut self.carry } else { &mut self.gradient };
+        let arena = if carried { &mut self.carry } else { &mut self.gradient };
+        let adds = carried || micro > 0;
         let gradients = parts(&self.layout, arena);
         for (name, part) in self.names.gradients.iter().zip(gradients) {
             bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });

@@ -105,7 +105,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     layout: Vec<WeightSpec>,
     weights: Vec<f32>,
     gradient: Vec<f32>,
-    /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has several.
+    /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has many.
     carry: Vec<f32>,
     /// The weights that are kept so far, where an evaluation decides.
     best: Option<(f64, Vec<f32>)>,
