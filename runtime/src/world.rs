@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::chat;
 use crate::error::{Error, Result};
 use crate::model::adapter::LoadedAdapter;
+use crate::model::config::HEAD;
 use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
 use crate::token::Bytes;
 
@@ -120,6 +121,9 @@ impl Model for LoadedModel {
                     "kv_heads": d.kv_heads, "head_dim": d.head_dim, "inner": d.inner, "tied": d.tied,
                     "eps": d.norm_eps, "context": d.context,
                 });
+                if d.scores {
+                    config["with"] = json!([{ "net": HEAD }]);
+                }
                 if d.architecture.is_llama() {
                     config["theta"] = json!(d.rope_theta);
                     config["reach"] = d.reach.unwrap_or(Reach::Linear { factor: 1.0 }).setting();

@@ -223,7 +223,6 @@ const ROWS: &[Row] = &[
     row("value", "critic:Net reply:Any", Value),
     row("score", "scorer:Any reply:Any reply_two?:Any", Score),
     row("weights", "net:Net type?:Any", Always(Simple::Weights)),
-    row("head", "head?:Any seed?:Any", Always(Simple::Patch)),
     row("tokenizer", "letters:Text", Always(Simple::Patch)),
     row("matrix", "name:Text", Matrix),
     row("merged", "policy:Net", First),

@@ -142,7 +142,7 @@ impl<'p> Checker<'p> {
             Rule::Logp | Rule::Logits | Rule::Value | Rule::Hidden | Rule::Next => {
                 self.of_reply(row, &bound, &types, brackets)
             }
-            Rule::Score => self.score(&types),
+            Rule::Score => self.score(&bound, &types),
             Rule::Generate => {
                 let many = types.iter().zip(&params).any(|(t, p)| p.name == "n" && !t.is_empty());
                 let reply = Type::Reply(None, None);
@@ -475,12 +475,13 @@ fn always(simple: Simple) -> Type {
         Simple::Unit => Type::Unit,
         Simple::Policy => Type::net(NetKind::Policy),
         Simple::Weights => Type::Weights,
-        Simple::Patch => Type::Patch,
+        Simple::Patch => Type::Patch(None),
         Simple::Reply => Type::Reply(None, None),
         Simple::Range => Type::Range,
         Simple::Tokens => Type::Tokens,
         Simple::Remote => {
-            Type::Net(Rc::new(Net { kind: NetKind::Policy, item: None, name: REMOTE.to_string(), sizes: Vec::new() }))
+            let Type::Net(policy) = Type::net(NetKind::Policy) else { return Type::Unknown };
+            Type::Net(Rc::new(Net { name: REMOTE.to_string(), ..(*policy).clone() }))
         }
         Simple::Texts => Type::list(Type::Text),
         Simple::Dist => Type::Dist(Rc::new(Type::Unknown)),

@@ -99,8 +99,9 @@ fn element_fit(actual: &Type, wanted: &Type) -> Fit {
         (Type::Text | Type::Prompt, Type::Text | Type::Reply(..)) | (Type::Reply(..), Type::Reply(..)) => Fit::Yes,
         (Type::Tokens, Type::Reply(..)) => Fit::Yes,
         (Type::Reply(..), Type::Text) => Fit::Yes,
-        (Type::Net(a), Type::Net(b)) => match (a.kind, b.kind, b.item) {
-            (NetKind::Policy, NetKind::Scorer, _) => Fit::Unknown,
+        (Type::Net(a), Type::Net(b)) => match (b.kind, a.scores) {
+            (NetKind::Scorer, Some(false)) => Fit::No,
+            (NetKind::Scorer, None) => Fit::Unknown,
             _ => Fit::Yes,
         },
         (Type::Record(a), Type::Record(b)) => {
@@ -137,6 +138,7 @@ pub fn advice(actual: &Type, wanted: &Type) -> Option<String> {
     let text = match (actual.element(), wanted.element()) {
         (Type::Int | Type::Float, Type::Bool) => "Compare it: `x > 0`.",
         (Type::Option(_), _) => "It may be absent. Say what holds then: `x |> or_else(0)`.",
+        (Type::Net(_), Type::Net(net)) if net.kind == NetKind::Scorer => "A head scores: `policy with head()`.",
         (Type::Text, Type::Int | Type::Float) => "`number(text)` reads a number.",
         _ => return None,
     };

@@ -13,13 +13,21 @@ use std::rc::Rc;
 
 impl<'p> Checker<'p> {
     /// A loss takes the nets that are trained as its first parameters; those that are more are settings.
-    pub fn nets_fit(&mut self, used: &LossUse, trained: usize) {
+    pub fn nets_fit(&mut self, used: &LossUse, trained: &[Type]) {
         let Some((item, def)) = used.item.and_then(|i| Some((i, self.def(i)?))) else { return };
         let params: &'p [Param] = def.params.first().map_or(&[], |p| p);
         let nets = self.roles(def, item.file).nets.len();
         if nets == 0 {
             return;
         }
+        let roles = trained.iter().zip(params).take(nets).filter(|(net, _)| matches!(net, Type::Net(_)));
+        let own = Scope::new(super::call::body_of(def.kind, item.file));
+        for (net, param) in roles {
+            let Pattern::Name(name) = &param.pattern else { continue };
+            let want = self.written(param, own.clone());
+            self.fits(&format!("`{}`", used.name), &name.text, used.at, (net, &want));
+        }
+        let trained = trained.len();
         if nets < trained {
             let error = Diagnostic::error(
                 "E0128",

@@ -26,14 +26,24 @@ pub struct NetInfo {
 
 /// The net of a declaration, without values for its parameters.
 pub fn bare(checker: &Checker, item: ItemRef, name: &str) -> Net {
-    Net { kind: kind_of(checker, item), item: Some(item), name: name.to_string(), sizes: Vec::new() }
+    let kind = kind_of(checker, item);
+    let scores = Some(scores(checker, item));
+    Net { kind, item: Some(item), name: name.to_string(), sizes: Vec::new(), scores, patches: Vec::new() }
+}
+
+/// Whether a declaration has `value` or `score`.
+pub fn scores(checker: &Checker, item: ItemRef) -> bool {
+    ["value", "score"].iter().any(|name| has_method(checker, item, name))
+}
+
+fn has_method(checker: &Checker, item: ItemRef, name: &str) -> bool {
+    let Some(ast::Body::Block(block)) = checker.def(item).map(|def| &def.body) else { return false };
+    block.stmts.iter().any(|s| matches!(&s.kind, StmtKind::Method(m) if m.name.text == name))
 }
 
 /// What a net can do, from its methods.
 pub fn kind_of(checker: &Checker, item: ItemRef) -> NetKind {
-    let ItemKind::Def(def) = &checker.program.item(item).kind else { return NetKind::Net };
-    let ast::Body::Block(block) = &def.body else { return NetKind::Net };
-    let has = |name: &str| block.stmts.iter().any(|s| matches!(&s.kind, StmtKind::Method(m) if m.name.text == name));
+    let has = |name| has_method(checker, item, name);
     if has("logits") || has("head") {
         NetKind::Policy
     } else if has("score") {
@@ -238,11 +248,29 @@ impl<'p> Checker<'p> {
         in_terms_of(&result, net).each(lifted)
     }
 
-    /// E0207: what `read` and the slots `only` and `except` name must be in the net.
+    /// E0207: what `read` and the slots `only` and `except` name must be in the net, or in one of its parts.
     pub fn inner_value(&mut self, net: &Net, path: &Expr) {
-        let (Some(item), Some(first)) = (net.item, first_of_path(path)) else { return };
-        let info = self.net_info(item);
-        let mut names: Vec<String> = info.members.iter().map(|m| m.0.clone()).collect();
+        let Some(first) = first_of_path(path) else { return };
+        let mut names = Vec::new();
+        // Of a part about which nothing is known, anything may be a name.
+        if self.inner_names(net, &mut names).is_none() || names.contains(&first.text) {
+            return;
+        }
+        let error = Diagnostic::error(
+            "E0207",
+            first.span,
+            format!("the net `{}` holds nothing named `{}`", net.name, first.text),
+        );
+        self.report(match did_you_mean(&first.text, names.iter().map(String::as_str)) {
+            Some(near) => error.meant(format!(".{near}")),
+            None => error.help(format!("It holds {}.", super::axes::listed(&names))),
+        });
+    }
+
+    /// Names of what a net and its parts hold; `None` if that is not known.
+    fn inner_names(&mut self, net: &Net, names: &mut Vec<String>) -> Option<()> {
+        let info = self.net_info(net.item?);
+        names.extend(info.members.iter().map(|m| m.0.clone()));
         for (name, id) in &info.methods {
             names.push(name.clone());
             let CodeBody::Block(block) = self.codes[*id].body else { continue };
@@ -255,18 +283,16 @@ impl<'p> Checker<'p> {
                 }
             }
         }
-        if names.contains(&first.text) {
-            return;
+        // A patch's own weights stand under its name.
+        names.extend(net.patches.iter().filter_map(|patch| Some(self.def(*patch)?.name.as_ref()?.text.clone())));
+        for (_, ty) in &info.members {
+            match ty {
+                Type::Net(part) => self.inner_names(part, names)?,
+                Type::Unknown => return None,
+                _ => {}
+            }
         }
-        let error = Diagnostic::error(
-            "E0207",
-            first.span,
-            format!("the net `{}` holds nothing named `{}`", net.name, first.text),
-        );
-        self.report(match did_you_mean(&first.text, names.iter().map(String::as_str)) {
-            Some(near) => error.meant(format!(".{near}")),
-            None => error.help(format!("It holds {}.", super::axes::listed(&names))),
-        });
+        Some(())
     }
 
     /// E0204: an axis of the interface has another size in the caller.
@@ -315,7 +341,7 @@ impl<'p> Checker<'p> {
             sizes.extend(size.map(|size| (param_name(param), size)));
         }
         match crate::eval::patch::is_patch(def) {
-            true => Type::Patch,
+            true => Type::Patch(Some(item)),
             false => Type::Net(Rc::new(Net { sizes, ..bare(self, item, name) })),
         }
     }

@@ -3,8 +3,9 @@
 use super::Checker;
 use super::axes::{Axes, AxisKind, Clash, listed};
 use super::fits::{differ, join};
+use super::net;
 use super::scope::Scope;
-use super::types::{Fun, NetKind, Type};
+use super::types::{Fun, Net, NetKind, Type};
 use align_syntax::ast::{Expr, ExprKind, InfixOp, PrefixOp};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -281,12 +282,21 @@ impl<'p> Checker<'p> {
                 let new = more.fields.iter().fold((**record).clone(), |r, (n, t)| r.with(n, t.clone()));
                 Type::Record(Rc::new(new)).each(a.axes())
             }
-            (Type::Net(net), Type::Patch) => {
-                // A head makes a scorer; what is there stays there.
-                let head = matches!(&*right.kind, ExprKind::Call(f, _) if matches!(&*f.kind, ExprKind::Word(w) if w == "head"));
-                Type::net(if head { NetKind::Net } else { net.kind })
+            // What is there stays there.
+            (Type::Net(net), Type::Patch(patch)) => {
+                let scores = match patch {
+                    Some(item) if net::scores(self, *item) => Some(true),
+                    Some(_) => net.scores,
+                    None => net.scores.filter(|scores| *scores),
+                };
+                let kind = if scores == Some(true) && net.kind == NetKind::Net { NetKind::Scorer } else { net.kind };
+                let patches = net.patches.iter().chain(patch).copied().collect();
+                Type::Net(Rc::new(Net { kind, scores, patches, ..(**net).clone() }))
             }
-            (Type::Net(net), _) => Type::net(net.kind),
+            (Type::Net(net), _) => {
+                let Type::Net(bare) = Type::net(net.kind) else { return Type::Unknown };
+                Type::Net(Rc::new(Net { scores: net.scores, ..(*bare).clone() }))
+            }
             _ => Type::Unknown,
         }
     }

@@ -32,6 +32,9 @@ impl<'p> Checker<'p> {
             );
             return Type::Unknown;
         }
+        if matches!(row.rule, Rule::Value) && !self.scores(row.name, bound, types) {
+            return Type::Unknown;
+        }
         let last = if row.name == "kl" { 2 } else { 1 };
         let Some(reply) = types[last].first() else { return Type::Unknown };
         if let Type::Record(record) = reply.element() {
@@ -76,10 +79,23 @@ impl<'p> Checker<'p> {
         Type::tensor(axes)
     }
 
+    /// E0120: a net that certainly has no `value` or `score` is asked for it.
+    fn scores(&mut self, what: &str, bound: &Bound<'p>, types: &[Vec<Type>]) -> bool {
+        let Some(Type::Net(net)) = types[0].first() else { return true };
+        if net.scores != Some(false) {
+            return true;
+        }
+        self.report(crate::eval::lacks(&net.name, what, bound[0][0].span()));
+        false
+    }
+
     /// `score(scorer, reply)` is a number; `data |> score(reward)` adds the field `reward`.
-    pub fn score(&mut self, types: &[Vec<Type>]) -> Type {
+    pub fn score(&mut self, bound: &Bound<'p>, types: &[Vec<Type>]) -> Type {
         let Some(first) = types[0].first() else { return Type::Unknown };
         if let Type::Net(_) = first {
+            if !self.scores("score", bound, types) {
+                return Type::Unknown;
+            }
             return match types[1].first() {
                 Some(reply) if matches!(reply.element(), Type::Reply(..)) => Type::Float.each(reply.axes()),
                 _ => Type::Unknown,

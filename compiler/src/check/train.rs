@@ -49,11 +49,11 @@ impl<'p> Checker<'p> {
                 self.bind_stmt(bind, &mut inner);
             }
         }
-        let trained = match &start {
-            Type::Tuple(parts) => parts.len(),
-            _ => 1,
+        let trained: Vec<Type> = match &start {
+            Type::Tuple(parts) => parts.iter().map(|part| part.1.clone()).collect(),
+            one => vec![one.clone()],
         };
-        let said = self.slots_of(slots, &inner, None, trained, Some((what, start.clone())));
+        let said = self.slots_of(slots, &inner, None, &trained, Some((what, start.clone())));
         if let Type::Net(net) = &start {
             said.paths.iter().for_each(|path| self.inner_value(net, path));
         }
@@ -74,7 +74,7 @@ impl<'p> Checker<'p> {
         slots: &'p Slots,
         s: &Scope,
         outer: Option<&Type>,
-        trained: usize,
+        trained: &[Type],
         policy: Option<(&'p Expr, Type)>,
     ) -> Said<'p> {
         let mut said = Said { items: outer.cloned(), policy, ..Said::default() };
@@ -107,14 +107,19 @@ impl<'p> Checker<'p> {
                     said.words.push((word.text.clone(), word.span));
                     self.slot(row, word, args, s, &mut said);
                     if let Some(nested) = nested {
-                        updates.push(nested);
+                        // `update critic { .. }`
+                        let net = match args.positional.first().map(|e| &*e.kind) {
+                            Some(ExprKind::Word(name)) => s.get(name).map(|var| var.ty.clone()),
+                            _ => None,
+                        };
+                        updates.push((nested, net.unwrap_or(Type::Unknown)));
                     }
                 }
             }
         }
         let items = said.items.clone();
-        for nested in updates {
-            self.slots_of(nested, s, items.as_ref(), 1, None);
+        for (nested, net) in updates {
+            self.slots_of(nested, s, items.as_ref(), &[net], None);
         }
         for used in std::mem::take(&mut said.losses) {
             self.nets_fit(&used, trained);

@@ -41,8 +41,8 @@ pub enum Type {
     Schedule,
     Sampler,
     Env,
-    /// What stands at the right of `policy with ..`: `lora(..)`, `head()`.
-    Patch,
+    /// What stands at the right of `policy with ..`, `lora(..)`, `head()`, by its declaration.
+    Patch(Option<ItemRef>),
     /// A type variable of a signature, by name.
     Var(String),
 }
@@ -82,6 +82,10 @@ pub struct Net {
     pub name: String,
     /// Values of the declaration's parameters that are sizes, by name.
     pub sizes: Vec<(String, super::size::Size)>,
+    /// Whether it has `value` or `score`; `None` where that is not known.
+    pub scores: Option<bool>,
+    /// What was put on it by `with`.
+    pub patches: Vec<ItemRef>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +143,9 @@ impl Type {
     }
 
     pub fn net(kind: NetKind) -> Type {
-        Type::Net(Rc::new(Net { kind, item: None, name: kind.to_string(), sizes: Vec::new() }))
+        let scores = (kind == NetKind::Scorer).then_some(true);
+        let name = kind.to_string();
+        Type::Net(Rc::new(Net { kind, item: None, name, sizes: Vec::new(), scores, patches: Vec::new() }))
     }
 
     /// The type for every index of some more axes. Shared axes are kept as they are.
@@ -306,7 +312,7 @@ impl fmt::Display for Type {
             Type::Schedule => f.write_str("Schedule"),
             Type::Sampler => f.write_str("Sampler"),
             Type::Env => f.write_str("an environment"),
-            Type::Patch => f.write_str("a patch of a policy"),
+            Type::Patch(_) => f.write_str("a patch of a policy"),
             Type::Var(name) => f.write_str(name),
         }
     }

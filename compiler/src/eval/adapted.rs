@@ -61,7 +61,7 @@ impl Eval<'_> {
         if on.is_empty() {
             return fault("E0709", span, "the adapter has no tensors of a patch");
         }
-        let net = self.patched(net, applied, on, Some(changed.clone()));
+        let net = self.patched(net, applied, on, None, Some(changed.clone()));
         Ok(Adapted { net: Rc::new(net), changed })
     }
 

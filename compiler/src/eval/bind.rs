@@ -379,7 +379,7 @@ pub(crate) fn describe(value: &Value) -> String {
             Function::Def { def, .. } => format!("{} `{}`", def.def.kind.word(), def.name()),
             Function::Builtin(name) => format!("`{name}`"),
             Function::Accessor(name) => format!("`.{name}`"),
-            Function::Method { method, .. } => format!("`{}`", method.name.text),
+            Function::Method { method, .. } | Function::Added { method, .. } => format!("`{}`", method.name.text),
             _ => "the function".into(),
         },
         other => other.kind(),

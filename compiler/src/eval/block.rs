@@ -3,6 +3,7 @@
 use super::env::Env;
 use super::value::{DefCode, Function, Value};
 use super::{Eval, Res, Tracing, fault};
+use crate::program::pattern_names;
 use align_syntax::ast::{
     Bind, BindTarget, BindValue, BindWord, Binder, Block, Body, Expr, ExprKind, Pattern, Stmt, StmtKind, Type, TypeKind,
 };
@@ -110,7 +111,14 @@ impl Eval<'_> {
             None => return fault("E0111", word, "a name is bound to a value: `let x = 1`"),
         };
         let value = self.coerce(value, binder.ty.as_ref(), span, env)?;
-        self.destructure(pattern, value, env)
+        self.destructure(pattern, value, env)?;
+        if let Some(net) = env.body().net.clone() {
+            for name in pattern_names(pattern) {
+                let value = env.get(&name.text).unwrap_or(Value::Unit);
+                self.note_inner(&net, &name.text, &value);
+            }
+        }
+        Ok(())
     }
 
     /// Binds the names of a pattern to the parts of a value.

@@ -2,7 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, reduce, shape, weights};
+use super::{Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, read, reduce, shape, weights};
 use crate::tensor::{DType, MapOp};
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
@@ -79,7 +79,8 @@ const TABLE: &[(&str, Primitive)] = &[
     ("logits", policy::logits),
     ("logp", policy::logp),
     ("entropy", policy::entropy),
-    ("hidden", policy::of_net),
+    ("hidden", read::hidden),
+    ("read", read::read),
     ("value", policy::of_net),
     ("score", policy::of_net),
     ("next", policy::next),

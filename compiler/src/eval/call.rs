@@ -4,6 +4,7 @@ use super::bind::{Values, bracket_words, describe, given_values};
 use super::env::{Body, Env};
 use super::expr::NONE;
 use super::optimizer::OUTSIDE;
+use super::read::{Step, steps};
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
 use super::{Eval, Res, builtin, fault, patch};
 use crate::program::{Along, CORE};
@@ -223,8 +224,10 @@ impl Eval<'_> {
                 Function::Accessor(path) => {
                     let env = self.top(self.program.main());
                     match &values.positional[..] {
-                        [(value, _)] => path.split('.').try_fold(value.clone(), |value, name| {
-                            self.field(&value, &Name { text: name.to_string(), span }, &env)
+                        [(value, _)] => steps(path).into_iter().try_fold(value.clone(), |value, step| match step {
+                            Step::Name(text) => self.field(&value, &Name { text, span }, &env),
+                            Step::At(i) => self.place(&value, &Value::Int(i), span),
+                            Step::Cut(from, to) => self.place(&value, &Value::Range(from, to), span),
                         }),
                         _ => fault("E0111", span, format!("`.{path}` takes one value")),
                     }
@@ -241,6 +244,7 @@ impl Eval<'_> {
                     self.primitive(&Call { name, span, brackets: None, positional, named, env: &env })
                 }
                 Function::Method { net, method } => self.call_method(net, method, values, span),
+                Function::Added { net, patch, method } => self.call_added(net, *patch, method, values, span),
                 Function::Constant(value) => Ok(value.clone()),
                 Function::Schedule(index) => self.scheduled(*index, values, span),
                 Function::Objective { fresh } => match &values.positional[..] {
@@ -420,7 +424,9 @@ impl Eval<'_> {
         let body = Body { net: Some(net.clone()), ..Body::new(code.file) };
         let params = method.params.first().map_or(&[][..], |p| p);
         let inner = self.bind_params(&what, params, &packs, &known, values, env, body, span)?;
-        self.in_net(net, |eval| eval.body(&method.body, &inner))
+        let result = self.in_net(net, |eval| eval.body(&method.body, &inner))?;
+        self.note_result(net, &method.name.text, &result);
+        Ok(result)
     }
 
     /// `x.f(..)` where f is not a field: `inner.update(w, g, t)`. `None` if it is an ordinary call of a field.

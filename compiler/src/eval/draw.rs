@@ -1,7 +1,7 @@
 //! Distributions, and draws from them.
 
 use super::call::{Call, wrong};
-use super::value::{Dist, Function, Value};
+use super::value::{Dist, Function, Start, Value};
 use super::{Eval, Res, fault};
 use crate::philox::Philox;
 use crate::tensor::{Axis, DType, MapOp, RandomKind};
@@ -9,7 +9,7 @@ use align_syntax::span::Span;
 
 impl Eval<'_> {
     /// A distribution: `normal(0.02)`, `zeros`, a number.
-    pub(crate) fn dist(&mut self, value: Value, span: Span) -> Res<Dist> {
+    pub(crate) fn dist(&mut self, value: Value, span: Span) -> Res<Start> {
         match value {
             Value::Dist(dist) => Ok(dist),
             Value::Function(ref f) if matches!(**f, Function::Builtin("zeros" | "ones")) => {
@@ -17,7 +17,7 @@ impl Eval<'_> {
                 self.dist(value, span)
             }
             other => match other.number() {
-                Some(x) => Ok(Dist::Constant(x)),
+                Some(x) => Ok(Dist::Constant(x).into()),
                 None => fault("E0113", span, format!("`~` draws from a distribution, this is {}", other.kind())),
             },
         }
@@ -25,13 +25,12 @@ impl Eval<'_> {
 
     /// A draw in host code.
     pub(crate) fn draw(&mut self, dist: &Value, span: Span) -> Res<Value> {
-        let dist = self.dist(dist.clone(), span)?;
-        let mut random = self.host_random();
-        Ok(Value::Float(match dist {
-            Dist::Constant(x) => x,
-            Dist::Normal { mean, std } => mean + std * random.normal(),
-            Dist::Uniform { low, high } => low + (high - low) * random.uniform(),
-        }))
+        let start = self.dist(dist.clone(), span)?;
+        let mut random = match start.seed {
+            Some(seed) => Philox::new(seed, 0),
+            None => self.host_random(),
+        };
+        Ok(Value::Float(start.dist.draw(&mut random)))
     }
 
     /// Random numbers for the next draw of host code: keyed by seed, rounds of the loops around it, and its number there.
@@ -48,7 +47,7 @@ impl Eval<'_> {
 }
 
 /// `normal(std)`, `normal(mean, std)`, `uniform(low, high)`: distributions. `normal()`, `uniform()`: a draw in host code.
-/// With axes in brackets a tensor of draws.
+/// With axes in brackets a tensor of draws. `seed: n` keys the draws by n and not by the run's seed.
 pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
     let numbers = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
     let numbers: Option<Vec<f64>> = numbers.iter().map(Value::number).collect();
@@ -65,20 +64,19 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
         let like = eval.arg(like, call.env)?;
         return drawn_like(eval, &dist, &like, call);
     }
-    if call.brackets.is_none() {
-        return match numbers.is_empty() {
-            true => eval.draw(&Value::Dist(dist), call.span),
-            false => Ok(Value::Dist(dist)),
-        };
-    }
-    let (axes, _) = super::index::bracket_axes(eval, &Call { positional: vec![], named: vec![], ..*call })?;
-    let mut random = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
+    let seed = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
+        None | Some(Value::None) => None,
         Some(seed) => match seed.whole() {
-            Some(seed) => Philox::new(seed as u64, 0),
+            Some(seed) => Some(seed as u64),
             None => return wrong(call, call.span, "takes an Int as its seed"),
         },
-        None => eval.host_random(),
     };
+    if call.brackets.is_none() {
+        let dist = Value::Dist(Start { dist, seed });
+        return if numbers.is_empty() { eval.draw(&dist, call.span) } else { Ok(dist) };
+    }
+    let (axes, _) = super::index::bracket_axes(eval, &Call { positional: vec![], named: vec![], ..*call })?;
+    let mut random = seed.map_or_else(|| eval.host_random(), |seed| Philox::new(seed, 0));
     draws(eval, &dist, axes, &mut random, call)
 }
 
@@ -109,13 +107,7 @@ fn draws(eval: &mut Eval, dist: &Dist, axes: Vec<Axis>, random: &mut Philox, cal
     let Some(sizes) = axes.iter().map(Axis::fixed_size).collect::<Option<Vec<_>>>() else {
         return fault("E0190", call.span, "draws along axes whose lengths the data decide are not built yet");
     };
-    let values = (0..sizes.iter().product::<usize>())
-        .map(|_| match *dist {
-            Dist::Constant(x) => x,
-            Dist::Normal { mean, std } => mean + std * random.normal(),
-            Dist::Uniform { low, high } => low + (high - low) * random.uniform(),
-        })
-        .collect();
+    let values = (0..sizes.iter().product::<usize>()).map(|_| dist.draw(random)).collect();
     let node = eval.graph().array(values, axes, DType::Float);
     Ok(eval.tensor(node))
 }

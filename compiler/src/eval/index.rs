@@ -2,6 +2,7 @@
 
 use super::call::{Call, wrong};
 use super::env::Env;
+use super::read::with_index;
 use super::value::{Function, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, NodeData, Op};
@@ -13,6 +14,12 @@ impl Eval<'_> {
     pub(crate) fn index_expr(&mut self, of: &Expr, args: &Args, span: Span, env: &Env) -> Res<Value> {
         let value = self.apart(of, env)?;
         if let Value::Function(f) = &value {
+            // `.blocks[-1]` goes on as a path.
+            if let (Function::Accessor(path), [index], true) = (&**f, &args.positional[..], args.named.is_empty()) {
+                let at = index.span;
+                let index = self.apart(index, env)?;
+                return Ok(Value::function(Function::Accessor(with_index(path, &index, at)?.into())));
+            }
             let Function::Builtin(_) = &**f else {
                 return fault("E0116", span, "axes in brackets stand before the arguments of a call");
             };
@@ -200,7 +207,7 @@ impl Eval<'_> {
     }
 
     /// A place of a List, Map or Text.
-    fn place(&mut self, value: &Value, index: &Value, span: Span) -> Res<Value> {
+    pub(crate) fn place(&mut self, value: &Value, index: &Value, span: Span) -> Res<Value> {
         match (value, index) {
             (Value::List(list), Value::Range(from, to)) => {
                 let range = bounds(list.len(), *from, *to, span)?;

@@ -22,7 +22,7 @@ pub(crate) fn merged(eval: &mut Eval, call: &Call) -> Res<Value> {
         Value::Net(net) => net,
         other => return wrong(call, operand.span(), format!("takes a policy, this is {}", other.kind())),
     };
-    if net.patches.is_empty() {
+    if net.patched_weights().is_empty() {
         return Ok(Value::Net(net));
     }
     if let Some((patch, path)) = eval.read_elsewhere(&net, operand.span())? {
@@ -116,9 +116,10 @@ pub(super) fn is_product(axes: &[Axis], over: &[Axis]) -> bool {
 }
 
 impl Net {
-    /// The net below all patches.
+    /// The net without patches on weights; methods that patches add stay.
     pub(crate) fn without_patches(&self) -> Net {
-        Net { patches: Rc::default(), ..self.with_source(self.source) }
+        let added = self.patches.iter().filter(|patch| patch.adds.is_some()).cloned();
+        Net { patches: Rc::new(added.collect()), ..self.with_source(self.source) }
     }
 
     /// Paths of the weights that patches are on, each once.

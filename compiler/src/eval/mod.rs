@@ -6,6 +6,7 @@
 //! in [`env::Body`].
 
 mod adapted;
+mod added;
 mod batch;
 mod bind;
 mod block;
@@ -33,6 +34,7 @@ mod operator;
 pub mod optimizer;
 pub mod patch;
 mod policy;
+mod read;
 mod reduce;
 mod scan;
 mod shape;
@@ -53,6 +55,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
+pub(crate) use added::lacks;
 pub use builtin::names as primitives;
 pub use call::{Arg, Call};
 pub(crate) use expr::FUEL;
@@ -177,6 +180,8 @@ pub struct Eval<'p> {
     pub(crate) prefixes: Vec<(u32, String)>,
     /// Weights of the graphs that are being traced with the patches that are on them.
     patched: Vec<(Tensor, Vec<value::PatchedWeight>)>,
+    /// Where inner values of a net are noted.
+    reading: Option<read::Reading>,
     /// Names of origins of ragged axes: `chosen`.
     origins: Vec<String>,
     /// The loss or test that is being traced.
@@ -235,6 +240,7 @@ impl<'p> Eval<'p> {
             under: vec![],
             prefixes: vec![],
             patched: vec![],
+            reading: None,
             origins: vec![],
             tracing: Tracing::Nothing,
             offered: vec![],
@@ -383,9 +389,9 @@ impl<'p> Eval<'p> {
         self.defs.entry(at).or_insert_with(make).clone()
     }
 
-    /// A net that models are loaded as, by its name, with these settings.
+    /// A net that models are loaded as, or a patch on one, by its name, with these settings.
     pub fn loaded_net(&mut self, name: &str, settings: Vec<(Rc<str>, Value)>, span: Span) -> Option<Res<Value>> {
-        let at = self.program.loadable(name)?;
+        let at = self.program.loadable(name).or_else(|| self.program.lookup(self.program.main(), name))?;
         let ast::ItemKind::Def(def) = &self.program.item(at).kind else { return None };
         let def = self.def_code(at, def);
         let has = |name: &str| def.def.params.iter().flatten().any(|p| bind::param_name(p) == name);

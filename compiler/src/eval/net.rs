@@ -3,12 +3,13 @@
 use super::bind::{Values, param_name};
 use super::call::{Call, wrong};
 use super::env::{Body, Env};
-use super::value::{DefCode, Function, Net, NetShape, Patch, PatchedWeight, Value, WeightDecl};
-use super::{Eval, Res, fault};
+use super::value::{DefCode, Net, NetShape, Patch, PatchedWeight, Value, WeightDecl};
+use super::{Eval, Res, added, fault};
 use crate::tensor::Axis;
 use crate::world::Tokenizer;
 use align_syntax::ast::{
-    BindTarget, BindValue, BindWord, Binder, Body as AstBody, Generic, Name, Pattern, StmtKind, Type, TypeArg, TypeKind,
+    BindTarget, BindValue, BindWord, Binder, Body as AstBody, Generic, Method, Name, Pattern, StmtKind, Type, TypeArg,
+    TypeKind,
 };
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -157,7 +158,7 @@ impl Eval<'_> {
 
     /// A part, weight, setting, axis or method of a net.
     pub(crate) fn member(&mut self, net: &Rc<Net>, name: &str, env: &Env) -> Res<Option<Value>> {
-        let NetShape::Defined { env: scope, parts, weights, methods, .. } = &*net.shape else { return Ok(None) };
+        let NetShape::Defined { env: scope, parts, weights, .. } = &*net.shape else { return Ok(None) };
         if let Some((_, Value::Net(part))) = parts.iter().find(|(n, _)| &**n == name) {
             return Ok(Some(Value::Net(Rc::new(net.part(name, part)))));
         }
@@ -166,6 +167,7 @@ impl Eval<'_> {
             if let Some((_, value)) = net.given.iter().find(|(path, _)| path == name) {
                 env.body().see(&self.axes_of(value));
                 self.note_patches(value, net, &own);
+                self.note_inner(net, name, value);
                 return Ok(Some(value.clone()));
             }
             let path = format!("{}{own}", self.source_prefix(net.source));
@@ -173,34 +175,26 @@ impl Eval<'_> {
             env.body().see(&axes);
             let value = self.outermost(|graph| graph.weight(path, axes));
             self.note_patches(&value, net, &own);
+            self.note_inner(net, name, &value);
             return Ok(Some(value));
         }
-        if let Some(method) = methods.iter().find(|m| m.name.text == name) {
-            return Ok(Some(Value::function(Function::Method { net: net.clone(), method: method.clone() })));
-        }
-        Ok(scope.get(name))
+        Ok(net.method(name).map(Value::function).or_else(|| scope.get(name)))
     }
 
     /// Calls a method of a net.
     pub(crate) fn net_method(&mut self, net: &Rc<Net>, name: &str, args: Vec<Value>, span: Span) -> Res<Value> {
-        let NetShape::Defined { code, methods, .. } = &*net.shape else {
-            return fault("E0120", span, format!("a stack of nets has no `{name}`"));
-        };
-        match methods.iter().find(|m| m.name.text == name) {
-            Some(method) => {
-                let method = Value::function(Function::Method { net: net.clone(), method: method.clone() });
-                self.call_value(&method, args, span)
-            }
-            None => fault("E0120", span, format!("the net `{}` has no `{name}`", code.name())),
+        match net.method(name) {
+            Some(method) => self.call_value(&Value::function(method), args, span),
+            None => Err(Box::new(added::lacks(&net.name(), name, span))),
         }
     }
 
     /// `net(x)`
     pub(crate) fn apply(&mut self, net: &Rc<Net>, values: Values, span: Span) -> Res<Value> {
         match &*net.shape {
-            NetShape::Defined { code, methods, .. } => match methods.iter().find(|m| m.name.text == "apply") {
-                Some(method) => self.call_method(net, &method.clone(), values, span),
-                None => fault("E0120", span, format!("the net `{}` has no `apply`", code.name())),
+            NetShape::Defined { .. } => match net.method("apply") {
+                Some(method) => self.call_with(&Value::function(method), &[], values, span),
+                None => Err(Box::new(added::lacks(&net.name(), "apply", span))),
             },
             NetShape::Stack { layers, of } => {
                 let mut values = values;
@@ -252,13 +246,17 @@ impl Net {
         }
     }
 
-    /// Of the path of a patch's weight: the weight that it is beside, and its path in the patch.
-    pub fn patch_of<'p>(&self, path: &'p str) -> Option<(&PatchedWeight, &'p str)> {
+    /// Of the path of a patch's weight: the patch's net, the weight that it is beside, if there is one, and the path in
+    /// the patch.
+    pub fn patch_of<'n, 'p>(&'n self, path: &'p str) -> Option<(&'n Rc<Net>, Option<&'n PatchedWeight>, &'p str)> {
         self.patches.iter().find_map(|patch| {
             let rest = path.strip_prefix(&*patch.name)?.strip_prefix('.')?;
+            if let Some(adds) = &patch.adds {
+                return Some((adds, None, rest));
+            }
             let under = |on: &&PatchedWeight| rest.strip_prefix(&on.path).is_some_and(|rest| rest.starts_with('.'));
             let on = patch.on.iter().find(under)?;
-            Some((on, &rest[on.path.len() + 1..]))
+            Some((&on.by, Some(on), &rest[on.path.len() + 1..]))
         })
     }
 
@@ -289,6 +287,7 @@ impl Net {
         if !of_patches.is_empty() {
             let patches = self.patches.iter().map(|patch| Patch {
                 on: Rc::new(patch.on.iter().map(|on| on.with_given(&patch.name, &of_patches)).collect()),
+                adds: patch.adds.as_ref().map(|by| Rc::new(by.with_given(under(&patch.name, &of_patches)))),
                 ..patch.clone()
             });
             net.patches = Rc::new(patches.collect());
@@ -328,23 +327,35 @@ impl Net {
         }
     }
 
-    /// Whether it has a method of this name.
-    pub fn has_method(&self, name: &str) -> bool {
+    /// The methods that its declaration has.
+    pub fn methods(&self) -> &[Rc<Method>] {
         match &*self.shape {
-            NetShape::Defined { methods, .. } => methods.iter().any(|m| m.name.text == name),
-            NetShape::Stack { .. } => false,
+            NetShape::Defined { methods, .. } => methods,
+            NetShape::Stack { .. } => &[],
         }
+    }
+
+    /// Whether its declaration has a method of this name.
+    pub fn has_method(&self, name: &str) -> bool {
+        self.methods().iter().any(|m| m.name.text == name)
     }
 }
 
 impl PatchedWeight {
     /// With values in the place of weights, by their paths in the whole net.
     fn with_given(&self, patch: &str, given: &[(String, Value)]) -> PatchedWeight {
-        let before = format!("{patch}.{}.", self.path);
-        let own =
-            given.iter().filter_map(|(path, value)| Some((path.strip_prefix(&before)?.to_string(), value.clone())));
+        let part = format!("{patch}.{}", self.path);
+        let own = under(&part, given);
         PatchedWeight { by: Rc::new(self.by.with_given(own)), ..self.clone() }
     }
+}
+
+/// The values whose paths begin with a part, by the rest of their paths.
+fn under(part: &str, given: &[(String, Value)]) -> impl Iterator<Item = (String, Value)> {
+    given.iter().filter_map(move |(path, value)| {
+        let rest = path.strip_prefix(part)?.strip_prefix('.')?;
+        Some((rest.to_string(), value.clone()))
+    })
 }
 
 /// `stack(n, net)`: n nets of one form, one after the other.

@@ -1,12 +1,15 @@
 //! Patches: `policy with lora(rank: 8)` puts a net of the library beside weights of another net.
 //!
-//! A patch is a net with the method `product(x, w)`: how x is multiplied with a weight that it is on. Its brackets name the
-//! axes of such a product, `net lora[..from, ..to](..)`: those that are summed over, and the weight's others. It has weights
-//! of its own for each weight that it is on. Two more names mean something in it: `targets`, which says what it is on, and
-//! `trains`, which of the weights that were there before it go on training (all, where it does not say).
+//! A patch is a net whose brackets name packs of axes that it gets from the net that it is put on. One with the method
+//! `product(x, w)` says how x is multiplied with a weight that it is on. Its packs are the axes of such a product,
+//! `net lora[..from, ..to](..)`: those that are summed over, and the weight's others. It has weights of its own for each
+//! weight that it is on. Two more names mean something in it: `targets`, which says what it is on, and `trains`, which of the
+//! weights that were there before it go on training (all, where it does not say). A patch without `product` adds its methods
+//! to the net: see [`super::added`].
 
 use super::bind::Values;
 use super::merged::is_product;
+use super::read::{Step, steps};
 use super::value::{Applied, Function, Net, NetShape, Patch, PatchedWeight, Tensor, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::{Axis, Graph, MapOp, Node, Op, ReduceOp};
@@ -28,13 +31,18 @@ pub(super) struct Multiplied {
 impl Eval<'_> {
     /// `net with patch`
     pub(crate) fn with_patch(&mut self, net: &Rc<Net>, applied: &Rc<Applied>, span: Span) -> Res<Value> {
-        let named = self.patch_alone(net, applied, span)?;
-        let found = self.multiplied(net, span)?;
-        let targets = self.patch_setting(&named, "targets")?;
-        let chosen = self.chosen(net, &found, targets.as_ref(), applied.span)?;
-        let mut on = vec![];
-        for weight in chosen {
-            on.push(self.patch_beside(applied, weight, span)?);
+        whole(net, span)?;
+        let named = self.patch_net(applied, &[], span)?;
+        let (mut on, mut adds) = (vec![], None);
+        if named.has_method(PRODUCT) {
+            let found = self.multiplied(net, span)?;
+            let targets = self.patch_setting(&named, "targets")?;
+            let chosen = self.chosen(net, &found, targets.as_ref(), applied.span)?;
+            for weight in chosen {
+                on.push(self.patch_beside(applied, weight, span)?);
+            }
+        } else {
+            adds = Some(self.added_net(net, &named, applied, span)?);
         }
         let trains = match self.patch_setting(&named, "trains")? {
             None => None,
@@ -52,22 +60,19 @@ impl Eval<'_> {
                 Some(paths)
             }
         };
-        Ok(Value::Net(Rc::new(self.patched(net, applied, on, trains))))
+        Ok(Value::Net(Rc::new(self.patched(net, applied, on, adds, trains))))
     }
 
-    /// The net of a patch without a weight that it is on; an error where it is no patch, or cannot be put on this net.
+    /// The net of a patch that multiplies, without a weight that it is on; an error where it is none, or cannot be put on
+    /// this net.
     pub(crate) fn patch_alone(&mut self, net: &Rc<Net>, applied: &Rc<Applied>, span: Span) -> Res<Rc<Net>> {
-        if !net.prefix.is_empty() {
-            return fault("E0113", span, "a patch is put on a whole net, not on a part of one");
-        }
-        let named = self.patch_net(applied, &[], &[], span)?;
-        let NetShape::Defined { methods, .. } = &*named.shape else {
-            return fault("E0113", span, "a stack of nets is no patch");
-        };
-        match methods.iter().any(|m| m.name.text == PRODUCT) {
+        whole(net, span)?;
+        let named = self.patch_net(applied, &[], span)?;
+        match named.has_method(PRODUCT) {
             true => Ok(named),
             false => {
-                let message = format!("the net `{}` is no patch: it has no method `{PRODUCT}`", applied.code.name());
+                let message =
+                    format!("the net `{}` is on no weight: it has no method `{PRODUCT}`", applied.code.name());
                 fault("E0120", applied.code.span(), message)
             }
         }
@@ -80,8 +85,14 @@ impl Eval<'_> {
         weight: &Multiplied,
         span: Span,
     ) -> Res<PatchedWeight> {
-        let by = self.patch_net(applied, &weight.from, &weight.to, span)?;
-        let (from, to) = (weight.from.clone().into(), weight.to.clone().into());
+        let packs: Vec<&str> = packs(&applied.code.def.generics).collect();
+        let [first, second] = packs[..] else {
+            let message = format!("the brackets of a patch with `{PRODUCT}` name the axes of a product");
+            let diagnostic = Diagnostic::error("E0113", applied.code.span(), message);
+            return Err(Box::new(diagnostic.help("`net lora[..from, ..to](..)`")));
+        };
+        let (from, to): (Rc<[Axis]>, Rc<[Axis]>) = (weight.from.clone().into(), weight.to.clone().into());
+        let by = self.patch_net(applied, &[(first, &from), (second, &to)], span)?;
         Ok(PatchedWeight { path: weight.path.clone(), by, from, to })
     }
 
@@ -91,28 +102,34 @@ impl Eval<'_> {
         net: &Rc<Net>,
         applied: &Rc<Applied>,
         on: Vec<PatchedWeight>,
+        adds: Option<Rc<Net>>,
         trains: Option<Vec<String>>,
     ) -> Net {
-        let name = self.patch_name(net, applied.code.name());
-        let (name, on) = (name.as_str().into(), Rc::new(on));
-        let patch = Patch { name, applied: applied.clone(), on, trains: trains.map(Rc::new) };
         let mut patched = net.with_source(net.source);
-        patched.patches = Rc::new(net.patches.iter().cloned().chain([patch]).collect());
+        if let Some(adds) = &adds {
+            patched.patches = Rc::new(net.patches.iter().filter(|p| !p.is_hidden_by(adds)).cloned().collect());
+        }
+        let name = self.patch_name(&patched, applied.code.name()).into();
+        let trains = trains.map(Rc::new);
+        let patch = Patch { name, applied: applied.clone(), on: Rc::new(on), adds, trains };
+        patched.patches = Rc::new(patched.patches.iter().cloned().chain([patch]).collect());
         if let Some(hooks) = self.hooks.clone() {
             patched.source = hooks.patched(&patched);
         }
         patched
     }
 
-    /// The net of a patch for a weight whose products sum over `from` and that also has the axes `to`.
-    fn patch_net(&mut self, applied: &Rc<Applied>, from: &[Axis], to: &[Axis], span: Span) -> Res<Rc<Net>> {
-        let names: Vec<&str> = packs(&applied.code.def.generics).collect();
-        let [first, second] = names[..] else {
-            let message = "the brackets of a patch name the axes of a product: `net lora[..from, ..to](..)`";
-            return fault("E0113", applied.code.span(), message);
-        };
-        let (from, to): (Rc<[Axis]>, Rc<[Axis]>) = (from.into(), to.into());
-        let packs = [(first, &from), (second, &to)];
+    /// The net of a patch with axes for its packs.
+    pub(crate) fn patch_net(
+        &mut self,
+        applied: &Rc<Applied>,
+        known: &[(&str, &Rc<[Axis]>)],
+        span: Span,
+    ) -> Res<Rc<Net>> {
+        let none: Rc<[Axis]> = [].into();
+        let axes = |name| known.iter().find(|(known, _)| *known == name).map_or(&none, |(_, axes)| *axes);
+        let packs: Vec<(&str, &Rc<[Axis]>)> =
+            packs(&applied.code.def.generics).map(|name| (name, axes(name))).collect();
         let values = Values {
             positional: applied.positional.iter().map(|v| (v.clone(), applied.span)).collect(),
             named: applied.named.iter().map(|(n, v)| (n.clone(), v.clone(), applied.span)).collect(),
@@ -215,8 +232,12 @@ impl Eval<'_> {
                 },
                 value => value.as_text()?.to_string(),
             };
-            let words: Vec<String> = path.split('.').filter(|w| !w.is_empty()).map(str::to_string).collect();
-            (!words.is_empty()).then_some(words)
+            let words = steps(&path).into_iter().map(|step| match step {
+                Step::Name(name) => Some(name),
+                Step::At(i) => usize::try_from(i).ok().map(|i| i.to_string()),
+                Step::Cut(..) => None,
+            });
+            words.collect::<Option<Vec<String>>>().filter(|words| !words.is_empty())
         };
         let list = match targets {
             Value::List(list) => list.to_vec(),
@@ -303,6 +324,21 @@ impl Eval<'_> {
         x = graph.tile_to(x, &patch.from);
         let (x, w) = (self.tensor(x), self.tensor(weight));
         self.net_method(&patch.by, PRODUCT, vec![x, w], span)
+    }
+}
+
+/// An error for a part of a net.
+fn whole(net: &Net, span: Span) -> Res<()> {
+    match net.prefix.is_empty() {
+        true => Ok(()),
+        false => fault("E0113", span, "a patch is put on a whole net, not on a part of one"),
+    }
+}
+
+impl Patch {
+    /// The net with its settings, as it is on one of its weights.
+    pub fn by(&self) -> Option<&Rc<Net>> {
+        self.adds.as_ref().or_else(|| self.on.first().map(|on| &on.by))
     }
 }
 

@@ -4,7 +4,7 @@ use super::call::{Call, wrong};
 use super::value::{Net, NetShape, Record, Stream, Value};
 use super::{Eval, Res, fault};
 use crate::stage::items;
-use crate::tensor::{Axis, DType, Node};
+use crate::tensor::{Axis, DType, MapOp, Node};
 use align_syntax::ast::Name;
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 impl Eval<'_> {
     /// A method of a net on the tokens of a whole stream; with the axis of all positions.
-    fn on_stream(&mut self, net: &Rc<Net>, method: &str, stream: &Stream, span: Span) -> Res<Value> {
+    pub(super) fn on_stream(&mut self, net: &Rc<Net>, method: &str, stream: &Stream, span: Span) -> Res<Value> {
         let axis = self.stream_axis(stream);
         let axes = stream.each.iter().cloned().chain([axis]).collect();
         let tokens = self.graph().input(format!("{}{}", stream.path, items::STREAM), axes, DType::Int);
@@ -20,22 +20,31 @@ impl Eval<'_> {
         self.net_method(net, method, vec![tokens], span)
     }
 
-    /// A value for every position of the stream, read at the places that predict the reply's tokens.
-    fn at_places(&mut self, value: &Value, stream: &Stream, span: Span) -> Res<Value> {
+    /// A value for every position of a reply's stream, read at its tokens, or before them at the places that predict these.
+    /// One that has no positions, and one of a prompt, stays as it is.
+    pub(super) fn at_places(&mut self, value: &Value, stream: &Stream, before: bool, span: Span) -> Res<Value> {
         let (all, own) = (self.stream_axis(stream), self.reply_axes(stream));
         let node = self.node(value, span)?;
-        if !self.graph().has(node, &all) {
-            return fault("E0216", span, "the net gives the same for all places: its result has no axis `time`");
+        if !self.graph().has(node, &all) || stream.is_prompt {
+            return Ok(self.tensor(node));
         }
-        let places = self.graph().input(format!("{}{}", stream.path, items::PLACES), own, DType::Int);
-        let node = self.graph().gather(node, &all, places);
+        let graph = self.graph();
+        let mut places = graph.input(format!("{}{}", stream.path, items::PLACES), own, DType::Int);
+        if !before {
+            let one = graph.int(1);
+            places = graph.map(MapOp::Add, &[places, one]);
+        }
+        let node = graph.gather(node, &all, places);
         Ok(self.tensor(node))
     }
 
-    /// `[time, vocab]` for the reply's tokens.
-    fn reply_logits(&mut self, net: &Rc<Net>, stream: &Stream, span: Span) -> Res<Value> {
-        let logits = self.on_stream(net, "logits", stream, span)?;
-        self.at_places(&logits, stream, span)
+    /// What a method gives for each token of a reply at the place that predicts it.
+    fn predicted(&mut self, net: &Rc<Net>, method: &str, stream: &Stream, span: Span) -> Res<Value> {
+        let value = self.on_stream(net, method, stream, span)?;
+        if !self.axes_of(&value).contains(&self.stream_axis(stream)) {
+            return fault("E0216", span, "the net gives the same for all places: its result has no axis `time`");
+        }
+        self.at_places(&value, stream, true, span)
     }
 
     fn two(&mut self, call: &Call) -> Res<(Value, Value)> {
@@ -89,7 +98,9 @@ pub(crate) fn logits(eval: &mut Eval, call: &Call) -> Res<Value> {
             Some(value) => Ok(value),
             None => wrong(call, call.span, "asks a stub for logits, which it does not give"),
         },
-        (Value::Net(net), Value::Stream(stream)) if !stream.is_prompt => eval.reply_logits(net, stream, call.span),
+        (Value::Net(net), Value::Stream(stream)) if !stream.is_prompt => {
+            eval.predicted(net, "logits", stream, call.span)
+        }
         (Value::Net(net), Value::Tensor(_)) => eval.net_method(net, "logits", vec![of.clone()], call.span),
         _ => unread(call, &policy, &of),
     }
@@ -134,33 +145,34 @@ pub(crate) fn entropy(eval: &mut Eval, call: &Call) -> Res<Value> {
     eval.core("entropy_of", "vocab", logits, call.span, call)
 }
 
-/// `hidden(p, y)`, `value(critic, y)`, `score(scorer, y)`
+/// `value(critic, y)`: a number before each token. `score(scorer, y)`: one number after the last token.
 pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (net, of) = eval.two(call)?;
-    match (&net, &of) {
-        (Value::Stub(stub), _) => match stubbed(stub, call.name, &of) {
-            Some(value) => Ok(value),
-            None => wrong(call, call.span, "asks a stub for what it does not give"),
-        },
-        (Value::Net(net), Value::Stream(stream)) => {
-            let value = eval.on_stream(net, call.name, stream, call.span)?;
-            match call.name {
-                "value" => eval.at_places(&value, stream, call.span),
-                "score" => Ok(value),
-                _ => {
-                    // At the token itself: one place after the one that predicts it.
-                    let (all, own) = (eval.stream_axis(stream), eval.reply_axes(stream));
-                    let places = eval.graph().input(format!("{}{}", stream.path, items::PLACES), own, DType::Int);
-                    let one = eval.graph().int(1);
-                    let at = eval.graph().map(crate::tensor::MapOp::Add, &[places, one]);
-                    let node = eval.node(&value, call.span)?;
-                    let node = eval.graph().gather(node, &all, at);
-                    Ok(eval.tensor(node))
-                }
-            }
-        }
-        (Value::Net(net), Value::Tensor(_)) => eval.net_method(net, call.name, vec![of.clone()], call.span),
-        _ => unread(call, &net, &of),
+    if let Some(value) = stubbed_value(call, &net, &of)? {
+        return Ok(value);
+    }
+    match (of_reply(call, &net, &of)?, &of) {
+        (net, Value::Stream(stream)) if call.name == "score" => eval.on_stream(&net, call.name, stream, call.span),
+        (net, Value::Stream(stream)) if !stream.is_prompt => eval.predicted(&net, call.name, stream, call.span),
+        (_, Value::Stream(_)) => unread(call, &net, &of),
+        (net, _) => eval.net_method(&net, call.name, vec![of.clone()], call.span),
+    }
+}
+
+/// What a stub gives under the name of the function; `None` for a net.
+pub(super) fn stubbed_value(call: &Call, net: &Value, of: &Value) -> Res<Option<Value>> {
+    let Value::Stub(stub) = net else { return Ok(None) };
+    match stubbed(stub, call.name, of) {
+        Some(value) => Ok(Some(value)),
+        None => wrong(call, call.span, "asks a stub for what it does not give"),
+    }
+}
+
+/// The net, where something is asked of a net and of a text or of tokens.
+pub(super) fn of_reply(call: &Call, net: &Value, of: &Value) -> Res<Rc<Net>> {
+    match (net, of) {
+        (Value::Net(net), Value::Stream(_) | Value::Tensor(_)) => Ok(net.clone()),
+        _ => unread(call, net, of),
     }
 }
 

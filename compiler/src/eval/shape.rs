@@ -22,7 +22,7 @@ pub(crate) fn filled(eval: &mut Eval, call: &Call) -> Res<Value> {
     };
     if call.brackets.is_none() {
         return match value.number() {
-            Some(x) => Ok(Value::Dist(super::value::Dist::Constant(x))),
+            Some(x) => Ok(Value::Dist(super::value::Dist::Constant(x).into())),
             None => wrong(call, call.span, "takes axes in brackets"),
         };
     }

@@ -15,7 +15,6 @@ use crate::program::Program;
 use crate::rewrite::simplify::simplify;
 use crate::stage::convert::shown;
 use crate::stage::items;
-use crate::stage::policy::Start;
 use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, Node, Op, ReduceOp};
 use crate::world::World;
 use align_syntax::ast::{self, Args, Expr, ExprKind, InfixOp, ItemKind};
@@ -354,15 +353,9 @@ impl Eval<'_> {
         let mut weights = Named::new();
         for (source, net, seed) in &trace.drawn {
             for (place, weight) in self.net_weights(net, span)?.into_iter().enumerate() {
-                let mut random = Philox::new(*seed, place as u64);
+                let mut random = Philox::new(weight.start.seed.unwrap_or(*seed), place as u64);
                 let n = weight.axes.iter().filter_map(Axis::fixed_size).product();
-                let data = (0..n)
-                    .map(|_| match weight.start {
-                        Start::Constant(x) => x,
-                        Start::Normal { mean, std } => mean + std * random.normal(),
-                        Start::Uniform { low, high } => low + (high - low) * random.uniform(),
-                    })
-                    .collect();
+                let data = (0..n).map(|_| weight.start.dist.draw(&mut random)).collect();
                 let value = interp::Value { axes: weight.axes, dtype: DType::Float, data };
                 weights.insert(format!("{source}:{}", weight.path), value);
             }

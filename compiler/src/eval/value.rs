@@ -1,6 +1,7 @@
 //! What expressions are worth, at all three levels.
 
 use super::env::Env;
+use crate::philox::Philox;
 use crate::stage::text::{self, Pieces};
 use crate::tensor::{Axis, DType, Node};
 use crate::world::Tokenizer;
@@ -44,7 +45,7 @@ pub enum Value {
     Item(Rc<Item>),
     /// The same for one field that is a prompt, a reply or a chat.
     Stream(Rc<Stream>),
-    Dist(Dist),
+    Dist(Start),
     /// A declaration with a contract and its settings: `dpo(reference: p, beta: 0.1)`.
     Applied(Rc<Applied>),
     /// A sum of multiples of losses or rewards.
@@ -119,6 +120,12 @@ pub enum Function {
         net: Rc<Net>,
         method: Rc<Method>,
     },
+    /// A method that a patch adds to a net; the patch by its place among the net's.
+    Added {
+        net: Rc<Net>,
+        patch: usize,
+        method: Rc<Method>,
+    },
     /// The same value whatever it is given: a number where a schedule is expected.
     Constant(Value),
     /// A schedule inside an optimizer that is being traced.
@@ -179,14 +186,17 @@ pub struct Net {
     pub patches: Rc<Vec<Patch>>,
 }
 
-/// A net that was put on another: `policy with lora(rank: 8)`. It has weights of its own beside each weight that it is on.
+/// A net that was put on another: `policy with lora(rank: 8)`, `policy with head()`. It has weights of its own: beside each
+/// weight that it is on, or one set of them for the methods that it adds.
 #[derive(Clone)]
 pub struct Patch {
-    /// What the paths of its weights begin with, before that of the weight that each is beside.
+    /// What the paths of its weights begin with; next comes that of the weight that each is beside, if it is on weights.
     pub name: Rc<str>,
     pub applied: Rc<Applied>,
     /// The weights that it is on, by path, each with the net built for its axes.
     pub on: Rc<Vec<PatchedWeight>>,
+    /// The net whose methods it adds to the one that it is put on; `None` for a patch that multiplies.
+    pub adds: Option<Rc<Net>>,
     /// Paths of the weights that were there before and still train; `None` if all do.
     pub trains: Option<Rc<Vec<String>>>,
 }
@@ -222,16 +232,40 @@ pub enum NetShape {
 pub struct WeightDecl {
     pub name: Rc<str>,
     pub axes: Vec<Axis>,
-    pub start: Option<Dist>,
+    pub start: Option<Start>,
     pub span: Span,
 }
 
 /// A distribution that is drawn from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dist {
     Constant(f64),
     Normal { mean: f64, std: f64 },
     Uniform { low: f64, high: f64 },
+}
+
+impl Dist {
+    pub fn draw(&self, random: &mut Philox) -> f64 {
+        match self {
+            Dist::Constant(x) => *x,
+            Dist::Normal { mean, std } => mean + std * random.normal(),
+            Dist::Uniform { low, high } => low + (high - low) * random.uniform(),
+        }
+    }
+}
+
+/// What the entries of a weight are before training: draws that are keyed by (seed, place of the weight in the net, entry).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Start {
+    pub dist: Dist,
+    /// The seed of these draws, if not the run's.
+    pub seed: Option<u64>,
+}
+
+impl From<Dist> for Start {
+    fn from(dist: Dist) -> Start {
+        Start { dist, seed: None }
+    }
 }
 
 /// The type of an item's field, as far as traced code needs it.

@@ -3,14 +3,17 @@
 use super::bind::param_name;
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
-use super::value::{Dist, Function, Net, NetShape, PatchedWeight, Record, Value, WeightDecl};
+use super::value::{Dist, Net, NetShape, PatchedWeight, Record, Start, Value, WeightDecl};
 use super::{Eval, Res, fault};
 use crate::rewrite::simplify::simplify;
-use crate::stage::policy::{Start, Stored};
+use crate::stage::policy::Stored;
 use crate::tensor::{Axis, DType, Graph, Node, Op};
 use align_syntax::ast::{ExprKind, Method, Type, TypeArg, TypeKind};
 use align_syntax::span::Span;
 use std::rc::Rc;
+
+/// The method that says where checkpoints keep weights.
+pub(crate) const NAMES: &str = "names";
 
 /// A weight of a net, as its methods read it.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +40,7 @@ impl Eval<'_> {
             let Some(decl) = declared(net, path) else {
                 return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
             };
-            let start = match decl.start.clone().unwrap_or_else(|| default_start(&graph, node)) {
-                Dist::Constant(x) => Start::Constant(x),
-                Dist::Normal { mean, std } => Start::Normal { mean, std },
-                Dist::Uniform { low, high } => Start::Uniform { low, high },
-            };
+            let start = decl.start.unwrap_or_else(|| default_start(&graph, node).into());
             let stored = self.stored(&whole, path, &data.axes, &mut names, span)?;
             found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), start, stored });
         }
@@ -50,7 +49,7 @@ impl Eval<'_> {
 
     /// The graph of all methods of a net whose parameters have types, as they were traced.
     pub(crate) fn trace_methods(&mut self, net: &Rc<Net>, span: Span) -> Res<Graph> {
-        let NetShape::Defined { env, methods, weights, .. } = &*net.shape else {
+        let NetShape::Defined { methods, weights, .. } = &*net.shape else {
             return fault("E0120", span, "a stack of nets is a part of a net");
         };
         let whole = whole(net);
@@ -61,14 +60,12 @@ impl Eval<'_> {
                 let node = eval.graph().weight(weight.name.to_string(), weight.axes.clone());
                 eval.graph().output(weight.name.to_string(), node);
             }
-            for method in methods.iter().filter(|m| m.name.text != "names") {
-                let Some(args) = eval.symbolic_args(method, env) else { continue };
-                let function = Value::function(Function::Method { net: whole.clone(), method: method.clone() });
-                let result = eval.call_value(&function, args, span)?;
+            for name in whole.method_names().iter().filter(|name| **name != NAMES) {
+                let Some(result) = eval.symbolic_call(&whole, name, span)? else { continue };
                 let mut nodes = vec![];
                 eval.tensors_in(&result, &mut nodes);
                 for node in nodes {
-                    let name = format!("{}.{}", method.name.text, eval.graph().outputs.len());
+                    let name = format!("{name}.{}", eval.graph().outputs.len());
                     eval.graph().output(name, node);
                 }
             }
@@ -76,6 +73,15 @@ impl Eval<'_> {
         });
         self.prefixes = prefixes;
         traced.map(|(_, graph)| graph)
+    }
+
+    /// What a method gives for inputs of the types that its parameters say, in the graph that is being traced; `None` if a
+    /// type says too little.
+    pub(crate) fn symbolic_call(&mut self, net: &Rc<Net>, name: &str, span: Span) -> Res<Option<Value>> {
+        let NetShape::Defined { env, .. } = &*net.shape else { return Ok(None) };
+        let (Some(function), Some(own)) = (net.method(name), net.arguments_of(name)) else { return Ok(None) };
+        let Some(args) = self.symbolic_args(&own, env) else { return Ok(None) };
+        self.call_value(&Value::function(function), args, span).map(Some)
     }
 
     /// Inputs of the types that a method's parameters say; `None` if a type says too little.
@@ -131,17 +137,24 @@ impl Eval<'_> {
         known: &mut Vec<(usize, Value)>,
         span: Span,
     ) -> Res<Option<Stored>> {
-        if let Some((on, rest)) = net.patch_of(path) {
-            return self.stored_beside(net, on, rest, axes, known, span);
+        match net.patch_of(path) {
+            Some((_, Some(on), rest)) => return self.stored_beside(net, on, rest, axes, known, span),
+            Some((by, None, rest)) => {
+                if !by.has_method(NAMES) {
+                    return Ok(None);
+                }
+                let names = self.net_method(by, NAMES, vec![], span)?;
+                return self.stored_as(&names, rest, axes, span);
+            }
+            None => {}
         }
         let (key, layer) = without_layer(path);
         let layer = layer.unwrap_or(0);
         if !known.iter().any(|(l, _)| *l == layer) {
-            let NetShape::Defined { methods, .. } = &*net.shape else { return Ok(None) };
-            if !methods.iter().any(|m| m.name.text == "names") {
+            if !net.has_method(NAMES) {
                 return Ok(None);
             }
-            let names = self.net_method(net, "names", vec![Value::Int(layer as i64)], span)?;
+            let names = self.net_method(net, NAMES, vec![Value::Int(layer as i64)], span)?;
             known.push((layer, names));
         }
         let names = known.iter().find(|(l, _)| *l == layer).map_or(&Value::None, |(_, names)| names).clone();
@@ -160,13 +173,13 @@ impl Eval<'_> {
         span: Span,
     ) -> Res<Option<Stored>> {
         let of: Vec<Axis> = on.from.iter().chain(on.to.iter()).cloned().collect();
-        if !on.by.has_method("names") {
+        if !on.by.has_method(NAMES) {
             return Ok(None);
         }
         // A weight that its net has no name for is stored under its path.
         let beside = self.stored(net, &on.path, &of, known, span)?.map_or_else(|| on.path.clone(), |s| s.tensor);
         let tensor = beside.strip_suffix(".weight").unwrap_or(&beside);
-        let names = self.net_method(&on.by, "names", vec![Value::text(tensor)], span)?;
+        let names = self.net_method(&on.by, NAMES, vec![Value::text(tensor)], span)?;
         self.stored_as(&names, path, axes, span)
     }
 
@@ -225,8 +238,8 @@ pub(super) fn whole(net: &Net) -> Rc<Net> {
 
 /// The declaration of a weight by its path.
 pub(super) fn declared<'a>(net: &'a Net, path: &str) -> Option<&'a WeightDecl> {
-    if let Some((on, rest)) = net.patch_of(path) {
-        return declared(&on.by, rest);
+    if let Some((by, _, rest)) = net.patch_of(path) {
+        return declared(by, rest);
     }
     match &*net.shape {
         NetShape::Stack { of, .. } => declared(of, path.split_once('.')?.1),

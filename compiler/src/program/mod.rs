@@ -18,7 +18,7 @@ pub struct Program {
     pub files: Vec<ProgramFile>,
     /// Names of the core, in sight in every file.
     core: HashMap<String, ItemRef>,
-    /// What `load` may make of a model: the nets of the library, by name.
+    /// What `load` may make of a model: the nets of the library, by name, and the patches that may be on them.
     loadable: HashMap<String, ItemRef>,
 }
 
@@ -167,6 +167,16 @@ impl Loader<'_> {
             let id = self.library_file("std.nets", file, &nets.files);
             if let Some(item) = id.and_then(|id| own_item(&self.program, id, name)) {
                 self.program.loadable.insert(name.clone(), item);
+            }
+        }
+        let Some(core) = self.world.module(CORE) else { return };
+        for (name, file) in &core.names {
+            let id = self.library_file(CORE, file, &core.files);
+            let item = id.and_then(|id| own_item(&self.program, id, name));
+            let is_net =
+                |item: &ItemRef| matches!(&self.program.item(*item).kind, ItemKind::Def(d) if d.kind == DefKind::Net);
+            if let Some(item) = item.filter(is_net) {
+                self.program.loadable.entry(name.clone()).or_insert(item);
             }
         }
     }

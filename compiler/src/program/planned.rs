@@ -28,6 +28,7 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
     ("dense", &["to"]),
     ("mlp", &["seed"]),
     ("lora", &["experts", "mix"]),
+    ("pair_accuracy", &["reference"]),
 ];
 
 /// Whether more forms of a function of the library are planned; with an argument, whether that is one of them.

@@ -19,7 +19,8 @@ pub(super) fn of(
     span: Span,
 ) -> Res<Option<AdapterStage>> {
     let patch = match &source.policy.patches[..] {
-        [] => return Ok(None),
+        // Methods that are added are saved with the policy.
+        patches if patches.iter().all(|patch| patch.on.is_empty()) => return Ok(None),
         [patch] => patch,
         patches => {
             let names: Vec<&str> = patches.iter().map(|patch| patch.name.as_str()).collect();

@@ -4,11 +4,11 @@ use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::hash::Hasher;
 use super::items::{ItemInput, ItemLayout};
-use super::policy::{PatchSpec, PolicySpec, Start};
+use super::policy::{PatchSpec, PolicySpec};
 use super::sources::Source;
 use super::train::WeightSpec;
 use crate::batch::training::STATE;
-use crate::eval::value::{Net, Patch, Value};
+use crate::eval::value::{Dist, Net, Patch, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, Graph, Node, NodeData, Op};
 use crate::world::Model;
@@ -33,7 +33,7 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
         patches.push(PatchSpec {
             name: patch.name.to_string(),
             net: patch.applied.code.name().to_string(),
-            settings: patch.on.first().map(|on| self::settings(&on.by)).unwrap_or_default(),
+            settings: patch.by().map(|by| self::settings(by)).unwrap_or_default(),
             on: patch.on.iter().map(|on| on.path.clone()).collect(),
             adapter: adapter(eval, patch)?,
         });
@@ -74,11 +74,14 @@ fn settings(net: &Net) -> serde_json::Map<String, serde_json::Value> {
 pub(super) fn hash(policy: &PolicySpec, hasher: &mut Hasher) {
     for (weight, start) in policy.weights.iter().zip(&policy.starts) {
         hasher.text("weight", &weight.path).text("axes", &format!("{:?}", weight.axes));
-        match start {
-            Start::Constant(x) => hasher.float("constant", *x),
-            Start::Normal { mean, std } => hasher.float("normal", *mean).float("std", *std),
-            Start::Uniform { low, high } => hasher.float("uniform", *low).float("high", *high),
+        match start.dist {
+            Dist::Constant(x) => hasher.float("constant", x),
+            Dist::Normal { mean, std } => hasher.float("normal", mean).float("std", std),
+            Dist::Uniform { low, high } => hasher.float("uniform", low).float("high", high),
         };
+        if let Some(seed) = start.seed {
+            hasher.int("drawn by", seed);
+        }
     }
     for (weight, _) in policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| !**trains) {
         hasher.text("left alone", &weight.path);
@@ -87,17 +90,33 @@ pub(super) fn hash(policy: &PolicySpec, hasher: &mut Hasher) {
     hasher.int("context", policy.context.map_or(0, |n| n as u64 + 1));
 }
 
+/// Where a model's configuration has what was put on its net.
+const WITH: &str = "with";
+
 /// The net that a model's configuration describes.
 pub(super) fn of_model(eval: &mut Eval, model: &dyn Model, span: Span) -> Res<Rc<Net>> {
     let config = model.config();
     let name = config.get("net").and_then(|n| n.as_str()).unwrap_or_default().to_string();
-    let settings = config.as_object().into_iter().flatten().filter(|(name, _)| *name != "net");
-    let settings = settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect();
-    match eval.loaded_net(&name, settings, span).transpose()? {
-        Some(Value::Net(net)) => Ok(net),
-        None => fault("E0708", span, format!("this model is a `{name}`, which std.nets does not have")),
-        Some(other) => fault("E0708", span, format!("`{name}` is not a net but {}", other.kind())),
+    let settings = |of: &serde_json::Value| {
+        let settings = of.as_object().into_iter().flatten().filter(|(name, _)| *name != "net" && *name != WITH);
+        settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect()
+    };
+    let mut net = match eval.loaded_net(&name, settings(&config), span).transpose()? {
+        Some(Value::Net(net)) => net,
+        None => return fault("E0708", span, format!("this model is a `{name}`, which std.nets does not have")),
+        Some(other) => return fault("E0708", span, format!("`{name}` is not a net but {}", other.kind())),
+    };
+    for patch in config.get(WITH).and_then(|list| list.as_array()).into_iter().flatten() {
+        let name = patch["net"].as_str().unwrap_or_default();
+        let applied = match eval.loaded_net(name, settings(&patch["settings"]), span).transpose()? {
+            Some(Value::Applied(applied)) => applied,
+            _ => return fault("E0708", span, format!("this model has the patch `{name}`, which is not known here")),
+        };
+        if let Value::Net(patched) = eval.with_patch(&net, &applied, span)? {
+            net = patched;
+        }
     }
+    Ok(net)
 }
 
 /// Every weight is in the model, with its shape.

@@ -1,6 +1,7 @@
 //! Policies as stages hand them on: which weights there are, how they start, how they are stored, and how text becomes tokens.
 
 use super::train::WeightSpec;
+pub use crate::eval::value::Start;
 use crate::tensor::Axis;
 use crate::world::{Model, Tokenizer};
 use std::rc::Rc;
@@ -51,18 +52,10 @@ pub struct PatchSpec {
     pub net: String,
     /// The settings of its net by name, as JSON.
     pub settings: serde_json::Map<String, serde_json::Value>,
-    /// Paths of the weights that it is on.
+    /// Paths of the weights that it is on; none for a patch that adds methods.
     pub on: Vec<String>,
     /// What its `adapter` says: settings for the `adapter_config.json` of a folder that holds it alone.
     pub adapter: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// What the entries of a weight are before training. Draws are keyed by (seed, place of the weight in the net, entry).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Start {
-    Constant(f64),
-    Normal { mean: f64, std: f64 },
-    Uniform { low: f64, high: f64 },
 }
 
 /// A tensor of a checkpoint that holds a weight.

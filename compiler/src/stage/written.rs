@@ -59,10 +59,16 @@ pub(super) fn value(builder: &Builder, of: &Value) -> String {
         Value::Range(from, to) => format!("{from}..{}", to.map_or(String::new(), |to| to.to_string())),
         Value::Interval(from, to) => format!("{from}..{to}"),
         Value::Quantity(n, unit) => format!("{n} {unit}"),
-        Value::Dist(Dist::Constant(x)) => format!("full({x})"),
-        Value::Dist(Dist::Normal { mean: 0.0, std }) => format!("normal({std})"),
-        Value::Dist(Dist::Normal { mean, std }) => format!("normal({mean}, {std})"),
-        Value::Dist(Dist::Uniform { low, high }) => format!("uniform({low}, {high})"),
+        Value::Dist(start) => {
+            let (name, numbers) = match start.dist {
+                Dist::Constant(x) => ("full", x.to_string()),
+                Dist::Normal { mean: 0.0, std } => ("normal", std.to_string()),
+                Dist::Normal { mean, std } => ("normal", format!("{mean}, {std}")),
+                Dist::Uniform { low, high } => ("uniform", format!("{low}, {high}")),
+            };
+            let seed = start.seed.map(|seed| format!(", seed: {seed}")).unwrap_or_default();
+            format!("{name}({numbers}{seed})")
+        }
         Value::Axes(axes) => axes.iter().map(|axis| axis.name().to_string()).collect::<Vec<_>>().join(", "),
         Value::Net(net) => builder.policy_name(net).unwrap_or_else(|| of.kind()),
         Value::Applied(applied) => declaration(builder, applied),
@@ -106,7 +112,7 @@ fn function(builder: &Builder, of: &Function) -> String {
         }
         Function::Accessor(name) => format!(".{name}"),
         Function::Builtin(name) => name.to_string(),
-        Function::Method { method, .. } => method.name.text.clone(),
+        Function::Method { method, .. } | Function::Added { method, .. } => method.name.text.clone(),
         Function::Constant(constant) => value(builder, constant),
         Function::Schedule(_) | Function::Derived { .. } | Function::Objective { .. } => "a function".into(),
     }

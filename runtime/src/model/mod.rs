@@ -140,13 +140,16 @@ impl LoadedModel {
 
 fn open_folder(path: &Path) -> Result<LoadedModel> {
     let config_path = path.join("config.json");
-    let config = ModelConfig::from_json(&config_path.display().to_string(), &read_json(&config_path)?)?;
+    let mut config = ModelConfig::from_json(&config_path.display().to_string(), &read_json(&config_path)?)?;
     let folder = safetensors::Folder::open(path)?;
     let gpt2 = config.decoder().is_some_and(|d| d.architecture == Architecture::Gpt2);
     let mut tensors: Vec<Tensor> = (folder.tensors())
         .map(|stored| {
             // Checkpoints of the bare network have no prefix.
-            let bare = gpt2 && !stored.starts_with("transformer.") && !stored.starts_with("lm_head.");
+            let bare = gpt2
+                && !stored.starts_with("transformer.")
+                && !stored.starts_with("lm_head.")
+                && stored != config::SCORE;
             let name = if bare { format!("transformer.{stored}") } else { stored.to_string() };
             let shape = folder.shape(stored).unwrap_or_default().to_vec();
             Tensor { name, stored: stored.to_string(), shape, change: Change::None }
@@ -154,6 +157,13 @@ fn open_folder(path: &Path) -> Result<LoadedModel> {
         .collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     enough(&config_path, &config, &tensors)?;
+    // A reward model of the ecosystem has no head for words: those that it says are by its embedding.
+    if let ModelConfig::Decoder(decoder) = &mut config
+        && decoder.scores
+        && !tensors.iter().any(|tensor| tensor.name == "lm_head.weight")
+    {
+        decoder.tied = true;
+    }
     let chat_template = folder_template(path)?;
     let weights = Weights::Folder { folder, tensors };
     Ok(LoadedModel { config, chat_template, path: path.to_path_buf(), weights, tokenizer: OnceCell::new() })

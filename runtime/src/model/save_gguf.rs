@@ -57,11 +57,15 @@ pub fn can(path: &Path, config: &ModelConfig, tokenizer: Option<&dyn token::Toke
 }
 
 fn decoder<'c>(path: &Path, config: &'c ModelConfig) -> Result<&'c Decoder> {
-    config.decoder().ok_or_else(|| {
+    let decoder = config.decoder().ok_or_else(|| {
         Error::new(path.display(), "GGUF has no form for this net")
             .expected("a net whose weights have the names of `llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`")
             .fix("Save it to a folder")
-    })
+    })?;
+    match decoder.scores {
+        true => Err(Error::new(path.display(), "a GGUF file has no place for a head").fix("Save it to a folder")),
+        false => Ok(decoder),
+    }
 }
 
 /// Matrices as asked for, or in 16 bits where their rows are not made of blocks; what has one dimension, norms and learned

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::load::stored;
 use super::reordered;
 use crate::error::{Error, Result, quoted};
+use crate::model::config::{HEAD, SCORE};
 use crate::model::save::{Saved, can_save_gguf, is_gguf, save as save_model};
 use crate::model::{Architecture, Decoder, ModelConfig, Precision, Reach};
 use crate::train::Weights;
@@ -27,7 +28,7 @@ pub fn can_save(policy: &PolicySpec, to: &Path, precision: Option<&str>) -> Resu
             Error::new(to.display(), "numbers cannot be written so here").expected(known()).found(quoted(said))
         })?,
     };
-    if let (true, Some(patch)) = (file, policy.patches.first()) {
+    if let (true, Some(patch)) = (file, policy.patches.iter().find(|patch| !patch.on.is_empty())) {
         return Err(Error::new(to.display(), "such a file holds a whole model")
             .found(format!("a policy with {}", quoted(&patch.net)))
             .fix("Save `merged(..)` of it, or the patch into a folder"));
@@ -71,6 +72,10 @@ fn config(policy: &PolicySpec) -> ModelConfig {
         None => {
             let mut settings = policy.settings.clone();
             settings.insert("net".into(), json!(policy.net));
+            if !policy.patches.is_empty() {
+                let patches = policy.patches.iter().map(|p| json!({ "net": p.net, "settings": p.settings }));
+                settings.insert("with".into(), patches.collect());
+            }
             ModelConfig::Align(settings)
         }
     }
@@ -98,6 +103,10 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         found.map(|stored| &stored.shape[..])
     };
     if policy.stored.iter().any(Option::is_none) {
+        return None;
+    }
+    // What else than the one head is put on a net, only a program knows.
+    if policy.patches.iter().any(|patch| patch.net != HEAD) {
         return None;
     }
     let heads = count("heads")?;
@@ -139,6 +148,7 @@ fn decoder(policy: &PolicySpec) -> Option<Decoder> {
         rope_theta: if gpt2 { 0.0 } else { number("theta").unwrap_or(10_000.0) },
         reach,
         tied: shape("lm_head.weight").is_none(),
+        scores: shape(SCORE).is_some(),
         context: policy.context.unwrap_or(1024),
         window,
         bos: tokenizer.and_then(|t| t.bos()),

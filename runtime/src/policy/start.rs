@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use align_compiler::stage::data::{Purpose, draws};
-use align_compiler::stage::policy::{PolicySpec, Start};
+use align_compiler::stage::policy::PolicySpec;
 
 use crate::train::{Made, Shared, Weights};
 
@@ -13,9 +13,12 @@ pub fn start(policy: &Rc<PolicySpec>, seed: u64) -> Weights {
     drawn(policy, seed, &|_| None)
 }
 
-/// The weights of a policy and, beside them, those of a patch that was put on it, drawn.
+/// The weights of a policy and, beside them, those of the patch that was put on it last, drawn.
 pub fn patch(policy: &Rc<PolicySpec>, from: &Weights, seed: u64) -> Weights {
-    drawn(policy, seed, &|path| from.share(path))
+    // A patch that takes the place of an earlier one has its name.
+    let new = policy.patches.last().map(|patch| format!("{}.", patch.name));
+    let is_new = |path: &str| new.as_ref().is_some_and(|new| path.starts_with(new));
+    drawn(policy, seed, &|path| if is_new(path) { None } else { from.share(path) })
 }
 
 /// Draws all weights that are not known.
@@ -24,16 +27,9 @@ fn drawn(policy: &Rc<PolicySpec>, seed: u64, known: &dyn Fn(&str) -> Option<Shar
         if let Some(known) = known(&weight.path) {
             return Ok(Made::Shared(known));
         }
-        let mut part = vec![0.0; weight.len];
-        let mut random = draws(seed, Purpose::Weights, place as u64);
-        match &policy.starts[place] {
-            Start::Constant(x) => part.fill(*x as f32),
-            Start::Normal { mean, std } => part.iter_mut().for_each(|w| *w = (mean + std * random.normal()) as f32),
-            Start::Uniform { low, high } => {
-                part.iter_mut().for_each(|w| *w = (low + (high - low) * random.uniform()) as f32);
-            }
-        }
-        Ok(Made::New(part))
+        let start = &policy.starts[place];
+        let mut random = draws(start.seed.unwrap_or(seed), Purpose::Weights, place as u64);
+        Ok(Made::New((0..weight.len).map(|_| start.dist.draw(&mut random) as f32).collect()))
     });
     made.unwrap_or_else(|never| match never {})
 }

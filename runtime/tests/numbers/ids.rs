@@ -89,8 +89,13 @@ fn program(model: &str, batch: usize) -> String {
 
 /// Builds the program and looks at its stages.
 pub fn with<T>(model: &str, batch: usize, look: impl FnOnce(&StageGraph) -> T) -> T {
+    of(&program(model, batch), look)
+}
+
+/// As [`with`], of a program of its own.
+pub fn of<T>(text: &str, look: impl FnOnce(&StageGraph) -> T) -> T {
     let world = Files::new(".");
-    let (program, diagnostics) = load("main.align", &program(model, batch), &world);
+    let (program, diagnostics) = load("main.align", text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let graph = build(&program, &BuildOptions::default(), &world).unwrap_or_else(|errors| panic!("{errors:#?}"));
     look(&graph)

@@ -2,6 +2,7 @@
 
 mod curves;
 mod ids;
+mod inner;
 mod reach;
 mod scores;
 mod tiny;

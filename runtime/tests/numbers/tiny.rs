@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use align_compiler::stage::evaluate::EvaluateStage;
-use align_compiler::stage::graph::StageKind;
+use align_compiler::stage::graph::{StageGraph, StageKind};
 use align_compiler::stage::items::pack;
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
 use align_runtime::evaluate::Evaluation;
@@ -46,50 +46,55 @@ pub fn file(folder: &Path) -> PathBuf {
     path
 }
 
-fn sequences(stored: &Value) -> Vec<Vec<u32>> {
+pub fn sequences(stored: &Value) -> Vec<Vec<u32>> {
     stored["sequences"].as_array().unwrap().iter().map(|sequence| crate::ids(&sequence["ids"])).collect()
 }
 
 #[test]
 fn loss_and_gradients() {
-    let engine = Cpu::new(2);
     for name in NAMES {
         let folder = folder(name);
         let stored = crate::json(&format!("tiny/{name}/logits.json"));
         ids::with(folder.path().to_str().unwrap(), 2, |graph| {
-            let node = ids::train(graph);
-            let model = node.policy.model.clone().unwrap();
-            let weights = load(&node.policy, &*model, name).unwrap();
             let rows = sequences(&stored).into_iter().map(|ids| (ids[..1].to_vec(), ids[1..].to_vec())).collect();
-            let items = Ids::new(&node.stage.layout, rows).all();
-            let packed = pack(&node.stage.layout, &items);
-            let mut launch = Launch::new(&engine, &node.stage.step).unwrap();
-            let (scale, term) = (1.0 / 21.0f32, &node.stage.terms[0].name);
-            let scale_name = format!("scale.{term}");
-            let names: Vec<String> = node.stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect();
-            let mut gradients: Vec<Vec<f32>> = node.stage.weights.iter().map(|w| vec![0.0; w.len]).collect();
-            let mut bindings = Bindings::new();
-            bindings.insert(&scale_name, Slot::Floats(std::slice::from_ref(&scale)));
-            bindings.extend(weights.iter().map(|(weight, values)| (&*weight.path, Slot::Floats(values))));
-            for (name, gradient) in names.iter().zip(&mut gradients) {
-                bindings.insert(name, Slot::Write(gradient));
-            }
-            launch.run(&packed, bindings).unwrap();
-            let (loss, count) = (launch.scalar(&format!("loss.{term}")), launch.scalar(&format!("count.{term}")));
+            let (loss, count) = step(graph, rows, 1.0 / 21.0, &stored["grad_norms"], name);
             let want = stored["loss"].as_f64().unwrap();
             assert_eq!(count, 21.0);
             assert!((loss / 21.0 - want).abs() <= 1e-4 * want, "{name}: loss {}, not {want}", loss / 21.0);
-            let norms = stored["grad_norms"].as_object().unwrap();
-            assert_eq!(norms.len(), node.stage.weights.len());
-            for (weight, gradient) in node.stage.weights.iter().zip(&gradients) {
-                let at = node.policy.weights.iter().position(|w| w.path == weight.path).unwrap();
-                let tensor = &node.policy.stored[at].as_ref().unwrap().tensor;
-                let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-                let want = norms[tensor].as_f64().unwrap();
-                assert!((norm - want).abs() <= 1e-4 * want, "{name}: {tensor} {norm}, not {want}");
-            }
         });
     }
+}
+
+/// The sum and the count of the loss of a training stage on some rows. Norms of gradients are compared.
+pub fn step(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>, scale: f32, norms: &Value, name: &str) -> (f64, f64) {
+    let engine = Cpu::new(2);
+    let node = ids::train(graph);
+    let model = node.policy.model.clone().unwrap();
+    let weights = load(&node.policy, &*model, name).unwrap();
+    let items = Ids::new(&node.stage.layout, rows).all();
+    let packed = pack(&node.stage.layout, &items);
+    let mut launch = Launch::new(&engine, &node.stage.step).unwrap();
+    let term = &node.stage.terms[0].name;
+    let scale_name = format!("scale.{term}");
+    let names: Vec<String> = node.stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect();
+    let mut gradients: Vec<Vec<f32>> = node.stage.weights.iter().map(|w| vec![0.0; w.len]).collect();
+    let mut bindings = Bindings::new();
+    bindings.insert(&scale_name, Slot::Floats(std::slice::from_ref(&scale)));
+    bindings.extend(weights.iter().map(|(weight, values)| (&*weight.path, Slot::Floats(values))));
+    for (name, gradient) in names.iter().zip(&mut gradients) {
+        bindings.insert(name, Slot::Write(gradient));
+    }
+    launch.run(&packed, bindings).unwrap();
+    let norms = norms.as_object().unwrap();
+    assert_eq!(norms.len(), node.stage.weights.len());
+    for (weight, gradient) in node.stage.weights.iter().zip(&gradients) {
+        let at = node.policy.weights.iter().position(|w| w.path == weight.path).unwrap();
+        let tensor = &node.policy.stored[at].as_ref().unwrap().tensor;
+        let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let want = norms[tensor].as_f64().unwrap();
+        assert!((norm - want).abs() <= 1e-4 * want, "{name}: {tensor} {norm}, not {want}");
+    }
+    (launch.scalar(&format!("loss.{term}")), launch.scalar(&format!("count.{term}")))
 }
 
 /// Every token of the vocabulary after every prefix, in either form of a model.
@@ -109,34 +114,37 @@ fn logits() {
 
 /// The place, what is found and what is stored, for every token after every prefix, or only after some of them.
 pub fn log_probs(model: &Path, stored: &Value, every: usize) -> Vec<(usize, f64, f64)> {
-    let engine: &dyn Engine = &Cpu::new(2);
-    ids::with(model.to_str().unwrap(), 2, |graph| {
-        let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {
-            StageKind::Evaluate(found) => Some(&**found),
-            _ => None,
-        });
-        let stage = stage.expect("there is an evaluation");
-        let used = &stage.policies[0];
-        let weights = load(&used.policy, &**used.policy.model.as_ref().unwrap(), "m").unwrap();
-        let (mut rows, mut want) = (vec![], vec![]);
-        for (ids, sequence) in sequences(stored).iter().zip(stored["sequences"].as_array().unwrap()) {
-            let places = sequence["logits"].as_array().unwrap().iter().enumerate();
-            for (place, logits) in places.filter(|(place, _)| place % every == every - 1) {
-                let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-                let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
-                for (token, logit) in logits.iter().enumerate() {
-                    rows.push((ids[..=place].to_vec(), vec![token as u32]));
-                    want.push((place, logit - total));
-                }
+    let (mut rows, mut want) = (vec![], vec![]);
+    for (ids, sequence) in sequences(stored).iter().zip(stored["sequences"].as_array().unwrap()) {
+        let places = sequence["logits"].as_array().unwrap().iter().enumerate();
+        for (place, logits) in places.filter(|(place, _)| place % every == every - 1) {
+            let logits: Vec<f64> = logits.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+            let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+            for (token, logit) in logits.iter().enumerate() {
+                rows.push((ids[..=place].to_vec(), vec![token as u32]));
+                want.push((place, logit - total));
             }
         }
-        let items = Rc::new(Ids::new(&stage.layout, rows));
-        let stage = EvaluateStage { items, ..stage.clone() };
-        let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
-        let run = |memory| Evaluation::new(engine, &stage).unwrap().run(&weight, memory, &AtomicBool::new(false));
-        let tight = run(100).unwrap_err();
-        assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
-        let found = run(1 << 28).unwrap().unwrap();
-        found.answers[0].iter().zip(want).map(|(row, (place, want))| (place, row[0], want)).collect()
-    })
+    }
+    let found = ids::with(model.to_str().unwrap(), 2, |graph| answers(graph, rows));
+    found[0].iter().zip(want).map(|(row, (place, want))| (place, row[0], want)).collect()
+}
+
+/// What the evaluation of a program answers for rows; in too little memory it says so.
+pub fn answers(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>) -> Vec<Vec<Vec<f64>>> {
+    let engine: &dyn Engine = &Cpu::new(2);
+    let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {
+        StageKind::Evaluate(found) => Some(&**found),
+        _ => None,
+    });
+    let stage = stage.expect("there is an evaluation");
+    let used = &stage.policies[0];
+    let weights = load(&used.policy, &**used.policy.model.as_ref().unwrap(), "m").unwrap();
+    let items = Rc::new(Ids::new(&stage.layout, rows));
+    let stage = EvaluateStage { items, ..stage.clone() };
+    let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
+    let run = |memory| Evaluation::new(engine, &stage).unwrap().run(&weight, memory, &AtomicBool::new(false));
+    let tight = run(100).unwrap_err();
+    assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
+    run(1 << 28).unwrap().unwrap().answers
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod groups;
+mod heads;
 mod optimizers;
 mod patches;
 mod reports;

@@ -14,6 +14,30 @@ use crate::rewrite::simplify::drop_dead;
 use crate::tensor::verify::assert_valid;
 use crate::tensor::{Axis, AxisKind, CallKind, DType, Graph, Lengths, MapOp, Node, Op};
 
+/// Nets with heads, and losses that read what heads and nets say of a reply.
+const HEADS: &str = "
+use std.nets { llama, gpt2 }
+
+let small = llama(vocab_size: 11, layers: 2, width: 8, heads: 4, kv_heads: 2, inner: 10) with head()
+let older = gpt2(vocab_size: 11, layers: 2, width: 8, heads: 2, inner: 10, context: 8) with head(seed: 3)
+";
+
+/// What is read, as the body of a loss.
+const READ: &[(&str, &str)] = &[
+    ("value", "loss of(p: Scorer, shown: Reply) per token = (value(p, shown) - 0.3)^2"),
+    ("score", "loss of(p: Scorer, shown: Reply) per example = (score(p, shown) - 0.3)^2"),
+    ("policy and critic", "loss of(p: Policy, shown: Reply) per token = value(p, shown)^2 - logp(p, shown)"),
+    ("hidden", "loss of(p: Policy, shown: Reply) per token = mean[dim](hidden(p, shown)^3)"),
+    ("a layer", "loss of(p: Policy, shown: Reply) per token = mean[dim](hidden(p, shown, layer: 0, at: before)^3)"),
+    (
+        "layers",
+        "loss of(p: Policy, shown: Reply) per token = sum[layer, dim](read(p, shown, .blocks)^2 * (index[layer] + 1))",
+    ),
+    ("a let", "loss of(p: Policy, shown: Reply) per token = mean[dim](read(p, shown, .blocks[-1].y)^3)"),
+    ("a part", "loss of(p: Policy, shown: Reply) per token = sum[layer, dim](read(p, shown, .attend, at: before)^3)"),
+    ("a weight", "loss of(p: Policy, shown: Reply) per token = logp(p, shown) * mean(read(p, shown, .norm.scale))"),
+];
+
 /// The loss of `net` on a reply, traced.
 fn loss(net: &str, text: &str) -> TracedLoss {
     let program = program(text);
@@ -28,23 +52,26 @@ fn items(loss: &TracedLoss, graph: &Graph) -> (Named, Lengths) {
         let input = loss.layout.inputs.iter().find(|i| i.name == name).expect("an input of the loss");
         input.axes[0].packed()
     };
-    let (of_stream, of_reply) = (axis("shown.stream"), axis("shown.tokens"));
-    let lengths = Lengths::new()
-        .with(Axis::item(), vec![2])
-        .with(of_stream.clone(), stream.to_vec())
-        .with(of_reply.clone(), reply.to_vec());
+    let reads_places = loss.layout.inputs.iter().any(|i| i.name == "shown.places");
+    let of_stream = axis("shown.stream");
+    let mut lengths = Lengths::new().with(Axis::item(), vec![2]).with(of_stream.clone(), stream.to_vec());
     let token = |i: usize| (i * 7 + 3) as i64 % 11;
     let places = (0..2).flat_map(|i| (stream[i] - reply[i] - 1..stream[i] - 1).map(|p| p as i64));
     let tokens = (0..2).flat_map(|i| {
         let start = stream[..i].iter().sum::<usize>() + stream[i] - reply[i];
         (start..start + reply[i]).map(token)
     });
+    let scale = format!("scale.{}", loss.terms[0].0.name);
     let mut given = Named::from([
         ("shown.stream".into(), Value::ints(vec![of_stream], (0..9).map(token))),
-        ("shown.tokens".into(), Value::ints(vec![of_reply.clone()], tokens)),
-        ("shown.places".into(), Value::ints(vec![of_reply], places)),
-        ("scale.sft".into(), Value::number(0.7)),
+        (scale, Value::number(0.7)),
     ]);
+    if reads_places {
+        let of_reply = axis("shown.places");
+        lengths.set(of_reply.clone(), reply.to_vec());
+        given.insert("shown.tokens".into(), Value::ints(vec![of_reply.clone()], tokens));
+        given.insert("shown.places".into(), Value::ints(vec![of_reply], places));
+    }
     fill(graph, &mut given, &lengths);
     (given, lengths)
 }
@@ -69,23 +96,42 @@ fn compare(graph: &Graph, name: &str, found: &Value, given: &Named, lengths: &Le
 #[test]
 fn of_the_librarys_nets_by_weights() {
     for net in ["small", "older"] {
-        let loss = loss(net, NETS);
-        let terms: Vec<_> = loss.terms.iter().map(|(o, _)| o.clone()).collect();
-        let plain = forward(&loss.graph, &terms, &[], &BatchOptions::default(), &Rewrites::none());
-        let mut plain = plain.expect("it packs").step;
-        plain.outputs.retain(|(name, _)| name == OBJECTIVE);
-        let rewrites = Rewrites { wide: 11, ..Rewrites::default() };
-        let made = training_step(&loss.graph, &terms, &[], &BatchOptions::default(), &rewrites, |_| true);
-        let made = made.expect("it has a gradient");
-        assert_valid(&made.step);
-        let (given, lengths) = items(&loss, &plain);
-        let out = run(&made.step, &given, &lengths);
-        for (path, axes) in &made.weights {
-            let grad = &out[&format!("grad.{path}")];
-            assert_eq!(grad.axes, *axes);
-            assert!(grad.data.iter().any(|x| x.abs() > 1e-9), "{path} matters");
-            compare(&plain, path, grad, &given, &lengths);
+        by_weights(net, NETS);
+    }
+}
+
+#[test]
+fn of_what_is_read_of_a_reply() {
+    for (of, text) in READ {
+        let nets = if *of == "hidden" {
+            HEADS.replace(" with head()", "").replace(" with head(seed: 3)", "")
+        } else {
+            HEADS.into()
+        };
+        let nets: &[&str] = if ["value", "layers"].contains(of) { &["small", "older"] } else { &["small"] };
+        for net in nets {
+            by_weights(net, &format!("{HEADS}\n{text}\nlet objective = of()"));
         }
+    }
+}
+
+fn by_weights(net: &str, text: &str) {
+    let loss = loss(net, text);
+    let terms: Vec<_> = loss.terms.iter().map(|(o, _)| o.clone()).collect();
+    let plain = forward(&loss.graph, &terms, &[], &BatchOptions::default(), &Rewrites::none());
+    let mut plain = plain.expect("it packs").step;
+    plain.outputs.retain(|(name, _)| name == OBJECTIVE);
+    let rewrites = Rewrites { wide: 11, ..Rewrites::default() };
+    let made = training_step(&loss.graph, &terms, &[], &BatchOptions::default(), &rewrites, |_| true);
+    let made = made.expect("it has a gradient");
+    assert_valid(&made.step);
+    let (given, lengths) = items(&loss, &plain);
+    let out = run(&made.step, &given, &lengths);
+    for (path, axes) in &made.weights {
+        let grad = &out[&format!("grad.{path}")];
+        assert_eq!(grad.axes, *axes);
+        assert!(grad.data.iter().any(|x| x.abs() > 1e-9), "{path} matters");
+        compare(&plain, path, grad, &given, &lengths);
     }
 }
 

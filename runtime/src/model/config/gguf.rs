@@ -67,6 +67,7 @@ impl ModelConfig {
             rope_theta: theta,
             reach,
             tied: file.shape("output.weight").is_none(),
+            scores: false,
             context,
             window,
             bos: token("tokenizer.ggml.bos_token_id"),

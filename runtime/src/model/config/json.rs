@@ -8,6 +8,9 @@ use crate::error::{Error, Result, quoted};
 /// The `model_type` of [`ModelConfig::Align`].
 const ALIGN: &str = "align";
 
+/// How transformers calls the one label of a model that gives a number.
+const LABEL: &str = "LABEL_0";
+
 impl ModelConfig {
     /// From the content of a `config.json`; `place` names it in errors.
     pub fn from_json(place: &str, json: &Value) -> Result<ModelConfig> {
@@ -38,9 +41,9 @@ impl ModelConfig {
                     [one] => json!(one),
                     many => json!(many),
                 };
-                match d.architecture {
+                let mut json = match d.architecture {
                     Architecture::Gpt2 => json!({
-                        "architectures": [d.architecture.class()], "model_type": d.architecture.name(),
+                        "architectures": [d.architecture.class(d.scores)], "model_type": d.architecture.name(),
                         "activation_function": "gelu_new", "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
                         "n_embd": d.width, "n_inner": d.inner, "n_layer": d.layers, "n_head": d.heads,
                         "vocab_size": d.vocab_size, "n_positions": d.context, "layer_norm_epsilon": d.norm_eps,
@@ -49,7 +52,7 @@ impl ModelConfig {
                     }),
                     _ => {
                         let mut json = json!({
-                        "architectures": [d.architecture.class()], "model_type": d.architecture.name(),
+                        "architectures": [d.architecture.class(d.scores)], "model_type": d.architecture.name(),
                         "attention_bias": false, "attention_dropout": 0.0, "mlp_bias": false, "hidden_act": "silu",
                         "hidden_size": d.width, "intermediate_size": d.inner, "num_hidden_layers": d.layers,
                         "num_attention_heads": d.heads, "num_key_value_heads": d.kv_heads, "head_dim": d.head_dim,
@@ -65,7 +68,13 @@ impl ModelConfig {
                         }
                         json
                     }
+                };
+                if d.scores {
+                    // The number of labels is told by their names.
+                    json["id2label"] = json!({ "0": LABEL });
+                    json["label2id"] = json!({ LABEL: 0 });
                 }
+                json
             }
         }
     }
@@ -100,6 +109,7 @@ fn llama(fields: &Fields, architecture: Architecture) -> Result<Decoder> {
         rope_theta,
         reach,
         tied: fields.flag("tie_word_embeddings", false)?,
+        scores: fields.scores()?,
         context,
         window,
         bos: fields.tokens("bos_token_id")?.first().copied(),
@@ -130,6 +140,7 @@ fn gpt2(fields: &Fields) -> Result<Decoder> {
         rope_theta: 0.0,
         reach: None,
         tied: fields.flag("tie_word_embeddings", true)?,
+        scores: fields.scores()?,
         context: fields.count("n_positions", Some(1024))?,
         window: None,
         bos: fields.tokens("bos_token_id")?.first().copied(),
@@ -268,6 +279,22 @@ impl Fields<'_> {
         match &self.json[field] {
             Value::Null => Ok(default),
             value => value.as_bool().ok_or_else(|| self.wrong(field, "true or false")),
+        }
+    }
+
+    /// Whether it is of a class with one label: a number that is read at the last token.
+    fn scores(&self) -> Result<bool> {
+        let class = self.json["architectures"].get(0).and_then(Value::as_str).unwrap_or_default();
+        if !class.ends_with("ForSequenceClassification") {
+            return Ok(false);
+        }
+        // Where nothing is said, transformers has two.
+        let labels = self.json["id2label"].as_object().map(Map::len);
+        match labels.or_else(|| self.json["num_labels"].as_u64().map(|n| n as usize)).unwrap_or(2) {
+            1 => Ok(true),
+            labels => Err(Error::new(format!("{}: `id2label`", self.place), "a classifier is not supported")
+                .expected("a reward model, which has one label")
+                .found(format!("{labels} labels"))),
         }
     }
 

@@ -42,14 +42,19 @@ impl Architecture {
         }
     }
 
-    /// As `architectures` has it.
-    fn class(self) -> &'static str {
-        match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Mistral => "MistralForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
-            Architecture::Qwen3 => "Qwen3ForCausalLM",
-            Architecture::Gpt2 => "GPT2LMHeadModel",
+    /// As `architectures` has it; `scores` is for a reward model.
+    fn class(self, scores: bool) -> &'static str {
+        match (self, scores) {
+            (Architecture::Llama, false) => "LlamaForCausalLM",
+            (Architecture::Mistral, false) => "MistralForCausalLM",
+            (Architecture::Qwen2, false) => "Qwen2ForCausalLM",
+            (Architecture::Qwen3, false) => "Qwen3ForCausalLM",
+            (Architecture::Gpt2, false) => "GPT2LMHeadModel",
+            (Architecture::Llama, true) => "LlamaForSequenceClassification",
+            (Architecture::Mistral, true) => "MistralForSequenceClassification",
+            (Architecture::Qwen2, true) => "Qwen2ForSequenceClassification",
+            (Architecture::Qwen3, true) => "Qwen3ForSequenceClassification",
+            (Architecture::Gpt2, true) => "GPT2ForSequenceClassification",
         }
     }
 
@@ -72,6 +77,10 @@ impl Architecture {
     }
 }
 
+/// The tensor of the head by which a reward model scores, and the library's patch that it is.
+pub const SCORE: &str = "score.weight";
+pub const HEAD: &str = "head";
+
 /// The numbers of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoder {
@@ -92,6 +101,8 @@ pub struct Decoder {
     pub reach: Option<Reach>,
     /// Whether the output head is the embedding.
     pub tied: bool,
+    /// Whether it has a head of one number a place: the tensor [`SCORE`], as reward models have it.
+    pub scores: bool,
     /// The most positions.
     pub context: usize,
     /// How many places, itself included, a place sees; all if nothing is said.

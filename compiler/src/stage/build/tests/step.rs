@@ -4,20 +4,14 @@ use super::*;
 use crate::interp::{self, Named, Precision};
 use crate::philox::Philox;
 use crate::stage::items::{ItemValue, Packed, pack};
-use crate::stage::policy::Start;
 use crate::tensor::{Axis, DType, Op};
 
 /// The weights as a stage starts with them.
 pub(super) fn weights(node: &TrainNode) -> Named {
     let mut random = Philox::new(3, 0);
     let all = node.policy.weights.iter().zip(&node.policy.starts);
-    let value = |start: &Start, random: &mut Philox| match start {
-        Start::Constant(x) => *x,
-        Start::Normal { mean, std } => mean + std * random.normal(),
-        Start::Uniform { low, high } => low + (high - low) * random.uniform(),
-    };
     all.map(|(weight, start)| {
-        let data = (0..weight.len).map(|_| value(start, &mut random)).collect();
+        let data = (0..weight.len).map(|_| start.dist.draw(&mut random)).collect();
         (weight.path.clone(), interp::Value::floats(weight.axes.clone(), data))
     })
     .collect()

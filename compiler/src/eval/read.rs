@@ -1,0 +1,433 @@
+//! Inner values of a net: `read(net, y, .blocks[-1].attend)`, `hidden(policy, y, layer: 3)`.
+//!
+//! While a method of the net runs, its `let`s, the outputs of its parts and the weights that it reads are noted under their
+//! paths (`blocks.3.attend.query`); what the wanted path names is kept. Nothing else has a use, so it leaves the graph with
+//! all dead code.
+
+use super::call::{Call, wrong};
+use super::policy::{of_reply, stubbed_value};
+use super::value::{Function, Net, Stream, Tensor, Value};
+use super::weights::NAMES;
+use super::{Arg, Eval, Res, fault};
+use crate::tensor::Axis;
+use align_syntax::ast::ExprKind;
+use align_syntax::diag::{Diagnostic, did_you_mean};
+use align_syntax::span::Span;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The axis of a stack that is read without an index.
+const LAYER: &str = "layer";
+
+/// What runs is read.
+pub(crate) struct Reading {
+    /// The net that is read, by the source of its weights.
+    source: u32,
+    /// What the paths of nets begin with that are none of its parts: patches that multiply.
+    apart: Vec<String>,
+    frame: u32,
+    found: Vec<(String, Tensor)>,
+}
+
+/// A step of the path of an inner value, or of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Name(String),
+    At(i64),
+    Cut(i64, Option<i64>),
+}
+
+/// The steps of `blocks[-1].attend`.
+pub(crate) fn steps(path: &str) -> Vec<Step> {
+    let mut steps = vec![];
+    for part in path.split_inclusive(']').filter(|part| !part.is_empty()) {
+        let (words, index) = match part.split_once('[') {
+            Some((words, index)) => (words, index.strip_suffix(']')),
+            None => (part, None),
+        };
+        steps.extend(words.split('.').filter(|word| !word.is_empty()).map(|word| Step::Name(word.into())));
+        steps.extend(index.and_then(|index| match index.split_once("..") {
+            Some((from, to)) => Some(Step::Cut(from.parse().ok()?, to.parse().ok())),
+            None => Some(Step::At(index.parse().ok()?)),
+        }));
+    }
+    steps
+}
+
+/// A path with one more step: a place, or a range of places.
+pub(crate) fn with_index(path: &str, index: &Value, span: Span) -> Res<String> {
+    match (index.whole(), index) {
+        (Some(i), _) => Ok(format!("{path}[{i}]")),
+        (None, Value::Range(from, to)) => {
+            Ok(format!("{path}[{from}..{}]", to.map_or(String::new(), |to| to.to_string())))
+        }
+        _ => fault("E0125", span, format!("a place in `.{path}` is an Int or a range, this is {}", index.kind())),
+    }
+}
+
+/// Values by their paths.
+#[derive(Default)]
+struct Tree {
+    values: Vec<Tensor>,
+    parts: BTreeMap<String, Tree>,
+}
+
+/// What a path names.
+enum Found {
+    One(Tensor),
+    /// The same in each layer of a stack.
+    Layers(Vec<Found>),
+}
+
+impl Eval<'_> {
+    /// Notes what a method of a net gives.
+    pub(super) fn note_result(&mut self, net: &Net, method: &str, value: &Value) {
+        match method {
+            "apply" => self.note_inner(net, "", value),
+            method => self.note_inner(net, method, value),
+        }
+    }
+
+    /// Notes a value of a net under its name there.
+    pub(super) fn note_inner(&mut self, net: &Net, name: &str, value: &Value) {
+        let (Some(reading), Value::Tensor(tensor)) = (&mut self.reading, value) else { return };
+        let path = format!("{}{name}", net.prefix);
+        let apart = reading.apart.iter().any(|part| path.starts_with(part));
+        if net.source != reading.source || tensor.frame > reading.frame || apart {
+            return;
+        }
+        let path = path.trim_end_matches('.').to_string();
+        if !path.is_empty() && !reading.found.contains(&(path.clone(), *tensor)) {
+            reading.found.push((path, *tensor));
+        }
+    }
+
+    /// Runs a method of a net and gives what is inside.
+    fn inside(&mut self, net: &Rc<Net>, run: impl FnOnce(&mut Self) -> Res<Value>) -> Res<Tree> {
+        let multiply = net.patches.iter().filter(|patch| patch.adds.is_none());
+        let reading = Reading {
+            source: net.source,
+            apart: multiply.map(|patch| format!("{}.", patch.name)).collect(),
+            frame: self.frames.len() as u32 - 1,
+            found: vec![],
+        };
+        let outer = self.reading.replace(reading);
+        let result = run(self);
+        let found = std::mem::replace(&mut self.reading, outer).map_or(vec![], |reading| reading.found);
+        result?;
+        let mut tree = Tree::default();
+        for (path, tensor) in found {
+            tree.at(&path).values.push(tensor);
+        }
+        Ok(tree)
+    }
+
+    /// What a path names in a net, for tokens on a stream or as a tensor. Methods are run one after another until one has it.
+    fn inner_value(&mut self, net: &Rc<Net>, of: &Value, wanted: &Wanted, span: Span) -> Res<Found> {
+        if !net.prefix.is_empty() {
+            return fault("E0113", span, "`read` takes a whole net, not a part of one");
+        }
+        let mut methods: Vec<String> = net.method_names().iter().map(|name| name.to_string()).collect();
+        methods.retain(|name| name != NAMES && net.takes_one(name));
+        methods.sort_by_key(|name| name != "apply");
+        let mut known = Tree::default();
+        for method in methods {
+            let tree = self.inside(net, |eval| match of {
+                Value::Stream(stream) => eval.on_stream(net, &method, stream, span),
+                of => eval.net_method(net, &method, vec![of.clone()], span),
+            })?;
+            let found = match wanted {
+                Wanted::Path(path) => tree.find(path),
+                Wanted::Layer(i) => tree.layer(*i),
+            };
+            match found {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => known.merge(tree),
+                Err(message) => return fault("E0207", span, message),
+            }
+        }
+        Err(Box::new(nothing(net, wanted, &known, span)))
+    }
+
+    /// Inner values as one tensor, at the tokens of a reply, or at the places before them.
+    fn at_tokens(&mut self, found: Found, stream: Option<&Stream>, before: bool, span: Span) -> Res<Value> {
+        match found {
+            Found::One(tensor) => match stream {
+                Some(stream) => self.at_places(&Value::Tensor(tensor), stream, before, span),
+                None => Ok(Value::Tensor(tensor)),
+            },
+            Found::Layers(layers) => {
+                let mut nodes = vec![];
+                for layer in layers {
+                    let value = self.at_tokens(layer, stream, before, span)?;
+                    nodes.push(self.node(&value, span)?);
+                }
+                let axes: Vec<_> = nodes.iter().map(|node| self.graph().axes(*node).to_vec()).collect();
+                if axes.iter().any(|own| own.iter().any(|axis| axis.name() == LAYER)) {
+                    return fault("E0207", span, "the path leads through a stack in a stack: say which place of one");
+                }
+                if axes.iter().any(|own| own.len() != axes[0].len() || own.iter().any(|a| !axes[0].contains(a))) {
+                    return fault("E0207", span, "the layers differ in the axes of what is read: say which layer");
+                }
+                let one = Axis::fixed(LAYER, 1);
+                let nodes: Vec<_> = nodes.into_iter().map(|node| self.graph().tile(node, &one)).collect();
+                let all = Axis::fixed(LAYER, nodes.len());
+                let node = self.joined(&nodes, &vec![one; nodes.len()], &all);
+                Ok(self.tensor(node))
+            }
+        }
+    }
+}
+
+/// What is asked for.
+enum Wanted {
+    Path(Vec<Step>),
+    /// A place of the one stack that the net has.
+    Layer(i64),
+}
+
+impl Tree {
+    fn at(&mut self, path: &str) -> &mut Tree {
+        path.split('.').fold(self, |tree, word| tree.parts.entry(word.to_string()).or_default())
+    }
+
+    fn merge(&mut self, other: Tree) {
+        self.values.extend(other.values);
+        for (word, part) in other.parts {
+            self.parts.entry(word).or_default().merge(part);
+        }
+    }
+
+    /// The layers of a stack in order; none for anything else.
+    fn layers(&self) -> Vec<&Tree> {
+        let mut layers: Vec<(usize, &Tree)> =
+            self.parts.iter().filter_map(|(word, part)| Some((word.parse().ok()?, part))).collect();
+        layers.sort_by_key(|(i, _)| *i);
+        layers.into_iter().map(|(_, part)| part).collect()
+    }
+
+    /// What steps lead to from here; `None` if they lead nowhere.
+    fn resolve(&self, steps: &[Step], shown: &str) -> Result<Option<Found>, String> {
+        let layers = self.layers();
+        let each = |of: &[&Tree], steps: &[Step]| -> Result<Option<Found>, String> {
+            let found: Option<Vec<Found>> =
+                of.iter().map(|layer| layer.resolve(steps, shown)).collect::<Result<_, String>>()?;
+            Ok(found.map(Found::Layers))
+        };
+        let place = |i: i64| {
+            let at = if i < 0 { i + layers.len() as i64 } else { i };
+            match usize::try_from(at).ok().filter(|at| *at < layers.len()) {
+                Some(at) => Ok(at),
+                None => Err(format!("there is no place {i} in a stack of {}", layers.len())),
+            }
+        };
+        match steps {
+            [Step::At(i), rest @ ..] if !layers.is_empty() => layers[place(*i)?].resolve(rest, shown),
+            [Step::Cut(from, to), rest @ ..] if !layers.is_empty() => {
+                let from = place(*from)?;
+                // The end is one after the last.
+                let to = to.map_or(Ok(layers.len()), |to| place(to - 1).map(|last| last + 1))?;
+                if from >= to {
+                    return Err(format!("the range {from}..{to} is empty"));
+                }
+                each(&layers[from..to], rest)
+            }
+            [Step::At(_) | Step::Cut(..), ..] => Ok(None),
+            steps if !layers.is_empty() => each(&layers, steps),
+            [Step::Name(name), rest @ ..] => match self.parts.get(name) {
+                Some(part) => part.resolve(rest, shown),
+                None => Ok(None),
+            },
+            [] => match &self.values[..] {
+                [] => Ok(None),
+                [value] => Ok(Some(Found::One(*value))),
+                values => {
+                    let message =
+                        format!("`{shown}` has {} values: it is made or applied more than once;", values.len());
+                    Err(format!("{message} give the one that is meant a name with `let`"))
+                }
+            },
+        }
+    }
+
+    /// What a path names. The first words of a full path may be left out where one place alone fits.
+    fn find(&self, path: &[Step]) -> Result<Option<Found>, String> {
+        let shown = shown(path);
+        if let Some(found) = self.resolve(path, &shown)? {
+            return Ok(Some(found));
+        }
+        let mut level: Vec<(String, &Tree)> = vec![(String::new(), self)];
+        while !level.is_empty() {
+            let (mut next, mut found) = (vec![], vec![]);
+            for (before, tree) in level {
+                // Of a stack the first layer speaks for all.
+                let parts: Vec<(String, &Tree)> = match &tree.layers()[..] {
+                    [] => tree.parts.iter().map(|(word, part)| (format!("{before}.{word}"), part)).collect(),
+                    [first, ..] => first.parts.iter().map(|(word, part)| (format!("{before}.{word}"), part)).collect(),
+                };
+                for (name, part) in parts {
+                    let full: Vec<Step> = steps(&name).into_iter().chain(path.iter().cloned()).collect();
+                    if let Some(value) = self.resolve(&full, &shown)? {
+                        found.push((name.clone(), value));
+                    }
+                    next.push((name, part));
+                }
+            }
+            match found.len() {
+                0 => level = next,
+                1 => return Ok(found.pop().map(|(_, value)| value)),
+                _ => {
+                    let all: Vec<String> = found.iter().map(|(before, _)| format!("`{before}{shown}`")).collect();
+                    return Err(format!("`{shown}` may be {}: say which", all.join(" or ")));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A place of the one stack that is nearest to the top.
+    fn layer(&self, i: i64) -> Result<Option<Found>, String> {
+        let mut level: Vec<&Tree> = vec![self];
+        while !level.is_empty() {
+            let stacks: Vec<&&Tree> = level.iter().filter(|tree| !tree.layers().is_empty()).collect();
+            match stacks[..] {
+                [] => level = level.iter().flat_map(|tree| tree.parts.values()).collect(),
+                [stack] => return stack.resolve(&[Step::At(i)], "layer"),
+                _ => return Err("the net has several stacks: `read(net, reply, .name[i])` says which".into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All paths, without the numbers of layers.
+    fn paths(&self, before: &str, all: &mut Vec<String>) {
+        for (word, part) in &self.parts {
+            let path = match word.parse::<usize>() {
+                Ok(_) => before.to_string(),
+                Err(_) => format!("{before}.{word}"),
+            };
+            if !part.values.is_empty() && !path.is_empty() && !all.contains(&path) {
+                all.push(path.clone());
+            }
+            part.paths(&path, all);
+        }
+    }
+}
+
+/// A path as it is written.
+fn shown(path: &[Step]) -> String {
+    let step = |step: &Step| match step {
+        Step::Name(name) => format!(".{name}"),
+        Step::At(i) => format!("[{i}]"),
+        Step::Cut(from, to) => format!("[{from}..{}]", to.map_or(String::new(), |to| to.to_string())),
+    };
+    path.iter().map(step).collect()
+}
+
+/// E0207, with what there is instead.
+fn nothing(net: &Net, wanted: &Wanted, known: &Tree, span: Span) -> Diagnostic {
+    let Wanted::Path(path) = wanted else {
+        return Diagnostic::error("E0207", span, format!("the net `{}` has no stack of layers", net.name()));
+    };
+    let mut all = vec![];
+    known.paths("", &mut all);
+    let path = shown(path);
+    let diagnostic = Diagnostic::error("E0207", span, format!("the net `{}` holds nothing named `{path}`", net.name()));
+    let ends = all.iter().filter_map(|path| path.rfind('.').map(|at| &path[at..]));
+    match did_you_mean(&path, all.iter().map(String::as_str).chain(ends)) {
+        Some(near) => diagnostic.meant(near),
+        None if all.is_empty() => diagnostic,
+        None => diagnostic.help(format!("it holds {}", all.join(", "))),
+    }
+}
+
+/// Whether what is read stands before the token: `at: before`.
+fn is_before(call: &Call) -> Res<bool> {
+    match call.named("at") {
+        None => Ok(false),
+        Some(arg) => match arg {
+            Arg::Expr(expr) if matches!(&*expr.kind, ExprKind::Word(word) if word == "before") => Ok(true),
+            _ => fault("E0134", arg.span(), format!("`at` of `{}` can be `before`", call.name)),
+        },
+    }
+}
+
+fn read_at(eval: &mut Eval, call: &Call, net: &Rc<Net>, of: &Value, wanted: &Wanted) -> Res<Value> {
+    let before = is_before(call)?;
+    let found = eval.inner_value(net, of, wanted, call.span)?;
+    let stream = match of {
+        Value::Stream(stream) => Some(&**stream),
+        _ => None,
+    };
+    let value = eval.at_tokens(found, stream, before, call.span)?;
+    call.env.body().see(&eval.axes_of(&value));
+    Ok(value)
+}
+
+/// `read(net, y, .path, at: before)`
+pub(crate) fn read(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (net, of, path) = match (&call.positional[..], call.named("path")) {
+        ([net, of, path], None) | ([net, of], Some(path)) => (net, of, path),
+        _ => return wrong(call, call.span, "takes a net, a reply and the path of an inner value"),
+    };
+    let (net, of, at) = (eval.arg(net, call.env)?, eval.arg(of, call.env)?, path.span());
+    let path = match eval.arg(path, call.env)? {
+        Value::Function(f) if matches!(*f, Function::Accessor(_)) => {
+            let Function::Accessor(path) = &*f else { unreachable!("just seen") };
+            steps(path)
+        }
+        other => match other.as_text() {
+            Some(path) => steps(&path),
+            None => return wrong(call, at, format!("takes a path such as `.blocks[-1]`, this is {}", other.kind())),
+        },
+    };
+    let net = of_reply(call, &net, &of)?;
+    read_at(eval, call, &net, &of, &Wanted::Path(path))
+}
+
+/// `hidden(p, y, layer: i, at: before)`: what a layer gives, or without `layer` the net's method `hidden`.
+pub(crate) fn hidden(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [net, of] = &call.positional[..] else { return wrong(call, call.span, "takes a policy and a reply") };
+    let (net, of) = (eval.arg(net, call.env)?, eval.arg(of, call.env)?);
+    if let Some(value) = stubbed_value(call, &net, &of)? {
+        return Ok(value);
+    }
+    let layer = match call.named("layer") {
+        None => None,
+        Some(arg) => match eval.arg(arg, call.env)? {
+            Value::None => None,
+            value => match value.whole() {
+                Some(i) => Some(i),
+                None => {
+                    return wrong(call, arg.span(), format!("takes the number of a layer, this is {}", value.kind()));
+                }
+            },
+        },
+    };
+    let net = of_reply(call, &net, &of)?;
+    if let Some(layer) = layer {
+        return read_at(eval, call, &net, &of, &Wanted::Layer(layer));
+    }
+    let before = is_before(call)?;
+    match &of {
+        Value::Stream(stream) => {
+            let value = eval.on_stream(&net, call.name, stream, call.span)?;
+            eval.at_places(&value, stream, before, call.span)
+        }
+        _ => eval.net_method(&net, call.name, vec![of.clone()], call.span),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_names_and_places() {
+        let name = |text: &str| Step::Name(text.into());
+        assert_eq!(steps("blocks[-1].attend"), [name("blocks"), Step::At(-1), name("attend")]);
+        assert_eq!(steps("blocks[0..8]"), [name("blocks"), Step::Cut(0, Some(8))]);
+        assert_eq!(steps("a.b[2..][0].c"), [name("a"), name("b"), Step::Cut(2, None), Step::At(0), name("c")]);
+        assert_eq!(shown(&steps("a.b[2..][-1].c")), ".a.b[2..][-1].c");
+    }
+}
