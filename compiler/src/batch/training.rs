@@ -16,6 +16,16 @@ pub const NEXT: &str = "next.";
 /// Begins the name of the output that holds what a state begins with.
 pub const START: &str = "start.";
 
+/// The input that keys the draws of a step: a word of the stage's seed and of the step.
+pub const DRAW_KEY: &str = "draw.key";
+/// The input that keys the draws of an item: the number of its row.
+pub const DRAW_ROW: &str = "draw.row";
+
+/// Whether an input of the graph of an item is no part of the item: a state, or what keys draws.
+pub fn is_of_the_step(input: &str) -> bool {
+    input.starts_with(STATE) || input == DRAW_KEY || input == DRAW_ROW
+}
+
 /// The forward half of a training step.
 #[derive(Clone, Debug)]
 pub struct Forward {

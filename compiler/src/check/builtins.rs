@@ -226,6 +226,7 @@ const ROWS: &[Row] = &[
     row("tokenizer", "letters:Text", Always(Simple::Patch)),
     row("matrix", "name:Text", Matrix),
     row("merged", "policy:Net", First),
+    row("training", "", Always(Simple::Bool)),
     row("wide", "n:Int", Always(Simple::Int)),
     row("fan_in", "w:Any", Always(Simple::Int)),
     row("wide_in", "w:Any", Always(Simple::Bool)),

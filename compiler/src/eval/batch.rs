@@ -6,7 +6,7 @@
 use super::call::{Arg, Call, wrong};
 use super::value::Value;
 use super::{Eval, Res};
-use crate::batch::training::STATE;
+use crate::batch::training::is_of_the_step;
 use crate::tensor::{Axis, Node, Op};
 use align_syntax::ast::ExprKind;
 use align_syntax::diag::Diagnostic;
@@ -53,7 +53,7 @@ impl Eval<'_> {
         let mut of_item: Vec<bool> = vec![];
         for (_, data) in graph.nodes().take(node.0 as usize + 1) {
             of_item.push(match &data.op {
-                Op::Input(name) => !name.starts_with(STATE),
+                Op::Input(name) => !is_of_the_step(name),
                 Op::Here => true,
                 Op::Items(_) => false,
                 _ => data.inputs.iter().any(|n| of_item[n.0 as usize]),

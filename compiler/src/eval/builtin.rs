@@ -76,6 +76,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("uniform", draw::distribution),
     ("matrix", weights::matrix),
     ("merged", super::merged::merged),
+    ("training", super::noise::training),
     ("logits", policy::logits),
     ("logp", policy::logp),
     ("entropy", policy::entropy),

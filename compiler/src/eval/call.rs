@@ -424,7 +424,10 @@ impl Eval<'_> {
         let body = Body { net: Some(net.clone()), ..Body::new(code.file) };
         let params = method.params.first().map_or(&[][..], |p| p);
         let inner = self.bind_params(&what, params, &packs, &known, values, env, body, span)?;
-        let result = self.in_net(net, |eval| eval.body(&method.body, &inner))?;
+        self.methods.push(net.source);
+        let result = self.in_net(net, |eval| eval.body(&method.body, &inner));
+        self.methods.pop();
+        let result = result?;
         self.note_result(net, &method.name.text, &result);
         Ok(result)
     }

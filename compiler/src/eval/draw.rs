@@ -80,14 +80,19 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
     draws(eval, &dist, axes, &mut random, call)
 }
 
-/// `normal(like: x)`: a draw for every entry of x. In the optimizer of a stage other ones in each step.
+/// `normal(like: x)`: a draw for every entry of x. In the optimizer of a stage other ones in each step, in its loss for each
+/// row of each step.
 fn drawn_like(eval: &mut Eval, dist: &Dist, like: &Value, call: &Call) -> Res<Value> {
     let axes = eval.axes_of(like);
     let kind = match dist {
         Dist::Uniform { .. } => RandomKind::Uniform,
         _ => RandomKind::Normal,
     };
-    let Some(node) = eval.step_draws(kind, &axes) else {
+    let node = match eval.step_draws(kind, &axes) {
+        None => eval.loss_draws(kind, &axes, call.span)?,
+        node => node,
+    };
+    let Some(node) = node else {
         let mut random = eval.host_random();
         return draws(eval, dist, axes, &mut random, call);
     };

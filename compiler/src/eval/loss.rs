@@ -4,11 +4,12 @@ use super::batch::Step;
 use super::bind::{Values, param_name};
 use super::call::is_net_param;
 use super::env::{Body, Env};
+use super::noise::Noise;
 use super::operator::COUNTED;
 use super::value::{Applied, Function, Item, ItemType, Value};
 use super::{Eval, Res, Tracing, fault};
 use crate::batch::objective::{Objective, Per, Track};
-use crate::batch::training::{NEXT, START, STATE};
+use crate::batch::training::{NEXT, START, STATE, is_of_the_step};
 use crate::rewrite::simplify::simplify;
 use crate::stage::items::{ItemInput, ItemLayout};
 use crate::tensor::graph::is_ragged;
@@ -77,7 +78,8 @@ impl Eval<'_> {
     ) -> Res<TracedLoss> {
         let terms = self.loss_terms(loss, span)?;
         let item = Rc::new(Item { ty: item.clone(), prefix: String::new() });
-        self.traced(Step::Items, prefixes, span, |eval, out| {
+        let noise = Some(Noise::new(&spread(trained)));
+        self.traced(Step::Items, noise, prefixes, span, |eval, out| {
             for (coefficient, term) in terms {
                 let (name, per) = match &term {
                     Value::Applied(applied) => (applied.code.name().to_string(), per_of(applied)),
@@ -120,7 +122,7 @@ impl Eval<'_> {
         span: Span,
     ) -> Res<TracedLoss> {
         let item = Rc::new(Item { ty: item.clone(), prefix: String::new() });
-        self.traced(Step::None, prefixes, span, |eval, out| {
+        self.traced(Step::None, None, prefixes, span, |eval, out| {
             for (name, value) in f(eval, Value::Item(item))? {
                 let track = eval.add_track(&name, &value, span)?;
                 out.tracks.push(track);
@@ -132,6 +134,7 @@ impl Eval<'_> {
     fn traced(
         &mut self,
         step: Step,
+        noise: Option<Noise>,
         prefixes: &[(u32, String)],
         span: Span,
         f: impl FnOnce(&mut Self, &mut TracedLoss) -> Res<()>,
@@ -146,6 +149,8 @@ impl Eval<'_> {
         let outer = std::mem::replace(&mut self.prefixes, prefixes.to_vec());
         let tracing = std::mem::replace(&mut self.tracing, Tracing::Loss(LossTrace::default()));
         let step = std::mem::replace(&mut self.step, step);
+        let noise = std::mem::replace(&mut self.noise, noise);
+        let methods = std::mem::take(&mut self.methods);
         let result = self.in_new_graph(|eval| {
             f(eval, &mut out)?;
             let Tracing::Loss(trace) = std::mem::take(&mut eval.tracing) else { return Ok(()) };
@@ -164,6 +169,7 @@ impl Eval<'_> {
         self.prefixes = outer;
         self.tracing = tracing;
         self.step = step;
+        (self.noise, self.methods) = (noise, methods);
         let ((), graph) = result?;
         out.graph = simplify(&graph);
         out.layout = layout(&out.graph);
@@ -511,7 +517,7 @@ pub fn layout(graph: &Graph) -> ItemLayout {
     };
     for (_, data) in graph.nodes() {
         if let Op::Input(name) = &data.op
-            && !name.starts_with(STATE)
+            && !is_of_the_step(name)
         {
             data.axes.iter().for_each(|a| note(a, &mut layout.ragged));
             layout.inputs.push(ItemInput { name: name.clone(), axes: data.axes.clone(), dtype: data.dtype });

@@ -30,6 +30,7 @@ mod linalg;
 pub mod loss;
 mod merged;
 pub mod net;
+mod noise;
 mod operator;
 pub mod optimizer;
 pub mod patch;
@@ -186,6 +187,10 @@ pub struct Eval<'p> {
     origins: Vec<String>,
     /// The loss or test that is being traced.
     tracing: Tracing,
+    /// The draws of the loss of a stage, while it is traced.
+    noise: Option<noise::Noise>,
+    /// The sources of the nets whose methods run, the innermost last.
+    methods: Vec<u32>,
     /// What a step of an optimizer outside of a stage is told beside the gradient: `total`, `loss`.
     offered: Vec<(String, Value)>,
     /// The optimizer that runs.
@@ -243,6 +248,8 @@ impl<'p> Eval<'p> {
             reading: None,
             origins: vec![],
             tracing: Tracing::Nothing,
+            noise: None,
+            methods: vec![],
             offered: vec![],
             updating: None,
             weight_axes: vec![],

@@ -17,7 +17,7 @@ impl Eval<'_> {
         let axes = stream.each.iter().cloned().chain([axis]).collect();
         let tokens = self.graph().input(format!("{}{}", stream.path, items::STREAM), axes, DType::Int);
         let tokens = self.tensor(tokens);
-        self.net_method(net, method, vec![tokens], span)
+        self.on_text(net, stream, |eval| eval.net_method(net, method, vec![tokens], span))
     }
 
     /// A value for every position of a reply's stream, read at its tokens, or before them at the places that predict these.

@@ -28,6 +28,8 @@ pub enum Purpose {
     Weights = 3,
     /// The order of rows in an epoch of a training stage.
     Epoch = 4,
+    /// Draws of a loss, by the rows that were taken before its step.
+    Loss = 5,
 }
 
 /// The random numbers of one row (or weight, or epoch) for one purpose.

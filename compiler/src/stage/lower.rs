@@ -14,7 +14,7 @@ use super::sources::Source;
 use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, nets, words, written};
 use crate::batch::objective::Objective;
-use crate::batch::training::{NEXT, START, STATE, TrainingGraphs, training_step};
+use crate::batch::training::{DRAW_KEY, NEXT, START, STATE, TrainingGraphs, training_step};
 use crate::batch::{BatchOptions, obstacle};
 use crate::eval::env::Env;
 use crate::eval::loss::{Cell, TracedLoss};
@@ -149,7 +149,8 @@ fn lower(
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
     let own = moving(&from.policy, said)?;
-    let step_inputs = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name)).collect();
+    let states = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
+    let step_inputs = states.chain([DRAW_KEY.to_string()]).collect();
     let options = BatchOptions { step_inputs };
     let graphs =
         training_step(&graph, &objectives, &traced.tracks, &options, &builder.rewrites(), |path| own.contains(path))
@@ -273,10 +274,14 @@ fn hash(
         StageLength::Epochs(n) => hasher.float("epochs", n),
     };
     hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
+    let draws = stage.optimizer.draws() || traced.nodes().any(|(_, data)| matches!(data.op, Op::Random(..)));
     match stage.order {
         Order::Shuffled => hasher.int("seed", stage.seed),
         Order::Given => hasher.text("order", "given"),
     };
+    if draws && stage.order == Order::Given {
+        hasher.int("seed of draws", stage.seed);
+    }
     decision(&mut hasher, stage, evals);
     hasher.finish()
 }

@@ -7,7 +7,7 @@ use super::items::{ItemInput, ItemLayout};
 use super::policy::{PatchSpec, PolicySpec};
 use super::sources::Source;
 use super::train::WeightSpec;
-use crate::batch::training::STATE;
+use crate::batch::training::is_of_the_step;
 use crate::eval::value::{Dist, Net, Patch, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, Graph, Node, NodeData, Op};
@@ -153,7 +153,7 @@ pub(super) fn layout(graph: &Graph, span: Span) -> Res<ItemLayout> {
     let mut layout = ItemLayout::default();
     for (_, data) in graph.nodes() {
         if let Op::Input(name) = &data.op
-            && !name.starts_with(STATE)
+            && !is_of_the_step(name)
         {
             layout.inputs.push(ItemInput { name: name.clone(), axes: data.axes.clone(), dtype: data.dtype });
             for axis in &data.axes {

@@ -1,6 +1,6 @@
 //! How the weights of a training stage move: programs that the runtime runs once a step.
 
-use crate::tensor::{Axis, Graph};
+use crate::tensor::{Axis, Graph, Op};
 
 /// The optimizers of a stage. Every weight that is trained belongs to one group.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +89,13 @@ impl OptimizerStage {
     /// Whether an update asks for gradients beyond the one that it is given.
     pub fn asks(&self) -> bool {
         self.phases().any(|phase| !phase.asks.is_empty())
+    }
+
+    /// Whether a step draws random numbers.
+    pub fn draws(&self) -> bool {
+        let own = self.groups.iter().flat_map(|group| std::iter::once(&group.start).chain(&group.result));
+        let mut graphs = own.chain(self.phases().map(|phase| &phase.graph));
+        graphs.any(|graph| graph.nodes().any(|(_, data)| matches!(data.op, Op::Random(..))))
     }
 
     /// The graphs of all programs.

@@ -1,6 +1,8 @@
 //! The next rows, cut into micro-batches that fit in memory.
 
-use align_compiler::stage::items::{Packed, pack};
+use align_compiler::batch::training::{DRAW_KEY, DRAW_ROW};
+use align_compiler::stage::data::{Purpose, draws};
+use align_compiler::stage::items::{ItemValue, Packed, pack};
 
 use super::Trainer;
 use crate::engine::Bindings;
@@ -59,7 +61,7 @@ impl Trainer<'_, '_> {
         refuse_too_big("a step with this row", &self.items, &micro, |part| need(part, carried), budget, place)?;
         self.clock.end(Section::Plan, start);
         let start = self.clock.start();
-        let packed: Vec<Packed> = micro.iter().map(|part| packed(part)).collect();
+        let packed: Vec<Packed> = micro.iter().map(|part| self.keyed(packed(part), part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
         let most = packed.iter().map(memory).max().unwrap_or(0);
         self.planned = self.held(carried) + most;
@@ -80,6 +82,18 @@ impl Trainer<'_, '_> {
 
     fn is_little(&self, part: &[usize]) -> bool {
         part.iter().map(|i| self.items[*i].tokens).sum::<usize>() <= ENOUGH
+    }
+
+    /// Some of the step's items with what keys their draws.
+    pub(super) fn keyed(&self, mut packed: Packed, part: &[usize]) -> Packed {
+        let cursor = self.batches.cursor();
+        // Rows that are taken with this step: no other step has this number.
+        let taken = cursor.epoch.wrapping_mul(self.job.items.len() as u64).wrapping_add(cursor.taken as u64);
+        let key = draws(self.job.stage.seed, Purpose::Loss, taken & ((1 << 48) - 1)).next_u32();
+        let rows = part.iter().map(|i| self.rows[*i] as u32 as i32).collect();
+        packed.values.insert(DRAW_KEY.into(), ItemValue::Ints(vec![key as i32]));
+        packed.values.insert(DRAW_ROW.into(), ItemValue::Ints(rows));
+        packed
     }
 
     /// Bytes that a step holds beside the temporaries of a micro-batch, by what they are for.

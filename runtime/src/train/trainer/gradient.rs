@@ -101,7 +101,7 @@ impl Trainer<'_, '_> {
     }
 
     fn is_finite_alone(&mut self, item: usize) -> bool {
-        self.packed = vec![pack(&self.job.stage.layout, [&*self.items[item]])];
+        self.packed = vec![self.keyed(pack(&self.job.stage.layout, [&*self.items[item]]), &[item])];
         let run = self.run(0, false);
         let losses: f64 = self.names.losses.iter().map(|name| self.step.scalar(name)).sum();
         run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
@@ -116,7 +116,7 @@ impl Trainer<'_, '_> {
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
         let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).chain(self.states.read()).collect();
         let size: usize = given.iter().map(|(_, values)| values.len()).sum();
-        let packed = pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i]));
+        let packed = self.keyed(pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i])), items);
         if size > SMALL { None } else { first_not_finite(&self.job.stage.step, &packed, &given) }
     }
 }

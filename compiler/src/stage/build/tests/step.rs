@@ -1,6 +1,7 @@
 //! The graphs of a step, run on the interpreter.
 
 use super::*;
+use crate::batch::training::{DRAW_KEY, DRAW_ROW};
 use crate::interp::{self, Named, Precision};
 use crate::philox::Philox;
 use crate::stage::items::{ItemValue, Packed, pack};
@@ -38,9 +39,23 @@ pub(super) const STATE: f64 = 0.25;
 
 /// One micro-batch of the first rows on the interpreter: all outputs.
 pub(super) fn run(node: &TrainNode, rows: std::ops::Range<usize>, weights: &Named, scales: &[(&str, f64)]) -> Named {
-    let items: Vec<_> = rows.map(|row| node.items.item(row).unwrap()).collect();
+    run_keyed(node, rows, weights, scales, 1)
+}
+
+/// The same in a step whose draws have this key.
+pub(super) fn run_keyed(
+    node: &TrainNode,
+    rows: std::ops::Range<usize>,
+    weights: &Named,
+    scales: &[(&str, f64)],
+    key: i32,
+) -> Named {
+    let items: Vec<_> = rows.clone().map(|row| node.items.item(row).unwrap()).collect();
     let packed = pack(&node.stage.layout, &items);
     let mut given = given(node, &packed);
+    let ints = |axes, data| interp::Value { axes, dtype: DType::Int, data };
+    given.insert(DRAW_KEY.into(), ints(vec![], vec![f64::from(key)]));
+    given.insert(DRAW_ROW.into(), ints(vec![Axis::item()], rows.map(|row| row as f64).collect()));
     given.extend(weights.clone());
     for state in &node.stage.states {
         given.insert(format!("state.{}", state.name), interp::Value::number(STATE));
