@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod data;
 mod failure;
+mod fetching;
 mod findings;
 mod print;
 mod profile;

@@ -402,3 +402,51 @@ fn what_the_language_page_shows_checks() {
     }
     assert_eq!(programs, 9);
 }
+
+/// `check` fetches nothing and says so; `run` says why it cannot.
+#[test]
+fn models_of_a_hub() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = "use std.metrics { perplexity }\n\
+                   record Row { q: Prompt, a: Reply[q] }\n\
+                   data rows = for i in 0..2 { Row { q: \"\"\"a\"\"\", a: \"\"\"b\"\"\" } }\n\
+                   policy p = load(\"hf:some/llama\")\n\
+                   pipeline { show perplexity(p, rows, .a) }\n";
+    fs::write(folder.path().join("hub.align"), program).expect("a file");
+    let with = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_alignc"))
+            .args(args)
+            .current_dir(folder.path())
+            .env("HF_HUB_CACHE", folder.path().join("cache"))
+            .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            .env_remove("HF_TOKEN")
+            .output()
+            .expect("the command starts");
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let (code, out, err) = with(&["check", "hub.align"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(err.contains("W0714") && err.contains("hf:some/llama is not in"), "{err}");
+    let (code, _, err) = with(&["run", "hub.align", "--json"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("E0708") && err.contains("http://127.0.0.1:9 cannot be reached"), "{err}");
+
+    // What is in the cache is opened by both.
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let snapshot = folder.path().join("cache/models--some--llama/snapshots").join(commit);
+    fs::create_dir_all(&snapshot).expect("a folder");
+    fs::create_dir_all(folder.path().join("cache/models--some--llama/refs")).expect("a folder");
+    fs::write(folder.path().join("cache/models--some--llama/refs/main"), commit).expect("a file");
+    for (from, to) in [
+        ("llama/config.json", "config.json"),
+        ("llama/model.safetensors", "model.safetensors"),
+        ("tokenizer.json", "tokenizer.json"),
+    ] {
+        fs::copy(root().join("tests/data/tiny").join(from), snapshot.join(to)).expect("a file");
+    }
+    let (code, out, err) = with(&["check", "hub.align"]);
+    assert_eq!((code, err.contains("W0714")), (Some(0), false), "{out}{err}");
+    let (code, out, err) = with(&["run", "hub.align"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("perplexity(p, rows, .a)"), "{out}");
+}

@@ -18,6 +18,10 @@ pub trait World {
     fn model(&self, path: &str) -> Result<Rc<dyn Model>, String> {
         Err(format!("there is no model {path}"))
     }
+    /// Why a model is not here that a run would fetch. The answer is a sentence.
+    fn elsewhere(&self, _path: &str) -> Option<String> {
+        None
+    }
     /// Whether a policy can be saved at a place, its numbers as exact as `precision` says. The error is a sentence.
     fn saves(&self, _policy: &PolicySpec, _to: &str, _precision: Option<&str>) -> Result<(), String> {
         Ok(())

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat;
 use crate::error::{Error, Result};
+use crate::hub::{Arrived, Hub, Repo};
 use crate::model::adapter::LoadedAdapter;
 use crate::model::config::HEAD;
 use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
@@ -20,6 +21,9 @@ use crate::token::Bytes;
 pub struct Files {
     root: PathBuf,
     beside: PathBuf,
+    hub: Hub,
+    /// Fetches models of a hub that are not on this machine, and says how far it is.
+    fetching: Option<Box<dyn Fn(Arrived)>>,
 }
 
 /// The text of a source file, without the mark that some editors put before UTF-8. The error of a file that is not UTF-8 is of
@@ -38,14 +42,19 @@ fn said<T>(result: Result<T>) -> Said<T> {
 
 impl Files {
     pub fn new(root: impl Into<PathBuf>) -> Files {
-        let root = root.into();
-        Files { beside: root.clone(), root }
+        let root: PathBuf = root.into();
+        Files { beside: root.clone(), root, hub: Hub::of_environment(), fetching: None }
     }
 
     /// Files for a program: its modules stand in the folder of its file.
     pub fn of_program(root: impl Into<PathBuf>, program: &Path) -> Files {
         let beside = program.parent().unwrap_or(Path::new("")).to_path_buf();
-        Files { root: root.into(), beside }
+        Files { beside, ..Files::new(root) }
+    }
+
+    /// The same files, where models of a hub are fetched when they are opened. `tell` hears of every part that comes.
+    pub fn fetching(self, tell: impl Fn(Arrived) + 'static) -> Files {
+        Files { fetching: Some(Box::new(tell)), ..self }
     }
 
     /// The module `a.b` in the file `a/b.align` beside the program.
@@ -68,8 +77,13 @@ impl Files {
         }
     }
 
-    /// A model's folder or file. The ending `.gguf` may be left out.
+    /// A model of a hub, a model's folder or file. The ending `.gguf` may be left out.
     fn open(&self, path: &str) -> Result<LoadedModel> {
+        if let Some(repo) = Repo::parse(path) {
+            let repo = repo?;
+            self.fetching.as_ref().map_or(Ok(()), |tell| self.hub.fetch(&repo, tell))?;
+            return self.hub.open(&repo);
+        }
         let path = self.path(path);
         let mut gguf = path.clone().into_os_string();
         gguf.push(".gguf");
@@ -95,6 +109,17 @@ impl World for Files {
 
     fn model(&self, path: &str) -> Said<Rc<dyn Model>> {
         said(self.open(path)).map(|model| Rc::new(model) as Rc<dyn Model>)
+    }
+
+    fn elsewhere(&self, path: &str) -> Option<String> {
+        let repo = Repo::parse(path)?.ok()?;
+        let absent = self.fetching.is_none() && !self.hub.has(&repo);
+        absent.then(|| {
+            format!(
+                "{repo} is not in {}; `alignc run` fetches it. What is made of it was not checked",
+                self.hub.cache().display()
+            )
+        })
     }
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {

@@ -3,6 +3,7 @@
 use crate::args::Run;
 use crate::commands::{build, checked, report, stop_at_interrupt, threads};
 use crate::failure::Failure;
+use crate::fetching::Fetching;
 use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
@@ -14,7 +15,13 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &Run) -> Result<(), Failure> {
-    let world = Files::of_program(".", &args.file);
+    let shown = match () {
+        () if args.json => Fetching::Json,
+        () if args.quiet => Fetching::Quiet,
+        () if std::io::stderr().is_terminal() => Fetching::bar(),
+        () => Fetching::lines(),
+    };
+    let world = Files::of_program(".", &args.file).fetching(move |part| shown.arrived(part));
     let (program, _) = checked(&args.file, &world)?;
     if !program.runs() {
         let help = "help: write `pipeline { .. }` with what is to be trained, shown and saved";

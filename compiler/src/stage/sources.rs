@@ -8,6 +8,7 @@ use super::words;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::world::Model;
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -136,6 +137,9 @@ impl<'p> Builder<'p> {
         let Some(path) = path.as_text() else {
             return fault("E0113", span, format!("the path of a model is a Text, this is {}", path.kind()));
         };
+        if let Some(message) = self.world.elsewhere(&path) {
+            return Err(Box::new(Diagnostic::warning("W0714", span, message)));
+        }
         match self.world.model(&path) {
             Ok(model) => self.model(eval, &path, model, span).map(Value::Net),
             Err(message) => match self.world.adapter(&path) {

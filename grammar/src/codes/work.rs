@@ -148,4 +148,12 @@ pub(super) const CODES: [Code; 19] = [
         wrong: "",
         right: "",
     },
+    Code {
+        code: "W0714",
+        title: "a model that is not here yet",
+        text: "A model that is named by its place on a hub is fetched by `alignc run` alone. Until its files are in the cache, \
+               no other command knows what net it is, and what is made of it is not looked at.",
+        wrong: "",
+        right: "",
+    },
 ];
