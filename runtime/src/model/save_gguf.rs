@@ -47,6 +47,9 @@ pub fn save(path: &Path, model: &Saved) -> Result<()> {
         parts.push(Part { name: stored, shape: shape_there, kind: precision.code(), size, bytes: Box::new(bytes) });
     }
     parts.extend(divisors(decoder));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", &e))?;
+    }
     write(path, &meta(path, decoder, model)?, &parts)
 }
 
