@@ -89,7 +89,7 @@ impl Eval<'_> {
         let mut inputs = vec![graph.input(DRAW_KEY, vec![], DType::Int), graph.input(DRAW_ROW, vec![], DType::Int)];
         inputs.extend(ragged.into_iter().map(|axis| graph.iota(axis)));
         let op = Op::Random(kind, stream);
-        Ok(Some(graph.push(NodeData { op, inputs, axes: axes.to_vec(), dtype: DType::Float })))
+        Ok(Some(graph.push(NodeData::new(op, inputs, axes.to_vec(), DType::Float))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 19] = [
+pub(super) const CODES: [Code; 20] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",

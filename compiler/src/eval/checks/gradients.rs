@@ -103,11 +103,6 @@ fn of_the_librarys_nets_by_weights() {
 #[test]
 fn of_what_is_read_of_a_reply() {
     for (of, text) in READ {
-        let nets = if *of == "hidden" {
-            HEADS.replace(" with head()", "").replace(" with head(seed: 3)", "")
-        } else {
-            HEADS.into()
-        };
         let nets: &[&str] = if ["value", "layers"].contains(of) { &["small", "older"] } else { &["small"] };
         for net in nets {
             by_weights(net, &format!("{HEADS}\n{text}\nlet objective = of()"));

@@ -27,6 +27,8 @@ pub fn remake(mut program: Program) -> Program {
 /// A buffer whose life is cut in two.
 struct Split {
     buffer: BufferId,
+    /// The step that makes it.
+    made: usize,
     /// Makes it again, before the step with this number.
     nest: Rows,
     before: usize,
@@ -42,6 +44,9 @@ impl Split {
         let mut step = Step::Rows(self.nest);
         step.rename(&to);
         program.steps.insert(self.before, step);
+        if let Some(origins) = program.origins.get(self.made).cloned() {
+            program.origins.insert(self.before, origins);
+        }
     }
 }
 
@@ -75,7 +80,7 @@ fn best(program: &Program) -> Option<Split> {
         };
         let nest = alone(nest, buffer, &is_held)?;
         let entries: f64 = program.buffer(buffer).axes.iter().map(usual_size).product();
-        (rounds(&nest) <= ROUNDS * entries).then_some(Split { buffer, nest, before: next })
+        (rounds(&nest) <= ROUNDS * entries).then_some(Split { buffer, made, nest, before: next })
     })
 }
 

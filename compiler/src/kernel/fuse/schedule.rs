@@ -12,6 +12,7 @@ pub fn schedule(program: Program) -> Program {
     let mut steps: Vec<Option<Step>> = program.steps.iter().cloned().map(Some).collect();
     let order = Uses::of(&program).order();
     let ordered = Program {
+        origins: order.iter().filter_map(|i| program.origins.get(*i).cloned()).collect(),
         steps: order.into_iter().filter_map(|i| steps[i].take()).collect(),
         buffers: program.buffers.clone(),
     };
@@ -170,7 +171,7 @@ impl Lives {
 
 pub fn usual_bytes(buffer: &Buffer) -> i64 {
     let entries: f64 = buffer.axes.iter().map(usual_size).product();
-    (entries * buffer.width() as f64) as i64
+    buffer.bytes_of(entries as usize) as i64
 }
 
 #[cfg(test)]
