@@ -3,6 +3,7 @@
 mod files;
 mod groups;
 mod heads;
+mod noise;
 mod optimizers;
 mod patches;
 mod reports;
@@ -98,6 +99,18 @@ fn run_until(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Report, RunError> {
+    run_as(folder, text, sets, engine, progress, stop, &|_| {})
+}
+
+fn run_as(
+    folder: &Path,
+    text: &str,
+    sets: &[(&str, &str)],
+    engine: &dyn Engine,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+    other: &dyn Fn(&mut RunOptions),
+) -> Result<Report, RunError> {
     let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let text = text.replace("OUT", folder.to_str().unwrap());
     let (program, diagnostics) = load("main.align", &text, &world);
@@ -105,7 +118,7 @@ fn run_until(
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let graph = build(&program, &BuildOptions { sets, ..BuildOptions::default() }, &world);
     let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
-    let options = RunOptions {
+    let mut options = RunOptions {
         out: folder.join("out"),
         store: folder.join("store"),
         memory: Some(1 << 30),
@@ -114,6 +127,7 @@ fn run_until(
         profile: None,
         about: About { file: "main.align".into(), source: text, seed: 0 },
     };
+    other(&mut options);
     run(&graph, &options, engine, progress, stop)
 }
 
