@@ -66,9 +66,9 @@ impl Builder<'_> {
                 Diagnostic::error("E0708", span, format!("{path} is an adapter, and does not name its model"));
             return Err(Box::new(diagnostic.help(help)));
         };
-        let model = self.world.model(base).or_else(|message| {
+        let model = self.world.model(base).map_err(|message| {
             let message = format!("{path} is an adapter of {}, which cannot be loaded: {message}", shortened(base));
-            Err(Box::new(Diagnostic::error("E0708", span, message).help(help)))
+            Box::new(Diagnostic::error("E0708", span, message).help(help))
         })?;
         let net = self.model(eval, base, model, span)?;
         self.with_stored(eval, &net, &Stored { path: path.to_string(), folder, span }, span)

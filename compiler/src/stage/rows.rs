@@ -201,8 +201,9 @@ impl RowItems<'_> {
     }
 
     /// An error of what a row holds, with the row's place.
-    fn of_row(&self, index: usize, error: Box<Diagnostic>) -> Box<Diagnostic> {
-        Box::new(Diagnostic { message: format!("{}: {}", self.data.place(index), error.message), ..*error })
+    fn of_row(&self, index: usize, mut error: Box<Diagnostic>) -> Box<Diagnostic> {
+        error.message = format!("{}: {}", self.data.place(index), error.message);
+        error
     }
 }
 
