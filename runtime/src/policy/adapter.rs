@@ -32,11 +32,8 @@ pub fn save_adapter(
     }
     let is_own = |placed: &&Placed| policy.patch_of(&placed.weight.path).is_some();
     let (own, below): (Vec<&Placed>, Vec<&Placed>) = all.iter().partition(is_own);
-    let changed: BTreeSet<&str> = below
-        .iter()
-        .filter(|p| adapter.changed.iter().any(|path| *path == p.weight.path))
-        .map(|p| p.module())
-        .collect();
+    let changed: BTreeSet<&str> =
+        below.iter().filter(|p| adapter.changed.contains(&p.weight.path)).map(|p| p.module()).collect();
     let kept = below.iter().filter(|placed| changed.contains(placed.module()));
     let mut tensors = vec![];
     for placed in own.iter().chain(kept) {
@@ -80,7 +77,7 @@ impl Placed<'_> {
 /// whole name.
 fn targets(patch: &PatchSpec, below: &[&Placed]) -> BTreeSet<String> {
     let word = |module: &str| module.rsplit('.').next().unwrap_or(module).to_string();
-    let is_on = |placed: &&&Placed| patch.on.iter().any(|path| *path == placed.weight.path);
+    let is_on = |placed: &&&Placed| patch.on.contains(&placed.weight.path);
     let on: BTreeSet<&str> = below.iter().filter(is_on).map(|placed| placed.module()).collect();
     let others = below.iter().map(|placed| placed.module()).filter(|module| !on.contains(module));
     let others: BTreeSet<String> = others.map(word).collect();

@@ -75,7 +75,7 @@ impl Emit<'_> {
     }
 
     /// Numbers rounded to the nearest bf16, ties to even; a nan stays one.
-    pub fn to_bf16(&mut self, x: Value) -> Value {
+    pub fn rounded_to_bf16(&mut self, x: Value) -> Value {
         let bits = self.cast_bits(x, I32X4);
         let by = self.constant_i32(16);
         let last = self.b.ins().ushr(bits, by);
@@ -95,7 +95,7 @@ impl Emit<'_> {
 
     /// Stores four numbers, rounded.
     pub fn store_bf16s(&mut self, x: Value, at: Value, offset: i32) {
-        let rounded = self.to_bf16(x);
+        let rounded = self.rounded_to_bf16(x);
         let bits = self.cast_bits(rounded, I32X4);
         let by = self.constant_i32(16);
         let words = self.b.ins().ushr(bits, by);
@@ -109,7 +109,7 @@ impl Emit<'_> {
     /// Stores one number, rounded.
     pub fn store_bf16(&mut self, x: Value, at: Value) {
         let x = self.b.ins().splat(F32X4, x);
-        let rounded = self.to_bf16(x);
+        let rounded = self.rounded_to_bf16(x);
         let bits = self.cast_bits(rounded, I32X4);
         let word = self.b.ins().extractlane(bits, 0);
         let by = self.constant_i32(16);

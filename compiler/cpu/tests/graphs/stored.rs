@@ -51,8 +51,9 @@ fn products() {
             let y = g.input("y", vec![many(), narrow.clone()], DType::Float);
             let w = g.weight("w", vec![wide.clone(), narrow.clone()]);
             let v = g.weight("v", vec![wide.clone(), narrow.clone()]);
-            let (right, left) = (g.contract(x, w, &[wide.clone()]), g.contract(y, w, &[narrow.clone()]));
-            let both = g.contract(w, v, &[wide.clone()]);
+            let (right, left) =
+                (g.contract(x, w, std::slice::from_ref(&wide)), g.contract(y, w, std::slice::from_ref(&narrow)));
+            let both = g.contract(w, v, std::slice::from_ref(&wide));
             [("right", right), ("left", left), ("both", both)].into_iter().for_each(|(name, n)| g.output(name, n));
         });
     }

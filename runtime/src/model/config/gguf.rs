@@ -103,11 +103,10 @@ fn reach(file: &Gguf, place: &str, name: &str, head_dim: usize, theta: f64, cont
                     .expected(format!("{}", head_dim / 2))
                     .found(format!("{shape:?}")));
             }
-            let found = Reach::of_divisors(&divisors, theta).ok_or_else(|| {
+            Reach::of_divisors(&divisors, theta).ok_or_else(|| {
                 Error::new(tensor, "no known form of rotary scaling has these numbers")
                     .expected("one factor for all, or those of Llama 3")
-            })?;
-            found
+            })?
         }
     };
     let of_meta = match kind {

@@ -162,7 +162,7 @@ unsafe fn lines(of: Factor, count: usize, length: usize) -> [__m512; 16] {
                 let mut lines = [_mm512_setzero_ps(); 16];
                 for (i, line) in lines.iter_mut().enumerate().take(count) {
                     let row = of.part(i, 0);
-                    let whole = row.col == 1 && row.first % storage.block().0.min(16) == 0;
+                    let whole = row.col == 1 && row.first.is_multiple_of(storage.block().0.min(16));
                     *line = if whole { stored(row, length) } else { one_by_one(row, length) };
                 }
                 lines
@@ -178,7 +178,7 @@ unsafe fn stored(row: Factor, length: usize) -> __m512 {
     let mask = mask(length);
     let (numbers, bytes) = row.storage.block();
     let at = row.at.wrapping_add(row.first / numbers * bytes);
-    let upper = row.first % BLOCK != 0;
+    let upper = !row.first.is_multiple_of(BLOCK);
     // SAFETY: blocks are there whole; of bf16, masked numbers are not read.
     unsafe {
         let half = |by: usize| _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_loadu_si16(at.wrapping_add(by))));
