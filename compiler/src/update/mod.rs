@@ -133,7 +133,8 @@ pub fn renumbered(graph: &Graph, prefix: &str, places: &[usize]) -> Graph {
     new
 }
 
-/// Whether every entry stands for itself: the program may run over any stretch of weights.
+/// Whether every entry stands for itself: the program may run over any stretch of weights. What others read, a point at which
+/// the objective is asked for too, is made whole.
 fn is_pointwise(graph: &Graph, view: &[Axis]) -> bool {
     let dynamic = view.iter().all(|axis| axis.fixed_size().is_none());
     let alone = |data: &NodeData| match &data.op {
@@ -144,5 +145,5 @@ fn is_pointwise(graph: &Graph, view: &[Axis]) -> bool {
     };
     dynamic
         && graph.nodes().all(|(_, data)| alone(data))
-        && graph.outputs.iter().all(|(_, node)| graph.axes(*node) == view)
+        && graph.outputs.iter().all(|(name, node)| !phases::between(name) && graph.axes(*node) == view)
 }

@@ -30,7 +30,7 @@ pub fn phases(graph: &Graph, layout: &dyn Fn(&str) -> Option<Vec<crate::tensor::
 }
 
 /// Whether an output is read by the next part.
-fn between(name: &str) -> bool {
+pub(super) fn between(name: &str) -> bool {
     ["all.", "point."].iter().any(|prefix| name.starts_with(prefix))
 }
 

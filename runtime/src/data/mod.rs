@@ -13,3 +13,4 @@ mod source;
 pub use csv::Csv;
 pub use many::open;
 pub use rows::{Jsonl, Lines};
+pub(crate) use source::regular;

@@ -10,7 +10,7 @@ use align_compiler::world::Rows;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
-use super::source::Source;
+use super::source::{Hashed, regular};
 use crate::error::{Error, Result};
 
 /// A Parquet file.
@@ -26,9 +26,9 @@ impl Parquet {
     /// Decodes all rows.
     pub fn open(path: &Path) -> Result<Parquet> {
         let io = |e: std::io::Error| Error::io(path, "read", &e);
-        let (_, mut whole) = Source::open(path)?;
+        let mut whole = Hashed::new(regular(path)?);
         std::io::copy(&mut whole, &mut std::io::sink()).map_err(io)?;
-        let hash = whole.into_inner().hash();
+        let hash = whole.hash();
         // The crate panics on some damaged files.
         let decoded = quietly(|| Self::decode(path))
             .unwrap_or_else(|| Err(Error::new(path.display(), "this Parquet file is damaged").fix("Write it anew")));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::lines::LineIndex;
 use super::list::ListIndex;
-use super::source::BOM;
+use super::source::{BOM, regular};
 use crate::error::{Error, Result};
 
 /// A file of JSON objects: one a line (blank lines are no rows), or one list of them.
@@ -58,7 +58,12 @@ impl Jsonl {
                 }
                 false => format!("this is not JSON from column {} on ({why})", e.column()),
             };
-            Error::new(self.place(index), problem).expected("one JSON object on each line").found(shown(&text))
+            let error = Error::new(self.place(index), problem).expected("one JSON object on each line");
+            let error = error.found(shown(&text));
+            match meant(&text, &e) {
+                Some(fix) => error.fix(fix),
+                None => error,
+            }
         })?;
         match value.is_object() {
             true => Ok(value),
@@ -67,9 +72,28 @@ impl Jsonl {
     }
 }
 
+/// What to write instead of something that other languages have and JSON has not.
+fn meant(text: &str, error: &serde_json::Error) -> Option<&'static str> {
+    let line = text.split('\n').nth(error.line().checked_sub(1)?)?.as_bytes();
+    let from = error.column().saturating_sub(2).min(line.len());
+    let rest = line[from..].trim_ascii_start();
+    let rest = rest.strip_prefix(b":").or(rest.strip_prefix(b"[")).or(rest.strip_prefix(b",")).unwrap_or(rest);
+    let begins = |words: &[&str]| words.iter().any(|word| rest.trim_ascii_start().starts_with(word.as_bytes()));
+    let said = error.to_string();
+    match () {
+        () if said.contains("surrogate") || said.contains("hex escape") => {
+            Some("A character has four hexadecimal digits, `\\ud800` to `\\udfff` in pairs")
+        }
+        () if begins(&["NaN", "Infinity", "-Infinity"]) => Some("JSON has no NaN and no Infinity: write null"),
+        () if begins(&["True", "False", "None"]) => Some("JSON has true, false and null"),
+        () if begins(&["'", "{'"]) => Some("JSON has texts in double quotes"),
+        () => None,
+    }
+}
+
 /// Whether the first character that is no white space opens a list.
 fn begins_a_list(path: &Path) -> Result<bool> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "read", &e))?;
+    let mut file = regular(path)?;
     let mut start = [0; 1024];
     // What cannot be read is told by the index.
     let read = file.read(&mut start).unwrap_or(0);

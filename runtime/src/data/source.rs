@@ -20,13 +20,9 @@ pub struct Source {
 impl Source {
     /// Opens a file for its first reading, from start to end.
     pub fn open(path: &Path) -> Result<(Source, BufReader<Hashed>)> {
-        let wrong = |e: &std::io::Error| Error::io(path, "read", e);
-        let file = File::open(path).map_err(|e| wrong(&e))?;
-        if file.metadata().map_err(|e| wrong(&e))?.is_dir() {
-            return Err(Error::new(path.display(), "this is a folder").expected("a file of rows"));
-        }
-        let again = file.try_clone().map_err(|e| wrong(&e))?;
-        let hashed = Hashed { file, hash: Sha256::new(), at: 0, utf16: false };
+        let file = regular(path)?;
+        let again = file.try_clone().map_err(|e| Error::io(path, "read", &e))?;
+        let hashed = Hashed { file, hash: Sha256::new(), text: true, at: 0 };
         Ok((Source { path: path.to_path_buf(), file: Mutex::new(again) }, BufReader::with_capacity(1 << 20, hashed)))
     }
 
@@ -36,9 +32,9 @@ impl Source {
 
     /// An error of reading the whole file.
     pub fn wrong(&self, error: &std::io::Error) -> Error {
-        match error.get_ref().is_some_and(|inner| inner.is::<Utf16>()) {
-            true => Error::new(self.path.display(), Utf16.to_string()).fix("Save it as UTF-8"),
-            false => Error::io(&self.path, "read", error),
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Foreign>()) {
+            Some(foreign) => Error::new(self.path.display(), foreign.to_string()).fix(foreign.fix),
+            None => Error::io(&self.path, "read", error),
         }
     }
 
@@ -56,6 +52,20 @@ impl Source {
     }
 }
 
+/// Opens what has an end and can be read again. A pipe is not even opened: that waits for who writes to it.
+pub fn regular(path: &Path) -> Result<File> {
+    let wrong = |e: std::io::Error| Error::io(path, "read", &e);
+    let kind = std::fs::metadata(path).map_err(wrong)?.file_type();
+    if kind.is_dir() {
+        return Err(Error::new(path.display(), "this is a folder").expected("a file"));
+    }
+    if !kind.is_file() {
+        let problem = "this is a pipe or a device, and is read more than once";
+        return Err(Error::new(path.display(), problem).fix("Write it to a file first"));
+    }
+    File::open(path).map_err(wrong)
+}
+
 /// Bytes of a row as text. `place` is the row that they are of.
 pub fn text(bytes: Vec<u8>, place: impl Fn() -> String) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| {
@@ -68,11 +78,18 @@ pub fn text(bytes: Vec<u8>, place: impl Fn() -> String) -> Result<String> {
 pub struct Hashed {
     file: File,
     hash: Sha256,
+    /// Whether what is no text is refused.
+    text: bool,
     at: u64,
-    utf16: bool,
 }
 
 impl Hashed {
+    /// Of a file of any kind.
+    #[cfg(feature = "parquet")]
+    pub fn new(file: File) -> Hashed {
+        Hashed { file, hash: Sha256::new(), text: false, at: 0 }
+    }
+
     /// The hash of all that was read, in hexadecimal.
     pub fn hash(self) -> String {
         self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -83,9 +100,11 @@ impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
         let bytes = &buffer[..read];
-        self.utf16 |= self.at == 0 && (bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]));
-        if self.utf16 {
-            return Err(std::io::Error::new(ErrorKind::InvalidData, Utf16));
+        if self.text
+            && self.at == 0
+            && let Some(foreign) = foreign(bytes)
+        {
+            return Err(std::io::Error::new(ErrorKind::InvalidData, foreign));
         }
         self.hash.update(bytes);
         self.at += read as u64;
@@ -93,14 +112,37 @@ impl Read for Hashed {
     }
 }
 
-/// A file that is not UTF-8 from its first bytes on.
-#[derive(Debug)]
-struct Utf16;
+/// A file that is no text, and what to do about it.
+#[derive(Clone, Debug)]
+struct Foreign {
+    what: &'static str,
+    fix: &'static str,
+}
 
-impl std::fmt::Display for Utf16 {
+impl std::fmt::Display for Foreign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("this file is UTF-16")
+        write!(f, "this file is {}", self.what)
     }
 }
 
-impl std::error::Error for Utf16 {}
+impl std::error::Error for Foreign {}
+
+/// What a file is by its first bytes, where it is no text.
+fn foreign(bytes: &[u8]) -> Option<Foreign> {
+    const UNPACK: &str = "Unpack it first";
+    const KNOWN: [(&[u8], &str, &str); 9] = [
+        (&[0xFF, 0xFE], "UTF-16", "Save it as UTF-8"),
+        (&[0xFE, 0xFF], "UTF-16", "Save it as UTF-8"),
+        (&[0x1F, 0x8B], "packed by gzip", UNPACK),
+        (&[0x28, 0xB5, 0x2F, 0xFD], "packed by zstd", UNPACK),
+        (b"BZh", "packed by bzip2", UNPACK),
+        (&[0xFD, b'7', b'z', b'X', b'Z'], "packed by xz", UNPACK),
+        (b"PK\x03\x04", "a zip archive", UNPACK),
+        (b"PAR1", "a Parquet file", "Read it by `parquet(..)`, from a path that ends in .parquet"),
+        (b"version https://git-lfs.github.com/", "a pointer of Git LFS, not the file itself", "Run `git lfs pull`"),
+    ];
+    let known = KNOWN.iter().find(|(first, ..)| bytes.starts_with(first)).map(|(_, what, fix)| Foreign { what, fix });
+    // Text of two bytes a character, of which one is 0.
+    let wide = || matches!(bytes, [0, second, ..] if *second != 0) || matches!(bytes, [first, 0, ..] if *first != 0);
+    known.or_else(|| wide().then_some(Foreign { what: "UTF-16", fix: "Save it as UTF-8" }))
+}

@@ -75,3 +75,87 @@ fn hostile_files_of_rows() {
     std::fs::write(&path, format!("{{\"a\": \"{big}\"}}\n")).unwrap();
     assert_eq!(case("a good line of 10 MB", || read(&path, Format::Json)), None);
 }
+
+/// What people have on their disks.
+#[test]
+fn files_that_are_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.data");
+    let wide: Vec<u8> = "{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let cases: [(&str, &[u8], &[&str]); 9] = [
+        ("gzip", &[0x1F, 0x8B, 8, 0, 0, 0], &["rows.data", "gzip", "Unpack"]),
+        ("zstd", &[0x28, 0xB5, 0x2F, 0xFD, 0], &["rows.data", "zstd"]),
+        ("bzip2", b"BZh91AY", &["rows.data", "bzip2"]),
+        ("xz", &[0xFD, b'7', b'z', b'X', b'Z', 0], &["rows.data", "xz"]),
+        ("zip", b"PK\x03\x04\x14", &["rows.data", "zip"]),
+        ("Parquet", b"PAR1\x15\x04", &["rows.data", "parquet(..)"]),
+        ("Git LFS", lfs.as_bytes(), &["rows.data", "git lfs pull"]),
+        ("UTF-16 without a mark", &wide, &["rows.data", "UTF-16", "UTF-8"]),
+        ("UTF-16", b"\xFE\xFF\0{", &["rows.data", "UTF-16"]),
+    ];
+    for (name, bytes, words) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        for format in [Format::Json, Format::Lines, CSV] {
+            wrong(&format!("{name}, {format:?}"), words, || read(&path, format));
+        }
+    }
+}
+
+#[test]
+fn rows_that_other_programs_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.data");
+    let json: [(&str, &str, &[&str]); 10] = [
+        ("NaN", "{\"a\": NaN}", &["rows.data:1", "write null"]),
+        ("Infinity", "{\"a\": 1}\n{\"a\": -Infinity}", &["rows.data:2", "write null"]),
+        ("a word of Python", "{\"a\": True}", &["rows.data:1", "true, false and null"]),
+        ("a text of Python", "{'a': 1}", &["rows.data:1", "double quotes"]),
+        ("a lone surrogate", "{\"a\": \"\\ud83d\"}", &["rows.data:1", "in pairs"]),
+        ("a comma too many", "{\"a\": 1,}", &["rows.data:1", "comma"]),
+        ("two objects", "{\"a\": 1}{\"a\": 2}", &["rows.data:1", "trailing"]),
+        ("a tab in a text", "{\"a\": \"x\ty\"}", &["rows.data:1", "control character"]),
+        ("a pretty object", "{\n  \"a\": 1\n}\n", &["rows.data:1", "too early"]),
+        ("a list of lists", "[[1, 2], [3, 4]]", &["rows.data:1", "a JSON object"]),
+    ];
+    for (name, text, words) in json {
+        std::fs::write(&path, text).unwrap();
+        wrong(name, words, || read(&path, Format::Json));
+    }
+    // These are read.
+    for (name, text, format) in [
+        ("a number beyond 64 bits", "{\"a\": 123456789012345678901234567890}", Format::Json),
+        ("a name twice", "{\"a\": 1, \"a\": 2}", Format::Json),
+        ("Windows", "\u{feff}a,b\r\n\"1\r\n2\",3\r\n", CSV),
+        ("no end of line", "a,b\n1,2", CSV),
+        ("other columns in each row", "{\"a\": 1}\n{\"b\": 2}\n", Format::Json),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(case(name, || read(&path, format)), None, "{name}");
+    }
+}
+
+/// Pipes and devices have no end, or wait for who writes.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("rows.data");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    for path in [&*pipe, Path::new("/dev/zero"), Path::new("/dev/null")] {
+        for format in [Format::Json, Format::Lines, CSV] {
+            wrong(&format!("{path:?}, {format:?}"), &["pipe or a device", "to a file first"], || read(path, format));
+        }
+    }
+    wrong("a folder", &["no file that ends in"], || read(folder.path(), Format::Json));
+    let long = folder.path().join("x".repeat(5000));
+    wrong("a name that is too long", &["cannot read"], || read(&long, Format::Json));
+    // Who may read all cannot test this.
+    let closed = folder.path().join("closed.jsonl");
+    std::fs::write(&closed, "{}\n").unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    if std::fs::read(&closed).is_err() {
+        wrong("no permission", &["closed.jsonl", "cannot read"], || read(&closed, Format::Json));
+    }
+}

@@ -1,7 +1,6 @@
 //! A GGUF file (versions 2 and 3) to its metadata and tensors.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -90,7 +89,7 @@ pub struct Gguf {
 
 impl Gguf {
     pub fn open(path: &Path) -> Result<Gguf> {
-        let file = File::open(path).map_err(|e| Error::io(path, "read", &e))?;
+        let file = crate::data::regular(path)?;
         // SAFETY: the map is read only; as for every mapped file, nobody may cut the file short while it is read.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "read", &e))?;
         let head = parse(&path.display().to_string(), &bytes)?;

@@ -108,7 +108,9 @@ impl Optimizer {
     /// The point at which the objective is asked for. What is put there instead is given back by [`Optimizer::answer`].
     pub fn point(&mut self, weights: &mut [f32]) {
         let Some((family, ask)) = self.asked.first() else { return };
-        if let Some(point) = self.known.points.get_mut(&(*family, ask.point)) {
+        let point = self.known.points.get_mut(&(*family, ask.point));
+        debug_assert!(point.is_some(), "who asks for the objective gives the point");
+        if let Some(point) = point {
             point.swap_with_slice(weights);
         }
     }
