@@ -12,6 +12,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner};
 
 use super::json::{Hf, Roles};
+use super::pieces;
 use crate::error::{Error, Result, quoted};
 use crate::model::gguf::Meta;
 
@@ -47,22 +48,95 @@ pub(super) const WAYS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
 
 /// Values of `tokenizer.ggml.token_type`.
 pub(super) const NORMAL: i32 = 1;
+pub(super) const UNKNOWN: i32 = 2;
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
 /// A row of the embedding that no token has.
 pub(super) const UNUSED: i32 = 5;
+pub(super) const BYTE: i32 = 6;
+
+/// Values of `tokenizer.ggml.model`: byte-level merges, and pieces of SentencePiece.
+pub(super) const MERGES: &str = "gpt2";
+pub(super) const PIECES: &str = "llama";
+
+/// The vocabulary of a file.
+pub(super) struct Tokens<'a> {
+    /// How many texts the file has.
+    pub all: usize,
+    /// Those of tokens, with their ids.
+    pub used: Vec<(&'a str, u32)>,
+    pub vocab: HashMap<&'a str, u32>,
+    types: &'a [Meta],
+}
+
+impl Tokens<'_> {
+    pub fn kind(&self, id: u32) -> Option<i32> {
+        kind(self.types, id)
+    }
+}
+
+fn kind(types: &[Meta], id: u32) -> Option<i32> {
+    types.get(id as usize).and_then(Meta::int).and_then(|kind| i32::try_from(kind).ok())
+}
 
 /// Builds the tokenizer from a GGUF file's metadata, given as a lookup by key. `place` names the file in errors.
 pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Result<Hf> {
     let at = |key: &str| format!("{place}: `{key}`");
-    let need = |key: &str| meta(key).ok_or_else(|| Error::new(place, format!("its metadata has no `{key}`")));
-    let model = need("tokenizer.ggml.model")?.text().unwrap_or_default();
-    if model != "gpt2" {
+    let model = need(place, &meta, "tokenizer.ggml.model")?.text().unwrap_or_default();
+    if ![MERGES, PIECES].contains(&model) {
         return Err(Error::new(at("tokenizer.ggml.model"), "this kind of tokenizer is not supported inside GGUF")
-            .expected("`gpt2` (byte-level merges)")
+            .expected("`gpt2` (byte-level merges) or `llama` (pieces with scores)")
             .found(quoted(model))
             .fix("Use the model's Hugging Face folder, whose tokenizer.json is read whatever its kind"));
     }
+    let all = texts(&at("tokenizer.ggml.tokens"), need(place, &meta, "tokenizer.ggml.tokens")?)?;
+    let types = meta("tokenizer.ggml.token_type").and_then(Meta::list).unwrap_or_default();
+    let is_used = |(_, id): &(&str, u32)| kind(types, *id) != Some(UNUSED);
+    let used: Vec<(&str, u32)> = all.iter().copied().zip(0..).filter(is_used).collect();
+    let tokens = Tokens { all: all.len(), vocab: used.iter().copied().collect(), used, types };
+    if tokens.vocab.len() != tokens.used.len() {
+        return Err(Error::new(at("tokenizer.ggml.tokens"), "a token is there twice"));
+    }
+    let (mut inner, begins) = match model {
+        MERGES => byte_pairs(place, &tokens, &meta)?,
+        // llama.cpp begins such sequences unless the file says otherwise.
+        _ => (pieces::build(&tokens, at, &meta)?, true),
+    };
+    let wrong = |e: tokenizers::Error| Error::new(place, format!("its tokenizer cannot be built: {e}"));
+    let of = |wanted: &'static [i32]| {
+        let is_it = |id: u32| tokens.kind(id).is_some_and(|kind| wanted.contains(&kind));
+        tokens.used.iter().filter(move |(_, id)| is_it(*id)).map(|(text, _)| *text)
+    };
+    let special = of(&[CONTROL, UNKNOWN]).map(|text| AddedToken::from(text, true).normalized(false));
+    inner.add_special_tokens(special).map_err(wrong)?;
+    let words = of(&[USER_DEFINED]).map(|text| AddedToken::from(text, false).normalized(false));
+    inner.add_tokens(words).map_err(wrong)?;
+
+    let id = |key: &str| meta(key).and_then(Meta::int).and_then(|id| u32::try_from(id).ok());
+    let bos_id = id("tokenizer.ggml.bos_token_id");
+    let begins = meta("tokenizer.ggml.add_bos_token").and_then(Meta::bool).unwrap_or(begins) && bos_id.is_some();
+    if let (true, Some(id)) = (begins, bos_id)
+        && let Some(text) = inner.id_to_token(id)
+    {
+        let template = TemplateProcessing::builder()
+            .try_single(vec![text.clone(), "$A".into()])
+            .map_err(|e| wrong(e.into()))?
+            .special_tokens(vec![(text, id)])
+            .build()
+            .map_err(|e| wrong(e.into()))?;
+        inner.with_post_processor(Some(template));
+    }
+    let stop_id = id("tokenizer.ggml.eos_token_id");
+    if stop_id.is_none() {
+        return Err(Error::new(place, "nothing says which token ends a reply")
+            .expected("`tokenizer.ggml.eos_token_id` in its metadata"));
+    }
+    Hf::new(place, inner, &Roles { stop_id, bos_id, add_bos: Some(begins), ..Roles::default() })
+}
+
+/// Byte-level merges, and whether sequences begin with a token where the file does not say.
+fn byte_pairs<'a>(place: &str, tokens: &Tokens, meta: impl Fn(&str) -> Option<&'a Meta>) -> Result<(Inner, bool)> {
+    let at = |key: &str| format!("{place}: `{key}`");
     let pre = meta("tokenizer.ggml.pre").and_then(Meta::text).unwrap_or("gpt-2");
     let Some((_, cut)) = CUTS.iter().find(|(name, _)| *name == pre) else {
         let known: Vec<_> = CUTS.iter().map(|(name, _)| quoted(name)).collect();
@@ -72,19 +146,13 @@ pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Re
             .fix("Use the model's Hugging Face folder, whose tokenizer.json says how"));
     };
 
-    let tokens = texts(&at("tokenizer.ggml.tokens"), need("tokenizer.ggml.tokens")?)?;
-    let types = meta("tokenizer.ggml.token_type").and_then(Meta::list).unwrap_or_default();
-    let kind = |id: u32| types.get(id as usize).and_then(Meta::int).and_then(|kind| i32::try_from(kind).ok());
-    let used: Vec<(&str, u32)> = tokens.iter().copied().zip(0..).filter(|(_, id)| kind(*id) != Some(UNUSED)).collect();
-    let vocab: HashMap<&str, u32> = used.iter().copied().collect();
-    if vocab.len() != used.len() {
-        return Err(Error::new(at("tokenizer.ggml.tokens"), "a token is there twice"));
-    }
     let mut merges = Vec::new();
     let place_of_merges = at("tokenizer.ggml.merges");
-    for merge in texts(&place_of_merges, need("tokenizer.ggml.merges")?)? {
+    for merge in texts(&place_of_merges, need(place, &meta, "tokenizer.ggml.merges")?)? {
         let pair = merge.split_once(' ').filter(|(left, right)| {
-            vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}")[..])
+            tokens.vocab.contains_key(left)
+                && tokens.vocab.contains_key(right)
+                && tokens.vocab.contains_key(&format!("{left}{right}")[..])
         });
         let (left, right) = pair.ok_or_else(|| {
             Error::new(&place_of_merges, "a merge does not make a token of the vocabulary").found(quoted(merge))
@@ -92,7 +160,7 @@ pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Re
         merges.push((left.to_string(), right.to_string()));
     }
     let wrong = |e: tokenizers::Error| Error::new(place, format!("its tokenizer cannot be built: {e}"));
-    let owned: Vec<(String, u32)> = vocab.iter().map(|(&text, &id)| (text.to_string(), id)).collect();
+    let owned: Vec<(String, u32)> = tokens.vocab.iter().map(|(&text, &id)| (text.to_string(), id)).collect();
     let whole_words = matches!(cut, Cut::Pattern { whole_words: true, .. });
     let bpe = BPE::builder().vocab_and_merges(tokenizers::models::bpe::Vocab::from_iter(owned), merges);
     let mut inner = Inner::new(bpe.ignore_merges(whole_words).build().map_err(wrong)?);
@@ -120,32 +188,11 @@ pub fn from_gguf<'a>(place: &str, meta: impl Fn(&str) -> Option<&'a Meta>) -> Re
         }
     };
     inner.with_decoder(Some(ByteLevel::new(false, true, true)));
-    let of = |wanted| used.iter().filter(move |(_, id)| kind(*id) == Some(wanted)).map(|(text, _)| *text);
-    let special = of(CONTROL).map(|text| AddedToken::from(text, true).normalized(false));
-    inner.add_special_tokens(special).map_err(wrong)?;
-    let words = of(USER_DEFINED).map(|text| AddedToken::from(text, false).normalized(false));
-    inner.add_tokens(words).map_err(wrong)?;
+    Ok((inner, begins))
+}
 
-    let id = |key: &str| meta(key).and_then(Meta::int).and_then(|id| u32::try_from(id).ok());
-    let bos_id = id("tokenizer.ggml.bos_token_id");
-    let begins = meta("tokenizer.ggml.add_bos_token").and_then(Meta::bool).unwrap_or(begins) && bos_id.is_some();
-    if let (true, Some(id)) = (begins, bos_id)
-        && let Some(text) = inner.id_to_token(id)
-    {
-        let template = TemplateProcessing::builder()
-            .try_single(vec![text.clone(), "$A".into()])
-            .map_err(|e| wrong(e.into()))?
-            .special_tokens(vec![(text, id)])
-            .build()
-            .map_err(|e| wrong(e.into()))?;
-        inner.with_post_processor(Some(template));
-    }
-    let stop_id = id("tokenizer.ggml.eos_token_id");
-    if stop_id.is_none() {
-        return Err(Error::new(place, "nothing says which token ends a reply")
-            .expected("`tokenizer.ggml.eos_token_id` in its metadata"));
-    }
-    Hf::new(place, inner, &Roles { stop_id, bos_id, add_bos: Some(begins), ..Roles::default() })
+fn need<'a>(place: &str, meta: &impl Fn(&str) -> Option<&'a Meta>, key: &str) -> Result<&'a Meta> {
+    meta(key).ok_or_else(|| Error::new(place, format!("its metadata has no `{key}`")))
 }
 
 fn texts<'a>(place: &str, list: &'a Meta) -> Result<Vec<&'a str>> {
@@ -216,7 +263,8 @@ mod tests {
         };
         let error = wrong("tokenizer.ggml.pre", Meta::Text("tekken".into()));
         assert!(error.contains("`smollm`") && error.contains("found `tekken`"), "{error}");
-        assert!(wrong("tokenizer.ggml.model", Meta::Text("llama".into())).contains("`gpt2`"));
+        assert!(wrong("tokenizer.ggml.model", Meta::Text("t5".into())).contains("`gpt2`"));
+        assert!(wrong("tokenizer.ggml.model", Meta::Text("llama".into())).contains("has no score"));
         assert!(wrong("tokenizer.ggml.tokens", Meta::Int(1)).contains("list of texts"));
         assert!(wrong("tokenizer.ggml.merges", Meta::List(vec![Meta::Text("q q".into())])).contains("`q q`"));
         assert!(wrong("tokenizer.ggml.eos_token_id", Meta::Int(9999)).contains("9999"));

@@ -3,6 +3,7 @@
 mod bytes;
 mod gguf;
 mod json;
+mod pieces;
 mod to_gguf;
 
 pub use align_compiler::world::Tokenizer;
