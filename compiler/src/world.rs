@@ -151,6 +151,10 @@ pub trait Model {
 pub trait Adapter {
     /// The content of its `adapter_config.json`.
     fn config(&self) -> serde_json::Value;
+    /// What else is put on the model for what it holds, as a model's `with` has it: a list of `{ net, settings }`.
+    fn with(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
     /// Names of the stored tensors, as if they stood in the model itself, each with its shape, outermost dimension first.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
     /// Shape and values of a stored tensor.

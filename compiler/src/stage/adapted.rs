@@ -67,7 +67,8 @@ impl Builder<'_> {
             return Err(Box::new(diagnostic.help(help)));
         };
         let model = self.world.model(base).map_err(|message| {
-            let message = format!("{path} is an adapter of {}, which cannot be loaded: {message}", shortened(base));
+            let (name, why) = (shortened(base), cut(&message, 400));
+            let message = format!("{path} is an adapter of {name}, which cannot be loaded: {why}");
             Box::new(Diagnostic::error("E0708", span, message).help(help))
         })?;
         let net = self.model(eval, base, model, span)?;
@@ -85,6 +86,7 @@ impl Builder<'_> {
                 Box::new(Diagnostic::error("E0708", stored.span, message))
             }
         };
+        let net = &super::nets::with_all(eval, net.clone(), &stored.folder.with(), span).map_err(blamed)?;
         let applied = self.patch_of(eval, stored, &config).map_err(blamed)?;
         let alone = eval.patch_alone(net, &applied, span).map_err(blamed)?;
         if let Some(said) = eval.patch_setting(&alone, "adapter").map_err(blamed)? {
@@ -167,8 +169,12 @@ fn shown(value: &Json) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    const MOST: usize = 60;
-    match text.char_indices().nth(MOST) {
+    cut(text, 60)
+}
+
+/// At most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),
     }

@@ -1,4 +1,4 @@
-//! A policy with a patch as what was put on another policy: what `save` writes of it.
+//! A policy with a patch as what was put on another policy: what `save` writes of it. A head that it has goes with the patch.
 
 use super::build::Builder;
 use super::graph::{AdapterStage, PatchStage, PatchStart, Reads, StageId, StageKind};
@@ -18,10 +18,11 @@ pub(super) fn of(
     source: &Source,
     span: Span,
 ) -> Res<Option<AdapterStage>> {
-    let patch = match &source.policy.patches[..] {
+    let on_weights: Vec<_> = source.policy.patches.iter().filter(|patch| !patch.on.is_empty()).collect();
+    let patch = match &on_weights[..] {
         // Methods that are added are saved with the policy.
-        patches if patches.iter().all(|patch| patch.on.is_empty()) => return Ok(None),
-        [patch] => patch,
+        [] => return Ok(None),
+        [patch] => *patch,
         patches => {
             let names: Vec<&str> = patches.iter().map(|patch| patch.name.as_str()).collect();
             let message = format!("a folder holds one patch, this policy has {}", names.join(", "));
@@ -43,7 +44,8 @@ pub(super) fn of(
     Ok(Some(AdapterStage { base, changed }))
 }
 
-/// The stage that makes the policy below all patches, and the weights of that policy that were trained since.
+/// The stage that makes the policy below the patch, and what is saved beside it: weights of that policy that were trained
+/// since, and those of methods that were added since.
 fn base(builder: &Builder, from: StageId) -> (StageId, Vec<String>) {
     let state = builder.state.borrow();
     let (mut at, mut changed) = (from, vec![]);
@@ -56,12 +58,15 @@ fn base(builder: &Builder, from: StageId) -> (StageId, Vec<String>) {
         if policy.patches.is_empty() {
             break;
         }
+        let of_last = |path: &&String| policy.patch_of(path) == policy.patches.last();
         let moved: Vec<&String> = match &state.graph.get(at).kind {
             StageKind::Train(node) => node.stage.weights.iter().map(|weight| &weight.path).collect(),
             StageKind::Patch(PatchStage { start: PatchStart::Read(stored), .. }) => stored.changed.iter().collect(),
+            StageKind::Patch(_) => policy.weights.iter().map(|weight| &weight.path).filter(of_last).collect(),
             _ => vec![],
         };
-        for path in moved.into_iter().filter(|path| policy.patch_of(path).is_none()) {
+        let is_beside = |path: &&String| policy.patch_of(path).is_none_or(|patch| patch.on.is_empty());
+        for path in moved.into_iter().filter(is_beside) {
             if !changed.contains(path) {
                 changed.push(path.clone());
             }

@@ -192,7 +192,7 @@ pub struct SaveStage {
 pub struct AdapterStage {
     /// The stage that makes the policy below.
     pub base: StageId,
-    /// Weights of that policy, by path, that were trained since.
+    /// Weights beside the patch that are not those of that policy, by path: what was trained or added since.
     pub changed: Vec<String>,
 }
 

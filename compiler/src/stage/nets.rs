@@ -97,18 +97,29 @@ const WITH: &str = "with";
 pub(super) fn of_model(eval: &mut Eval, model: &dyn Model, span: Span) -> Res<Rc<Net>> {
     let config = model.config();
     let name = config.get("net").and_then(|n| n.as_str()).unwrap_or_default().to_string();
-    let settings = |of: &serde_json::Value| {
-        let settings = of.as_object().into_iter().flatten().filter(|(name, _)| *name != "net" && *name != WITH);
-        settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect()
-    };
-    let mut net = match eval.loaded_net(&name, settings(&config), span).transpose()? {
+    let net = match eval.loaded_net(&name, settings_in(&config), span).transpose()? {
         Some(Value::Net(net)) => net,
         None => return fault("E0708", span, format!("this model is a `{name}`, which std.nets does not have")),
         Some(other) => return fault("E0708", span, format!("`{name}` is not a net but {}", other.kind())),
     };
-    for patch in config.get(WITH).and_then(|list| list.as_array()).into_iter().flatten() {
+    with_all(eval, net, &config[WITH], span)
+}
+
+/// The settings in a configuration.
+fn settings_in(of: &serde_json::Value) -> Vec<(Rc<str>, Value)> {
+    let settings = of.as_object().into_iter().flatten().filter(|(name, _)| *name != "net" && *name != WITH);
+    settings.map(|(name, value)| (name.as_str().into(), super::convert::from_json(value))).collect()
+}
+
+/// A net with each of a list of patches that it does not have yet.
+pub(super) fn with_all(eval: &mut Eval, net: Rc<Net>, list: &serde_json::Value, span: Span) -> Res<Rc<Net>> {
+    let mut net = net;
+    for patch in list.as_array().into_iter().flatten() {
         let name = patch["net"].as_str().unwrap_or_default();
-        let applied = match eval.loaded_net(name, settings(&patch["settings"]), span).transpose()? {
+        if net.patches.iter().any(|known| known.applied.code.name() == name) {
+            continue;
+        }
+        let applied = match eval.loaded_net(name, settings_in(&patch["settings"]), span).transpose()? {
             Some(Value::Applied(applied)) => applied,
             _ => return fault("E0708", span, format!("this model has the patch `{name}`, which is not known here")),
         };

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use align_compiler::world::Adapter;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::blocks::Precision;
+use super::config::{HEAD, SCORE};
 use super::files::{read_json, replace_with};
 use super::safetensors::Folder;
 use super::save::{Tensor, save_tensors};
@@ -71,6 +72,14 @@ impl LoadedAdapter {
 impl Adapter for LoadedAdapter {
     fn config(&self) -> Value {
         self.config.clone()
+    }
+
+    /// A head, where there is one: a reward model's.
+    fn with(&self) -> Value {
+        match self.folder.shape(&format!("{WITHIN}{SCORE}")) {
+            Some(_) => json!([{ "net": HEAD }]),
+            None => Value::Null,
+        }
     }
 
     fn tensors(&self) -> Vec<(String, Vec<usize>)> {

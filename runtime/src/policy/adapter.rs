@@ -12,9 +12,11 @@ use super::load::stored;
 use super::{can_save, reordered};
 use crate::error::{Error, Result};
 use crate::model::adapter::save;
+use crate::model::config::HEAD;
 use crate::train::Weights;
 
-/// Writes the patch of a policy, and the weights below it that were trained with it. `base`: where the policy below is.
+/// Writes the patch of a policy, and the weights beside it that were trained or added with it, such as those of a head.
+/// `base`: where the policy below is.
 pub fn save_adapter(
     weights: &Weights,
     adapter: &AdapterStage,
@@ -24,13 +26,13 @@ pub fn save_adapter(
 ) -> Result<()> {
     let policy = &weights.policy;
     let precision = can_save(policy, folder, precision)?;
-    let patch = policy.patches.first().filter(|patch| patch.adapter.is_some());
+    let patch = policy.patches.iter().find(|patch| patch.adapter.is_some());
     let patch = patch.ok_or_else(|| Error::new(&policy.net, "this policy has no patch that could be saved"))?;
     let mut all = vec![];
     for ((weight, values), said) in weights.iter().zip(&policy.stored) {
         all.push(Placed { weight, values, named: said.is_some(), stored: stored(weight, said) });
     }
-    let is_own = |placed: &&Placed| policy.patch_of(&placed.weight.path).is_some();
+    let is_own = |placed: &&Placed| policy.patch_of(&placed.weight.path) == Some(patch);
     let (own, below): (Vec<&Placed>, Vec<&Placed>) = all.iter().partition(is_own);
     let changed: BTreeSet<&str> =
         below.iter().filter(|p| adapter.changed.contains(&p.weight.path)).map(|p| p.module()).collect();
@@ -43,7 +45,9 @@ pub fn save_adapter(
     let mut config = patch.adapter.clone().unwrap_or_default();
     // What is not set is as the library has it.
     config.retain(|_, value| !value.is_null());
-    config.entry("task_type").or_insert(json!("CAUSAL_LM"));
+    // What the library builds the model as: with a head it is the class of reward models.
+    let task = if policy.patches.iter().any(|patch| patch.net == HEAD) { "SEQ_CLS" } else { "CAUSAL_LM" };
+    config.entry("task_type").or_insert(json!(task));
     config.insert("base_model_name_or_path".into(), json!(base));
     config.insert("inference_mode".into(), json!(true));
     config.insert("target_modules".into(), json!(targets(patch, &below)));

@@ -134,6 +134,14 @@ fn adapters_that_do_not_fit() {
     write(folder.path(), &[good(), vec![("model.norm.weight", vec![32])]].concat());
     put_on(folder.path()).unwrap();
 
+    // A head for words or several labels is no reward model's, and a head alone is no patch.
+    assert!(more("score.weight", vec![2, 32]).contains("has the shape [2, 32], head.w needs [1, 32]"));
+    assert!(more("score.weight", vec![1, 31]).contains("has the shape [1, 31], head.w needs [1, 32]"));
+    assert!(more("score.bias", vec![1]).contains("score.bias, which is of no weight"));
+    assert_eq!(of(&[("score.weight", vec![1, 32])]), "the adapter has no tensors of a patch");
+    write(folder.path(), &[good(), vec![("score.weight", vec![1, 32])]].concat());
+    put_on(folder.path()).unwrap();
+
     // What `load` makes of it.
     let loaded = |base: Value| {
         write(folder.path(), &good());
@@ -145,7 +153,25 @@ fn adapters_that_do_not_fit() {
     assert!(loaded(Value::Null).unwrap().ends_with("is an adapter, and does not name its model"));
     assert!(loaded(json!("org/nothing")).unwrap().contains("is an adapter of org/nothing, which cannot be loaded"));
     assert!(loaded(json!(path)).unwrap().contains("which cannot be loaded"), "an adapter of itself");
+    let other = tempfile::tempdir().unwrap();
+    write(other.path(), &good());
+    let mut config = settings();
+    config["base_model_name_or_path"] = json!(path);
+    configure(other.path(), &config);
+    assert!(loaded(json!(other.path())).unwrap().contains("which cannot be loaded"), "two adapters of each other");
+    for odd in [json!(""), json!([base()]), json!("/"), json!("a\u{0}b"), json!("x".repeat(1 << 20))] {
+        let said = loaded(odd.clone()).unwrap();
+        assert!(said.len() < 1000, "{} bytes", said.len());
+    }
     assert_eq!(loaded(json!(base())), None);
+    let deep = "[".repeat(100_000);
+    for text in ["", "{", "[1]", "null", "7", "{\"r\": 1e999}", "\u{feff}{}", &deep] {
+        write(folder.path(), &good());
+        std::fs::write(folder.path().join("adapter_config.json"), text).unwrap();
+        let said = fails("no JSON", || put_on(folder.path()));
+        assert!(said.contains("adapter_config.json") && said.len() < 1000, "{text:.20}: {said}");
+    }
+    write(folder.path(), &good());
     std::fs::remove_file(folder.path().join("adapter_model.safetensors")).unwrap();
     std::fs::write(folder.path().join("adapter_model.bin"), "").unwrap();
     assert!(fails("bin", || put_on(folder.path())).contains("found adapter_model.bin"));

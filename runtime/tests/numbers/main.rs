@@ -1,5 +1,6 @@
 //! Nets of the library beside those of the ecosystem: the numbers that transformers and PyTorch give.
 
+mod adapters;
 mod curves;
 mod ids;
 mod inner;

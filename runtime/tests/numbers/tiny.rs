@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use align_compiler::stage::evaluate::EvaluateStage;
-use align_compiler::stage::graph::{StageGraph, StageKind};
+use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
 use align_compiler::stage::items::pack;
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
 use align_runtime::evaluate::Evaluation;
 use align_runtime::model::save::{Saved, save};
 use align_runtime::model::{LoadedModel, Precision};
-use align_runtime::policy::load;
-use align_runtime::train::Launch;
+use align_runtime::policy::{load, merge, patch, with_stored};
+use align_runtime::train::{Launch, Weights};
 use serde_json::Value;
 
 use crate::ids::{self, Ids};
@@ -133,13 +133,13 @@ pub fn log_probs(model: &Path, stored: &Value, every: usize) -> Vec<(usize, f64,
 /// What the evaluation of a program answers for rows; in too little memory it says so.
 pub fn answers(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>) -> Vec<Vec<Vec<f64>>> {
     let engine: &dyn Engine = &Cpu::new(2);
-    let stage = graph.stages().find_map(|(_, stage)| match &stage.kind {
-        StageKind::Evaluate(found) => Some(&**found),
+    let stage = graph.stages().find_map(|(id, stage)| match &stage.kind {
+        StageKind::Evaluate(found) => Some((id, &**found)),
         _ => None,
     });
-    let stage = stage.expect("there is an evaluation");
+    let (id, stage) = stage.expect("there is an evaluation");
     let used = &stage.policies[0];
-    let weights = load(&used.policy, &**used.policy.model.as_ref().unwrap(), "m").unwrap();
+    let weights = weights(graph, graph.input(id, Reads::Frozen(0)).unwrap());
     let items = Rc::new(Ids::new(&stage.layout, rows));
     let stage = EvaluateStage { items, ..stage.clone() };
     let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
@@ -147,4 +147,18 @@ pub fn answers(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>) -> Vec<Vec<V
     let tight = run(100).unwrap_err();
     assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
     run(1 << 28).unwrap().unwrap().answers
+}
+
+/// The weights of a policy that no stage trains.
+fn weights(graph: &StageGraph, stage: StageId) -> Weights {
+    let below = || weights(graph, graph.input(stage, Reads::Policy).unwrap());
+    match &graph.get(stage).kind {
+        StageKind::Load(stage) => load(&stage.policy, &**stage.policy.model.as_ref().unwrap(), "m").unwrap(),
+        StageKind::Patch(PatchStage { policy, start: PatchStart::Read(stored) }) => {
+            with_stored(policy, &below(), stored).unwrap()
+        }
+        StageKind::Patch(PatchStage { policy, start: PatchStart::Drawn { seed } }) => patch(policy, &below(), *seed),
+        StageKind::Merge(stage) => merge(&Cpu::new(1), stage, &below()).unwrap(),
+        _ => panic!("nothing here trains"),
+    }
 }

@@ -1,6 +1,7 @@
 //! Policies with heads: reward models, critics, ensembles.
 
 use super::*;
+use serde_json::json;
 
 /// Of two answers the one with more `a` is better. `LOSS`, `STEPS` and what is shown vary.
 const PAIRS: &str = r#"
@@ -158,4 +159,58 @@ pipeline {{
     let (program, _) = load("main.align", &text.replace("OUT", folder.path().to_str().unwrap()), &world);
     let said = build(&program, &BuildOptions::default(), &world).err().map(|errors| format!("{errors:?}"));
     assert!(said.as_ref().is_some_and(|said| said.contains("no place for a head")), "{said:?}");
+}
+
+/// What is trained of a policy with a head and a patch on weights goes into one folder; the head of a reward model that is
+/// only patched stays where it is.
+#[test]
+fn a_head_goes_with_a_patch() {
+    const TEXT: &str = r#"
+use std.data { Pair }
+use std.nets { gpt }
+use std.losses { bradley_terry }
+use std.optimizers { adamw }
+data pairs = [("a", "b"), ("ab", "b"), ("ca", "bc")] |> map((x, y) => Pair { prompt: """:""", chosen: """{x}""", rejected: """{y}""" })
+fn worth(scorer: Scorer, data: Data[Pair]) -> Float = 1000 * mean(data |> map(p => score(scorer, p.chosen)))
+policy base = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 24)
+pipeline { BODY }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |body: &str| {
+        let mut kept = Kept::default();
+        run_in(folder.path(), &TEXT.replace("BODY", body), &[], &Cpu::new(1), &mut kept);
+        tables(&kept)[0].clone()
+    };
+    let train = "{ on pairs; loss bradley_terry(); optimizer adamw(lr: 1e-2); batch 3 examples; steps 4 }";
+    for (name, patched, whole) in [
+        ("a", "base with lora(rank: 2, targets: [.attend.q]) with head()", json!(["score"])),
+        (
+            "b",
+            "base with head(seed: 1) with lora(rank: 2, trains: [.head, .decoder.norm])",
+            json!(["model.norm", "score"]),
+        ),
+        // Its head stays as it was drawn, which the model below does not know.
+        ("c", "base with head(seed: 1) with lora(rank: 2)", json!(["score"])),
+        ("d", "load(\"OUT/scorer\") with lora(rank: 2)", Value::Null),
+    ] {
+        if name == "d" {
+            shown("save base with head(seed: 7), to: \"OUT/scorer\"\n show worth(base with head(seed: 7), pairs)");
+        }
+        let body = format!(
+            "let judge = train {patched} {train}\n show worth(judge, pairs)\n save judge, to: \"OUT/{name}\"\n save base, to: \"OUT/base\""
+        );
+        let trained = shown(&body)[0];
+        let read = |file: &str| std::fs::read(folder.path().join(name).join(file)).unwrap();
+        let config: Value = serde_json::from_slice(&read("adapter_config.json")).unwrap();
+        assert_eq!((&config["task_type"], &config["modules_to_save"]), (&json!("SEQ_CLS"), &whole), "{name}");
+        let bytes = read("adapter_model.safetensors");
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let score = tensors.tensor("base_model.model.score.weight").ok().map(|tensor| tensor.shape().to_vec());
+        assert_eq!(score, (whole != Value::Null).then(|| vec![1, 16]), "{name}");
+        let base = if name == "d" { "scorer" } else { "base" };
+        let again = shown(&format!(
+            "show worth(load(\"OUT/{name}\"), pairs), worth(load(\"OUT/{base}\") with adapter(\"OUT/{name}\"), pairs), worth(merged(load(\"OUT/{name}\")), pairs)"
+        ));
+        assert!(again.iter().all(|value| (value - trained).abs() < 0.05), "{name}: {again:?}, {trained}");
+    }
 }
