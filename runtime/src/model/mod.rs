@@ -16,6 +16,7 @@ mod names;
 mod safetensors;
 pub mod save;
 mod save_gguf;
+mod sums;
 
 pub use blocks::Precision;
 pub use config::{Architecture, Decoder, ModelConfig, Reach};
@@ -125,14 +126,12 @@ impl LoadedModel {
         Ok((tensor.shape.clone(), tensor.change.apply(&shape, values)))
     }
 
-    /// A hash of configuration, names, shapes and values.
+    /// A hash of configuration and files of weights. Equal values in other files are another model.
     pub fn identity(&self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(self.config.to_json().to_string());
-        for tensor in self.list() {
-            let (shape, values) = self.tensor(&tensor.name)?;
-            hash.update(format!("\n{} {shape:?}\n", tensor.name));
-            hash.update(bytemuck::cast_slice(&values));
+        for file in self.files() {
+            hash.update(format!("\n{}", sums::sum(file)?));
         }
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
