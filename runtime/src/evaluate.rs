@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::items::{Item, pack};
 use align_compiler::tensor::{Axis, DType};
@@ -10,6 +11,7 @@ use crate::engine::{Bindings, Engine, Slot, Spent};
 use crate::error::{Error, Result};
 use crate::profile::{Clock, Section};
 use crate::run::{RunError, StageFault};
+use crate::train::held::Numbers;
 use crate::train::{Launch, micro_batches, refuse_too_big};
 
 /// Rows that are made into items at once.
@@ -37,7 +39,8 @@ pub struct Evaluated {
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(engine: &dyn Engine, stage: &'a EvaluateStage<'a>) -> Result<Evaluation<'a>> {
+    /// `layouts` says how the weights of the graph lie in memory.
+    pub fn new(engine: &dyn Engine, stage: &'a EvaluateStage<'a>, layouts: &Layouts) -> Result<Evaluation<'a>> {
         let answer = |name: &String| {
             let node = stage.graph.outputs.iter().find(|(output, _)| output == name).map(|(_, node)| *node);
             let axis = match node.map(|node| stage.graph.axes(node)) {
@@ -50,7 +53,7 @@ impl<'a> Evaluation<'a> {
             Ok((axis, node.map_or(DType::Float, |node| stage.graph.dtype(node))))
         };
         Ok(Evaluation {
-            launch: Launch::new(engine, &stage.graph)?,
+            launch: Launch::new(engine, &stage.graph, layouts)?,
             clock: Clock::default(),
             weights: crate::engine::weights(&stage.graph),
             numbers: stage.numbers.iter().map(|n| (format!("track.{n}"), format!("track_count.{n}"))).collect(),
@@ -81,7 +84,7 @@ impl<'a> Evaluation<'a> {
     /// nothing where `stop` becomes true before the end.
     pub fn run<'w>(
         &mut self,
-        weight: &dyn Fn(&str) -> Option<&'w [f32]>,
+        weight: &dyn Fn(&str) -> Option<Numbers<'w>>,
         memory: usize,
         stop: &AtomicBool,
     ) -> std::result::Result<Option<Evaluated>, RunError> {
@@ -111,7 +114,7 @@ impl<'a> Evaluation<'a> {
                 let mut bindings = Bindings::new();
                 for path in &self.weights {
                     let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
-                    bindings.insert(path, Slot::Floats(values));
+                    bindings.insert(path, values.slot());
                 }
                 let mut found: Vec<Found> =
                     self.answers.iter().map(|(axis, of)| Found::new(*of, packed.lengths.size(axis))).collect();

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
+use align_compiler::kernel::Layouts;
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_compiler::stage::evaluate::EvaluateStage;
@@ -20,6 +21,7 @@ use crate::evaluate::Evaluation;
 use crate::policy;
 use crate::run::RunError;
 use crate::train::Weights;
+use crate::train::held::Numbers;
 
 /// The program that is run: its one row stands for any text.
 const PROGRAM: &str = r#"
@@ -98,9 +100,11 @@ impl Scorer {
         }
         let stage = EvaluateStage { items: Rc::new(One(self.item(&prompt_ids, &reply_ids)?)), ..self.stage.clone() };
         let prefix = &self.stage.policies[0].prefix;
-        let weight = |path: &str| self.weights.get(path.strip_prefix(prefix.as_str()).unwrap_or(path));
-        let evaluated =
-            Evaluation::new(engine, &stage)?.run(&weight, self.memory, &AtomicBool::new(false))?.unwrap_or_default();
+        let weight =
+            |path: &str| self.weights.get(path.strip_prefix(prefix.as_str()).unwrap_or(path)).map(Numbers::Floats);
+        let evaluated = Evaluation::new(engine, &stage, &Layouts::default())?
+            .run(&weight, self.memory, &AtomicBool::new(false))?
+            .unwrap_or_default();
         let logps = evaluated.answers.into_iter().next().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
         Ok(Scored { prompt_ids, reply_ids, logps })
     }

@@ -7,6 +7,7 @@ use crate::print::{err, errln, outln};
 use align_compiler::check::check;
 use align_compiler::eval::tests::{EXACT, SINGLE, TestOptions, TestOutcome, TestResult, interpret, run_tests};
 use align_compiler::interp::{Named, Value};
+use align_compiler::kernel::Layouts;
 use align_compiler::program;
 use align_compiler::tensor::{DType, Graph, Lengths, Op};
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
@@ -143,7 +144,7 @@ fn through(
     given: &Named,
     lengths: &Lengths,
 ) -> Result<Vec<(String, Value)>, String> {
-    let compiled = engine.compile(graph).map_err(|error| error.to_string())?;
+    let compiled = engine.compile(graph, &Layouts::default()).map_err(|error| error.to_string())?;
     let mut leaves = vec![];
     for (_, data) in graph.nodes() {
         let (Op::Input(name) | Op::Weight(name)) = &data.op else { continue };

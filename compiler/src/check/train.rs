@@ -146,6 +146,7 @@ impl<'p> Checker<'p> {
             ("accumulate" | "gradient_accumulation_steps" | "micro_batch", _) => {
                 error.help("Micro-batches follow from memory; `batch` is the whole optimizer step.")
             }
+            ("frozen", _) => error.help("It is an argument of `precision`: `precision f32, frozen: q8`."),
             (_, Some(near)) => error.meant(near),
             (_, None) => {
                 let words: Vec<&str> = table::words().collect();
@@ -271,9 +272,11 @@ impl<'p> Checker<'p> {
             return;
         }
         let error = Diagnostic::error("E0134", value.span, format!("`{}` cannot be `{text}`", word.text));
-        self.report(match did_you_mean(text, words.iter().copied()) {
-            Some(near) => error.meant(near),
-            None => error.help(format!("It is one of {}.", super::axes::listed(words))),
+        let near = did_you_mean(text, words.iter().copied());
+        self.report(match (table::instead(&word.text, text), near) {
+            (Some(instead), _) => error.help(instead),
+            (None, Some(near)) => error.meant(near),
+            (None, None) => error.help(format!("It is one of {}.", super::axes::listed(words))),
         });
     }
 

@@ -62,6 +62,7 @@ fn stage() -> TrainStage {
         tracks: vec![],
         weights: vec![],
         frozen: vec![],
+        narrow: vec![],
         optimizer: OptimizerStage {
             groups: vec![],
             scalars: scalars(),

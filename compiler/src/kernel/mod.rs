@@ -9,6 +9,7 @@ pub mod size;
 pub mod verify;
 pub mod work;
 
+pub(crate) use fuse::base;
 pub use fuse::{KernelError, Layouts, fuse, fuse_in};
 pub use ir::*;
 pub use work::Work;

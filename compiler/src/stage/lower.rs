@@ -12,7 +12,7 @@ use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
 use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
-use super::{metric, nets, words, written};
+use super::{metric, narrow, nets, words, written};
 use crate::batch::objective::Objective;
 use crate::batch::training::{DRAW_KEY, NEXT, START, STATE, TrainingGraphs, training_step};
 use crate::batch::{BatchOptions, obstacle};
@@ -167,6 +167,8 @@ fn lower(
         weights.push(spec.clone());
     }
     weights.sort_by_key(|w| w.offset);
+    let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
+    let narrow = narrow::narrow(&graph, &from.policy, &frozen, is_trained, said.frozen);
     let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
     let mut optimizer = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
     let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
@@ -183,6 +185,7 @@ fn lower(
         layout: nets::layout(&graph, span)?,
         terms: terms.collect(),
         tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
+        narrow,
         weights,
         frozen,
         optimizer,
@@ -261,6 +264,9 @@ fn hash(
     update(&mut hasher, &stage.optimizer);
     for weight in &stage.weights {
         hasher.text("trained", &weight.path);
+    }
+    for narrow in &stage.narrow {
+        hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
     }
     for (objective, term) in objectives.iter().zip(&stage.terms) {
         hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);

@@ -19,6 +19,7 @@ pub mod look;
 pub mod lower;
 mod merge;
 pub mod metric;
+pub mod narrow;
 pub mod nets;
 pub mod number;
 pub mod optimizer;

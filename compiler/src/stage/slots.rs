@@ -7,10 +7,11 @@ use super::train::{BatchSize, Keep, Order, StageLength};
 use crate::eval::env::Env;
 use crate::eval::value::Value;
 use crate::eval::{Arg, Eval, Res, fault};
+use crate::storage::Storage;
 use align_syntax::ast::{Args, Expr, ExprKind, Name, SlotKind, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
-use table::{ORDERS, PRECISIONS};
+use table::{FROZEN, ORDERS, PRECISIONS};
 
 pub mod table;
 
@@ -26,6 +27,8 @@ pub struct Said {
     pub clip: Option<f64>,
     pub order: Order,
     pub seed: Option<u64>,
+    /// How weights are held that the stage reads and does not train.
+    pub frozen: Storage,
     /// Evaluations with their names.
     pub evals: Vec<(String, Expr)>,
     pub eval_every: Option<usize>,
@@ -39,7 +42,7 @@ pub struct Said {
 pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
     let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
     let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
-    let (mut only, mut except) = (vec![], vec![]);
+    let (mut only, mut except, mut frozen) = (vec![], vec![], Storage::F32);
     let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
     let mut seen: Vec<&Name> = vec![];
     for line in &slots.lines {
@@ -93,7 +96,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             "keep" => keep = given.keep()?,
             "only" => only = given.paths()?,
             "except" => except = given.paths()?,
-            "precision" => given.precision()?,
+            "precision" => frozen = given.precision()?,
             other if table::find(other).is_some() => return later(word.span, &format!("the slot `{other}`")),
             other => {
                 let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
@@ -126,6 +129,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         clip,
         order,
         seed,
+        frozen,
         evals,
         eval_every,
         keep,
@@ -231,15 +235,18 @@ impl<'a> Slot<'a> {
         paths.collect()
     }
 
-    fn precision(&self) -> Res<()> {
+    /// `precision f32, frozen: q8`: how weights are held that stay.
+    fn precision(&self) -> Res<Storage> {
         let expr = self.one()?;
         match &*expr.kind {
-            ExprKind::Word(word) if word == "f32" => Ok(()),
+            ExprKind::Word(word) if word == "f32" => {}
             ExprKind::Word(word) if PRECISIONS.contains(&word.as_str()) => {
-                later(expr.span, &format!("precision {word}"))
+                later(expr.span, &format!("precision {word}"))?;
             }
-            _ => fault("E0134", expr.span, "the precisions are f32, bf16 and f16"),
+            _ => return fault("E0134", expr.span, format!("`precision` is one of {}", PRECISIONS.join(", "))),
         }
+        let said = self.args.named.iter().find(|(name, _)| name.text == "frozen");
+        said.map_or(Ok(Storage::F32), |(_, how)| one_of("frozen", how, &FROZEN))
     }
 
     /// `eval accuracy(test), every: 50`, `eval { right: accuracy(test), .. }, every: 50`

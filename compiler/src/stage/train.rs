@@ -2,6 +2,7 @@
 
 use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
+use super::narrow::Narrow;
 use super::optimizer::OptimizerStage;
 use crate::batch::training::Swept;
 use crate::tensor::{Axis, Graph};
@@ -36,6 +37,8 @@ pub struct TrainStage {
     pub weights: Vec<WeightSpec>,
     /// Policies that the loss reads and that stay as they are (a reference, a teacher).
     pub frozen: Vec<PolicyUse>,
+    /// What is held in fewer bits of the weights that stay, the trained policy's and those of `frozen`.
+    pub narrow: Vec<Narrow>,
     pub optimizer: OptimizerStage,
     pub batch: BatchSize,
     pub length: StageLength,

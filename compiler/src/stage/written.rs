@@ -5,6 +5,7 @@ use super::convert::display;
 use super::slots::Said;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
 use crate::eval::value::{Applied, Dist, Function, Value};
+use crate::storage::Storage;
 use align_syntax::ast::{DefKind, Param, Pattern};
 
 /// The slots of a stage, as lines `slot`, `value`. Those that were not said have their defaults.
@@ -27,6 +28,9 @@ pub(super) fn slots(builder: &Builder, said: &Said, stage: &TrainStage) -> Vec<(
         Order::Shuffled => ("order", format!("shuffled, seed {}", stage.seed)),
         Order::Given => ("order", "given".into()),
     });
+    if said.frozen != Storage::F32 {
+        lines.push(("precision", format!("f32, frozen: {}", said.frozen.word())));
+    }
     for (name, _) in &said.evals {
         lines.push(("eval", format!("{name}, every: {}", stage.eval_every.unwrap_or_default())));
     }

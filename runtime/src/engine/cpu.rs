@@ -1,6 +1,6 @@
 //! Graphs run by fused kernels on the CPU.
 
-use align_compiler::kernel::fuse;
+use align_compiler::kernel::{Layouts, fuse_in};
 use align_compiler::tensor::{Graph, Lengths};
 use align_cpu::{Cpu, Executable};
 
@@ -16,9 +16,9 @@ impl Engine for Cpu {
         Cpu::threads(self)
     }
 
-    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>> {
+    fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>> {
         let failed = |what: String| Error::new("the compiled program", what);
-        let program = fuse(graph).map_err(|error| failed(error.to_string()))?;
+        let program = fuse_in(graph, layouts).map_err(|error| failed(error.to_string()))?;
         let executable = Cpu::compile(self, &program).map_err(|error| failed(error.to_string()))?;
         Ok(Box::new(executable))
     }

@@ -1,6 +1,7 @@
 //! Graphs run by the interpreter: slow, and right by being plain.
 
 use align_compiler::interp::{Named, Precision, Value, run};
+use align_compiler::kernel::Layouts;
 use align_compiler::tensor::{Graph, Lengths, Op};
 
 use super::{Bindings, Compiled, Engine, Fault, Slot};
@@ -12,6 +13,7 @@ pub struct Interpreter;
 
 struct Interpreted {
     graph: Graph,
+    layouts: Layouts,
 }
 
 impl Engine for Interpreter {
@@ -23,8 +25,8 @@ impl Engine for Interpreter {
         1
     }
 
-    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>> {
-        Ok(Box::new(Interpreted { graph: graph.clone() }))
+    fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>> {
+        Ok(Box::new(Interpreted { graph: graph.clone(), layouts: layouts.clone() }))
     }
 }
 
@@ -33,13 +35,18 @@ impl Compiled for Interpreted {
         let mut given = Named::new();
         for (_, node) in self.graph.nodes() {
             let (Op::Input(name) | Op::Weight(name)) = &node.op else { continue };
+            let axes = self.layouts.inputs.get(name).unwrap_or(&node.axes);
             let data = match bindings.get(name.as_str()) {
                 Some(Slot::Floats(x)) => x.iter().map(|x| f64::from(*x)).collect(),
                 Some(Slot::Ints(x)) => x.iter().map(|x| f64::from(*x)).collect(),
                 Some(Slot::Bools(x)) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
+                Some(Slot::Stored(storage, bytes)) => {
+                    let count = axes.iter().map(|axis| lengths.size(axis)).product();
+                    storage.decode(bytes, count).into_iter().map(f64::from).collect()
+                }
                 _ => return Err(Fault { what: format!("the input {name} is not given") }),
             };
-            given.insert(name.clone(), Value { axes: node.axes.clone(), dtype: node.dtype, data });
+            given.insert(name.clone(), Value { axes: axes.clone(), dtype: node.dtype, data });
         }
         let outputs = run(&self.graph, &given, lengths, Precision::F32).map_err(|e| Fault { what: e.to_string() })?;
         for (name, value) in outputs {
@@ -54,7 +61,7 @@ impl Compiled for Interpreted {
         Ok(())
     }
 
-    /// As if every value were kept to the end.
+    /// As if every value were kept to the end as f32.
     fn memory(&self, lengths: &Lengths) -> usize {
         let size = |axes: &[_]| axes.iter().map(|axis| lengths.size(axis)).product::<usize>();
         self.graph.nodes().map(|(_, node)| 4 * size(&node.axes)).sum()

@@ -1,5 +1,6 @@
 //! Who runs tensor graphs: compiled kernels, or the interpreter that they are tested against.
 
+use align_compiler::kernel::Layouts;
 use align_compiler::tensor::{Graph, Lengths, Node, Op};
 
 use crate::error::Result;
@@ -23,7 +24,8 @@ pub trait Engine {
     fn name(&self) -> &'static str;
     /// How many threads work at once.
     fn threads(&self) -> usize;
-    fn compile(&self, graph: &Graph) -> Result<Box<dyn Compiled>>;
+    /// `layouts` says how inputs, weights and outputs lie in memory.
+    fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>>;
     /// Multiplications and additions of floats a second in a large product, as they are measured now.
     fn peak(&self) -> Option<f64> {
         None

@@ -1,5 +1,6 @@
 //! Weights that are worked out from those of another policy.
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::graph::{MERGED, MergeStage};
 use align_compiler::tensor::Lengths;
 
@@ -10,7 +11,8 @@ use crate::train::{Made, Weights};
 /// The weights of the stage's policy; what it does not work out is taken from `from`.
 pub fn merge(engine: &dyn Engine, stage: &MergeStage, from: &Weights) -> Result<Weights> {
     let missing = |path: &str| Error::new(path, "this weight is not in the policy");
-    let compiled = stage.graphs.iter().map(|graph| engine.compile(graph)).collect::<Result<Vec<_>>>()?;
+    let compiled =
+        stage.graphs.iter().map(|graph| engine.compile(graph, &Layouts::default())).collect::<Result<Vec<_>>>()?;
     Weights::make(&stage.policy, |_, weight| {
         let Some(merged) = stage.weights.iter().find(|merged| merged.path == weight.path) else {
             return from.share(&weight.path).map(Made::Shared).ok_or_else(|| missing(&weight.path));

@@ -7,17 +7,17 @@ mod save;
 mod start;
 
 pub use adapter::save_adapter;
-pub use load::{load, with_stored};
+pub use load::{load, load_weight, stored_weight, with_stored};
 pub use merge::merge;
 pub use save::{can_save, save};
-pub use start::{patch, start};
+pub use start::{draw, is_new, patch};
 
 use std::collections::HashMap;
 
 use align_compiler::tensor::Axis;
 
 /// Values in the order of `from` in the order of `to`: the same axes, all of fixed size.
-fn reordered(values: Vec<f32>, from: &[Axis], to: &[Axis]) -> Vec<f32> {
+pub(crate) fn reordered(values: Vec<f32>, from: &[Axis], to: &[Axis]) -> Vec<f32> {
     if from == to {
         return values;
     }

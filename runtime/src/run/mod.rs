@@ -7,6 +7,7 @@ mod options;
 mod progress;
 mod report;
 mod stages;
+mod weights;
 
 pub use error::{RunError, StageFault};
 pub use log::{RunLog, now, steps};
@@ -51,6 +52,7 @@ pub fn run(
         profile: options.profile.clone().map(|sources| Profile::new(sources, engine)),
         log: RunLog::open(&options.out, options.tensorboard)?,
         weights: HashMap::new(),
+        trained: HashMap::new(),
         evaluated: HashMap::new(),
     };
     stages.run()

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PatchStart, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
 use align_compiler::stage::number::Number;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use super::log::steps;
 use super::options::RunOptions;
 use super::report::{Asserted, Curve, Finding, Report, Shown};
+use super::weights::Holding;
 use super::{Progress, RunError, RunLog, StageFault};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -23,13 +25,14 @@ use crate::policy;
 use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
+use crate::train::held::{Held, Numbers, bytes_of};
 use crate::train::metrics::Lines;
-use crate::train::{Job, Outcome, Settings, Weights, bytes_of, memory, train};
+use crate::train::{Job, Made, Outcome, Settings, Weights, memory, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
 /// The name of the weights in a kept result.
-const WEIGHTS: &str = "weights";
+pub(super) const WEIGHTS: &str = "weights";
 /// Between two reports of a run that goes on.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(30);
 
@@ -45,6 +48,8 @@ pub(super) struct Stages<'a, 'p> {
     pub profile: Option<Profile>,
     /// Weights that stages gave, while something reads them.
     pub weights: HashMap<StageId, Weights>,
+    /// Of these, what training stages have kept.
+    pub trained: HashMap<StageId, Weights>,
     pub evaluated: HashMap<StageId, Evaluated>,
     pub found: Vec<Finding>,
     /// Training stages that an earlier run had finished.
@@ -180,11 +185,11 @@ impl Stages<'_, '_> {
         Ok(report)
     }
 
-    fn entry(&self, id: StageId) -> Entry {
+    pub(super) fn entry(&self, id: StageId) -> Entry {
         self.store.entry(&self.graph.get(id).hash.to_string())
     }
 
-    fn input(&self, id: StageId, what: Reads) -> Result<StageId> {
+    pub(super) fn input(&self, id: StageId, what: Reads) -> Result<StageId> {
         let name = &self.graph.get(id).name;
         self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
     }
@@ -205,49 +210,7 @@ impl Stages<'_, '_> {
         let graph = self.graph;
         let read = |id: &StageId| rest.iter().any(|later| graph.inputs(*later).iter().any(|(from, _)| from == id));
         self.weights.retain(|id, _| read(id));
-    }
-
-    /// The weights that a stage gives; worked out or read when first asked for.
-    fn weights(&mut self, id: StageId) -> Done<Weights> {
-        if let Some(weights) = self.weights.get(&id) {
-            return Ok(weights.clone());
-        }
-        let weights = match &self.graph.get(id).kind {
-            StageKind::Init(init) => policy::start(&init.policy, init.seed),
-            StageKind::Patch(patch) => {
-                let from = self.weights(self.input(id, Reads::Policy)?)?;
-                match &patch.start {
-                    PatchStart::Drawn { seed } => policy::patch(&patch.policy, &from, *seed),
-                    PatchStart::Read(stored) => policy::with_stored(&patch.policy, &from, stored)?,
-                }
-            }
-            StageKind::Merge(merge) => {
-                let from = self.weights(self.input(id, Reads::Policy)?)?;
-                policy::merge(self.engine, merge, &from)?
-            }
-            StageKind::Load(load) => {
-                let model = load.policy.model.as_ref();
-                let model = model.ok_or_else(|| Error::new(&load.path, "this model was not opened"))?;
-                policy::load(&load.policy, &**model, &load.path)?
-            }
-            StageKind::Train(node) => {
-                let kept = self.entry(id).read()?;
-                let values = kept.arrays.into_iter().find(|(name, _)| name == WEIGHTS).map(|(_, values)| values);
-                let trained = &node.stage.weights;
-                let size: usize = trained.iter().map(|weight| weight.len).sum();
-                let values = values.filter(|values| values.len() == size);
-                let name = &self.graph.get(id).name;
-                let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
-                match size == node.policy.size() {
-                    true => Weights::whole(&node.policy, trained, values),
-                    // The others are those that it started from.
-                    false => self.weights(self.input(id, Reads::Policy)?)?.with(trained, values),
-                }
-            }
-            _ => return Err(Error::new(&self.graph.get(id).name, "this stage gives no policy").into()),
-        };
-        self.weights.insert(id, weights.clone());
-        Ok(weights)
+        self.trained.clear();
     }
 
     /// Whether a stage is finished, and its result whole. A damaged one is removed.
@@ -280,28 +243,9 @@ impl Stages<'_, '_> {
             return Ok(true);
         }
         let _lock = entry.lock()?;
-        let start = self.weights(self.input(id, Reads::Policy)?)?;
-        let frozen = (0..node.stage.frozen.len())
-            .map(|i| self.weights(self.input(id, Reads::Frozen(i))?))
-            .collect::<Done<Vec<_>>>()?;
-        let mut values = Vec::with_capacity(node.stage.weights.iter().map(|weight| weight.len).sum());
-        for weight in &node.stage.weights {
-            let from = start.get(&weight.path);
-            let missing = || Error::new(&weight.path, "this weight is not in the policy");
-            values.extend_from_slice(from.ok_or_else(missing)?);
-        }
-        let start = start.without(&node.stage.weights);
-        let trained = |path: &str| node.stage.weights.iter().any(|weight| weight.path == path);
-        let mut fixed = vec![];
-        for (weight, values) in start.iter().filter(|(weight, _)| !trained(&weight.path)) {
-            fixed.push((weight.path.clone(), values));
-        }
-        for (used, weights) in node.stage.frozen.iter().zip(&frozen) {
-            fixed.extend(named(used, weights));
-        }
-        // What is trained is held once, and what the stage does not read not at all: who asks for it later has it anew.
-        self.weights.clear();
+        let (values, held) = self.gathered(id, node)?;
         memory::give_back();
+        let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
         let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
@@ -319,9 +263,56 @@ impl Stages<'_, '_> {
             Outcome::Stopped => return Ok(false),
         };
         entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
-        self.weights.insert(id, start.with(&node.stage.weights, values));
+        // Weights that were held in fewer bits are what they were: who asks for them has them anew.
+        if node.stage.narrow.is_empty() {
+            let own = Weights::whole(&node.policy, &node.stage.weights, values);
+            let all = Weights::make(&node.policy, |_, weight| {
+                let kept = held.iter().find(|(name, _)| *name == weight.path);
+                let shared = match kept {
+                    Some((_, Held::Floats(shared))) => Some(shared.clone()),
+                    _ => own.share(&weight.path),
+                };
+                shared.map(Made::Shared).ok_or_else(|| missing(&weight.path))
+            });
+            self.weights.insert(id, all?);
+        }
         self.progress.ends(&name, false);
         Ok(true)
+    }
+
+    /// The weights that a stage trains, end to end, and by their names in its graphs all others that it reads. Weights are
+    /// made one by one, so that the numbers of those in fewer bits are not held in full beside them.
+    fn gathered(&mut self, id: StageId, node: &TrainNode) -> Done<(Vec<f32>, Vec<(String, Held)>)> {
+        let stage = &node.stage;
+        if !stage.narrow.is_empty() {
+            self.weights.clear();
+        }
+        let start = self.input(id, Reads::Policy)?;
+        let mut values = Vec::with_capacity(stage.weights.iter().map(|weight| weight.len).sum());
+        for weight in &stage.weights {
+            let own = self.held(start, &weight.path, None, &mut Holding::new())?;
+            values.extend_from_slice(own.numbers().floats().ok_or_else(|| missing(&weight.path))?);
+        }
+        let mut holding = Holding::new();
+        let mut held = vec![];
+        let trained = |path: &str| stage.weights.iter().any(|weight| weight.path == path);
+        let mut uses = vec![(String::new(), start, node.policy.clone())];
+        for (i, used) in stage.frozen.iter().enumerate() {
+            uses.push((used.prefix.clone(), self.input(id, Reads::Frozen(i))?, used.policy.clone()));
+        }
+        for (prefix, from, policy) in uses {
+            for weight in
+                policy.weights.iter().filter(|weight| !(from == start && prefix.is_empty() && trained(&weight.path)))
+            {
+                let name = format!("{prefix}{}", weight.path);
+                let form = stage.narrow.iter().find(|narrow| narrow.name == name).map(|narrow| &narrow.form);
+                held.push((name, self.held(from, &weight.path, form, &mut holding)?));
+            }
+        }
+        // What the stage does not read is not held: who asks for it later has it anew.
+        self.weights.clear();
+        self.trained.clear();
+        Ok((values, held))
     }
 
     // ------------------------------------------------------------------------------------ evaluations
@@ -343,10 +334,10 @@ impl Stages<'_, '_> {
             policies.push(self.weights(self.input(id, Reads::Frozen(i))?)?);
         }
         self.progress.begins(&name, 0, 0);
-        let named: HashMap<String, &[f32]> =
+        let named: HashMap<String, Numbers> =
             node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
         let held = bytes_of(named.values().copied());
-        let mut evaluation = Evaluation::new(self.engine, node)?;
+        let mut evaluation = Evaluation::new(self.engine, node, &Layouts::default())?;
         if self.profile.is_some() {
             evaluation.count(false);
         }
@@ -423,9 +414,13 @@ impl Stages<'_, '_> {
 }
 
 /// The weights of a policy under their names in a graph.
-fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, &'w [f32])> {
+fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, Numbers<'w>)> {
     let name = |path: &str| format!("{}{path}", used.prefix);
-    weights.iter().map(|(weight, values)| (name(&weight.path), values)).collect()
+    weights.iter().map(|(weight, values)| (name(&weight.path), Numbers::Floats(values))).collect()
+}
+
+fn missing(path: &str) -> Error {
+    Error::new(path, "this weight is not in the policy")
 }
 
 /// A number for a table.

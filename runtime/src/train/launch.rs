@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::items::{ItemValue, Packed};
 use align_compiler::tensor::Graph;
 
@@ -19,11 +20,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    pub fn new(engine: &dyn Engine, graph: &Graph) -> Result<Launch> {
+    /// `layouts` says how the graph's weights lie in memory.
+    pub fn new(engine: &dyn Engine, graph: &Graph, layouts: &Layouts) -> Result<Launch> {
         let reads = inputs(graph).into_iter().map(|(name, _)| name).chain(weights(graph)).collect();
         let scalar = |(name, node): &(String, _)| graph.axes(*node).is_empty().then(|| name.clone());
         let scalars: Vec<String> = graph.outputs.iter().filter_map(scalar).collect();
-        Ok(Launch { compiled: engine.compile(graph)?, reads, values: vec![0.0; scalars.len()], scalars })
+        Ok(Launch { compiled: engine.compile(graph, layouts)?, reads, values: vec![0.0; scalars.len()], scalars })
     }
 
     pub fn reads(&self, name: &str) -> bool {

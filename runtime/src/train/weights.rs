@@ -1,6 +1,5 @@
 //! The numbers of a policy, weight by weight.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -41,7 +40,7 @@ impl Weights {
         let part = |(place, weight)| {
             Ok(match values(place, weight)? {
                 Made::Shared(shared) => shared.0,
-                Made::New(values) => Part { range: 0..values.len(), buffer: Rc::new(values) },
+                Made::New(values) => Shared::from(values).0,
             })
         };
         let parts = policy.weights.iter().enumerate().map(part).collect::<Result<_, E>>()?;
@@ -52,15 +51,6 @@ impl Weights {
     pub fn whole(policy: &Rc<PolicySpec>, weights: &[WeightSpec], values: Vec<f32>) -> Weights {
         let empty = Weights { policy: policy.clone(), parts: vec![Part::none(); policy.weights.len()] };
         empty.with(weights, values)
-    }
-
-    /// Without the numbers of some weights: [`Weights::with`] gives them others.
-    pub fn without(&self, weights: &[WeightSpec]) -> Weights {
-        let mut parts = self.parts.clone();
-        for place in weights.iter().filter_map(|weight| self.place(&weight.path)) {
-            parts[place] = Part::none();
-        }
-        Weights { policy: self.policy.clone(), parts }
     }
 
     /// Each weight with its numbers, in the order of the policy's.
@@ -103,11 +93,19 @@ pub enum Made {
 }
 
 /// The numbers of a weight that another policy has.
+#[derive(Clone)]
 pub struct Shared(Part);
 
-/// Bytes of these numbers; what is there twice because policies share it counts once.
-pub(crate) fn bytes_of<'w>(values: impl Iterator<Item = &'w [f32]>) -> usize {
-    values.map(|values| (values.as_ptr(), size_of_val(values))).collect::<HashMap<_, _>>().values().sum()
+impl Shared {
+    pub fn values(&self) -> &[f32] {
+        self.0.values()
+    }
+}
+
+impl From<Vec<f32>> for Shared {
+    fn from(values: Vec<f32>) -> Shared {
+        Shared(Part { range: 0..values.len(), buffer: Rc::new(values) })
+    }
 }
 
 /// The same weights without gaps between them: some of a net's may not be trained.
@@ -134,6 +132,7 @@ pub fn parts<'a>(weights: &[WeightSpec], arena: &'a mut [f32]) -> Vec<&'a mut [f
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::{Numbers, bytes_of};
     use super::*;
 
     #[test]
@@ -148,9 +147,7 @@ mod tests {
         assert_eq!(all(&tuned), [8.0, 9.0, 3.0, 6.0, 7.0]);
         assert_eq!(base.get("b").unwrap().as_ptr(), tuned.get("b").unwrap().as_ptr());
         assert!(base.get("d").is_none());
-        let fixed = base.without(&weights[1..]);
-        assert_eq!((all(&fixed), Rc::strong_count(&base.parts[0].buffer)), (vec![1.0, 2.0], 3 + 1 + 1));
-        assert_eq!(all(&fixed.with(&weights[1..], vec![3.0, 4.0, 5.0])), all(&base));
-        assert_eq!(bytes_of(base.iter().chain(tuned.iter()).map(|(_, values)| values)), 4 * (5 + 4));
+        let values = base.iter().chain(tuned.iter()).map(|(_, values)| Numbers::Floats(values));
+        assert_eq!(bytes_of(values), 4 * (5 + 4));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::items::pack;
 use align_compiler::stage::train::{StageLength, TrainStage};
 use align_runtime::engine::Cpu;
@@ -67,7 +68,7 @@ fn curve(
             println!("{steps} steps of {tokens} tokens in {:.1} s", begun.elapsed().as_secs_f64());
             (column(&lines, "loss"), column(&lines, "grad_norm"))
         };
-        let launch = Launch::new(&engine, &node.stage.step).unwrap();
+        let launch = Launch::new(&engine, &node.stage.step, &Layouts::default()).unwrap();
         let all = items.all();
         let alone = |item| launch.memory(&pack(&node.stage.layout, [item]));
         with(&run, 4 * node.policy.size(), &|rows| all.iter().take(rows).map(alone).max().unwrap());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
 use align_compiler::stage::items::pack;
@@ -12,6 +13,7 @@ use align_runtime::evaluate::Evaluation;
 use align_runtime::model::save::{Saved, save};
 use align_runtime::model::{LoadedModel, Precision};
 use align_runtime::policy::{load, merge, patch, with_stored};
+use align_runtime::train::held::Numbers;
 use align_runtime::train::{Launch, Weights};
 use serde_json::Value;
 
@@ -73,7 +75,7 @@ pub fn step(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>, scale: f32, nor
     let weights = load(&node.policy, &*model, name).unwrap();
     let items = Ids::new(&node.stage.layout, rows).all();
     let packed = pack(&node.stage.layout, &items);
-    let mut launch = Launch::new(&engine, &node.stage.step).unwrap();
+    let mut launch = Launch::new(&engine, &node.stage.step, &Layouts::default()).unwrap();
     let term = &node.stage.terms[0].name;
     let scale_name = format!("scale.{term}");
     let names: Vec<String> = node.stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect();
@@ -142,8 +144,10 @@ pub fn answers(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>) -> Vec<Vec<V
     let weights = weights(graph, graph.input(id, Reads::Frozen(0)).unwrap());
     let items = Rc::new(Ids::new(&stage.layout, rows));
     let stage = EvaluateStage { items, ..stage.clone() };
-    let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path));
-    let run = |memory| Evaluation::new(engine, &stage).unwrap().run(&weight, memory, &AtomicBool::new(false));
+    let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path)).map(Numbers::Floats);
+    let run = |memory| {
+        Evaluation::new(engine, &stage, &Layouts::default()).unwrap().run(&weight, memory, &AtomicBool::new(false))
+    };
     let tight = run(100).unwrap_err();
     assert!(tight.to_string().contains("an evaluation of this row does not fit in memory"), "{tight}");
     run(1 << 28).unwrap().unwrap().answers

@@ -9,6 +9,7 @@ mod patches;
 mod reports;
 mod rules;
 mod states;
+mod stored;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -149,6 +149,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         terms: vec![Term { name: "square".into(), coefficient: 1.0 }],
         tracks: vec!["size".into()],
         frozen: vec![],
+        narrow: vec![],
         optimizer: momentum(made.weights.len()),
         batch: BatchSize::Examples(8),
         length: StageLength::Steps(steps),

@@ -32,6 +32,7 @@ use crate::tensor::{Axis, Graph, Node, Origin};
 use homes::Homes;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+pub(crate) use views::base;
 
 /// Why a graph has no kernels.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use align_compiler::kernel::Layouts;
 use align_compiler::tensor::{Axis, Graph, Lengths};
 
 use super::{Fixed, Known};
@@ -42,7 +43,13 @@ impl Program {
         let outputs = graph.outputs.iter().map(|(name, _)| (name.clone(), format!("{NEXT}{name}"))).collect();
         let size = |axes: &[Axis]| axes.iter().map(|axis| axis.fixed_size().unwrap_or(0)).product();
         let sizes = graph.outputs.iter().map(|(_, node)| size(graph.axes(*node))).collect();
-        Ok(Program { compiled: engine.compile(&renamed)?, reads, policies: weights(graph), outputs, sizes })
+        Ok(Program {
+            compiled: engine.compile(&renamed, &Layouts::default())?,
+            reads,
+            policies: weights(graph),
+            outputs,
+            sizes,
+        })
     }
 
     /// Numbers in an output of fixed size, by the name by which it is bound.

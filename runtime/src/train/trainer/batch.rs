@@ -9,8 +9,8 @@ use crate::engine::Bindings;
 use crate::profile::Section;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
+use crate::train::held::bytes_of;
 use crate::train::memory::refuse_too_big;
-use crate::train::weights::bytes_of;
 
 /// Gradients of up to so many micro-batches are added up as they are: that rounds less than the sums over tokens in each of
 /// them. Those of more carry on what is rounded off.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use align_compiler::stage::items::Packed;
+use align_compiler::stage::narrow::layouts;
 use align_compiler::tensor::{Axis, Lengths};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -66,7 +67,7 @@ impl Trainer<'_, '_> {
     pub(super) fn in_sweeps(&mut self, need: usize) -> Result<(), RunError> {
         let fits = need <= self.plan.memory;
         if let (false, None, Some(swept)) = (fits, &self.swept, &self.job.stage.swept) {
-            self.swept = Some(Swept::new(self.settings.engine, swept)?);
+            self.swept = Some(Swept::new(self.settings.engine, swept, &layouts(&self.job.stage.narrow))?);
             if self.clock.is_on() {
                 self.count_kernels(false);
             }

@@ -9,6 +9,7 @@ use crate::engine::{Bindings, Slot};
 use crate::profile::Section;
 use crate::train::arena;
 use crate::train::culprit::first_not_finite;
+use crate::train::held::bytes_of;
 use crate::train::weights::parts;
 
 impl Trainer<'_, '_> {
@@ -46,7 +47,7 @@ impl Trainer<'_, '_> {
             bindings.insert(&weight.path, Slot::Floats(values));
         }
         for (path, values) in &self.job.fixed {
-            bindings.insert(path, Slot::Floats(values));
+            bindings.insert(path, values.slot());
         }
         self.states.bind(&mut bindings);
         let arena = if carried { &mut self.carry } else { &mut self.gradient };
@@ -110,7 +111,12 @@ impl Trainer<'_, '_> {
     /// The operation by which a value stops being finite, where the net is small enough to be run step by step.
     fn operation(&self, items: &[usize]) -> Option<String> {
         const SMALL: usize = 1 << 20;
-        let fixed = self.job.fixed.iter().map(|(path, values)| (path.as_str(), *values));
+        let fixed: usize = self.job.fixed.iter().map(|(_, values)| bytes_of([*values].into_iter())).sum();
+        if fixed > 4 * SMALL {
+            return None;
+        }
+        let fixed: Vec<_> = self.job.fixed.iter().map(|(path, values)| (path, values.decoded())).collect();
+        let fixed = fixed.iter().map(|(path, values)| (path.as_str(), &values[..]));
         let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
         let scales = self.names.scales.iter().zip(&self.scales);
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));

@@ -6,13 +6,17 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_compiler::kernel::Layouts;
+use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::{Item, Packed};
+use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::source::ItemSource;
 use align_compiler::stage::train::{StageLength, TrainStage, WeightSpec};
 
 use super::batches::{Batches, Cursor};
 use super::bridge;
+use super::held::Numbers;
 use super::launch::Launch;
 use super::metrics::Lines;
 use super::optimizer::Optimizer;
@@ -45,7 +49,7 @@ pub struct Job<'a> {
     pub stage: &'a TrainStage,
     pub items: &'a dyn ItemSource,
     /// Weights that the graphs read and that stay as they are, by path: those of other policies, and those left alone.
-    pub fixed: Vec<(String, &'a [f32])>,
+    pub fixed: Vec<(String, Numbers<'a>)>,
     /// Evaluations every so many steps, with the weights of the step.
     pub evals: &'a [StageEval<'a>],
 }
@@ -189,6 +193,17 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     }
 }
 
+/// The policies of a stage's own evaluations are all the one that trains: their weights lie as those of the stage.
+fn evaluated(layouts: &Layouts, evaluation: &EvaluateStage) -> Layouts {
+    let mut own = Layouts::default();
+    for prefix in evaluation.policies.iter().map(|used| &used.prefix) {
+        let named = |name: &String| format!("{prefix}{name}");
+        own.inputs.extend(layouts.inputs.iter().map(|(name, axes)| (named(name), axes.clone())));
+        own.storage.extend(layouts.storage.iter().map(|(name, storage)| (named(name), *storage)));
+    }
+    own
+}
+
 fn trainer_lost(job: &Job) -> RunError {
     StageFault { stage: job.stage.name.clone(), what: "it ended without a reason".into(), ..Default::default() }.into()
 }
@@ -207,16 +222,19 @@ impl<'a, 's> Trainer<'a, 's> {
         let engine = settings.engine;
         let layout = end_to_end(&stage.weights);
         let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
-        let compiled =
-            |eval: &'a StageEval| eval.evaluations.iter().map(|stage| Evaluation::new(engine, stage)).collect();
+        let layouts = layouts(&stage.narrow);
+        let compiled = |eval: &'a StageEval| {
+            let own = |stage| Evaluation::new(engine, stage, &evaluated(&layouts, stage));
+            eval.evaluations.iter().map(own).collect()
+        };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
         Ok(Trainer {
-            step: Launch::new(engine, &stage.step)?,
-            counts: Launch::new(engine, &stage.counts)?,
+            step: Launch::new(engine, &stage.step, &layouts)?,
+            counts: Launch::new(engine, &stage.counts, &layouts)?,
             optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
             step_kept: None,
             swept: None,
-            states: States::new(stage, Launch::new(engine, &stage.start)?),
+            states: States::new(stage, Launch::new(engine, &stage.start, &layouts)?),
             layout,
             evals,
             gradient: vec![0.0; weights.len()],

@@ -3,6 +3,7 @@
 use super::Trainer;
 use crate::engine::Spent;
 use crate::profile::{Section, StageSpent, TRACED};
+use crate::train::held::bytes_of;
 
 impl Trainer<'_, '_> {
     /// From now on kernels and sections are counted, with `events` also when they run.
@@ -31,12 +32,12 @@ impl Trainer<'_, '_> {
         kernels.extend(of(Section::Count, self.counts.spent()));
         kernels.extend(of(Section::Update, self.optimizer.spent()));
         kernels.extend(self.evals.iter().flatten().flat_map(|eval| of(Section::Evaluate, eval.spent())));
-        let fixed: usize = self.job.fixed.iter().map(|(_, w)| w.len()).sum();
+        let fixed = bytes_of(self.job.fixed.iter().map(|(_, values)| *values));
         let states = 4 * self.optimizer.held();
         let best = self.best.as_ref().map_or(0, |(_, weights)| weights.len());
         let memory = [
             ("weights", 4 * (self.weights.len() + best)),
-            ("weights that stay", 4 * fixed),
+            ("weights that stay", fixed),
             ("gradient", 4 * (self.gradient.len() + self.carry.len())),
             ("optimizer's states", states),
             ("optimizer's work", self.optimizer.memory.saturating_sub(states)),

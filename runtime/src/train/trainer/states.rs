@@ -89,7 +89,7 @@ impl Trainer<'_, '_> {
             bindings.insert(&weight.path, Slot::Floats(values));
         }
         for (path, values) in &self.job.fixed {
-            bindings.insert(path, Slot::Floats(values));
+            bindings.insert(path, values.slot());
         }
         for cell in &mut self.states.cells {
             bindings.insert(&cell.start, Slot::Write(&mut cell.now));

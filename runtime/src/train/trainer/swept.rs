@@ -3,6 +3,7 @@
 
 use align_compiler::batch::sweeps::Met;
 use align_compiler::batch::training;
+use align_compiler::kernel::Layouts;
 use align_compiler::stage::items::Packed;
 use align_compiler::tensor::ReduceOp;
 
@@ -30,7 +31,7 @@ struct Value {
 }
 
 impl Swept {
-    pub fn new(engine: &dyn Engine, swept: &training::Swept) -> Result<Swept> {
+    pub fn new(engine: &dyn Engine, swept: &training::Swept, layouts: &Layouts) -> Result<Swept> {
         let value = |sweep: usize, met: &Met| Value {
             met: met.clone(),
             sweep,
@@ -40,8 +41,9 @@ impl Swept {
         };
         let sweeps = swept.sweeps.iter().enumerate();
         let values = sweeps.flat_map(|(i, sweep)| sweep.met.iter().map(move |met| value(i, met))).collect();
-        let sweeps = swept.sweeps.iter().map(|sweep| Launch::new(engine, &sweep.graph)).collect::<Result<_>>()?;
-        Ok(Swept { sweeps, step: Launch::new(engine, &swept.step)?, values, used: false })
+        let launch = |graph| Launch::new(engine, graph, layouts);
+        let sweeps = swept.sweeps.iter().map(|sweep| launch(&sweep.graph)).collect::<Result<_>>()?;
+        Ok(Swept { sweeps, step: launch(&swept.step)?, values, used: false })
     }
 
     /// Bytes of temporaries for a micro-batch.
@@ -82,7 +84,7 @@ impl Trainer<'_, '_> {
                     let values = &self.weights[weight.offset..weight.offset + weight.len];
                     bindings.insert(&weight.path, Slot::Floats(values));
                 }
-                bindings.extend(self.job.fixed.iter().map(|(path, values)| (path.as_str(), Slot::Floats(values))));
+                bindings.extend(self.job.fixed.iter().map(|(path, values)| (path.as_str(), values.slot())));
                 bindings.extend(self.states.read().map(|(name, values)| (name, Slot::Floats(values))));
                 for value in &mut swept.values {
                     let slot = match value.sweep == i {

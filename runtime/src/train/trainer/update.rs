@@ -8,6 +8,7 @@ use align_compiler::stage::optimizer::{Ask, Objective};
 
 use super::{Job, Trainer};
 use crate::run::RunError;
+use crate::train::held::Numbers;
 use crate::train::optimizer::Arenas;
 
 /// What a step has found, while the objective is asked for elsewhere.
@@ -128,7 +129,7 @@ impl Trainer<'_, '_> {
                 let weight = |path: &str| {
                     let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
                     let own = self.layout.iter().find(|w| w.path == path);
-                    let own = own.map(|w| &weights[w.offset..w.offset + w.len]);
+                    let own = own.map(|w| Numbers::Floats(&weights[w.offset..w.offset + w.len]));
                     own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
                 };
                 match part.run(&weight, free, &stop) {
@@ -153,5 +154,5 @@ impl Trainer<'_, '_> {
 
 /// The weights that stay as they are, by path.
 fn fixed<'a>(job: &'a Job<'a>) -> impl Fn(&str) -> Option<&'a [f32]> {
-    |path| job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values)
+    |path| job.fixed.iter().find(|(p, _)| p == path).and_then(|(_, values)| values.floats())
 }

@@ -1,0 +1,169 @@
+//! The weights that stages give: of whole policies, and one by one where a stage holds them in fewer bits.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageId, StageKind};
+use align_compiler::stage::narrow::Form;
+use align_compiler::stage::policy::PolicySpec;
+
+use super::RunError;
+use super::stages::{Stages, WEIGHTS};
+use crate::error::{Error, Result};
+use crate::policy;
+use crate::train::held::{Held, Narrowed};
+use crate::train::{Made, Shared, Weights};
+
+type Done<T> = std::result::Result<T, RunError>;
+
+/// Weights that a training stage holds, by the stage that makes them and their path: policies share them.
+pub(super) type Holding = HashMap<(StageId, String, Option<Form>), Held>;
+
+impl Stages<'_, '_> {
+    /// The weights that a stage gives; worked out or read when first asked for.
+    pub(super) fn weights(&mut self, id: StageId) -> Done<Weights> {
+        if let Some(weights) = self.weights.get(&id) {
+            return Ok(weights.clone());
+        }
+        let weights = match &self.graph.get(id).kind {
+            StageKind::Merge(merge) => {
+                let from = self.weights(self.input(id, Reads::Policy)?)?;
+                policy::merge(self.engine, merge, &from)?
+            }
+            _ => {
+                let policy = self.policy(id)?;
+                let mut shares = false;
+                for weight in &policy.weights {
+                    shares |= self.origin(id, &weight.path)? != id;
+                }
+                let below = self.graph.input(id, Reads::Policy).filter(|_| shares);
+                let below = below.map(|below| self.weights(below)).transpose()?;
+                Weights::make(&policy, |at, weight| match self.origin(id, &weight.path)? == id {
+                    true => self.made(id, at),
+                    false => {
+                        let below = below.as_ref().and_then(|below| below.share(&weight.path));
+                        let missing = || Error::new(&weight.path, "this weight is not in the policy below");
+                        Ok::<_, RunError>(Made::Shared(below.ok_or_else(missing)?))
+                    }
+                })?
+            }
+        };
+        self.trained.remove(&id);
+        self.weights.insert(id, weights.clone());
+        Ok(weights)
+    }
+
+    /// What a training stage has kept, without the weights that it did not train.
+    fn trained(&mut self, id: StageId) -> Done<Weights> {
+        if let Some(trained) = self.trained.get(&id) {
+            return Ok(trained.clone());
+        }
+        let StageKind::Train(node) = &self.graph.get(id).kind else { return self.weights(id) };
+        let kept = self.entry(id).read()?;
+        let values = kept.arrays.into_iter().find(|(name, _)| name == WEIGHTS).map(|(_, values)| values);
+        let size: usize = node.stage.weights.iter().map(|weight| weight.len).sum();
+        let values = values.filter(|values| values.len() == size);
+        let name = &self.graph.get(id).name;
+        let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
+        let trained = Weights::whole(&node.policy, &node.stage.weights, values);
+        self.trained.insert(id, trained.clone());
+        Ok(trained)
+    }
+
+    pub(super) fn policy(&self, id: StageId) -> Result<Rc<PolicySpec>> {
+        match &self.graph.get(id).kind {
+            StageKind::Init(init) => Ok(init.policy.clone()),
+            StageKind::Patch(patch) => Ok(patch.policy.clone()),
+            StageKind::Merge(merge) => Ok(merge.policy.clone()),
+            StageKind::Load(load) => Ok(load.policy.clone()),
+            StageKind::Train(node) => Ok(node.policy.clone()),
+            _ => Err(Error::new(&self.graph.get(id).name, "this stage gives no policy")),
+        }
+    }
+
+    /// The stage that makes the numbers of a weight of the policy that a stage gives: the stage itself, or one below it.
+    fn origin(&self, id: StageId, path: &str) -> Result<StageId> {
+        let below = || self.input(id, Reads::Policy);
+        let shared = match &self.graph.get(id).kind {
+            StageKind::Patch(patch) => !is_of(patch, path) && has(&*self.policy(below()?)?, path),
+            StageKind::Merge(merge) => !merge.weights.iter().any(|merged| merged.path == path),
+            StageKind::Train(node) => !node.stage.weights.iter().any(|weight| weight.path == path),
+            _ => false,
+        };
+        if shared { self.origin(below()?, path) } else { Ok(id) }
+    }
+
+    /// The numbers of a weight, by its place, that the stage itself makes.
+    fn made(&mut self, id: StageId, at: usize) -> Done<Made> {
+        let graph = self.graph;
+        Ok(match &graph.get(id).kind {
+            StageKind::Init(init) => Made::New(policy::draw(&init.policy, at, init.seed)),
+            StageKind::Patch(patch) => Made::New(match &patch.start {
+                PatchStart::Drawn { seed } => policy::draw(&patch.policy, at, *seed),
+                PatchStart::Read(stored) => policy::stored_weight(&patch.policy, at, stored)?,
+            }),
+            StageKind::Load(load) => {
+                let model = load.policy.model.as_ref();
+                let model = model.ok_or_else(|| Error::new(&load.path, "this model was not opened"))?;
+                Made::New(policy::load_weight(&load.policy, at, &**model, &load.path)?)
+            }
+            StageKind::Train(node) => {
+                let path = &node.policy.weights[at].path;
+                let missing = || Error::new(path, "this weight is not in the policy");
+                Made::Shared(self.trained(id)?.share(path).ok_or_else(missing)?)
+            }
+            _ => {
+                let policy = self.policy(id)?;
+                let missing = || Error::new(&policy.weights[at].path, "this weight is not in the policy");
+                Made::Shared(self.weights(id)?.share(&policy.weights[at].path).ok_or_else(missing)?)
+            }
+        })
+    }
+
+    /// One weight of the policy that a stage gives, in this form; as f32 without one.
+    pub(super) fn held(&mut self, id: StageId, path: &str, form: Option<&Form>, holding: &mut Holding) -> Done<Held> {
+        let origin = self.origin(id, path)?;
+        let key = (origin, path.to_string(), form.cloned());
+        if let Some(held) = holding.get(&key) {
+            return Ok(held.clone());
+        }
+        let policy = self.policy(origin)?;
+        let missing = || Error::new(path, "this weight is not in the policy");
+        let at = policy.weights.iter().position(|weight| weight.path == path).ok_or_else(missing)?;
+        let known = self.weights.get(&origin).or_else(|| self.weights.get(&id)).and_then(|known| known.share(path));
+        let made = match known {
+            Some(known) => Made::Shared(known),
+            None => self.made(origin, at)?,
+        };
+        let held = match (form, made) {
+            (None, Made::Shared(shared)) => Held::Floats(shared),
+            (None, Made::New(values)) => Held::Floats(Shared::from(values)),
+            (Some(form), made) => {
+                let shared;
+                let values = match made {
+                    Made::New(values) => Cow::Owned(values),
+                    Made::Shared(other) => {
+                        shared = other;
+                        Cow::Borrowed(shared.values())
+                    }
+                };
+                Held::Narrow(Rc::new(Narrowed::new(values, &policy.weights[at].axes, form)))
+            }
+        };
+        holding.insert(key, held.clone());
+        Ok(held)
+    }
+}
+
+fn has(policy: &PolicySpec, path: &str) -> bool {
+    policy.weights.iter().any(|weight| weight.path == path)
+}
+
+/// Whether a weight comes with the patch, although the policy below may have one of this path.
+fn is_of(patch: &PatchStage, path: &str) -> bool {
+    match &patch.start {
+        PatchStart::Drawn { .. } => policy::is_new(&patch.policy, path),
+        PatchStart::Read(stored) => stored.changed.iter().any(|changed| changed == path),
+    }
+}

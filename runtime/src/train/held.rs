@@ -1,0 +1,130 @@
+//! Weights that a stage reads and leaves as they are, as f32 or in fewer bits.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use align_compiler::stage::narrow::Form;
+use align_compiler::tensor::Axis;
+
+use super::weights::Shared;
+use crate::engine::Slot;
+use crate::policy::reordered;
+
+/// The numbers of a weight.
+#[derive(Clone)]
+pub enum Held {
+    Floats(Shared),
+    Narrow(Rc<Narrowed>),
+}
+
+/// Numbers in fewer bits than f32.
+pub struct Narrowed {
+    pub form: Form,
+    bytes: Vec<u8>,
+    /// The weight's own axes.
+    axes: Vec<Axis>,
+}
+
+/// As [`Held`], borrowed.
+#[derive(Clone, Copy)]
+pub enum Numbers<'w> {
+    Floats(&'w [f32]),
+    Narrow(&'w Narrowed),
+}
+
+impl Held {
+    pub fn numbers(&self) -> Numbers<'_> {
+        match self {
+            Held::Floats(shared) => Numbers::Floats(shared.values()),
+            Held::Narrow(narrow) => Numbers::Narrow(narrow),
+        }
+    }
+}
+
+impl Narrowed {
+    /// The numbers of a weight, in the order of its own axes.
+    pub fn new(values: Cow<[f32]>, axes: &[Axis], form: &Form) -> Narrowed {
+        let bytes = match form.axes == axes {
+            true => form.storage.encode(&values),
+            false => form.storage.encode(&reordered(values.into_owned(), axes, &form.axes)),
+        };
+        Narrowed { form: form.clone(), bytes, axes: axes.to_vec() }
+    }
+
+    /// What is left of the numbers, in the order of the weight's own axes.
+    pub fn decoded(&self) -> Vec<f32> {
+        let count = self.axes.iter().filter_map(Axis::fixed_size).product();
+        reordered(self.form.storage.decode(&self.bytes, count), &self.form.axes, &self.axes)
+    }
+}
+
+impl<'w> Numbers<'w> {
+    pub fn slot(self) -> Slot<'w> {
+        match self {
+            Numbers::Floats(values) => Slot::Floats(values),
+            Numbers::Narrow(narrow) => Slot::Stored(narrow.form.storage, &narrow.bytes),
+        }
+    }
+
+    /// The numbers where they lie as f32.
+    pub fn floats(self) -> Option<&'w [f32]> {
+        match self {
+            Numbers::Floats(values) => Some(values),
+            Numbers::Narrow(_) => None,
+        }
+    }
+
+    /// The numbers in the order of the weight's axes.
+    pub fn decoded(self) -> Cow<'w, [f32]> {
+        match self {
+            Numbers::Floats(values) => Cow::Borrowed(values),
+            Numbers::Narrow(narrow) => Cow::Owned(narrow.decoded()),
+        }
+    }
+
+    fn place(self) -> (*const u8, usize) {
+        match self {
+            Numbers::Floats(values) => (values.as_ptr().cast(), size_of_val(values)),
+            Numbers::Narrow(narrow) => (narrow.bytes.as_ptr(), narrow.bytes.len()),
+        }
+    }
+}
+
+impl<'w> From<&'w [f32]> for Numbers<'w> {
+    fn from(values: &'w [f32]) -> Numbers<'w> {
+        Numbers::Floats(values)
+    }
+}
+
+/// Bytes of these numbers; what is there twice because policies share it counts once.
+pub fn bytes_of<'w>(values: impl Iterator<Item = Numbers<'w>>) -> usize {
+    values.map(Numbers::place).collect::<HashMap<_, _>>().values().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use align_compiler::storage::Storage;
+
+    use super::*;
+
+    #[test]
+    fn numbers_lie_in_the_order_of_their_form() {
+        let [a, b] = [("a", 2), ("b", 32)].map(|(name, size)| Axis::fixed(name, size));
+        let values: Vec<f32> = (0..64).map(|i| (i % 32) as f32 + (i / 32 * 1000) as f32).collect();
+        let form = |axes: &[&Axis]| Form { storage: Storage::Q8, axes: axes.iter().map(|a| (*a).clone()).collect() };
+        let own = [a.clone(), b.clone()];
+        let rows = Narrowed::new(Cow::Borrowed(&values), &own, &form(&[&a, &b]));
+        let columns = Narrowed::new(Cow::Borrowed(&values), &own, &form(&[&b, &a]));
+        assert_eq!((rows.bytes.len(), columns.bytes.len()), (68, 68));
+        // A block of a row has numbers of one size, one of columns numbers of both.
+        let far =
+            |x: &Narrowed| x.decoded().iter().zip(&values).take(32).map(|(x, y)| (x - y).abs()).fold(0.0f32, f32::max);
+        assert!(far(&rows) < 0.13 && far(&columns) > 1.0 && far(&columns) < 4.1, "{} {}", far(&rows), far(&columns));
+        let numbers =
+            [Numbers::Narrow(&rows), Numbers::Narrow(&columns), Numbers::Narrow(&rows), Numbers::Floats(&values)];
+        assert_eq!(bytes_of(numbers.into_iter()), 68 + 68 + 256);
+        assert_eq!(Numbers::Floats(&values).decoded(), &values[..]);
+        assert!(matches!(Numbers::Narrow(&rows).slot(), Slot::Stored(Storage::Q8, bytes) if bytes.len() == 68));
+    }
+}
