@@ -400,7 +400,7 @@ fn what_the_language_page_shows_checks() {
         }
         programs += 1;
     }
-    assert_eq!(programs, 13);
+    assert_eq!(programs, 14);
 }
 
 /// `check` fetches nothing and says so; `run` says why it cannot.

@@ -3,7 +3,7 @@
 use super::objective::{OBJECTIVE, Objective, Track, add_objectives, counts_only};
 use super::sweeps::{Sweep, split};
 use super::{BatchError, BatchOptions, batch};
-use crate::autodiff::vjp;
+use crate::autodiff::{jvp, vjp};
 use crate::rewrite::lay_out::{Orders, lay_out};
 use crate::rewrite::simplify::{drop_stops, simplify};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
@@ -20,6 +20,9 @@ pub const START: &str = "start.";
 pub const DRAW_KEY: &str = "draw.key";
 /// The input that keys the draws of an item: the number of its row.
 pub const DRAW_ROW: &str = "draw.row";
+
+/// Begins the name of the input that holds how a weight moves, of the weight's axes in its order.
+pub const DIRECTION: &str = "direction.";
 
 /// Whether an input of the graph of an item is no part of the item: a state, or what keys draws.
 pub fn is_of_the_step(input: &str) -> bool {
@@ -89,6 +92,23 @@ pub struct TrainingGraphs {
     pub weights: Vec<(String, Vec<Axis>)>,
     /// How the step is made where its items meet and do not fit into one micro-batch; `None` if it cannot be.
     pub swept: Option<Swept>,
+    /// The forward half of `step`, and of the swept one with its weights.
+    forward: Graph,
+    swept_forward: Option<(Graph, Vec<(String, Vec<Axis>)>)>,
+}
+
+impl TrainingGraphs {
+    /// The derivative of the step along a direction in its weights, on one micro-batch. Inputs as of `step`, and
+    /// `direction.<path>` for each trained weight. Outputs `loss.<term>`, the derivative of the term's numerator, and
+    /// `grad.<path>`, that of the gradient: the Hessian of the objective times the direction.
+    pub fn along(&self, rewrites: &Rewrites) -> Graph {
+        along(&self.forward, &self.weights, rewrites)
+    }
+
+    /// The same where the step is made in sweeps: right on any part of the items, with what the sweeps find as inputs.
+    pub fn swept_along(&self, rewrites: &Rewrites) -> Option<Graph> {
+        self.swept_forward.as_ref().map(|(forward, weights)| along(forward, weights, rewrites))
+    }
 }
 
 /// A step in sweeps: see [`super::sweeps`].
@@ -114,6 +134,7 @@ pub fn training_step(
     weights.sort_by_cached_key(|(path, _)| read(path));
     let alone = |graph: &Graph| !graph.nodes().any(|(_, data)| data.axes.iter().any(Axis::is_batch));
     let parts = split(&summed, &trained).filter(|_| alone(&counts) && alone(&start));
+    let mut swept_forward = None;
     let swept = parts.and_then(|(mut sweeps, part)| {
         let part = rewrite(&part, PACKED, rewrites);
         let mut own = trained_weights(&part, &trained).ok()?;
@@ -121,15 +142,48 @@ pub fn training_step(
         for sweep in &mut sweeps {
             sweep.graph = rewrite(&drop_stops(&rewrite(&sweep.graph, PACKED, rewrites)), STEP, rewrites);
         }
+        swept_forward = Some((part.clone(), with_axes(&part, &own)));
         Some(Swept { sweeps, step: with_gradients(part, &own, item, rewrites) })
     });
     Ok(TrainingGraphs {
         counts,
         start,
         swept,
-        weights: weights.iter().map(|(path, node)| (path.clone(), step.axes(*node).to_vec())).collect(),
+        weights: with_axes(&step, &weights),
+        forward: step.clone(),
+        swept_forward,
         step: with_gradients(step, &weights, item, rewrites),
     })
+}
+
+fn with_axes(graph: &Graph, weights: &[(String, Node)]) -> Vec<(String, Vec<Axis>)> {
+    weights.iter().map(|(path, node)| (path.clone(), graph.axes(*node).to_vec())).collect()
+}
+
+/// Forwards over the step's forward half and its gradient, when `weights` move.
+fn along(forward: &Graph, weights: &[(String, Vec<Axis>)], rewrites: &Rewrites) -> Graph {
+    let mut graph = forward.clone();
+    let place = |graph: &Graph, path: &str| {
+        let found = graph.nodes().find(|(_, data)| data.op == Op::Weight(path.to_string()));
+        found.map(|(node, _)| node).expect("what is trained is read")
+    };
+    let nodes: Vec<Node> = weights.iter().map(|(path, _)| place(&graph, path)).collect();
+    let outputs = std::mem::take(&mut graph.outputs);
+    let objective = outputs.iter().find(|(name, _)| name == OBJECTIVE).expect("the weights were found by it").1;
+    let mut of: Vec<(String, Node)> = outputs.into_iter().filter(|(name, _)| name.starts_with("loss.")).collect();
+    let first = of.len();
+    let grads = vjp(&mut graph, objective, None, &nodes);
+    of.extend(weights.iter().zip(grads).map(|((path, _), grad)| (format!("grad.{path}"), grad)));
+    let moving: Vec<(Node, Node)> = (weights.iter().zip(&nodes))
+        .map(|((path, axes), node)| (*node, graph.input(format!("{DIRECTION}{path}"), axes.clone(), DType::Float)))
+        .collect();
+    let found = jvp(&mut graph, &of.iter().map(|(_, node)| *node).collect::<Vec<_>>(), &moving);
+    for ((name, _), node) in of.into_iter().zip(found) {
+        graph.output(name, node);
+    }
+    let graph = rewrite(&drop_stops(&graph), STEP, rewrites);
+    let orders = weights.iter().enumerate().map(|(i, (_, axes))| (first + i, axes.clone())).collect();
+    lay_out(&graph, &orders)
 }
 
 /// The step with `grad.<path>` in the place of the objective.

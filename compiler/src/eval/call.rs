@@ -248,7 +248,7 @@ impl Eval<'_> {
                 Function::Constant(value) => Ok(value.clone()),
                 Function::Schedule(index) => self.scheduled(*index, values, span),
                 Function::Objective { fresh } => match &values.positional[..] {
-                    [(point, _)] => self.objective(*fresh, false, point, span),
+                    [(point, _)] => self.objective(*fresh, false, point, None, span),
                     _ => fault("E0111", span, "the objective is a function of the weight"),
                 },
                 Function::Derived { word, of, brackets } => self.call_derived(word, of, brackets, values, span),

@@ -53,6 +53,9 @@ impl Eval<'_> {
                     return fault("E0111", span, "`jvp(f)` takes a point and a direction");
                 };
                 let (point, tangent) = (point.clone(), tangent.clone());
+                if let Some((fresh, gradient)) = objective(of) {
+                    return self.objective(fresh, gradient, &point, Some(&tangent), span);
+                }
                 let tangents = self.in_body(&[point, tangent], span, |eval, inputs| {
                     let f = eval.call_value(of, vec![inputs[0].clone()], span)?;
                     let (f, x, dx) = (eval.node(&f, span)?, eval.node(&inputs[0], span)?, eval.node(&inputs[1], span)?);
@@ -67,7 +70,7 @@ impl Eval<'_> {
                 if let Value::Function(f) = of
                     && let Function::Objective { fresh } = **f
                 {
-                    return self.objective(fresh, true, point, span);
+                    return self.objective(fresh, true, point, None, span);
                 }
                 let rest: Vec<Value> = rest.iter().map(|(v, _)| v.clone()).collect();
                 // Of a tuple or record of tensors the gradient is one of gradients.
@@ -120,6 +123,19 @@ impl Eval<'_> {
             self.tensor(node)
         });
         Ok(results.collect())
+    }
+}
+
+/// Whether a function is the objective of a stage or its gradient: whether on the next items, and whether the gradient.
+fn objective(of: &Value) -> Option<(bool, bool)> {
+    let Value::Function(f) = of else { return None };
+    match &**f {
+        Function::Objective { fresh } => Some((*fresh, false)),
+        Function::Derived { word: "grad", of: Value::Function(of), .. } => match **of {
+            Function::Objective { fresh } => Some((fresh, true)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -174,10 +174,14 @@ fn lower(
     let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
     frozen.extend(more);
     sources.extend(others);
+    let along = optimizer.asks_along();
+    let rewrites = builder.rewrites();
     let stage = TrainStage {
         name,
         states: traced.states.iter().map(loss_state).collect(),
         coupled: coupling(&traced, span),
+        along: along.then(|| graphs.along(&rewrites)),
+        swept_along: if along { graphs.swept_along(&rewrites) } else { None },
         swept: graphs.swept,
         step: graphs.step,
         start: graphs.start,

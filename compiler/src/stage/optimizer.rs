@@ -60,7 +60,7 @@ pub struct UpdateVariant {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdatePhase {
     /// Outputs `all.<k>`: what becomes the input of that name for all; `point.<k>` on the group's view: where the
-    /// objective is asked for. The last phase gives `w` and `state.<name>`; a state that it does not give stays.
+    /// objective is asked for, and `direction.<k>`: along what it is derived there. The last phase gives `w` and `state.<name>`; a state that it does not give stays.
     pub graph: Graph,
     /// The requests of this phase, in order.
     pub asks: Vec<Ask>,
@@ -74,6 +74,8 @@ pub struct Ask {
     /// The number of the point.
     pub point: usize,
     pub of: Objective,
+    /// Along a direction: the answer is the derivative of the value and that of the gradient.
+    pub along: bool,
 }
 
 /// Which objective is asked for.
@@ -89,6 +91,11 @@ impl OptimizerStage {
     /// Whether an update asks for gradients beyond the one that it is given.
     pub fn asks(&self) -> bool {
         self.phases().any(|phase| !phase.asks.is_empty())
+    }
+
+    /// Whether an update asks for derivatives along a direction.
+    pub fn asks_along(&self) -> bool {
+        self.phases().any(|phase| phase.asks.iter().any(|ask| ask.along))
     }
 
     /// Whether a step draws random numbers.

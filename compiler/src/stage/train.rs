@@ -21,6 +21,9 @@ pub struct TrainStage {
     /// The name of the `let` that holds the result, for reports.
     pub name: String,
     pub step: Graph,
+    /// The derivative of `step` along a direction in the weights, where the optimizer asks for it: reads `direction.<path>`
+    /// too; gives `loss.<term>` and `grad.<path>`.
+    pub along: Option<Graph>,
     /// Values that the loss keeps from step to step: inputs `state.<name>` and outputs `next.<name>` of `step`.
     pub states: Vec<LossState>,
     /// What they begin with, on the items of the first step: outputs `start.<name>`.
@@ -29,6 +32,8 @@ pub struct TrainStage {
     pub coupled: Option<Span>,
     /// The step where its items meet and are cut into micro-batches.
     pub swept: Option<Swept>,
+    /// As `along`, of `swept`.
+    pub swept_along: Option<Graph>,
     /// As `step`, but only the `count.<term>` outputs, without weights: run on the layout before the first backward.
     pub counts: Graph,
     pub layout: ItemLayout,

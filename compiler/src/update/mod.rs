@@ -69,14 +69,16 @@ pub fn variant(
     let mut graph = local;
     graph.outputs.retain(|(name, _)| !name.starts_with("branch."));
     let layout = |name: &str| match name.split_once('.') {
-        None | Some(("point", _)) => Some(view.to_vec()),
+        None | Some(("point" | "direction", _)) => Some(view.to_vec()),
         Some(("state", name)) => states.iter().find(|s| s.name == name).map(|s| s.axes.clone()),
         _ => None,
     };
     let parts = phases::phases(&graph, &layout);
     let phases = parts.iter().map(|part| {
         let asks = part.outputs.iter().filter_map(|(name, _)| name.strip_prefix("point.")?.parse().ok());
-        let mut asks: Vec<Ask> = asks.map(|point: usize| Ask { point, of: traced.asks[point] }).collect();
+        let along = |point: usize| part.outputs.iter().any(|(name, _)| *name == format!("direction.{point}"));
+        let ask = |point: usize| Ask { point, of: traced.asks[point], along: along(point) };
+        let mut asks: Vec<Ask> = asks.map(ask).collect();
         asks.sort_by_key(|ask| ask.point);
         UpdatePhase { graph: without_scalars(part, scalars), asks, pointwise: is_pointwise(part, view) }
     });

@@ -3,16 +3,18 @@
 
 use crate::rewrite::lay_out::lay_out;
 use crate::rewrite::simplify::simplify;
-use crate::tensor::{Graph, Op};
+use crate::tensor::{Graph, Node, Op};
 
 /// The parts of the graph of one weight, in order, with their outputs. `layout` says the axes of an output in memory order.
 pub fn phases(graph: &Graph, layout: &dyn Fn(&str) -> Option<Vec<crate::tensor::Axis>>) -> Vec<Graph> {
     let level = levels(graph);
-    let last = graph.outputs.iter().map(|(_, node)| level[node.0 as usize]).max().unwrap_or(0);
+    // A point and a direction there are asked with together.
+    let level = |name: &str| together(graph, name).map(|node| level[node.0 as usize]).max().unwrap_or(0);
+    let last = graph.outputs.iter().map(|(name, _)| level(name)).max().unwrap_or(0);
     let part = |at: usize| {
         let mut part = graph.clone();
-        part.outputs.retain(|(name, node)| match between(name) {
-            true => level[node.0 as usize] == at && at < last,
+        part.outputs.retain(|(name, _)| match between(name) {
+            true => level(name) == at && at < last,
             false => at == last,
         });
         let mut part = simplify(&part);
@@ -31,7 +33,7 @@ pub fn phases(graph: &Graph, layout: &dyn Fn(&str) -> Option<Vec<crate::tensor::
 
 /// Whether an output is read by the next part.
 pub(super) fn between(name: &str) -> bool {
-    ["all.", "point."].iter().any(|prefix| name.starts_with(prefix))
+    ["all.", "point.", "direction."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// After how many exchanges each node is known.
@@ -45,9 +47,9 @@ fn levels(graph: &Graph) -> Vec<usize> {
             let mut own = data.inputs.iter().map(|n| level[n.0 as usize]).max().unwrap_or(0);
             if let Op::Input(name) = &data.op
                 && let Some(source) = source(name)
-                && let Some((_, from)) = graph.outputs.iter().find(|(n, _)| *n == source)
+                && let Some(last) = together(graph, &source).map(|from| level[from.0 as usize]).max()
             {
-                own = level[from.0 as usize] + 1;
+                own = last + 1;
             }
             known &= level[node.0 as usize] == own;
             level[node.0 as usize] = own;
@@ -56,12 +58,22 @@ fn levels(graph: &Graph) -> Vec<usize> {
     level
 }
 
+/// The outputs that are read together with this one: a point and a direction there.
+fn together<'g>(graph: &'g Graph, name: &str) -> impl Iterator<Item = Node> + 'g {
+    let k = name.strip_prefix("point.").or_else(|| name.strip_prefix("direction."));
+    let names = match k {
+        Some(k) => vec![format!("point.{k}"), format!("direction.{k}")],
+        None => vec![name.to_string()],
+    };
+    graph.outputs.iter().filter(move |(name, _)| names.contains(name)).map(|(_, node)| *node)
+}
+
 /// The output that an input is made of: `gradient.2` of `point.2`.
 fn source(input: &str) -> Option<String> {
     let (word, k) = input.split_once('.')?;
     match word {
         "all" => Some(input.to_string()),
-        "gradient" | "value" | "curvature" => Some(format!("point.{k}")),
+        "gradient" | "value" => Some(format!("point.{k}")),
         _ => None,
     }
 }

@@ -94,6 +94,85 @@ fn points_of_the_objective() {
     assert!(found[2] < found[0], "{found:?}");
 }
 
+const OF_ITS_OWN: &str = r#"
+/// Goes down where the derivatives along a direction are what differences of gradients and losses say, up elsewhere.
+optimizer checks(lr: Float, scale: Float = 1) per model {
+  update(w, g, t, f) {
+    let u = grad(f)(0.9 * w) + sin(index[entry](w) * 1.7)
+    let e = 5e-2 / norm(u)
+    let (product, slope) = (scale * jvp(grad(f))(w, u), jvp(f)(w, u))
+    let apart = (grad(f)(w + e * u) - grad(f)(w - e * u)) / (2 * e)
+    let near = abs(slope - sum[tensor, entry](g * u)) < 1e-3 * abs(slope)
+    w - where(norm(product - apart) < 0.03 * norm(apart) and near, lr, -lr) * g
+  }
+}
+
+/// An optimizer that is stepped by another one, which is what it is alone.
+optimizer held(inner: Optimizer) {
+  state s = inner.start(w)
+  update(w, g, t) {
+    let (next, after) = inner.step(s, w, g, t)
+    s = after
+    next
+  }
+  result(w) = inner.result(s, w)
+}
+optimizer held_matrix(inner: Optimizer) over rows, cols {
+  state s = inner.start(w)
+  update(w, g, t) {
+    let (next, after) = inner.step(s, w, g, t)
+    s = after
+    next
+  }
+}
+
+pipeline {"#;
+
+#[test]
+fn derivatives_along_a_direction() {
+    let falls = |optimizer: &str| {
+        let text = program("sgd", optimizer, "clip none").replacen("\npipeline {", OF_ITS_OWN, 1);
+        let found = losses(&text);
+        (found[1] < found[0], found[2] < found[1])
+    };
+    assert_eq!(falls("checks(lr: 0.5)"), (true, true));
+    assert_eq!(falls("checks(lr: 0.5, scale: 1.1)"), (false, false));
+    let names = "sophia, adamw, by_dims";
+    let found = losses(&program(names, "sophia(lr: 2e-3, hessian_every: 2)", ""));
+    assert!(found[2] < found[0], "{found:?}");
+    losses(&program(names, "by_dims(matrices: sophia(lr: 2e-3), vectors: adamw(lr: 1e-3))", ""));
+}
+
+#[test]
+fn optimizers_that_others_step() {
+    for (names, optimizer, tail) in [
+        ("adamw", "adamw(lr: cosine(peak: 1e-2))", ""),
+        ("adafactor", "adafactor(lr: 3e-2)", ""),
+        ("shampoo", "shampoo(lr: 1e-2, every: 2)", ""),
+        ("schedule_free_adamw", "schedule_free_adamw(lr: 1e-2)", ""),
+        ("cautious, adamw", "cautious(adamw(lr: 1e-2))", "_matrix"),
+    ] {
+        let alone = program(names, optimizer, "").replacen("\npipeline {", OF_ITS_OWN, 1);
+        let alone = alone.replace("use std.losses", "use std.schedules { cosine }\nuse std.losses");
+        let held = alone.replace(optimizer, &format!("held{tail}({optimizer})"));
+        let (alone, held) = (losses(&alone), losses(&held));
+        for (a, b) in alone.iter().zip(&held) {
+            assert!((a - b).abs() < 1e-5 * b.abs(), "{optimizer}: {alone:?} {held:?}");
+        }
+    }
+}
+
+#[test]
+fn steps_ahead() {
+    let text = program("optex, adamw", "optex(adamw(lr: cosine(peak: 5e-3)), n: 3, history: 4)", "");
+    let text = text.replace("use std.losses", "use std.schedules { cosine }\nuse std.losses");
+    let found = losses(&text);
+    let one = losses(&text.replace("n: 3", "n: 1"));
+    let plain = losses(&text.replace("optex(", "").replace(", n: 3, history: 4)", ""));
+    assert!(one.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-4 * b.abs()), "{one:?} {plain:?}");
+    assert!(found[2] < plain[2] - 0.1, "three steps in one: {found:?} {plain:?}");
+}
+
 #[test]
 fn what_does_not_move_has_no_rate() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,6 +200,8 @@ fn a_stopped_run_goes_on_with_all_states() {
         ("schedule_free_adamw", "schedule_free_adamw(lr: 1e-2)"),
         ("online_dare", "online_dare(untrained, untrained, lr: 1e-2)"),
         ("u_dog", "u_dog(r_eps: 1e-2)"),
+        ("sophia", "sophia(lr: 1e-3, hessian_every: 2)"),
+        ("optex, adamw", "optex(adamw(lr: 1e-3), n: 2, history: 3)"),
     ] {
         let text = program(names, optimizer, "");
         let (whole, halves) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

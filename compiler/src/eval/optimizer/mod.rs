@@ -3,6 +3,7 @@
 //! An optimizer is written for one weight. In a stage it is traced over all of them: what belongs to a weight has the axis
 //! `tensor`, which its body does not see unless it is `per model`.
 
+mod inside;
 mod outside;
 mod run;
 mod schedule;
@@ -50,6 +51,8 @@ pub(crate) struct Updating {
     weight: Weight,
     /// The objective, where one is given outside of a stage.
     objective: Option<Value>,
+    /// The optimizer that runs is stepped by a wrapper, which holds its states: they are `given` in a stage too.
+    stepped: bool,
 }
 
 impl Updating {

@@ -23,6 +23,9 @@ impl Eval<'_> {
         span: Span,
     ) -> Res<Value> {
         let args: Vec<Value> = values.positional.into_iter().map(|(v, _)| v).collect();
+        if let Some(value) = self.step_inside(applied, name, &args, span)? {
+            return Ok(value);
+        }
         match (name, &args[..]) {
             // Weights in a tuple or record: each has states of its own.
             ("start", [w @ (Value::Tuple(_) | Value::Record(_))]) => {
@@ -144,6 +147,7 @@ impl Eval<'_> {
             prefix: String::new(),
             weight,
             objective: None,
+            stepped: false,
         };
         let outer = self.updating.replace(updating);
         let outer_own = std::mem::replace(&mut self.weight_axes, own.clone());
@@ -186,7 +190,7 @@ impl Eval<'_> {
 }
 
 /// States by their full names.
-fn flat(record: &Record, prefix: &str, out: &mut Vec<(String, Value)>) {
+pub(super) fn flat(record: &Record, prefix: &str, out: &mut Vec<(String, Value)>) {
     for (name, value) in &record.fields {
         match value {
             Value::Record(inner) => flat(inner, &format!("{prefix}{name}."), out),
@@ -196,7 +200,7 @@ fn flat(record: &Record, prefix: &str, out: &mut Vec<(String, Value)>) {
 }
 
 /// Puts a value where its full name says.
-fn nest(record: &mut Record, name: &str, value: Value) {
+pub(super) fn nest(record: &mut Record, name: &str, value: Value) {
     let Some((first, rest)) = name.split_once('.') else { return record.set(name, value) };
     let mut inner = match record.get(first) {
         Some(Value::Record(inner)) => (**inner).clone(),

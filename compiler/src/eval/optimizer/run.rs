@@ -2,9 +2,10 @@
 
 use super::super::bind::{Values, param_name};
 use super::super::env::Env;
-use super::super::value::{Applied, Function, Value};
+use super::super::value::{Applied, Function, Record, Value};
 use super::super::{Eval, Res, fault};
-use super::scope::Declared;
+use super::outside::nest;
+use super::scope::{Declared, State};
 use super::{Held, is_per_model, over};
 use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, DType, MapOp, Node, NodeData, Op, RandomKind};
@@ -18,7 +19,7 @@ impl Eval<'_> {
     /// The new weight, on the entries as `w` and `g` are. The states are taken from and put to what runs.
     pub(super) fn run_update(&mut self, applied: &Rc<Applied>, w: Value, g: Value, t: Value, span: Span) -> Res<Value> {
         let prefix = self.updating().prefix.clone();
-        if let Some(stage) = self.stage_trace() {
+        if let (false, Some(stage)) = (self.updating().stepped, self.stage_trace()) {
             stage.ran.push((prefix, applied.clone()));
         }
         let def = applied.code.def.clone();
@@ -41,29 +42,24 @@ impl Eval<'_> {
             None => None,
         };
         let (w, g) = (self.seen_as(&w, &names, span)?, self.seen_as(&g, &names, span)?);
-        let start = match self.stage_trace() {
-            Some(_) => {
+        let start = match self.keeps_states() {
+            true => {
                 let entry = self.entry_axes();
                 let node = self.graph().input("start.w", entry, DType::Float);
                 let start = self.tensor(node);
                 self.seen_as(&start, &names, span)?
             }
-            None => w.clone(),
+            false => w.clone(),
         };
         let declared = self.optimizer_scope(applied, &w, &start, span)?;
         let first = self.updating().states.len();
-        let mut held = vec![];
-        for state in &declared.states {
-            let before = self.held(state.name.clone(), state.axes.clone(), &state.start, &names, span)?;
-            declared.env.bind(&state.name, before);
-            held.push(state.name.clone());
-        }
+        self.bind_states(&declared, &names, span)?;
         let method = method(&declared, "update").expect("it was looked for");
         let scope = self.update_scope(&declared, &w, code.file);
         self.bind_given(&method, &scope, &[("w", &w), ("g", &g), ("t", &t)], &applied.code.span())?;
         let new = self.body(&method.body, &scope)?;
-        for (i, name) in held.iter().enumerate() {
-            let value = declared.env.get(name).unwrap_or(Value::Unit);
+        for (i, State { name, .. }) in declared.states.iter().enumerate() {
+            let value = declared.now(name);
             let axes = self.updating().states[first + i].axes.clone();
             let node = self.on_axes(&value, &axes, name, span)?;
             self.updating().states[first + i].after = Some(node);
@@ -93,10 +89,7 @@ impl Eval<'_> {
             self.hidden = hidden;
             return Ok(None);
         };
-        for state in &declared.states {
-            let before = self.held(state.name.clone(), state.axes.clone(), &state.start, &names, span)?;
-            declared.env.bind(&state.name, before);
-        }
+        self.bind_states(&declared, &names, span)?;
         let scope = self.update_scope(&declared, &w, code.file);
         self.bind_given(&method, &scope, &[("w", &w)], &applied.code.span())?;
         let value = self.body(&method.body, &scope)?;
@@ -126,16 +119,16 @@ impl Eval<'_> {
             let value = match known.iter().find(|(n, _)| *n == name) {
                 Some((_, value)) => (*value).clone(),
                 None => match name.as_str() {
-                    "total" | "loss" if self.stage_trace().is_some() => {
+                    "total" | "loss" if self.stage_trace().is_some() && self.offered(&name).is_none() => {
                         let node = self.graph().input(name.clone(), vec![], DType::Float);
                         self.tensor(node)
                     }
-                    "f" if self.stage_trace().is_some() => Value::function(Function::Objective { fresh: false }),
                     "f" if self.updating().objective.is_some() => {
                         self.updating().objective.clone().unwrap_or(Value::Unit)
                     }
-                    other => match self.offered.iter().find(|(n, _)| n == other) {
-                        Some((_, value)) => value.clone(),
+                    "f" if self.stage_trace().is_some() => Value::function(Function::Objective { fresh: false }),
+                    other => match self.offered(other) {
+                        Some(value) => value,
                         None => {
                             let message = format!("`{other}` is given to an optimizer of a stage, not here");
                             let diagnostic = Diagnostic::error("E0117", *at, message);
@@ -152,6 +145,27 @@ impl Eval<'_> {
         Ok(())
     }
 
+    /// What `step` was given by name.
+    pub(super) fn offered(&self, name: &str) -> Option<Value> {
+        self.offered.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+    }
+
+    /// Binds the states to what they are before the step.
+    fn bind_states(&mut self, declared: &Declared, names: &Option<[String; 2]>, span: Span) -> Res<()> {
+        let mut all = Record::default();
+        for state in &declared.states {
+            let before = self.held(state.name.clone(), state.axes.clone(), &state.start, names, span)?;
+            nest(&mut all, &state.name, before);
+        }
+        all.fields.iter().for_each(|(name, value)| declared.env.bind(name, value.clone()));
+        Ok(())
+    }
+
+    /// Whether the states of what runs are kept by the stage.
+    fn keeps_states(&self) -> bool {
+        self.updating.as_ref().is_some_and(|updating| updating.stage.is_some() && !updating.stepped)
+    }
+
     /// A state before the step; it is one of what runs from now on.
     fn held(
         &mut self,
@@ -163,12 +177,12 @@ impl Eval<'_> {
     ) -> Res<Value> {
         let full = format!("{}{name}", self.updating().prefix);
         let start = self.node(start, span)?;
-        let before = match &self.updating().stage {
-            Some(_) => {
+        let before = match self.keeps_states() {
+            true => {
                 let node = self.graph().input(format!("state.{full}"), axes.clone(), DType::Float);
                 self.tensor(node)
             }
-            None => match self.updating().given.iter().find(|(n, _)| *n == full).map(|(_, v)| v.clone()) {
+            false => match self.updating().given.iter().find(|(n, _)| *n == full).map(|(_, v)| v.clone()) {
                 Some(value) => {
                     let value = self.entries_of(&value, span)?;
                     let value = if self.is_on_entries(&value) { self.seen_as(&value, over, span)? } else { value };
@@ -248,15 +262,8 @@ impl Eval<'_> {
             prefix = format!("{}_.", prefix.trim_end_matches('.'));
         }
         // The wrapper may see a matrix: others see what they say themselves.
-        let weight = self.updating().weight.clone();
         let names = self.names_seen(w);
-        let entries = |eval: &mut Self, value: &Value| -> Res<Value> {
-            let Some(names) = &names else { return Ok(value.clone()) };
-            let node = eval.node(value, span)?;
-            let node = weight.to_entries(eval.graph(), node, names);
-            Ok(eval.tensor(node))
-        };
-        let (w, g) = (entries(self, w)?, entries(self, g)?);
+        let (w, g) = (self.entries_seen(w, &names, span)?, self.entries_seen(g, &names, span)?);
         self.updating().prefix = prefix;
         let result = self.run_update(applied, w, g, t.clone(), span);
         self.updating().prefix = outer;
@@ -265,8 +272,15 @@ impl Eval<'_> {
 
     // ------------------------------------------------------------------------------------------- objective
 
-    /// The gradient of the objective at a point, or its value there.
-    pub(crate) fn objective(&mut self, fresh: bool, gradient: bool, point: &Value, span: Span) -> Res<Value> {
+    /// The gradient of the objective at a point, or its value there; along a direction their derivatives.
+    pub(crate) fn objective(
+        &mut self,
+        fresh: bool,
+        gradient: bool,
+        point: &Value,
+        direction: Option<&Value>,
+        span: Span,
+    ) -> Res<Value> {
         if self.stage_trace().is_none() || self.frames.len() != 1 {
             return fault(
                 "E0113",
@@ -274,19 +288,24 @@ impl Eval<'_> {
                 "the objective is asked for in the update of a stage, outside of other functions",
             );
         }
-        let weight = self.updating().weight.clone();
         let axes = self.entry_axes();
         let names = self.names_seen(point);
-        let node = self.node(point, span)?;
-        let node = match &names {
-            Some(names) => weight.to_entries(self.graph(), node, names),
-            None => self.on_axes(point, &axes, "the point", span)?,
+        let point = self.asked_at(point, "the point", span)?;
+        let direction = direction.map(|v| self.asked_at(v, "the direction", span)).transpose()?;
+        let of = if fresh { Objective::Fresh } else { Objective::Same };
+        let k = match self.asked_before(of, point, direction) {
+            Some(k) => k,
+            None => {
+                let Some(stage) = self.stage_trace() else { return Ok(Value::Unit) };
+                let k = stage.asks.len();
+                stage.asks.push(of);
+                self.graph().output(format!("point.{k}"), point);
+                if let Some(direction) = direction {
+                    self.graph().output(format!("direction.{k}"), direction);
+                }
+                k
+            }
         };
-        let node = self.graph().tile_to(node, &axes);
-        let Some(stage) = self.stage_trace() else { return Ok(Value::Unit) };
-        let k = stage.asks.len();
-        stage.asks.push(if fresh { Objective::Fresh } else { Objective::Same });
-        self.graph().output(format!("point.{k}"), node);
         if !gradient {
             let node = self.graph().input(format!("value.{k}"), vec![], DType::Float);
             return Ok(self.tensor(node));
@@ -294,6 +313,32 @@ impl Eval<'_> {
         let node = self.graph().input(format!("gradient.{k}"), axes, DType::Float);
         let value = self.tensor(node);
         self.seen_as(&value, &names, span)
+    }
+
+    /// A value on the entries of all weights.
+    fn asked_at(&mut self, value: &Value, what: &str, span: Span) -> Res<Node> {
+        let axes = self.entry_axes();
+        let node = match self.names_seen(value) {
+            Some(names) => {
+                let node = self.node(value, span)?;
+                let weight = self.updating().weight.clone();
+                weight.to_entries(self.graph(), node, &names)
+            }
+            None => self.on_axes(value, &axes, what, span)?,
+        };
+        Ok(self.graph().tile_to(node, &axes))
+    }
+
+    /// The number of what was asked for already. Next items are others each time.
+    fn asked_before(&mut self, of: Objective, point: Node, direction: Option<Node>) -> Option<usize> {
+        let asks = self.stage_trace()?.asks.clone();
+        let outputs = self.graph().outputs.clone();
+        let found = |word: &str, k: usize| {
+            let name = format!("{word}.{k}");
+            outputs.iter().find(|(n, _)| *n == name).map(|(_, node)| *node)
+        };
+        let same = |k: &usize| found("point", *k) == Some(point) && found("direction", *k) == direction;
+        (0..asks.len()).filter(|k| of == Objective::Same && asks[*k] == of).find(same)
     }
 
     /// Draws for every entry of a value, other ones in each step; `None` outside of a stage.

@@ -39,16 +39,23 @@ impl Eval<'_> {
             return fault("E0113", span, "this schedule belongs to a stage");
         };
         let (now, schedule) = (stage.t, stage.schedules[index].0.clone());
+        let total = self.offered("total");
         match &values.positional[..] {
-            [(Value::Tensor(t), _)] if t.node == now && t.frame == 0 => {
+            [(Value::Tensor(t), _)] if t.node == now && t.frame == 0 && total.is_none() => {
                 let node = self.graph().input(format!("schedule.{index}"), vec![], DType::Float);
                 Ok(self.tensor(node))
             }
             [(t, _)] => {
                 let (t, one) = (self.node(t, span)?, self.graph().float(1.0));
                 let made = self.graph().map(MapOp::Sub, &[t, one]);
-                let total = self.graph().input("total", vec![], DType::Float);
-                let args = vec![self.tensor(made), self.tensor(total)];
+                let total = match total {
+                    Some(total) => total,
+                    None => {
+                        let total = self.graph().input("total", vec![], DType::Float);
+                        self.tensor(total)
+                    }
+                };
+                let args = vec![self.tensor(made), total];
                 match schedule.number() {
                     Some(x) => Ok(Value::Float(x)),
                     None => self.call_value(&schedule, args, span),

@@ -5,6 +5,7 @@ use super::super::env::{Body, Env};
 use super::super::value::{Applied, Function, Value};
 use super::super::{Eval, Res, fault};
 use super::is_per_model;
+use super::outside::flat;
 use super::schedule::{is_named, is_schedule};
 use crate::tensor::{Axis, DType, MapOp};
 use align_syntax::ast::{
@@ -21,7 +22,19 @@ pub(super) struct Declared {
     pub methods: Vec<Rc<Method>>,
 }
 
-/// A state, its axes and its start.
+impl Declared {
+    /// A state as it is now.
+    pub fn now(&self, name: &str) -> Value {
+        let mut parts = name.split('.');
+        let first = parts.next().and_then(|first| self.env.get(first)).unwrap_or(Value::Unit);
+        parts.fold(first, |value, part| match &value {
+            Value::Record(record) => record.get(part).cloned().unwrap_or(Value::Unit),
+            _ => Value::Unit,
+        })
+    }
+}
+
+/// A state, its axes and its start. Of one that begins as a record each number is a state: `base.m`.
 pub(super) struct State {
     pub name: String,
     pub axes: Vec<Axis>,
@@ -94,7 +107,18 @@ impl Eval<'_> {
                         self.starting(true);
                         let value = self.apart(start, &scope);
                         self.starting(false);
-                        let value = self.settled_start(value?, &axes, &name.text, start.span)?;
+                        let value = value?;
+                        if let (Value::Record(record), None) = (&value, &binder.ty) {
+                            let mut parts = vec![];
+                            flat(record, &format!("{}.", name.text), &mut parts);
+                            for (name, value) in parts {
+                                let axes = self.axes_of(&value);
+                                let start = self.settled_start(value, &axes, &name, start.span)?;
+                                states.push(State { name, axes, start });
+                            }
+                            continue;
+                        }
+                        let value = self.settled_start(value, &axes, &name.text, start.span)?;
                         states.push(State { name: name.text.clone(), axes, start: value });
                     }
                 }
@@ -158,6 +182,12 @@ impl Eval<'_> {
             if per_model { vec![] } else { own.iter().filter(|a| self.hidden.contains(a)).cloned().collect() };
         for arg in args {
             let axis = match arg {
+                // A weight alone has none beside it.
+                TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. })
+                    if name.text == "tensor" && self.stage_trace().is_none() =>
+                {
+                    continue;
+                }
                 TypeArg::Sized(name, size) => self.sized(name, size, env)?,
                 TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) => {
                     let named = |wanted: &str| own.iter().find(|a| a.name() == wanted).cloned();

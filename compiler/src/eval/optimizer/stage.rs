@@ -4,7 +4,7 @@ use super::super::value::{Applied, Value};
 use super::super::{Eval, Res, Tracing, fault};
 use super::view::Matrix;
 use super::{StageTrace, Updating, Weight, WeightFacts};
-use crate::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup};
+use crate::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdateVariant};
 use crate::stage::path::Path;
 use crate::tensor::{Axis, AxisKind, DType, Graph, Node, Op};
 use crate::update::{Scalars, Traced, renumbered, result, start, tensor_axis, variant};
@@ -252,6 +252,7 @@ impl Eval<'_> {
                 prefix: prefix.to_string(),
                 weight,
                 objective: None,
+                stepped: false,
             });
             let over = eval.entry_axes();
             let w = eval.graph().input("w", over.clone(), DType::Float);
@@ -324,7 +325,7 @@ fn families(optimizer: &Value, weights: &[WeightFacts], span: Span) -> Res<Vec<(
     Ok(families)
 }
 
-/// What weights of one family exchange is the same for all of them.
+/// What weights of one family exchange and ask for is the same for all of them.
 fn agree(stage: &OptimizerStage) -> Result<(), String> {
     for family in stage.groups.chunk_by(|a, b| a.family == b.family) {
         let exchanged = |group: &UpdateGroup| -> Vec<Vec<(String, Vec<Axis>)>> {
@@ -335,6 +336,12 @@ fn agree(stage: &OptimizerStage) -> Result<(), String> {
             };
             variants.map(|phase| of(&phase.graph)).collect()
         };
+        let variants = || family.iter().flat_map(|group| &group.variants);
+        if variants().any(|a| variants().any(|b| at_once(a, b) && clash(a, b))) {
+            return Err(
+                "weights of which some ask the objective for other things than the rest are not built yet".into()
+            );
+        }
         let first = exchanged(&family[0]);
         if family.iter().any(|group| exchanged(group) != first) && family.len() > 1 {
             return Err(
@@ -343,6 +350,17 @@ fn agree(stage: &OptimizerStage) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether both may hold in one step.
+fn at_once(a: &UpdateVariant, b: &UpdateVariant) -> bool {
+    !a.when.iter().any(|(scalar, holds)| b.when.contains(&(*scalar, !holds)))
+}
+
+/// Whether one number stands for two things that are asked for.
+fn clash(a: &UpdateVariant, b: &UpdateVariant) -> bool {
+    let asks = |of: &UpdateVariant| of.phases.iter().flat_map(|phase| phase.asks.clone()).collect::<Vec<_>>();
+    asks(a).iter().any(|ask| asks(b).iter().any(|other| ask.point == other.point && ask != other))
 }
 
 /// The states on which what the graphs give depends: others are not kept.

@@ -191,10 +191,17 @@ impl Group {
                 given.push((next, known.exchanged.remove(&(self.family, name.clone())).unwrap_or_default(), name));
             }
         }
-        let mut points: Vec<(usize, Vec<f32>)> = vec![];
+        // By the names of their outputs.
+        let mut points: Vec<(String, usize, Vec<f32>)> = vec![];
+        let mut directions: Vec<(String, usize, Vec<f32>)> = vec![];
         for ask in &phase.asks {
-            let point = known.points.remove(&(self.family, ask.point));
-            points.push((ask.point, point.unwrap_or_else(|| arenas.weights.to_vec())));
+            let place = (self.family, ask.point);
+            let point = known.points.remove(&place).unwrap_or_else(|| arenas.weights.to_vec());
+            points.push((format!("point.{}", ask.point), ask.point, point));
+            if ask.along {
+                let direction = known.directions.remove(&place).unwrap_or_else(|| vec![0.0; arenas.weights.len()]);
+                directions.push((format!("direction.{}", ask.point), ask.point, direction));
+            }
         }
         for (i, member) in self.members.iter().enumerate() {
             scale(&mut arenas.gradient[member.range.clone()], factor);
@@ -208,9 +215,8 @@ impl Group {
                 let at = member.here as usize * each;
                 more.insert(next.as_str(), Slot::Write(&mut values[at..at + each]));
             }
-            for (point, values) in &mut points {
-                let name = format!("point.{point}");
-                let next = phase.program.outputs.iter().find(|(n, _)| *n == name);
+            for (name, _, values) in points.iter_mut().chain(&mut directions) {
+                let next = phase.program.outputs.iter().find(|(n, _)| n == name);
                 let Some((_, next)) = next else { continue };
                 more.insert(next, Slot::Write(&mut values[member.range.clone()]));
             }
@@ -219,9 +225,8 @@ impl Group {
         for (_, values, name) in given {
             known.exchanged.insert((self.family, name.clone()), values);
         }
-        for (point, values) in points {
-            known.points.insert((self.family, point), values);
-        }
+        known.points.extend(points.into_iter().map(|(_, point, values)| ((self.family, point), values)));
+        known.directions.extend(directions.into_iter().map(|(_, point, values)| ((self.family, point), values)));
         Ok(Some(phase.asks.clone()))
     }
 

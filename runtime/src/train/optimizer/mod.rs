@@ -31,6 +31,8 @@ struct Known {
     answers: HashMap<(usize, usize), (f32, Vec<f32>)>,
     /// Points of which the answer is not there yet: all weights, those of the family at the point.
     points: HashMap<(usize, usize), Vec<f32>>,
+    /// Directions there: of weights of other families 0.
+    directions: HashMap<(usize, usize), Vec<f32>>,
 }
 
 /// A compiled update, with the optimizer's state.
@@ -75,8 +77,9 @@ impl Optimizer {
         let longest = groups.iter().map(Group::longest).max().unwrap_or(0);
         let outputs = groups.iter().map(Group::outputs).max().unwrap_or(0);
         let temporary = groups.iter().map(Group::temporary).max().unwrap_or(0);
-        // A point, its gradient, and that of the step.
-        let asks = stage.phases().map(|phase| 2 * phase.asks.len()).sum::<usize>() * size;
+        // A point, a direction there, what is found, and the gradient of the step.
+        let each = |ask: &Ask| if ask.along { 3 } else { 2 };
+        let asks = stage.phases().map(|phase| phase.asks.iter().map(each).sum::<usize>()).sum::<usize>() * size;
         let scalars = (0..stage.scalars.len()).map(|k| (format!("scalar.{k}"), 0.0)).collect();
         Ok(Optimizer {
             groups,
@@ -105,17 +108,20 @@ impl Optimizer {
         self.run(arenas, factor)
     }
 
-    /// The point at which the objective is asked for. What is put there instead is given back by [`Optimizer::answer`].
-    pub fn point(&mut self, weights: &mut [f32]) {
-        let Some((family, ask)) = self.asked.first() else { return };
+    /// The point at which the objective is asked for, and the direction along which, if there is one. What is put there
+    /// instead of the point is given back by [`Optimizer::answer`].
+    pub fn point(&mut self, weights: &mut [f32]) -> Option<Vec<f32>> {
+        let (family, ask) = self.asked.first()?;
         let point = self.known.points.get_mut(&(*family, ask.point));
         debug_assert!(point.is_some(), "who asks for the objective gives the point");
         if let Some(point) = point {
             point.swap_with_slice(weights);
         }
+        self.known.directions.remove(&(*family, ask.point))
     }
 
-    /// Goes on with what was asked for: the value of the objective and its gradient, which is multiplied by `factor`.
+    /// Goes on with what was asked for: the value of the objective and its gradient, which is multiplied by `factor`, or their
+    /// derivatives, which are not.
     pub fn answer(
         &mut self,
         arenas: &mut Arenas,
@@ -127,7 +133,7 @@ impl Optimizer {
         if let Some(mut point) = self.known.points.remove(&(family, ask.point)) {
             point.swap_with_slice(arenas.weights);
         }
-        if factor != 1.0 {
+        if factor != 1.0 && !ask.along {
             gradient.iter_mut().for_each(|g| *g *= factor as f32);
         }
         self.known.answers.insert((family, ask.point), (value as f32, gradient));

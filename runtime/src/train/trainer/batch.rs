@@ -10,6 +10,7 @@ use crate::profile::Section;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
 use crate::train::held::bytes_of;
+use crate::train::launch::Launch;
 use crate::train::memory::refuse_too_big;
 
 /// Gradients of up to so many micro-batches are added up as they are: that rounds less than the sums over tokens in each of
@@ -18,6 +19,11 @@ pub(super) const FEW: usize = 4;
 
 /// Tokens of a micro-batch beyond which more of them make nothing faster.
 const ENOUGH: usize = 4096;
+
+/// Bytes of temporaries of the step as a whole, and of its derivative.
+pub(super) fn temporary((step, along): (&Launch, &Option<Launch>), packed: &Packed) -> usize {
+    along.iter().chain([step]).map(|launch| launch.memory(packed)).max().unwrap_or(0)
+}
 
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
@@ -38,13 +44,14 @@ impl Trainer<'_, '_> {
         let coupled = self.job.stage.coupled;
         if coupled.is_some() {
             let together = pack(layout, self.items.iter().map(|item| &**item));
-            self.in_sweeps(self.held(false) + self.step.memory(&together))?;
+            self.in_sweeps(self.held(false) + temporary((&self.step, &self.along), &together))?;
         }
         let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
         let swept = self.swept.as_ref().filter(|swept| swept.used);
+        let whole = (&self.step, &self.along);
         let memory = |packed: &Packed| match swept {
             Some(swept) => swept.memory(packed),
-            None => self.step.memory(packed),
+            None => temporary(whole, packed),
         };
         let need = |part: &[usize], carried: bool| self.held(carried) + memory(&packed(part));
         let is_whole = coupled.is_some() && swept.is_none();

@@ -9,6 +9,7 @@ use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 
 use super::Trainer;
+use super::batch::temporary;
 use super::swept::Swept;
 use crate::run::RunError;
 use crate::train::batches::Batches;
@@ -46,7 +47,7 @@ impl Trainer<'_, '_> {
             lengths.set(axis.packed(), items.iter().flat_map(|lengths| lengths[i].clone()).collect());
         }
         let packed = Packed { lengths, ..Packed::default() };
-        let need = self.held(false) + self.step.memory(&packed);
+        let need = self.held(false) + temporary((&self.step, &self.along), &packed);
         self.refuse_step(span, items.len(), need)
     }
 
@@ -67,7 +68,8 @@ impl Trainer<'_, '_> {
     pub(super) fn in_sweeps(&mut self, need: usize) -> Result<(), RunError> {
         let fits = need <= self.plan.memory;
         if let (false, None, Some(swept)) = (fits, &self.swept, &self.job.stage.swept) {
-            self.swept = Some(Swept::new(self.settings.engine, swept, &layouts(&self.job.stage.narrow))?);
+            let (layouts, along) = (layouts(&self.job.stage.narrow), self.job.stage.swept_along.as_ref());
+            self.swept = Some(Swept::new(self.settings.engine, swept, along, &layouts)?);
             if self.clock.is_on() {
                 self.count_kernels(false);
             }

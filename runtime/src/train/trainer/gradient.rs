@@ -1,10 +1,10 @@
 //! Forward and backward over micro-batches, and what is done where they give no finite number.
 
 use align_compiler::stage::items::pack;
+use align_compiler::stage::train::WeightSpec;
 
 use super::Trainer;
 use super::batch::FEW;
-use super::swept::current;
 use crate::engine::{Bindings, Slot};
 use crate::profile::Section;
 use crate::train::arena;
@@ -25,13 +25,13 @@ impl Trainer<'_, '_> {
             arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
             self.clock.end(Section::Gradient, start);
         }
-        let step = current(&self.step, &self.swept);
-        for (name, (sum, _)) in self.names.losses.iter().zip(&mut self.terms) {
-            *sum += step.scalar(name);
-        }
-        for ((sum, count), track) in self.names.tracks.iter().zip(&mut self.tracks) {
-            track.0 += step.scalar(sum);
-            track.1 += step.scalar(count);
+        let of = |name: &String| self.current().scalar(name);
+        let losses: Vec<f64> = self.names.losses.iter().map(of).collect();
+        let tracks: Vec<(f64, f64)> = self.names.tracks.iter().map(|(sum, count)| (of(sum), of(count))).collect();
+        self.terms.iter_mut().zip(losses).for_each(|(term, loss)| term.0 += loss);
+        for (track, (sum, count)) in self.tracks.iter_mut().zip(tracks) {
+            track.0 += sum;
+            track.1 += count;
         }
         let result = result.map_err(|what| self.fault(0, what));
         self.done(result)
@@ -49,6 +49,11 @@ impl Trainer<'_, '_> {
         for (path, values) in &self.job.fixed {
             bindings.insert(path, values.slot());
         }
+        let along = self.direction.is_some();
+        if let Some(direction) = &self.direction {
+            let parts = self.layout.iter().map(|w| &direction[w.offset..w.offset + w.len]);
+            bindings.extend(self.names.directions.iter().zip(parts).map(|(name, x)| (name.as_str(), Slot::Floats(x))));
+        }
         self.states.bind(&mut bindings);
         let arena = if carried { &mut self.carry } else { &mut self.gradient };
         let adds = carried || micro > 0;
@@ -58,16 +63,19 @@ impl Trainer<'_, '_> {
         }
         match self.swept.as_mut().filter(|swept| swept.used) {
             Some(swept) => {
-                let (step, found) = swept.parts();
+                let (step, found) = swept.parts(along);
                 bindings.extend(found.map(|(name, values)| (name, Slot::Floats(values))));
                 step.run(&self.packed[micro], bindings)
             }
-            None => self.step.run(&self.packed[micro], bindings),
+            None => {
+                let step = self.along.as_mut().filter(|_| along).unwrap_or(&mut self.step);
+                step.run(&self.packed[micro], bindings)
+            }
         }
     }
 
     pub(in crate::train) fn summed(&self, term: usize) -> f64 {
-        current(&self.step, &self.swept).scalar(&self.names.losses[term])
+        self.current().scalar(&self.names.losses[term])
     }
 
     pub(in crate::train) fn gradient_norm(&self) -> f64 {
@@ -104,7 +112,7 @@ impl Trainer<'_, '_> {
     fn is_finite_alone(&mut self, item: usize) -> bool {
         self.packed = vec![self.keyed(pack(&self.job.stage.layout, [&*self.items[item]]), &[item])];
         let run = self.run(0, false);
-        let losses: f64 = self.names.losses.iter().map(|name| self.step.scalar(name)).sum();
+        let losses: f64 = self.names.losses.iter().map(|name| self.current().scalar(name)).sum();
         run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
     }
 
@@ -120,9 +128,16 @@ impl Trainer<'_, '_> {
         let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
         let scales = self.names.scales.iter().zip(&self.scales);
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
-        let given: Vec<(&str, &[f32])> = fixed.chain(own).chain(scales).chain(self.states.read()).collect();
+        let moving = self.direction.iter().flat_map(|direction| {
+            let part = |w: &WeightSpec| &direction[w.offset..w.offset + w.len];
+            self.names.directions.iter().zip(&self.layout).map(move |(name, w)| (name.as_str(), part(w)))
+        });
+        let given = fixed.chain(own).chain(scales).chain(moving).chain(self.states.read());
+        let given: Vec<(&str, &[f32])> = given.collect();
         let size: usize = given.iter().map(|(_, values)| values.len()).sum();
         let packed = self.keyed(pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i])), items);
-        if size > SMALL { None } else { first_not_finite(&self.job.stage.step, &packed, &given) }
+        let stage = self.job.stage;
+        let graph = stage.along.as_ref().filter(|_| self.direction.is_some()).unwrap_or(&stage.step);
+        if size > SMALL { None } else { first_not_finite(graph, &packed, &given) }
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_compiler::batch::training::DIRECTION;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
@@ -98,9 +99,13 @@ pub(in crate::train) struct Trainer<'a, 's> {
     job: &'a Job<'a>,
     settings: &'a mut Settings<'s>,
     step: Launch,
+    /// The derivative of `step` along a direction, where the optimizer asks for it.
+    along: Option<Launch>,
     counts: Launch,
     optimizer: Optimizer,
     step_kept: Option<update::StepKept>,
+    /// The direction in the weights along which derivatives are taken now.
+    direction: Option<Vec<f32>>,
     states: States,
     /// How a step is made whose items do not fit together: there from the first such step.
     swept: Option<Swept>,
@@ -151,6 +156,7 @@ struct Names {
     counts: Vec<String>,
     tracks: Vec<(String, String)>,
     gradients: Vec<String>,
+    directions: Vec<String>,
 }
 
 impl Names {
@@ -163,6 +169,7 @@ impl Names {
             counts: of("count"),
             tracks: stage.tracks.iter().map(track).collect(),
             gradients: stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect(),
+            directions: stage.weights.iter().map(|w| format!("{DIRECTION}{}", w.path)).collect(),
         }
     }
 }
@@ -230,9 +237,11 @@ impl<'a, 's> Trainer<'a, 's> {
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
         Ok(Trainer {
             step: Launch::new(engine, &stage.step, &layouts)?,
+            along: stage.along.as_ref().map(|graph| Launch::new(engine, graph, &layouts)).transpose()?,
             counts: Launch::new(engine, &stage.counts, &layouts)?,
             optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
             step_kept: None,
+            direction: None,
             swept: None,
             states: States::new(stage, Launch::new(engine, &stage.start, &layouts)?),
             layout,
@@ -267,6 +276,14 @@ impl<'a, 's> Trainer<'a, 's> {
             job,
             settings,
         })
+    }
+
+    /// The graph of a micro-batch that makes what is wanted now: the step or its derivative, of the whole step or swept.
+    fn current(&self) -> &Launch {
+        let swept = self.swept.as_ref().filter(|swept| swept.used);
+        let step = swept.map_or(&self.step, |swept| &swept.step);
+        let along = swept.map_or(self.along.as_ref(), |swept| swept.along.as_ref());
+        along.filter(|_| self.direction.is_some()).unwrap_or(step)
     }
 
     /// Goes to the last checkpoint that can be read. Gives the steps made.

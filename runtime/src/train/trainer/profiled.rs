@@ -9,7 +9,8 @@ impl Trainer<'_, '_> {
     /// From now on kernels and sections are counted, with `events` also when they run.
     pub(super) fn count_kernels(&mut self, events: bool) {
         self.clock.keep_events(events);
-        for launch in [&self.step, &self.counts].into_iter().chain(self.swept.iter().flat_map(|s| s.launches())) {
+        let own = [&self.step, &self.counts].into_iter().chain(&self.along);
+        for launch in own.chain(self.swept.iter().flat_map(|s| s.launches())) {
             launch.count(events);
         }
         self.optimizer.count(events);
@@ -27,7 +28,7 @@ impl Trainer<'_, '_> {
     pub(super) fn spent(&self, seconds: f64, before: u64) -> StageSpent {
         let of = |section: Section, all: Vec<Spent>| all.into_iter().map(move |spent| (section, spent));
         let mut kernels: Vec<(Section, Spent)> = of(Section::Step, self.step.spent()).collect();
-        let swept = self.swept.iter().flat_map(|swept| swept.launches());
+        let swept = self.along.iter().chain(self.swept.iter().flat_map(|swept| swept.launches()));
         kernels.extend(swept.flat_map(|launch| of(Section::Step, launch.spent())));
         kernels.extend(of(Section::Count, self.counts.spent()));
         kernels.extend(of(Section::Update, self.optimizer.spent()));

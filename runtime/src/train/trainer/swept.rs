@@ -5,7 +5,7 @@ use align_compiler::batch::sweeps::Met;
 use align_compiler::batch::training;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::items::Packed;
-use align_compiler::tensor::ReduceOp;
+use align_compiler::tensor::{Graph, ReduceOp};
 
 use super::Trainer;
 use crate::engine::{Bindings, Engine, Slot};
@@ -15,6 +15,8 @@ use crate::train::launch::Launch;
 pub struct Swept {
     sweeps: Vec<Launch>,
     pub step: Launch,
+    /// The derivative of `step` along a direction, where the optimizer asks for it.
+    pub along: Option<Launch>,
     values: Vec<Value>,
     /// Whether the step at hand is made so.
     pub used: bool,
@@ -31,7 +33,12 @@ struct Value {
 }
 
 impl Swept {
-    pub fn new(engine: &dyn Engine, swept: &training::Swept, layouts: &Layouts) -> Result<Swept> {
+    pub fn new(
+        engine: &dyn Engine,
+        swept: &training::Swept,
+        along: Option<&Graph>,
+        layouts: &Layouts,
+    ) -> Result<Swept> {
         let value = |sweep: usize, met: &Met| Value {
             met: met.clone(),
             sweep,
@@ -43,30 +50,23 @@ impl Swept {
         let values = sweeps.flat_map(|(i, sweep)| sweep.met.iter().map(move |met| value(i, met))).collect();
         let launch = |graph| Launch::new(engine, graph, layouts);
         let sweeps = swept.sweeps.iter().map(|sweep| launch(&sweep.graph)).collect::<Result<_>>()?;
-        Ok(Swept { sweeps, step: launch(&swept.step)?, values, used: false })
+        let along = along.map(launch).transpose()?;
+        Ok(Swept { sweeps, step: launch(&swept.step)?, along, values, used: false })
     }
 
     /// Bytes of temporaries for a micro-batch.
     pub fn memory(&self, packed: &Packed) -> usize {
-        let sweeps = self.sweeps.iter().map(|sweep| sweep.memory(packed));
-        sweeps.chain([self.step.memory(packed)]).max().unwrap_or(0)
+        self.launches().map(|launch| launch.memory(packed)).max().unwrap_or(0)
     }
 
     pub fn launches(&self) -> impl Iterator<Item = &Launch> {
-        self.sweeps.iter().chain([&self.step])
+        self.sweeps.iter().chain([&self.step]).chain(&self.along)
     }
 
-    /// The graph of the step, and what was found, which it reads by name.
-    pub fn parts(&mut self) -> (&mut Launch, impl Iterator<Item = (&str, &[f32])>) {
-        (&mut self.step, self.values.iter().map(|value| (value.met.name.as_str(), &value.whole[..])))
-    }
-}
-
-/// The graph that makes the step at hand.
-pub fn current<'l>(whole: &'l Launch, swept: &'l Option<Swept>) -> &'l Launch {
-    match swept {
-        Some(swept) if swept.used => &swept.step,
-        _ => whole,
+    /// The graph of the step, or of its derivative, and what was found, which it reads by name.
+    pub fn parts(&mut self, along: bool) -> (&mut Launch, impl Iterator<Item = (&str, &[f32])>) {
+        let launch = self.along.as_mut().filter(|_| along).unwrap_or(&mut self.step);
+        (launch, self.values.iter().map(|value| (value.met.name.as_str(), &value.whole[..])))
     }
 }
 

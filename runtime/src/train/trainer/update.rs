@@ -46,9 +46,10 @@ impl Trainer<'_, '_> {
         self.asked(t, result)
     }
 
-    /// The weights go to the point that is asked for; the gradient and the sums of the step are kept.
+    /// The weights go to the point that is asked for, and what is launched is the derivative if a direction is given; the
+    /// gradient and the sums of the step are kept.
     pub(in crate::train) fn at_point(&mut self) {
-        self.optimizer.point(&mut self.weights);
+        self.direction = self.optimizer.point(&mut self.weights);
         let empty = vec![0.0; self.gradient.len()];
         let gradient = std::mem::replace(&mut self.gradient, empty);
         self.step_kept = Some(StepKept {
@@ -63,6 +64,7 @@ impl Trainer<'_, '_> {
     /// Goes on with the objective at the point.
     pub(in crate::train) fn answer(&mut self, t: usize, value: f64, factor: f64) -> i64 {
         let Some(kept) = self.step_kept.take() else { return -1 };
+        self.direction = None;
         let found = std::mem::replace(&mut self.gradient, kept.gradient);
         (self.terms, self.tracks) = (kept.terms, kept.tracks);
         self.states.set_next(kept.states);
