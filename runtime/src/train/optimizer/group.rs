@@ -24,6 +24,9 @@ pub struct Group {
     result: Option<Program>,
     /// All of the family's weights.
     of_family: usize,
+    /// The variant of the step at hand, and whether the step's gradient was multiplied already.
+    now: usize,
+    scaled: bool,
 }
 
 struct Member {
@@ -108,6 +111,8 @@ impl Group {
             start: Program::new(engine, &group.start)?,
             result: group.result.as_ref().map(|graph| Program::new(engine, graph)).transpose()?,
             of_family,
+            now: 0,
+            scaled: false,
         })
     }
 
@@ -163,7 +168,25 @@ impl Group {
         Ok(())
     }
 
-    /// Runs a phase of the step; what it asks for. `None` if the step has no such phase here.
+    /// Begins a step; how many phases it has here.
+    pub fn begin(&mut self, known: &Known) -> std::result::Result<usize, String> {
+        let holds = |(scalar, holds): &(usize, bool)| (known.scalars[*scalar].1 != 0.0) == *holds;
+        let found = self.variants.iter().position(|variant| variant.when.iter().all(holds));
+        self.now = found.ok_or("no way of the update holds")?;
+        self.scaled = false;
+        Ok(self.variants[self.now].phases.len())
+    }
+
+    /// The phase that is due here in a phase of a step that has so many: the last one runs in the last of all groups.
+    pub fn due(&self, phase: usize, of: usize) -> Option<usize> {
+        let own = self.variants[self.now].phases.len();
+        match phase + 1 == of {
+            true => Some(own - 1),
+            false => Some(phase).filter(|phase| phase + 1 < own),
+        }
+    }
+
+    /// Runs a phase of the step; what it asks for.
     pub fn run(
         &mut self,
         phase: usize,
@@ -171,10 +194,9 @@ impl Group {
         factor: f64,
         known: &mut Known,
         scratch: &mut [Vec<f32>],
-    ) -> std::result::Result<Option<Vec<Ask>>, String> {
-        let holds = |(scalar, holds): &(usize, bool)| (known.scalars[*scalar].1 != 0.0) == *holds;
-        let variant = self.variants.iter().find(|variant| variant.when.iter().all(holds));
-        let Some(phase) = variant.ok_or("no way of the update holds")?.phases.get(phase) else { return Ok(None) };
+    ) -> std::result::Result<Vec<Ask>, String> {
+        let factor = if std::mem::replace(&mut self.scaled, true) { 1.0 } else { factor };
+        let phase = &self.variants[self.now].phases[phase];
         if let Some(pieces) = &phase.pieces {
             for (range, local, lengths) in pieces {
                 scale(&mut arenas.gradient[range.clone()], factor);
@@ -182,7 +204,7 @@ impl Group {
                 let parts = |_: &StateArena| local.clone();
                 step(phase, &piece, arenas, &mut self.states, &parts, known, scratch)?;
             }
-            return Ok(Some(phase.asks.clone()));
+            return Ok(phase.asks.clone());
         }
         // What others read: it is filled beside what this phase may read.
         let mut given = vec![];
@@ -227,7 +249,7 @@ impl Group {
         }
         known.points.extend(points.into_iter().map(|(_, point, values)| ((self.family, point), values)));
         known.directions.extend(directions.into_iter().map(|(_, point, values)| ((self.family, point), values)));
-        Ok(Some(phase.asks.clone()))
+        Ok(phase.asks.clone())
     }
 
     pub fn has_result(&self) -> bool {

@@ -1,7 +1,8 @@
 //! The optimizer's update of all weights.
 //!
 //! A step runs the programs of each group of weights in phases. After a phase, what weights give for others lies side by
-//! side for the next one, and the objective is asked at the points that the phase gave.
+//! side for the next one, and the objective is asked at the points that the phase gave. Weights move in the last phase, of
+//! all groups at once: until then each stands where it stood.
 
 mod group;
 mod program;
@@ -39,8 +40,11 @@ struct Known {
 pub struct Optimizer {
     groups: Vec<Group>,
     known: Known,
-    /// The phase that runs next.
+    /// The phase that runs next, and how many the step has.
     phase: usize,
+    phases: usize,
+    /// What the step's gradient is multiplied by.
+    factor: f64,
     /// Asked for before it can run, in order; the family comes first.
     asked: Vec<(usize, Ask)>,
     scratch: Vec<Vec<f32>>,
@@ -85,6 +89,8 @@ impl Optimizer {
             groups,
             known: Known { scalars, seed: seed as i32, ..Known::default() },
             phase: 0,
+            phases: 0,
+            factor: 1.0,
             asked: vec![],
             scratch: vec![vec![0.0; longest]; outputs],
             memory: 4 * (states + outputs * longest + asks) + temporary,
@@ -105,7 +111,11 @@ impl Optimizer {
         self.phase = 0;
         self.asked.clear();
         self.known.answers.clear();
-        self.run(arenas, factor)
+        (self.phases, self.factor) = (0, factor);
+        for group in &mut self.groups {
+            self.phases = self.phases.max(group.begin(&self.known)?);
+        }
+        self.run(arenas)
     }
 
     /// The point at which the objective is asked for, and the direction along which, if there is one. What is put there
@@ -139,38 +149,29 @@ impl Optimizer {
         self.known.answers.insert((family, ask.point), (value as f32, gradient));
         match self.asked.first() {
             Some((_, next)) => Ok(Some(next.clone())),
-            None => self.run(arenas, 1.0),
+            None => self.run(arenas),
         }
     }
 
     /// Runs phases until something is asked for or the step is made.
-    fn run(&mut self, arenas: &mut Arenas, factor: f64) -> std::result::Result<Option<Ask>, String> {
-        let mut factor = factor;
-        loop {
-            let mut runs = false;
+    fn run(&mut self, arenas: &mut Arenas) -> std::result::Result<Option<Ask>, String> {
+        while self.phase < self.phases {
             for group in &mut self.groups {
-                let Some(asks) = group.run(self.phase, arenas, factor, &mut self.known, &mut self.scratch)? else {
-                    continue;
-                };
-                runs = true;
-                for ask in asks {
+                let Some(phase) = group.due(self.phase, self.phases) else { continue };
+                for ask in group.run(phase, arenas, self.factor, &mut self.known, &mut self.scratch)? {
                     if !self.asked.iter().any(|(f, a)| *f == group.family && a.point == ask.point) {
                         self.asked.push((group.family, ask));
                     }
                 }
             }
-            factor = 1.0;
             self.phase += 1;
-            match self.asked.first() {
-                Some((_, ask)) => return Ok(Some(ask.clone())),
-                None if !runs => {
-                    self.known.exchanged.clear();
-                    self.known.answers.clear();
-                    return Ok(None);
-                }
-                None => {}
+            if let Some((_, ask)) = self.asked.first() {
+                return Ok(Some(ask.clone()));
             }
         }
+        self.known.exchanged.clear();
+        self.known.answers.clear();
+        Ok(None)
     }
 
     /// The weights that the stage gives, if these are not the ones that it trains at.
