@@ -1,6 +1,6 @@
 //! Gathers and scatters: an index along a ragged axis counts from the segment's start, on the packed axis from the first item's.
 
-use super::rows::pairs_axis;
+use super::rows::{cross_axis, pairs_axis};
 use super::{Batch, Rows, Value, packed_axes, rows_of};
 use crate::tensor::graph::is_ragged;
 use crate::tensor::{Axis, MapOp, Node, ReduceOp, TableKind};
@@ -15,10 +15,45 @@ impl Batch<'_> {
             Rows::Of(packed) if *packed == axis.packed() => packed.clone(),
             Rows::Past { packed, paired } if paired == axis => packed.clone(),
             Rows::Pairs { packed, paired } if paired == axis => pairs_axis(packed),
+            Rows::Cross { packed, of, paired } if paired == axis => cross_axis(packed, of),
+            Rows::Pairs { packed, paired } if axis.packed() == *packed => {
+                return self.gather_first(x.node, &pairs_axis(packed), packed, paired, index);
+            }
+            Rows::Cross { packed, of, paired } if axis.packed() == *packed => {
+                return self.gather_first(x.node, &cross_axis(packed, of), of, paired, index);
+            }
             _ => return Err(format!("{} is indexed in a value whose rows depend on it", axis.name())),
         };
         let (rows, index) = self.place_from_start(&along, index)?;
         Ok(Value { node: self.new.gather(x.node, &along, index), rows })
+    }
+
+    /// A gather along the first index of pairs: a row of the second index, which counts `of`, for each place of the index.
+    fn gather_first(
+        &mut self,
+        x: Node,
+        pairs: &Axis,
+        of: &Axis,
+        paired: &Axis,
+        index: &Value,
+    ) -> Result<Value, String> {
+        let first = pairs.outer().expect("pairs have an outer axis");
+        let (rows, place) = self.place_from_start(&first, index)?;
+        let Rows::Of(at) = &rows else {
+            return Err(format!("{} is indexed by pairs of places in a value on pairs", first.name()));
+        };
+        let starts = self.new.table(pairs, TableKind::Start);
+        let start = Value { node: self.new.gather(starts, &first, place), rows: rows.clone() };
+        let to = Rows::with_past(at, of, paired)?;
+        let start = match &to {
+            // One row for each segment: what starts there is seen from each of its places.
+            Rows::Past { .. } => self.lift(&start, &Rows::Of(of.clone())),
+            to => self.lift(&start, to),
+        };
+        let axis = to.axis().expect("what counts a second index has an axis");
+        let second = self.new.table(&axis, TableKind::Position);
+        let index = self.new.map(MapOp::Add, &[start, second]);
+        Ok(Value { node: self.new.gather(x, pairs, index), rows: to })
     }
 
     pub(super) fn scatter_add(

@@ -20,7 +20,7 @@ use crate::tensor::graph::is_ragged;
 use crate::tensor::{Axis, AxisKind, Graph, MapOp, Node, NodeData, Op, ReduceOp, TableKind};
 use align_syntax::span::Span;
 pub use rows::Rows;
-use rows::{pairs_axis, rows_of};
+use rows::{cross_axis, pairs_axis, rows_of};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -243,9 +243,19 @@ impl<'a> Batch<'a> {
                     Some(i) => (Some(i), pairs_axis(packed)),
                     None => {
                         // Reduces the queries of each key: seen from the key first.
-                        let turned = self.turned(packed);
-                        node = self.new.gather(node, &pairs_axis(packed), turned);
+                        let pairs = pairs_axis(packed);
+                        let turned = self.turned(&pairs, packed, &pairs, packed);
+                        node = self.new.gather(node, &pairs, turned);
                         (ragged.iter().position(|r| r.packed() == *packed), pairs_axis(packed))
+                    }
+                },
+                Rows::Cross { packed, of, paired } => match ragged.iter().position(|r| r == paired) {
+                    Some(i) => (Some(i), cross_axis(packed, of)),
+                    None => {
+                        let (pairs, other) = (cross_axis(packed, of), cross_axis(of, packed));
+                        let turned = self.turned(&pairs, packed, &other, of);
+                        node = self.new.gather(node, &pairs, turned);
+                        (ragged.iter().position(|r| r.packed() == *packed), other)
                     }
                 },
                 Rows::Step => (None, Axis::item()),
@@ -256,6 +266,7 @@ impl<'a> Batch<'a> {
             let reduced = ragged.remove(at);
             rows = match rows {
                 Rows::Pairs { packed, paired } if reduced != paired => Rows::Past { packed, paired },
+                Rows::Cross { of, paired, .. } if reduced != paired => Rows::Past { packed: of, paired },
                 _ => Rows::Of(inner.outer().expect("a packed axis has an outer one")),
             };
             node = self.new.segment_reduce(op, node, &inner);
@@ -295,6 +306,11 @@ impl<'a> Batch<'a> {
             }
             (Rows::Pairs { packed, paired }, AxisKind::Paired(a), AxisKind::Paired(b)) if paired == from && a == b => {
                 Rows::Pairs { packed: packed.clone(), paired: to.clone() }
+            }
+            (Rows::Cross { packed, of, paired }, AxisKind::Paired(a), AxisKind::Paired(b))
+                if paired == from && a == b =>
+            {
+                Rows::Cross { packed: packed.clone(), of: of.clone(), paired: to.clone() }
             }
             _ => return Err(format!("{} has no packed form under the name {}", from.name(), to.name())),
         };

@@ -15,6 +15,9 @@ pub enum Rows {
     Past { packed: Axis, paired: Axis },
     /// A row for each pair of places (of the packed axis, then of its second index) of one segment.
     Pairs { packed: Axis, paired: Axis },
+    /// A row for each place of one packed axis and each place of another one, `of`, in the same item: the second index is
+    /// `paired`.
+    Cross { packed: Axis, of: Axis, paired: Axis },
 }
 
 /// All pairs of places of one segment of a packed axis.
@@ -22,8 +25,13 @@ pub fn pairs_axis(packed: &Axis) -> Axis {
     Axis::new(packed.name(), AxisKind::Pairs(packed.clone()))
 }
 
+/// All pairs of a place of one packed axis and a place of another one in the same item.
+pub fn cross_axis(packed: &Axis, of: &Axis) -> Axis {
+    Axis::new(packed.name(), AxisKind::Cross(packed.clone(), of.clone()))
+}
+
 /// `axis`, its outer axis, and so on to `item`.
-fn chain(axis: &Axis) -> impl Iterator<Item = Axis> + use<> {
+pub(super) fn chain(axis: &Axis) -> impl Iterator<Item = Axis> + use<> {
     std::iter::successors(Some(axis.clone()), Axis::outer)
 }
 
@@ -44,43 +52,64 @@ impl Rows {
             Rows::Step => None,
             Rows::Of(axis) | Rows::Past { packed: axis, .. } => Some(axis.clone()),
             Rows::Pairs { packed, .. } => Some(pairs_axis(packed)),
+            Rows::Cross { packed, of, .. } => Some(cross_axis(packed, of)),
+        }
+    }
+
+    /// A row for each row of `a` and each place of a packed axis, which counts the second index `paired`.
+    pub(super) fn with_past(a: &Axis, packed: &Axis, paired: &Axis) -> Result<Rows, String> {
+        let (of, paired) = (packed.clone(), paired.clone());
+        match chain(packed).position(|c| c == *a) {
+            Some(0) => Ok(Rows::Pairs { packed: of, paired }),
+            Some(_) => Ok(Rows::Past { packed: of, paired }),
+            None if a.outer() == packed.outer() => Ok(Rows::Cross { packed: a.clone(), of, paired }),
+            None => Err(apart(a, packed)),
         }
     }
 
     /// The place that has an index for each of both.
     pub fn join(&self, other: &Rows) -> Result<Rows, String> {
-        let apart = |a: &Axis, b: &Axis| match a.name() == b.name() {
-            true => Err(format!("two different axes {} have no place in common", a.name())),
-            false => Err(format!("{} and {} have no place in common", a.name(), b.name())),
-        };
         match (self, other) {
             (Rows::Step, rows) | (rows, Rows::Step) => Ok(rows.clone()),
             (Rows::Of(a), Rows::Of(b)) if chain(b).any(|c| c == *a) => Ok(other.clone()),
             (Rows::Of(a), Rows::Of(b)) if chain(a).any(|c| c == *b) => Ok(self.clone()),
-            (Rows::Of(a), Rows::Of(b)) => apart(a, b),
+            (Rows::Of(a), Rows::Of(b)) => Err(apart(a, b)),
             (Rows::Of(a), Rows::Past { packed, paired }) | (Rows::Past { packed, paired }, Rows::Of(a)) => {
-                let (packed, paired) = (packed.clone(), paired.clone());
-                match chain(&packed).position(|c| c == *a) {
-                    Some(0) => Ok(Rows::Pairs { packed, paired }),
-                    Some(_) => Ok(Rows::Past { packed, paired }),
-                    None => apart(a, &packed),
-                }
+                Rows::with_past(a, packed, paired)
             }
-            (Rows::Of(a), pairs @ Rows::Pairs { packed, .. }) | (pairs @ Rows::Pairs { packed, .. }, Rows::Of(a)) => {
+            (Rows::Of(a), pairs @ (Rows::Pairs { packed, .. } | Rows::Cross { packed, .. }))
+            | (pairs @ (Rows::Pairs { packed, .. } | Rows::Cross { packed, .. }), Rows::Of(a)) => {
                 match chain(packed).any(|c| c == *a) {
                     true => Ok(pairs.clone()),
-                    false => apart(a, packed),
+                    false => Err(apart(a, packed)),
                 }
             }
+            (cross @ Rows::Cross { of, paired, .. }, Rows::Past { packed, paired: past })
+            | (Rows::Past { packed, paired: past }, cross @ Rows::Cross { of, paired, .. })
+                if of == packed && paired == past =>
+            {
+                Ok(cross.clone())
+            }
+            (Rows::Cross { .. }, Rows::Cross { .. }) if self == other => Ok(self.clone()),
+            (Rows::Cross { packed: a, .. }, Rows::Past { packed: b, .. } | Rows::Pairs { packed: b, .. })
+            | (Rows::Past { packed: a, .. } | Rows::Pairs { packed: a, .. }, Rows::Cross { packed: b, .. })
+            | (Rows::Cross { packed: a, .. }, Rows::Cross { packed: b, .. }) => Err(apart(a, b)),
             (
                 Rows::Past { packed: p, paired: a } | Rows::Pairs { packed: p, paired: a },
                 Rows::Past { packed: q, paired: b } | Rows::Pairs { packed: q, paired: b },
             ) => match (p == q && a == b, self) {
-                (false, _) => apart(a, b),
+                (false, _) => Err(apart(a, b)),
                 (true, Rows::Pairs { .. }) => Ok(self.clone()),
                 (true, _) => Ok(other.clone()),
             },
         }
+    }
+}
+
+fn apart(a: &Axis, b: &Axis) -> String {
+    match a.name() == b.name() {
+        true => format!("two different axes {} have no place in common", a.name()),
+        false => format!("{} and {} have no place in common", a.name(), b.name()),
     }
 }
 
@@ -98,7 +127,11 @@ impl Batch<'_> {
             (Rows::Step, _) => value.node,
             (from, to) if from == to => value.node,
             (Rows::Past { packed, .. }, Rows::Pairs { .. }) => {
-                let index = self.key_index(packed);
+                let index = self.key_index(packed, &pairs_axis(packed));
+                self.new.gather(value.node, packed, index)
+            }
+            (Rows::Past { packed, .. }, Rows::Cross { packed: first, .. }) => {
+                let index = self.key_index(packed, &cross_axis(first, packed));
                 self.new.gather(value.node, packed, index)
             }
             (from, to) => {
@@ -117,24 +150,23 @@ impl Batch<'_> {
         }
     }
 
-    /// For each pair: the place of its key on the packed axis.
-    fn key_index(&mut self, packed: &Axis) -> Node {
-        let pairs = pairs_axis(packed);
-        let start = self.new.table(packed, TableKind::Start);
-        let start = self.new.segment_tile(start, packed);
-        let start = self.new.segment_tile(start, &pairs);
-        let place = self.new.table(&pairs, TableKind::Position);
+    /// For each pair: the place of its second index on the packed axis that this one counts.
+    fn key_index(&mut self, packed: &Axis, pairs: &Axis) -> Node {
+        let outer = packed.outer().expect("a packed axis has an outer one");
+        let start = Value { node: self.new.table(packed, TableKind::Start), rows: Rows::Of(outer) };
+        let start = self.lift(&start, &Rows::Of(pairs.clone()));
+        let place = self.new.table(pairs, TableKind::Position);
         self.new.map(MapOp::Add, &[start, place])
     }
 
-    /// For each pair (a, b): the index of the pair (b, a).
-    pub(super) fn turned(&mut self, packed: &Axis) -> Node {
-        let pairs = pairs_axis(packed);
-        let starts = self.new.table(&pairs, TableKind::Start);
-        let key = self.key_index(packed);
-        let start = self.new.gather(starts, packed, key);
-        let place = self.new.table(packed, TableKind::Position);
-        let place = self.new.segment_tile(place, &pairs);
+    /// For each pair of a place of `second` and one of `first`, ordered so: the index of the same pair on `pairs`, which is
+    /// ordered by `first`.
+    pub(super) fn turned(&mut self, pairs: &Axis, first: &Axis, turned: &Axis, second: &Axis) -> Node {
+        let starts = self.new.table(pairs, TableKind::Start);
+        let key = self.key_index(first, turned);
+        let start = self.new.gather(starts, first, key);
+        let place = self.new.table(second, TableKind::Position);
+        let place = self.new.segment_tile(place, turned);
         self.new.map(MapOp::Add, &[start, place])
     }
 }

@@ -3,7 +3,9 @@ use crate::rewrite::attention::attention;
 use crate::rewrite::model::{ITEMS, Style, item, model, packed, past, reply, time};
 use crate::rewrite::oracle::{Named, Value, assert_close, fill, noise, run};
 use crate::rewrite::simplify::simplify;
-use crate::tensor::{Axis, DType, Graph, Lengths, MapOp, Op, ReduceOp};
+use crate::tensor::parse::parse;
+use crate::tensor::print::print;
+use crate::tensor::{Axis, AxisKind, DType, Graph, Lengths, MapOp, Op, ReduceOp};
 
 /// The packed graph gives, for all items at once, what the per-item graph gives for each.
 fn check_model(graph: &Graph) -> Graph {
@@ -31,18 +33,23 @@ fn a_transformer_and_its_losses() {
     }
 }
 
-/// Runs a graph with Float inputs on `time`, and on `item`, for items of these lengths, and compares.
+/// Runs a graph with Float inputs on `time`, on `reply`, which is half as long, and on `item`, for items of these lengths, and
+/// compares.
 fn check(lengths: &[usize], build: impl Fn(&mut Graph)) {
     let mut graph = Graph::new();
     build(&mut graph);
     let batched = batch(&graph, &BatchOptions::default()).expect("it has a packed form");
-    let all_lengths = Lengths::new().with(Axis::item(), vec![lengths.len()]).with(time().packed(), lengths.to_vec());
+    let replies: Vec<usize> = lengths.iter().map(|n| n.div_ceil(2)).collect();
+    let all_lengths = Lengths::new()
+        .with(Axis::item(), vec![lengths.len()])
+        .with(time().packed(), lengths.to_vec())
+        .with(reply().packed(), replies.clone());
     let mut all_given = Named::new();
     fill(&batched, &mut all_given, &all_lengths);
     let all = run(&batched, &all_given, &all_lengths);
     let mut each: std::collections::BTreeMap<String, Vec<f64>> = Default::default();
     for (i, n) in lengths.iter().enumerate() {
-        let own = Lengths::new().with(time(), vec![*n]);
+        let own = Lengths::new().with(time(), vec![*n]).with(reply(), vec![replies[i]]);
         let mut given = Named::new();
         for (_, data) in graph.nodes() {
             if let Op::Input(name) = &data.op {
@@ -50,9 +57,11 @@ fn check(lengths: &[usize], build: impl Fn(&mut Graph)) {
                 let rows: usize =
                     value.axes.iter().filter(|a| a.fixed_size().is_none()).map(|a| all_lengths.size(a)).product();
                 let width = value.data.len() / rows;
-                let (from, to) = match data.axes.contains(&time()) {
-                    true => (lengths[..i].iter().sum::<usize>(), lengths[..=i].iter().sum::<usize>()),
-                    false => (i, i + 1),
+                let of = |all: &[usize]| (all[..i].iter().sum::<usize>(), all[..=i].iter().sum::<usize>());
+                let (from, to) = match (data.axes.contains(&time()), data.axes.contains(&reply())) {
+                    (true, _) => of(lengths),
+                    (_, true) => of(&replies),
+                    _ => (i, i + 1),
                 };
                 let data = Value::floats(data.axes.clone(), value.data[from * width..to * width].to_vec());
                 given.insert(name.clone(), data);
@@ -167,6 +176,54 @@ fn pairs_of_places() {
         let picked = g.gather(score, &past(), here);
         g.output("picked", picked);
     });
+}
+
+/// Of the pairs of places of a stream those whose first place is one of a reply, in every order of what is done with them.
+#[test]
+fn pairs_of_places_of_two_axes() {
+    let dim = Axis::fixed("dim", 3);
+    let build = |g: &mut Graph| {
+        let x = g.input("x", vec![time(), dim.clone()], DType::Float);
+        let r = g.input("r", vec![reply()], DType::Float);
+        let y = g.rename(x, &time(), &past());
+        let score = g.contract(x, y, std::slice::from_ref(&dim));
+        let here = g.iota(&reply());
+        let picked = g.gather(score, &time(), here);
+        g.output("picked", picked);
+        let weighed = g.map(MapOp::Mul, &[picked, r]);
+        let there = g.iota(&past());
+        let weighed = g.map(MapOp::Mul, &[weighed, there]);
+        let by_reply = g.sum(weighed, &[past()]);
+        g.output("by_reply", by_reply);
+        let by_past = g.reduce(ReduceOp::Max, weighed, &[reply()]);
+        g.output("by_past", by_past);
+        let all = g.reduce(ReduceOp::Min, weighed, &[reply(), past()]);
+        g.output("all", all);
+        let diagonal = g.gather(weighed, &past(), here);
+        g.output("diagonal", diagonal);
+        let mixed = g.contract(weighed, y, &[past()]);
+        g.output("mixed", mixed);
+        let zero = g.int(0);
+        for (name, value, axis) in [("first_of_stream", score, time()), ("first_of_reply", weighed, reply())] {
+            let first = g.gather(value, &axis, zero);
+            g.output(name, first);
+        }
+        let there = Axis::new("there", AxisKind::Paired(time()));
+        let renamed = g.rename(weighed, &past(), &there);
+        let renamed = g.sum(renamed, &[there]);
+        g.output("renamed", renamed);
+        let again = g.gather(score, &time(), here);
+        let again = g.gather(again, &reply(), here);
+        g.output("again", again);
+        let same = g.iota(&time());
+        let same = g.gather(score, &time(), same);
+        g.output("same", same);
+    };
+    check(&LENGTHS, build);
+    let mut graph = Graph::new();
+    build(&mut graph);
+    let packed = batch(&graph, &BatchOptions::default()).expect("it has a packed form");
+    assert_eq!(parse(&print(&packed)).as_ref(), Ok(&packed));
 }
 
 /// Groups: replies of an item on `sample`, their tokens on `time` of each. The items here have replies of one length.

@@ -112,10 +112,11 @@ impl Eval<'_> {
         };
         let value = self.coerce(value, binder.ty.as_ref(), span, env)?;
         self.destructure(pattern, value, env)?;
-        if let Some(net) = env.body().net.clone() {
-            for name in pattern_names(pattern) {
-                let value = env.get(&name.text).unwrap_or(Value::Unit);
-                self.note_inner(&net, &name.text, &value);
+        for name in pattern_names(pattern) {
+            let value = env.get(&name.text).unwrap_or(Value::Unit);
+            match &env.body().net {
+                Some(net) => self.note_inner(net, &name.text, &value),
+                None => self.note_local(env.file(), &name.text, &value),
             }
         }
         Ok(())

@@ -388,7 +388,10 @@ impl Eval<'_> {
     /// Runs a body; a `?` that found nothing makes its value `none`.
     fn def_body(&mut self, def: &Rc<DefCode>, env: &Env) -> Res<Value> {
         let is_data = def.def.result.as_ref().is_some_and(super::block::is_data);
-        let value = if is_data { self.data_body(&def.def.body, env) } else { self.body(&def.def.body, env) };
+        let value = self.running(None, |eval| match is_data {
+            true => eval.data_body(&def.def.body, env),
+            false => eval.body(&def.def.body, env),
+        });
         match value {
             Err(diagnostic) if diagnostic.code == NONE => Ok(Value::None),
             other => other,
@@ -425,7 +428,7 @@ impl Eval<'_> {
         let params = method.params.first().map_or(&[][..], |p| p);
         let inner = self.bind_params(&what, params, &packs, &known, values, env, body, span)?;
         self.methods.push(net.source);
-        let result = self.in_net(net, |eval| eval.body(&method.body, &inner));
+        let result = self.running(Some(net), |eval| eval.in_net(net, |eval| eval.body(&method.body, &inner)));
         self.methods.pop();
         let result = result?;
         self.note_result(net, &method.name.text, &result);

@@ -85,6 +85,72 @@ fn traced(eval: &mut Eval, net: &str, loss: &str) -> Res<TracedLoss> {
     eval.trace_loss(&loss, &net, &sums(), &[], nowhere())
 }
 
+/// What is not read is as it was: attention is found in all layers, also in that which is read.
+#[test]
+fn what_a_function_binds_is_read() {
+    let text = "loss of(p: Policy, shown: Reply) per token = -logp(p, shown) + sum[kv, rep](read(p, shown, .blocks[0].attend.seen)[past: 0])";
+    let program = program(&format!("{NETS}\n{text}\nlet reading = of()"));
+    let traced = explained(&program, traced(&mut Eval::new(&program, &Library), "small", "reading"));
+    let terms: Vec<_> = traced.terms.iter().map(|(o, _)| o.clone()).collect();
+    let step = forward(&traced.graph, &terms, &traced.tracks, &BatchOptions::default(), &Rewrites::default());
+    let step = step.expect("packs").step;
+    let of_kind = |found: fn(&Op) -> bool| step.nodes().filter(|(_, data)| found(&data.op)).count();
+    assert_eq!(of_kind(|op| matches!(op, Op::Call { kind: CallKind::Attention(_), .. })), 2);
+}
+
+/// A method's own names come first, then those of the function that it calls, then those further in; other parts have theirs.
+#[test]
+fn names_of_functions_that_methods_call() {
+    let program = program(
+        r#"
+fn outer(x: Tensor[time, dim]) -> Tensor[time, dim] {
+  let y = 2 * x
+  let far = inner(y)
+  let both = inner(far) + inner(y)
+  both
+}
+fn inner(x: Tensor[time, dim]) -> Tensor[time, dim] {
+  let y = 3 * x
+  let far = y + 1
+  let deep = far + 1
+  deep
+}
+net part1(width: Int) {
+  axis dim = width
+  weight scale: [dim] ~ ones
+  apply(x: Tensor[time, dim]) -> Tensor[time, dim] = outer(x * scale)
+}
+net whole(width: Int) {
+  axis dim = width
+  part p = part1(width)
+  apply(x: Tensor[time, dim]) -> Tensor[time, dim] {
+    let y = x + 1
+    outer(p(y))
+  }
+}
+test "the nearest is meant" {
+  let x = tensor[time, dim]([[1.0], [2.0]])
+  let net = drawn(whole(1), seed: 1) with { "p.scale": tensor[dim]([1.0]) }
+  assert near(read(net, x, .y), x + 1, 1e-9)
+  assert near(read(net, x, .p.y), 2 * (x + 1), 1e-9)
+  assert near(read(net, x, .p.far), 3 * 2 * (x + 1) + 2, 1e-9)
+}
+test "two of one name" {
+  let net = drawn(whole(1), seed: 1)
+  assert near(read(net, tensor[time, dim]([[1.0]]), .p.deep), 1.0, 1e-9)
+}
+"#,
+    );
+    let options = tests::TestOptions { vectors: &|_| Ok(None), run: &tests::interpret, tolerance: tests::EXACT };
+    let results = tests::run_tests(&program, &Library, &options);
+    let [nearest, twice] = &results[..] else { panic!("two tests") };
+    assert!(matches!(nearest.outcome, tests::TestOutcome::Passed), "{:?}", nearest.outcome);
+    match &twice.outcome {
+        tests::TestOutcome::Failed(said) => assert!(said.message.contains("`.p.deep` has 2 values"), "{said:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_loss_becomes_a_training_step() {
     let program = program(NETS);

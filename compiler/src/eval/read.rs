@@ -2,17 +2,19 @@
 //!
 //! While a method of the net runs, its `let`s, the outputs of its parts and the weights that it reads are noted under their
 //! paths (`blocks.3.attend.query`); what the wanted path names is kept. Nothing else has a use, so it leaves the graph with
-//! all dead code.
+//! all dead code. A function that the method calls stands in for its own code: what it binds with `let` is noted under the
+//! part too (`blocks.3.attend.seen`). Where a method and such a function use one name, it is the method's that is meant.
 
 use super::call::{Call, wrong};
 use super::policy::{of_reply, stubbed_value};
 use super::value::{Function, Net, Stream, Tensor, Value};
 use super::weights::NAMES;
 use super::{Arg, Eval, Res, fault};
+use crate::program::CORE;
 use crate::tensor::Axis;
 use align_syntax::ast::ExprKind;
 use align_syntax::diag::{Diagnostic, did_you_mean};
-use align_syntax::span::Span;
+use align_syntax::span::{FileId, Span};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -26,7 +28,18 @@ pub(crate) struct Reading {
     /// What the paths of nets begin with that are none of its parts: patches that multiply.
     apart: Vec<String>,
     frame: u32,
-    found: Vec<(String, Tensor)>,
+    /// What runs, the innermost last: methods with their nets, and functions.
+    running: Vec<Option<Rc<Net>>>,
+    found: Vec<Noted>,
+}
+
+/// A value under its path.
+#[derive(PartialEq)]
+struct Noted {
+    path: String,
+    /// How many functions lie between the method and the `let`.
+    depth: usize,
+    tensor: Tensor,
 }
 
 /// A step of the path of an inner value, or of a field.
@@ -68,7 +81,8 @@ pub(crate) fn with_index(path: &str, index: &Value, span: Span) -> Res<String> {
 /// Values by their paths.
 #[derive(Default)]
 struct Tree {
-    values: Vec<Tensor>,
+    /// Each with its depth.
+    values: Vec<(usize, Tensor)>,
     parts: BTreeMap<String, Tree>,
 }
 
@@ -90,16 +104,46 @@ impl Eval<'_> {
 
     /// Notes a value of a net under its name there.
     pub(super) fn note_inner(&mut self, net: &Net, name: &str, value: &Value) {
+        self.note(net, name, value, 0);
+    }
+
+    /// Notes what a function of a file binds, under the part whose method called it. Functions that are in sight everywhere,
+    /// such as `softmax`, are like primitives: nothing is inside.
+    pub(super) fn note_local(&mut self, file: FileId, name: &str, value: &Value) {
+        let Some(reading) = &self.reading else { return };
+        if self.program.file(file).module.as_deref() == Some(CORE) {
+            return;
+        }
+        let depth = reading.running.iter().rev().take_while(|net| net.is_none()).count();
+        let part = reading.running.iter().rev().nth(depth).cloned().flatten();
+        if let Some(part) = part {
+            self.note(&part, name, value, depth);
+        }
+    }
+
+    fn note(&mut self, net: &Net, name: &str, value: &Value, depth: usize) {
         let (Some(reading), Value::Tensor(tensor)) = (&mut self.reading, value) else { return };
         let path = format!("{}{name}", net.prefix);
         let apart = reading.apart.iter().any(|part| path.starts_with(part));
         if net.source != reading.source || tensor.frame > reading.frame || apart {
             return;
         }
-        let path = path.trim_end_matches('.').to_string();
-        if !path.is_empty() && !reading.found.contains(&(path.clone(), *tensor)) {
-            reading.found.push((path, *tensor));
+        let noted = Noted { path: path.trim_end_matches('.').to_string(), depth, tensor: *tensor };
+        if !noted.path.is_empty() && !reading.found.contains(&noted) {
+            reading.found.push(noted);
         }
+    }
+
+    /// Runs the code of a method of a net, or that of a function.
+    pub(super) fn running<T>(&mut self, net: Option<&Rc<Net>>, run: impl FnOnce(&mut Self) -> T) -> T {
+        if let Some(reading) = &mut self.reading {
+            reading.running.push(net.cloned());
+        }
+        let value = run(self);
+        if let Some(reading) = &mut self.reading {
+            reading.running.pop();
+        }
+        value
     }
 
     /// Runs a method of a net and gives what is inside.
@@ -109,6 +153,7 @@ impl Eval<'_> {
             source: net.source,
             apart: multiply.map(|patch| format!("{}.", patch.name)).collect(),
             frame: self.frames.len() as u32 - 1,
+            running: vec![],
             found: vec![],
         };
         let outer = self.reading.replace(reading);
@@ -116,8 +161,8 @@ impl Eval<'_> {
         let found = std::mem::replace(&mut self.reading, outer).map_or(vec![], |reading| reading.found);
         result?;
         let mut tree = Tree::default();
-        for (path, tensor) in found {
-            tree.at(&path).values.push(tensor);
+        for noted in found {
+            tree.at(&noted.path).values.push((noted.depth, noted.tensor));
         }
         Ok(tree)
     }
@@ -191,6 +236,12 @@ impl Tree {
         path.split('.').fold(self, |tree, word| tree.parts.entry(word.to_string()).or_default())
     }
 
+    /// The values that the fewest functions lie before.
+    fn nearest(&self) -> Vec<Tensor> {
+        let least = self.values.iter().map(|(depth, _)| *depth).min();
+        self.values.iter().filter(|(depth, _)| Some(*depth) == least).map(|(_, tensor)| *tensor).collect()
+    }
+
     fn merge(&mut self, other: Tree) {
         self.values.extend(other.values);
         for (word, part) in other.parts {
@@ -238,7 +289,7 @@ impl Tree {
                 Some(part) => part.resolve(rest, shown),
                 None => Ok(None),
             },
-            [] => match &self.values[..] {
+            [] => match &self.nearest()[..] {
                 [] => Ok(None),
                 [value] => Ok(Some(Found::One(*value))),
                 values => {

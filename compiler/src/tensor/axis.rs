@@ -25,7 +25,7 @@ impl Hash for Axis {
 /// What kind of axis it is: where its size comes from.
 ///
 /// A graph for one item has `Fixed`, `Ragged`, `Paired` and `Dynamic` axes. The batch pass turns `Ragged` and `Paired`
-/// into `Packed` and `Pairs` and adds `Item`.
+/// into `Packed`, `Pairs` and `Cross` and adds `Item`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AxisKind {
     /// Size from a net's configuration. Equal name and size make it the same axis.
@@ -46,6 +46,9 @@ pub enum AxisKind {
     /// Holds the packed axis of the positions, which is also the outer axis: each query has as many pairs as its
     /// segment has positions.
     Pairs(Axis),
+    /// Packed form of `{time#2, past~time#1}`: for each place of the first packed axis, which is also the outer axis, all
+    /// places of the second one in the same item. Both have one outer axis.
+    Cross(Axis, Axis),
 }
 
 impl Axis {
@@ -104,7 +107,7 @@ impl Axis {
                 AxisKind::Ragged { outer: Some(outer), .. } => Some(outer.packed()),
                 _ => Some(Axis::item()),
             },
-            AxisKind::Pairs(packed) => Some(packed.clone()),
+            AxisKind::Pairs(packed) | AxisKind::Cross(packed, _) => Some(packed.clone()),
             _ => None,
         }
     }
@@ -115,7 +118,7 @@ impl Axis {
     }
 }
 
-/// `dim:64`, `time#1`, `past~time#1`, `item`, `time#1*`, `time#1**`, `entry?0`. The text form of graphs uses it, and reads it back.
+/// `dim:64`, `time#1`, `past~time#1`, `item`, `time#1*`, `time#1**`, `time#2*&time#1*`, `entry?0`. The text form of graphs uses it, and reads it back.
 impl fmt::Display for Axis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
@@ -127,6 +130,7 @@ impl fmt::Display for Axis {
             AxisKind::Item => write!(f, "item"),
             AxisKind::Packed(of) => write!(f, "{of}*"),
             AxisKind::Pairs(of) => write!(f, "{of}*"),
+            AxisKind::Cross(of, with) => write!(f, "{of}&{with}"),
         }
     }
 }

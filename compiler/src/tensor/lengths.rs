@@ -5,7 +5,7 @@ use super::op::TableKind;
 use std::collections::BTreeMap;
 
 /// Run-time sizes of axes: for `Item`, `Dynamic` and `Ragged` axes one number; for a `Packed` axis one length for each
-/// index of its outer axis. `Fixed`, `Paired` and `Pairs` axes need no entry.
+/// index of its outer axis. `Fixed`, `Paired`, `Pairs` and `Cross` axes need no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lengths(BTreeMap<Axis, Vec<usize>>);
 
@@ -29,6 +29,7 @@ impl Lengths {
             AxisKind::Fixed(n) => *n,
             AxisKind::Paired(of) => self.size(of),
             AxisKind::Pairs(of) => self.segments(of).iter().map(|n| n * n).sum(),
+            AxisKind::Cross(of, with) => self.crossed(of, with).map(|(n, m)| n * m).sum(),
             _ => self.segments(axis).iter().sum(),
         }
     }
@@ -38,10 +39,16 @@ impl Lengths {
         self.0.get(axis).unwrap_or_else(|| panic!("the length of {axis} is not known"))
     }
 
-    /// The lengths of the segments that a packed (or pairs) axis has on its outer axis.
+    /// The lengths of two packed axes of one outer axis, segment by segment.
+    fn crossed(&self, of: &Axis, with: &Axis) -> impl Iterator<Item = (usize, usize)> {
+        self.segments(of).iter().copied().zip(self.segments(with).iter().copied())
+    }
+
+    /// The lengths of the segments that a packed axis, or one of pairs, has on its outer axis.
     pub fn lengths(&self, axis: &Axis) -> Vec<usize> {
         match axis.kind() {
             AxisKind::Pairs(of) => self.segments(of).iter().flat_map(|n| vec![*n; *n]).collect(),
+            AxisKind::Cross(of, with) => self.crossed(of, with).flat_map(|(n, m)| vec![m; n]).collect(),
             _ => self.segments(axis).to_vec(),
         }
     }

@@ -144,6 +144,9 @@ impl<'a> Reader<'a> {
                 _ => axis.packed(),
             };
         }
+        if self.take("&") {
+            axis = Axis::new(axis.name(), AxisKind::Cross(axis.clone(), self.axis()?));
+        }
         Ok(axis)
     }
 

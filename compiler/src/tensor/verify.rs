@@ -172,7 +172,9 @@ fn indices(graph: &Graph, data: &NodeData) -> Result<(), String> {
         Op::ScatterAdd(_) => is(0, DType::Int).and(is(1, DType::Float)),
         Op::Compact { .. } | Op::Expand { .. } => is(1, DType::Bool),
         Op::Map(MapOp::Where) => is(0, DType::Bool),
-        Op::Table(axis, _) if !matches!(axis.kind(), AxisKind::Packed(_) | AxisKind::Pairs(_)) => {
+        Op::Table(axis, _)
+            if !matches!(axis.kind(), AxisKind::Packed(_) | AxisKind::Pairs(_) | AxisKind::Cross(..)) =>
+        {
             Err(format!("{axis} has no tables"))
         }
         Op::Scan { body, carries, xs, .. } => {

@@ -66,6 +66,47 @@ fn hidden_states() {
     }
 }
 
+/// How much each place attends to each before it and to itself, in every layer and head.
+#[test]
+fn attention_maps() {
+    let stored = crate::json("tiny/attentions.json");
+    // Query heads in order, by the axes that the nets have for them.
+    let heads: [(&str, [&str; 4]); 2] = [
+        ("llama", ["kv: 0, rep: 0", "kv: 0, rep: 1", "kv: 1, rep: 0", "kv: 1, rep: 1"]),
+        ("gpt2", ["head: 0", "head: 1", "head: 2", "head: 3"]),
+    ];
+    for (name, heads) in heads {
+        let folder = folder(name);
+        let (ids, want) = (crate::ids(&stored[name]["ids"]), stored[name]["attentions"].as_array().unwrap());
+        let mut fields = vec![];
+        for (layer, head) in (0..want.len()).flat_map(|layer| (0..heads.len()).map(move |head| (layer, head))) {
+            for past in 0..ids.len() {
+                let at = format!("{}, past: {past}", heads[head]);
+                fields.push(format!("f{layer}_{head}_{past}: read(base, x.reply, .blocks[{layer}].attend.seen)[{at}]"));
+            }
+        }
+        let text = program(folder.path().to_str().unwrap(), &fields.join(", "), false);
+        let rows = vec![(ids[..1].to_vec(), ids[1..].to_vec())];
+        let found = crate::ids::of(&text, |graph| answers(graph, rows));
+        let mut compared = 0;
+        for (layer, maps) in want.iter().enumerate() {
+            for (head, map) in maps.as_array().unwrap().iter().enumerate() {
+                for past in 0..ids.len() {
+                    let values = &found[(layer * heads.len() + head) * ids.len() + past][0];
+                    assert_eq!(values.len(), ids.len() - 1);
+                    for (place, value) in values.iter().enumerate() {
+                        // The first of these stands at the second token; none looks ahead.
+                        let want = map[place + 1][past].as_f64().unwrap_or(0.0);
+                        assert!((value - want).abs() <= 1e-4, "{name} {layer} {head}: {value}, not {want}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(compared, 2 * 4 * 9 * 8);
+    }
+}
+
 /// Folders of transformers' `LlamaForSequenceClassification` with one label, one of which says that it has no tied head for
 /// words: scores and gradients of them.
 #[test]

@@ -14,7 +14,7 @@ impl Task {
         let Cumsum { axis, reverse, input, out } = &self.0;
         let lengths = frame.lengths;
         let segments = match axis.kind() {
-            AxisKind::Packed(_) | AxisKind::Pairs(_) => lengths.lengths(axis),
+            AxisKind::Packed(_) | AxisKind::Pairs(_) | AxisKind::Cross(..) => lengths.lengths(axis),
             _ => vec![lengths.size(axis)],
         };
         let others: Vec<_> = union([input, out]).into_iter().filter(|a| a != axis).collect();

@@ -35,6 +35,10 @@ const READ: &[(&str, &str)] = &[
     ),
     ("a let", "loss of(p: Policy, shown: Reply) per token = mean[dim](read(p, shown, .blocks[-1].y)^3)"),
     ("a part", "loss of(p: Policy, shown: Reply) per token = sum[layer, dim](read(p, shown, .attend, at: before)^3)"),
+    (
+        "attention",
+        "loss of(p: Policy, shown: Reply) per token = sum[kv, rep, past](read(p, shown, .blocks[-1].attend.seen, at: before)^2)",
+    ),
     ("a weight", "loss of(p: Policy, shown: Reply) per token = logp(p, shown) * mean(read(p, shown, .norm.scale))"),
 ];
 

@@ -407,7 +407,7 @@ pub fn usual_size(axis: &Axis) -> f64 {
         AxisKind::Fixed(n) => *n as f64,
         AxisKind::Item | AxisKind::Ragged { .. } => 8.0,
         AxisKind::Packed(_) | AxisKind::Paired(_) => 1024.0,
-        AxisKind::Pairs(_) => 1024.0 * 128.0,
+        AxisKind::Pairs(_) | AxisKind::Cross(..) => 1024.0 * 128.0,
         AxisKind::Dynamic(_) => 1e6,
     }
 }
