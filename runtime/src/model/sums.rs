@@ -24,12 +24,16 @@ use crate::error::{Error, Result};
 
 /// The folder in which sums are kept, below that of the user's caches.
 const FOLDER: &str = "alignc/sums";
+/// The bytes from which on a sum is worth keeping.
+const LEAST: u64 = 16 << 20;
 /// Longer than a tick of any clock of files, in seconds.
 const TICK: i64 = 3;
 
 /// The sum of a file, in hexadecimal digits.
 pub fn sum(path: &Path) -> Result<String> {
-    known_by_name(path).map_or_else(|| kept(path, folder().as_deref(), TICK), Ok)
+    let is_large = fs::metadata(path).is_ok_and(|meta| meta.len() >= LEAST);
+    let folder = folder().filter(|_| is_large);
+    known_by_name(path).map_or_else(|| kept(path, folder.as_deref(), TICK), Ok)
 }
 
 /// Where sums are kept: `XDG_CACHE_HOME`, or `.cache` at home.
