@@ -127,7 +127,9 @@ impl World for Files {
     }
 
     fn adapter(&self, path: &str) -> Said<Rc<dyn Adapter>> {
-        said(LoadedAdapter::open(&self.path(path))).map(|adapter| Rc::new(adapter) as Rc<dyn Adapter>)
+        let mut adapter = said(LoadedAdapter::open(&self.path(path)))?;
+        adapter.find_base(|base| self.path(base).exists());
+        Ok(Rc::new(adapter))
     }
 
     fn tokenizer(&self, name: &str) -> Option<Rc<dyn Tokenizer>> {

@@ -66,6 +66,9 @@ impl Builder<'_> {
                 Diagnostic::error("E0708", span, format!("{path} is an adapter, and does not name its model"));
             return Err(Box::new(diagnostic.help(help)));
         };
+        if let Some(message) = self.world.elsewhere(base) {
+            return Err(Box::new(Diagnostic::warning("W0714", span, message)));
+        }
         let model = self.world.model(base).map_err(|message| {
             let (name, why) = (shortened(base), cut(&message, 400));
             let message = format!("{path} is an adapter of {name}, which cannot be loaded: {why}");

@@ -15,7 +15,7 @@ mod repo;
 mod tests;
 
 use cache::Cache;
-pub use repo::Repo;
+pub use repo::{Repo, known_as, named};
 
 /// Part of a file that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

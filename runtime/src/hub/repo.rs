@@ -42,6 +42,25 @@ impl Repo {
     }
 }
 
+/// What the ecosystem calls a model that a path names: `owner/name` and the revision of a whole repository of a hub, else the
+/// path itself.
+pub fn known_as(path: &str) -> (String, Option<String>) {
+    match Repo::parse(path) {
+        Some(Ok(Repo { owner, name, revision, file: None, .. })) => (format!("{owner}/{name}"), Some(revision)),
+        _ => (path.to_string(), None),
+    }
+}
+
+/// The path of a repository of a hub that the ecosystem calls so, if this can be the name of one.
+pub fn named(name: &str, revision: Option<&str>) -> Option<String> {
+    let path = match revision {
+        Some(revision) => format!("hf:{name}@{revision}"),
+        None => format!("hf:{name}"),
+    };
+    let is_whole = |repo: Repo| repo.file.is_none();
+    Repo::parse(&path)?.is_ok_and(is_whole).then_some(path)
+}
+
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -458,3 +458,19 @@ fn names() {
         has(&said, &[text, "`hf:owner/name`"]);
     }
 }
+
+/// Adapters name their models as the Python libraries do, without what says here that a name is one of a hub.
+#[test]
+fn names_of_the_ecosystem() {
+    let known = |path: &str| known_as(path);
+    assert_eq!(known("hf:some/llama"), ("some/llama".to_string(), Some("main".to_string())));
+    assert_eq!(known("hf:some/llama@v2"), ("some/llama".to_string(), Some("v2".to_string())));
+    for path in ["hf:some/llama/q8_0.gguf", "out/base", "/models/llama", "hf:"] {
+        assert_eq!(known(path), (path.to_string(), None));
+    }
+    assert_eq!(named("some/llama", None).as_deref(), Some("hf:some/llama"));
+    assert_eq!(named("some/llama", Some("v2")).as_deref(), Some("hf:some/llama@v2"));
+    for name in ["llama", "a/b/c", "../llama", "/some/llama", "some/../llama", ""] {
+        assert_eq!(named(name, None), None, "{name}");
+    }
+}

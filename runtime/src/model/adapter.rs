@@ -12,6 +12,7 @@ use super::files::{read_json, replace_with};
 use super::safetensors::Folder;
 use super::save::{Tensor, save_tensors};
 use crate::error::{Error, Result, quoted};
+use crate::hub::named;
 
 /// Says what was put on which model.
 const CONFIG: &str = "adapter_config.json";
@@ -66,6 +67,15 @@ impl LoadedAdapter {
                 .expected(format!("names that begin with `{WITHIN}`")));
         }
         Ok(LoadedAdapter { config, path: path.to_path_buf(), folder })
+    }
+
+    /// Says where the model is that the adapter names: on a hub, if it is not here and the name can be one of a hub's.
+    pub fn find_base(&mut self, is_here: impl Fn(&str) -> bool) {
+        let revision = self.config["revision"].as_str();
+        let base = self.config["base_model_name_or_path"].as_str().filter(|base| !is_here(base));
+        if let Some(path) = base.and_then(|base| named(base, revision)) {
+            self.config["base_model_name_or_path"] = json!(path);
+        }
     }
 }
 

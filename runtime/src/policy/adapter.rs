@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::load::stored;
 use super::{can_save, reordered};
 use crate::error::{Error, Result};
+use crate::hub::known_as;
 use crate::model::adapter::save;
 use crate::model::config::HEAD;
 use crate::train::Weights;
@@ -48,7 +49,13 @@ pub fn save_adapter(
     // What the library builds the model as: with a head it is the class of reward models.
     let task = if policy.patches.iter().any(|patch| patch.net == HEAD) { "SEQ_CLS" } else { "CAUSAL_LM" };
     config.entry("task_type").or_insert(json!(task));
-    config.insert("base_model_name_or_path".into(), json!(base));
+    let known = base.map(known_as);
+    if let Some((_, Some(revision))) = &known
+        && revision != "main"
+    {
+        config.insert("revision".into(), json!(revision));
+    }
+    config.insert("base_model_name_or_path".into(), json!(known.map(|(name, _)| name)));
     config.insert("inference_mode".into(), json!(true));
     config.insert("target_modules".into(), json!(targets(patch, &below)));
     let whole = if changed.is_empty() { Value::Null } else { json!(changed) };
