@@ -247,8 +247,8 @@ impl Eval<'_> {
                 Function::Added { net, patch, method } => self.call_added(net, *patch, method, values, span),
                 Function::Constant(value) => Ok(value.clone()),
                 Function::Schedule(index) => self.scheduled(*index, values, span),
-                Function::Objective { fresh } => match &values.positional[..] {
-                    [(point, _)] => self.objective(*fresh, false, point, None, span),
+                Function::Objective(of) => match &values.positional[..] {
+                    [(point, _)] => self.objective(*of, false, point, None, span),
                     _ => fault("E0111", span, "the objective is a function of the weight"),
                 },
                 Function::Derived { word, of, brackets } => self.call_derived(word, of, brackets, values, span),

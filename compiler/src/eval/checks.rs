@@ -199,7 +199,7 @@ fn optimizers_and_schedules_are_traced() {
     let program = program(NETS);
     let mut eval = Eval::new(&program, &Library);
     let value = explained(&program, eval.global("descend", nowhere()));
-    let stage = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
+    let (stage, _) = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
     let group = &stage.groups[0];
     let phase = &group.variants[0].phases[0];
     assert!(phase.pointwise);
@@ -218,7 +218,7 @@ fn optimizers_and_schedules_are_traced() {
     assert!((rate(1.0) - 2e-4).abs() < 1e-12 && (rate(5.0) - 1e-3).abs() < 1e-12);
     assert!(rate(100.0).abs() < 1e-12);
     let value = explained(&program, eval.global("momentum", nowhere()));
-    let stage = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
+    let (stage, _) = explained(&program, eval.trace_optimizer(&value, &a_weight(), nowhere()));
     assert_eq!(stage.groups[0].states.len(), 1);
 }
 

@@ -6,6 +6,7 @@ use super::leaves::{filled, leaves};
 use super::value::{Function, Tuple, Value};
 use super::{Eval, Frame, Res, fault};
 use crate::autodiff::{jvp, vjp};
+use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, CallKind, DType, Node};
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -53,8 +54,8 @@ impl Eval<'_> {
                     return fault("E0111", span, "`jvp(f)` takes a point and a direction");
                 };
                 let (point, tangent) = (point.clone(), tangent.clone());
-                if let Some((fresh, gradient)) = objective(of) {
-                    return self.objective(fresh, gradient, &point, Some(&tangent), span);
+                if let Some((of, gradient)) = objective(of) {
+                    return self.objective(of, gradient, &point, Some(&tangent), span);
                 }
                 let tangents = self.in_body(&[point, tangent], span, |eval, inputs| {
                     let f = eval.call_value(of, vec![inputs[0].clone()], span)?;
@@ -68,9 +69,9 @@ impl Eval<'_> {
                     return fault("E0111", span, "`grad(f)` takes the arguments of f");
                 };
                 if let Value::Function(f) = of
-                    && let Function::Objective { fresh } = **f
+                    && let Function::Objective(of) = **f
                 {
-                    return self.objective(fresh, true, point, None, span);
+                    return self.objective(of, true, point, None, span);
                 }
                 let rest: Vec<Value> = rest.iter().map(|(v, _)| v.clone()).collect();
                 // Of a tuple or record of tensors the gradient is one of gradients.
@@ -126,13 +127,13 @@ impl Eval<'_> {
     }
 }
 
-/// Whether a function is the objective of a stage or its gradient: whether on the next items, and whether the gradient.
-fn objective(of: &Value) -> Option<(bool, bool)> {
+/// The objective that a function is, or whose gradient it is, and whether the gradient.
+fn objective(of: &Value) -> Option<(Objective, bool)> {
     let Value::Function(f) = of else { return None };
     match &**f {
-        Function::Objective { fresh } => Some((*fresh, false)),
+        Function::Objective(of) => Some((*of, false)),
         Function::Derived { word: "grad", of: Value::Function(of), .. } => match **of {
-            Function::Objective { fresh } => Some((fresh, true)),
+            Function::Objective(of) => Some((of, true)),
             _ => None,
         },
         _ => None,

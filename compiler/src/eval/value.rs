@@ -130,10 +130,8 @@ pub enum Function {
     Constant(Value),
     /// A schedule inside an optimizer that is being traced.
     Schedule(usize),
-    /// The objective of a stage in its optimizer, on the step's items or on the next ones.
-    Objective {
-        fresh: bool,
-    },
+    /// The objective of a stage in its optimizer, or a loss that stands in one of its settings.
+    Objective(crate::stage::optimizer::Objective),
     /// `grad(f)` and its like: a function of functions, and what it was given.
     Derived {
         word: &'static str,

@@ -1,7 +1,8 @@
 //! The loop of a training stage: next batch, counts, launches, schedules, update, metrics, checkpoints, stop.
 
 use super::{Call, Expr, Function, Local, Stmt, Type, scalar, verify};
-use crate::stage::train::TrainStage;
+use crate::stage::optimizer::Objective;
+use crate::stage::train::{Term, TrainStage};
 use crate::tensor::MapOp;
 
 /// What the loop gives: all steps are made; it was asked to stop, and saved; a call failed and said why.
@@ -56,9 +57,10 @@ pub mod calls {
     pub const NOT_FINITE: Call = Call { name: "not_finite", params: &[Int, Float, Float], result: None };
 }
 
-/// What an update asks for: the objective of the step's items, or that of the next ones.
-pub const ASKS_SAME: i64 = 1;
-pub const ASKS_FRESH: i64 = 2;
+/// What the loop is told of what an update asks for.
+pub fn asked(of: Objective) -> i64 {
+    1 + 2 * of.of as i64 + i64::from(of.fresh)
+}
 
 /// Added to the norm before it divides, as torch has it.
 const CLIP_MARGIN: f64 = 1e-6;
@@ -98,15 +100,19 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
     let (micros, i) = (b.local("micro_batches", Type::Int), b.local("i", Type::Int));
     let (loss, norm, factor) =
         (b.local("loss", Type::Float), b.local("norm", Type::Float), b.local("factor", Type::Float));
-    let terms: Vec<(Local, Local)> = (stage.terms.iter())
-        .map(|term| {
+    let objectives: Vec<&[Term]> =
+        std::iter::once(&stage.terms[..]).chain(stage.beside.iter().map(|beside| &beside.terms[..])).collect();
+    let mut locals = |terms: &[Term]| -> Vec<(Local, Local)> {
+        let local = |term: &Term| {
             (b.local(format!("count.{}", term.name), Type::Float), b.local(format!("sum.{}", term.name), Type::Float))
-        })
-        .collect();
+        };
+        terms.iter().map(local).collect()
+    };
+    let terms: Vec<Vec<(Local, Local)>> = objectives.iter().map(|terms| locals(terms)).collect();
     let schedules: Vec<Local> =
         (0..stage.optimizer.schedules.len()).map(|s| b.local(format!("schedule.{s}"), Type::Float)).collect();
     let asks = stage.optimizer.asks();
-    let asked = asks
+    let locals_of_asking = asks
         .then(|| (b.local("asked", Type::Int), b.local("norm_at_first", Type::Float), b.local("value", Type::Float)));
     let read = Expr::Read;
     let next = || map(MapOp::Add, read(step), Expr::Int(1));
@@ -134,25 +140,27 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         Expr::Map(MapOp::Where, vec![some, map(MapOp::Div, x, read(count)), Expr::Float(0.0)])
     };
     // Denominators of the whole step come first: they are what gradients are divided by.
-    let counted = || {
+    let counted = |of: usize| {
+        let terms = &terms[of];
         let mut body: Vec<Stmt> = terms.iter().map(|(count, _)| Stmt::Set(*count, Expr::Float(0.0))).collect();
         let mut counting = vec![need(call(calls::COUNT, vec![read(i)]))];
         counting.extend(terms.iter().enumerate().map(|(t, (count, _))| add(*count, calls::COUNTED, t)));
         body.extend(for_each_micro_batch(counting));
-        for (t, (term, (count, _))) in stage.terms.iter().zip(&terms).enumerate() {
+        for (t, (term, (count, _))) in objectives[of].iter().zip(terms).enumerate() {
             let scale = share(*count, Expr::Float(term.coefficient));
             body.push(Stmt::Do(call(calls::SET_SCALE, vec![Expr::Int(t as i64), scale])));
         }
         body
     };
     // The loss, the gradient and its norm, in `at`.
-    let launched = |at: Local| {
+    let launched = |of: usize, at: Local| {
+        let terms = &terms[of];
         let mut body: Vec<Stmt> = terms.iter().map(|(_, sum)| Stmt::Set(*sum, Expr::Float(0.0))).collect();
         let mut launching = vec![need(call(calls::LAUNCH, vec![read(i)]))];
         launching.extend(terms.iter().enumerate().map(|(t, (_, sum))| add(*sum, calls::SUMMED, t)));
         body.extend(for_each_micro_batch(launching));
         body.push(Stmt::Set(at, Expr::Float(0.0)));
-        for (term, (count, sum)) in stage.terms.iter().zip(&terms) {
+        for (term, (count, sum)) in objectives[of].iter().zip(terms) {
             let part = share(*count, map(MapOp::Mul, Expr::Float(term.coefficient), read(*sum)));
             body.push(Stmt::Set(at, map(MapOp::Add, read(at), part)));
         }
@@ -175,8 +183,8 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         body.push(Stmt::Set(factor, scaled));
         body
     };
-    body.extend(counted());
-    body.extend(launched(loss));
+    body.extend(counted(0));
+    body.extend(launched(0, loss));
     let float = |of: Expr| Expr::Cast(Type::Float, Box::new(of));
     for (s, (schedule, to)) in stage.optimizer.schedules.iter().zip(&schedules).enumerate() {
         let input = |name: &str| match name {
@@ -202,21 +210,33 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         let value = scalar(graph, "value", &input)?;
         body.push(Stmt::Do(call(calls::SET_SCALAR, vec![Expr::Int(k as i64), value])));
     }
-    match asked {
+    match locals_of_asking {
         None => body.push(need(call(calls::UPDATE, vec![next(), read(factor)]))),
-        Some((asked, kept_norm, value)) => {
+        Some((wanted, kept_norm, value)) => {
             body.push(Stmt::Set(kept_norm, read(norm)));
-            body.push(Stmt::Set(asked, call(calls::UPDATE_ASKING, vec![next(), read(factor)])));
+            body.push(Stmt::Set(wanted, call(calls::UPDATE_ASKING, vec![next(), read(factor)])));
             let mut answer = vec![Stmt::Do(call(calls::AT_POINT, vec![]))];
-            answer.push(Stmt::If(
-                map(MapOp::Eq, read(asked), Expr::Int(ASKS_FRESH)),
-                taken().into_iter().chain(counted()).collect(),
-                vec![],
-            ));
-            answer.extend(launched(value));
-            answer.push(Stmt::Set(asked, call(calls::ANSWER, vec![next(), read(value), read(factor)])));
-            body.push(Stmt::While(map(MapOp::Gt, read(asked), Expr::Int(0)), answer));
-            let failed = map(MapOp::Lt, read(asked), Expr::Int(0));
+            for of in 0..objectives.len() {
+                let is = |fresh| map(MapOp::Eq, read(wanted), Expr::Int(asked(Objective { of, fresh })));
+                let taken: Vec<Stmt> = taken().into_iter().collect();
+                if of == 0 {
+                    // The step's own denominators are known already.
+                    answer.push(Stmt::If(is(true), taken.into_iter().chain(counted(0)).collect(), vec![]));
+                    let own = map(MapOp::Le, read(wanted), Expr::Int(asked(Objective { of, fresh: true })));
+                    match objectives.len() {
+                        1 => answer.extend(launched(0, value)),
+                        _ => answer.push(Stmt::If(own, launched(0, value), vec![])),
+                    }
+                    continue;
+                }
+                let mut other = vec![Stmt::If(is(true), taken, vec![])];
+                other.extend(counted(of));
+                other.extend(launched(of, value));
+                answer.push(Stmt::If(map(MapOp::Or, is(false), is(true)), other, vec![]));
+            }
+            answer.push(Stmt::Set(wanted, call(calls::ANSWER, vec![next(), read(value), read(factor)])));
+            body.push(Stmt::While(map(MapOp::Gt, read(wanted), Expr::Int(0)), answer));
+            let failed = map(MapOp::Lt, read(wanted), Expr::Int(0));
             body.push(Stmt::If(failed, vec![Stmt::Return(Expr::Int(FAULT))], vec![]));
             body.push(Stmt::Set(norm, read(kept_norm)));
         }

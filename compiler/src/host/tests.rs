@@ -59,6 +59,7 @@ fn stage() -> TrainStage {
         step: Graph::new(),
         along: None,
         counts: Graph::new(),
+        beside: vec![],
         layout: ItemLayout::default(),
         terms: vec![Term { name: "sft".into(), coefficient: 1.0 }, Term { name: "kl".into(), coefficient: 0.1 }],
         tracks: vec![],

@@ -1,5 +1,6 @@
 //! `train` to a training stage: its loss traced and packed, its optimizer and schedules traced, its data as items.
 
+use super::beside::{self, Traced};
 use super::build::Builder;
 use super::data::Data;
 use super::evaluate::PolicyUse;
@@ -65,15 +66,9 @@ pub(super) fn train(
         return fault("E0706", *on_span, "the data has no rows");
     }
     let first = data.get(eval, 0)?;
-    let traced = eval.trace_loss(
-        &said.loss.0,
-        &Value::Net(moving.clone()),
-        &item_type(eval.program, &first),
-        &[(moving.source, String::new())],
-        said.loss.1,
-    )?;
-    let lowered = lower(builder, eval, &from, traced, &said, name.clone())?;
-    let LoweredStage { stage, frozen, traced, objectives } = lowered;
+    let item = item_type(eval.program, &first);
+    let lowered = lower(builder, eval, &from, &Traced { moving: &moving, item: &item }, &said, name.clone())?;
+    let LoweredStage { stage, frozen, losses } = lowered;
     let mut reading = metric::reading(&uses(&from, &stage), *on_span)?;
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
@@ -82,7 +77,7 @@ pub(super) fn train(
     let sample = sample(builder, eval, &data)?;
     let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &traced, &objectives, &from, &frozen, items.identity(), &evals);
+    let hash = hash(builder, &stage, &losses, &from, &frozen, items.identity(), &evals);
     let data = builder.data(&items, *on_span);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
@@ -131,23 +126,22 @@ struct LoweredStage {
     stage: TrainStage,
     /// The stages that make the policies of [`TrainStage::frozen`].
     frozen: Vec<Source>,
-    /// The graph of the loss for one item, before any pass.
-    traced: Graph,
-    objectives: Vec<Objective>,
+    /// The graph of the loss for one item, before any pass, and those of the losses beside it, each with its terms.
+    losses: Vec<(Graph, Vec<Objective>)>,
 }
 
 fn lower(
     builder: &Builder,
     eval: &mut Eval,
     from: &Source,
-    traced: TracedLoss,
+    of: &Traced,
     said: &Said,
     name: String,
 ) -> Res<LoweredStage> {
     let span = said.loss.1;
+    let traced = of.loss(eval, &said.loss.0, span)?;
     let (graph, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
-    let terms = traced.terms.iter().map(|(o, coefficient)| Term { name: o.name.clone(), coefficient: *coefficient });
     let own = moving(&from.policy, said)?;
     let states = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
     let step_inputs = states.chain([DRAW_KEY.to_string()]).collect();
@@ -170,11 +164,16 @@ fn lower(
     let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
     let narrow = narrow::narrow(&graph, &from.policy, &frozen, is_trained, said.frozen);
     let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
-    let mut optimizer = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
+    let (mut optimizer, losses) = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
     let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
     frozen.extend(more);
     sources.extend(others);
-    let along = optimizer.asks_along();
+    let mut layout = nets::layout(&graph, span)?;
+    let policies = (&mut frozen, &mut sources);
+    let at = said.optimizer.1;
+    let lowered = beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, at)?;
+    let (beside, others): (Vec<_>, Vec<_>) = lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
+    let along = optimizer.asks_along(0);
     let rewrites = builder.rewrites();
     let stage = TrainStage {
         name,
@@ -186,8 +185,9 @@ fn lower(
         step: graphs.step,
         start: graphs.start,
         counts: graphs.counts,
-        layout: nets::layout(&graph, span)?,
-        terms: terms.collect(),
+        beside,
+        layout,
+        terms: terms(&traced),
         tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
         narrow,
         weights,
@@ -201,7 +201,14 @@ fn lower(
         eval_every: said.eval_every,
         keep: said.keep.clone(),
     };
-    Ok(LoweredStage { stage, frozen: sources, traced: graph, objectives })
+    let losses = std::iter::once((graph, objectives)).chain(others).collect();
+    Ok(LoweredStage { stage, frozen: sources, losses })
+}
+
+/// The terms of a loss.
+pub(super) fn terms(traced: &TracedLoss) -> Vec<Term> {
+    let term = |(of, coefficient): &(Objective, f64)| Term { name: of.name.clone(), coefficient: *coefficient };
+    traced.terms.iter().map(term).collect()
 }
 
 fn loss_state(cell: &Cell) -> LossState {
@@ -209,7 +216,7 @@ fn loss_state(cell: &Cell) -> LossState {
 }
 
 /// Where the items of a step meet: in the program's words, or else `span`.
-fn coupling(traced: &TracedLoss, span: Span) -> Option<Span> {
+pub(super) fn coupling(traced: &TracedLoss, span: Span) -> Option<Span> {
     fn meets(data: &NodeData) -> bool {
         match &data.op {
             Op::Items(_) => true,
@@ -251,8 +258,7 @@ fn uses(from: &Source, stage: &TrainStage) -> Vec<PolicyUse> {
 fn hash(
     builder: &Builder,
     stage: &TrainStage,
-    traced: &Graph,
-    objectives: &[Objective],
+    losses: &[(Graph, Vec<Objective>)],
     from: &Source,
     frozen: &[Source],
     items: ContentHash,
@@ -264,7 +270,9 @@ fn hash(
     for source in frozen {
         hasher.hash("frozen", &state.graph.get(source.stage).hash);
     }
-    hasher.graph("loss", traced);
+    for (traced, _) in losses {
+        hasher.graph("loss", traced);
+    }
     update(&mut hasher, &stage.optimizer);
     for weight in &stage.weights {
         hasher.text("trained", &weight.path);
@@ -272,7 +280,8 @@ fn hash(
     for narrow in &stage.narrow {
         hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
     }
-    for (objective, term) in objectives.iter().zip(&stage.terms) {
+    let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
+    for (objective, term) in losses.iter().flat_map(|(_, objectives)| objectives).zip(terms.flatten()) {
         hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);
     }
     match stage.batch {
@@ -284,7 +293,8 @@ fn hash(
         StageLength::Epochs(n) => hasher.float("epochs", n),
     };
     hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
-    let draws = stage.optimizer.draws() || traced.nodes().any(|(_, data)| matches!(data.op, Op::Random(..)));
+    let of_loss = |(graph, _): &(Graph, _)| graph.nodes().any(|(_, data)| matches!(data.op, Op::Random(..)));
+    let draws = stage.optimizer.draws() || losses.iter().any(of_loss);
     match stage.order {
         Order::Shuffled => hasher.int("seed", stage.seed),
         Order::Given => hasher.text("order", "given"),

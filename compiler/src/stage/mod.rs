@@ -2,6 +2,7 @@
 
 mod adapted;
 mod adapter;
+mod beside;
 pub mod build;
 mod code;
 mod columns;

@@ -79,12 +79,12 @@ pub struct Ask {
 }
 
 /// Which objective is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Objective {
-    /// That of the step's items.
-    Same,
-    /// That of the next items.
-    Fresh,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Objective {
+    /// 0 for that of the stage, else one of [`super::train::TrainStage::beside`], counted from 1.
+    pub of: usize,
+    /// On the next items, not on those of the step.
+    pub fresh: bool,
 }
 
 impl OptimizerStage {
@@ -93,9 +93,9 @@ impl OptimizerStage {
         self.phases().any(|phase| !phase.asks.is_empty())
     }
 
-    /// Whether an update asks for derivatives along a direction.
-    pub fn asks_along(&self) -> bool {
-        self.phases().any(|phase| phase.asks.iter().any(|ask| ask.along))
+    /// Whether an update asks for derivatives of this objective along a direction.
+    pub fn asks_along(&self, of: usize) -> bool {
+        self.phases().any(|phase| phase.asks.iter().any(|ask| ask.along && ask.of.of == of))
     }
 
     /// Whether a step draws random numbers.

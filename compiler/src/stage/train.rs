@@ -36,6 +36,8 @@ pub struct TrainStage {
     pub swept_along: Option<Graph>,
     /// As `step`, but only the `count.<term>` outputs, without weights: run on the layout before the first backward.
     pub counts: Graph,
+    /// Losses of which an optimizer asks beside the stage's own.
+    pub beside: Vec<Beside>,
     pub layout: ItemLayout,
     pub terms: Vec<Term>,
     pub tracks: Vec<String>,
@@ -102,6 +104,16 @@ impl fmt::Display for Keep {
         write!(f, "{}", self.word())?;
         self.decides().map_or(Ok(()), |name| write!(f, "({name})"))
     }
+}
+
+/// A loss on the items of a step that moves no weight itself: graphs as those of the same names in [`TrainStage`]. Weights on
+/// which it does not depend have no `grad.<path>`.
+#[derive(Clone)]
+pub struct Beside {
+    pub step: Graph,
+    pub along: Option<Graph>,
+    pub counts: Graph,
+    pub terms: Vec<Term>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

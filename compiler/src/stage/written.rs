@@ -118,7 +118,7 @@ fn function(builder: &Builder, of: &Function) -> String {
         Function::Builtin(name) => name.to_string(),
         Function::Method { method, .. } | Function::Added { method, .. } => method.name.text.clone(),
         Function::Constant(constant) => value(builder, constant),
-        Function::Schedule(_) | Function::Derived { .. } | Function::Objective { .. } => "a function".into(),
+        Function::Schedule(_) | Function::Derived { .. } | Function::Objective(_) => "a function".into(),
     }
 }
 

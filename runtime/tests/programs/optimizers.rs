@@ -110,6 +110,17 @@ optimizer checks(lr: Float, scale: Float = 1) per model {
   }
 }
 
+/// Goes down where the gradient of a loss that it holds is that of the stage on these items, and another one on the next.
+optimizer compares(lr: Float, other: Loss, times: Float = 1) per model {
+  update(w, g, t, f) {
+    let far = x => norm(x - g) / norm(g)
+    let (next, here, again) = (grad(fresh(other))(w), grad(other)(w), grad(f)(w))
+    let is_right = far(here / times) < 1e-4 and far(again) < 1e-4 and far(next / times) > 1e-2
+    let along = jvp(grad(other))(w, g) - times * jvp(grad(f))(w, g)
+    w - where(is_right and norm(along) < 1e-3 * norm(g), lr, -lr) * g
+  }
+}
+
 /// An optimizer that is stepped by another one, which is what it is alone.
 optimizer held(inner: Optimizer) {
   state s = inner.start(w)
@@ -149,6 +160,21 @@ fn derivatives_along_a_direction() {
     let found = losses(&program(names, "sophia(lr: 2e-3, hessian_every: 2)", ""));
     assert!(found[2] < found[0], "{found:?}");
     losses_by(&Cpu::new(2), &program(names, "by_dims(matrices: sophia(lr: 2e-3), vectors: adamw(lr: 1e-3))", ""));
+}
+
+#[test]
+fn losses_beside_that_of_the_stage() {
+    let falls = |optimizer: &str| {
+        let text = with_own(&program("sgd", optimizer, "clip none")).replace("batch 8", "batch 4");
+        let found = losses(&text.replace("steps 3", "steps 3; order given"));
+        found[2] < found[0]
+    };
+    assert!(falls("compares(lr: 0.5, other: sft(.answer))"));
+    assert!(falls("compares(lr: 0.5, other: 2 * sft(.answer), times: 2)"));
+    assert!(!falls("compares(lr: 0.5, other: 2 * sft(.answer))"));
+    let text = program("sophia_g", "sophia_g(lr: 2e-3, labels: bartlett(.answer), bs: 8, hessian_every: 2)", "");
+    let found = losses(&text.replace("{ sft }", "{ bartlett, sft }"));
+    assert!(found[2] < found[0], "{found:?}");
 }
 
 #[test]

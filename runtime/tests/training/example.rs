@@ -147,6 +147,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         step: made.step,
         along: None,
         counts: made.counts,
+        beside: vec![],
         layout: ItemLayout { inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])], ragged: vec![time()] },
         terms: vec![Term { name: "square".into(), coefficient: 1.0 }],
         tracks: vec!["size".into()],

@@ -94,6 +94,8 @@ struct StageTrace {
     asked: bool,
     /// Schedules, as values and as graphs.
     schedules: Vec<(Value, Graph)>,
+    /// Losses that settings hold.
+    losses: Vec<Value>,
     /// What is taken to hold of the first branches; later ones hold.
     decisions: Vec<bool>,
     branches: Vec<(Node, bool)>,

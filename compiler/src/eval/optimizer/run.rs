@@ -126,7 +126,7 @@ impl Eval<'_> {
                     "f" if self.updating().objective.is_some() => {
                         self.updating().objective.clone().unwrap_or(Value::Unit)
                     }
-                    "f" if self.stage_trace().is_some() => Value::function(Function::Objective { fresh: false }),
+                    "f" if self.stage_trace().is_some() => Value::function(Function::Objective(Objective::default())),
                     other => match self.offered(other) {
                         Some(value) => value,
                         None => {
@@ -275,7 +275,7 @@ impl Eval<'_> {
     /// The gradient of the objective at a point, or its value there; along a direction their derivatives.
     pub(crate) fn objective(
         &mut self,
-        fresh: bool,
+        of: Objective,
         gradient: bool,
         point: &Value,
         direction: Option<&Value>,
@@ -292,7 +292,6 @@ impl Eval<'_> {
         let names = self.names_seen(point);
         let point = self.asked_at(point, "the point", span)?;
         let direction = direction.map(|v| self.asked_at(v, "the direction", span)).transpose()?;
-        let of = if fresh { Objective::Fresh } else { Objective::Same };
         let k = match self.asked_before(of, point, direction) {
             Some(k) => k,
             None => {
@@ -338,7 +337,7 @@ impl Eval<'_> {
             outputs.iter().find(|(n, _)| *n == name).map(|(_, node)| *node)
         };
         let same = |k: &usize| found("point", *k) == Some(point) && found("direction", *k) == direction;
-        (0..asks.len()).filter(|k| of == Objective::Same && asks[*k] == of).find(same)
+        (0..asks.len()).filter(|k| !of.fresh && asks[*k] == of).find(same)
     }
 
     /// Draws for every entry of a value, other ones in each step; `None` outside of a stage.

@@ -7,9 +7,11 @@ use super::super::{Eval, Res, fault};
 use super::is_per_model;
 use super::outside::flat;
 use super::schedule::{is_named, is_schedule};
+use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, DType, MapOp};
 use align_syntax::ast::{
-    BindTarget, BindValue, BindWord, Body as AstBody, Method, Param, Pattern, StmtKind, Type, TypeArg, TypeKind,
+    BindTarget, BindValue, BindWord, Body as AstBody, DefKind, Method, Param, Pattern, StmtKind, Type, TypeArg,
+    TypeKind,
 };
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -75,6 +77,7 @@ impl Eval<'_> {
                 env.bind(&name, Value::function(Function::Schedule(index)));
             }
         }
+        self.losses_of_settings(params, &env);
         let own = self.axes_of(w);
         let AstBody::Block(block) = &code.def.body else {
             return fault("E0111", code.span(), "the body of an optimizer stands in braces");
@@ -130,6 +133,19 @@ impl Eval<'_> {
         match methods.iter().any(|m: &Rc<Method>| m.name.text == "update") {
             true => Ok(Declared { env, states, methods }),
             false => fault("E0111", code.span(), format!("the optimizer {what} has no `update`")),
+        }
+    }
+
+    /// In a stage a loss in a setting is its mean over the step's items, as a function of the weights.
+    fn losses_of_settings(&mut self, params: &[Param], env: &Env) {
+        for name in params.iter().map(param_name) {
+            let Some(loss) = env.get(&name).filter(is_loss) else { continue };
+            let Some(stage) = self.stage_trace() else { return };
+            let place = stage.losses.iter().position(|known| is_same(known, &loss)).unwrap_or_else(|| {
+                stage.losses.push(loss);
+                stage.losses.len() - 1
+            });
+            env.bind(&name, Value::function(Function::Objective(Objective { of: place + 1, fresh: false })));
         }
     }
 
@@ -235,6 +251,32 @@ impl Eval<'_> {
         }
         let node = self.graph().tile_to(node, axes);
         Ok(self.tensor(node))
+    }
+}
+
+/// Whether a value is a loss, or a sum of losses.
+fn is_loss(value: &Value) -> bool {
+    match value {
+        Value::Applied(applied) => applied.code.def.kind == DefKind::Loss,
+        Value::Function(f) => matches!(&**f, Function::Def { def, .. } if def.def.kind == DefKind::Loss),
+        Value::Sum(terms) => terms.iter().all(|(_, term)| is_loss(term)),
+        _ => false,
+    }
+}
+
+/// Whether two losses are written at one place.
+pub(super) fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Applied(a), Value::Applied(b)) => Rc::ptr_eq(&a.code, &b.code) && a.span == b.span,
+        (Value::Function(a), Value::Function(b)) => match (&**a, &**b) {
+            (Function::Def { def: a, .. }, Function::Def { def: b, .. }) => Rc::ptr_eq(a, b),
+            _ => false,
+        },
+        (Value::Sum(a), Value::Sum(b)) => {
+            let same = |((x, a), (y, b)): (&(f64, Value), &(f64, Value))| x == y && is_same(a, b);
+            a.len() == b.len() && a.iter().zip(b.iter()).all(same)
+        }
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::value::{Applied, Value};
 use super::super::{Eval, Res, Tracing, fault};
+use super::scope::is_same;
 use super::view::Matrix;
 use super::{StageTrace, Updating, Weight, WeightFacts};
 use crate::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdateVariant};
@@ -20,6 +21,7 @@ const VARIANTS: usize = 16;
 struct Made {
     stage: OptimizerStage,
     scalars: Scalars,
+    losses: Vec<Value>,
 }
 
 /// One way through an update.
@@ -30,8 +32,14 @@ struct Trace {
 }
 
 impl Eval<'_> {
-    /// The programs that move weights. `optimizer` is one, or a record of them by paths: `{ trunk: a, else: b }`.
-    pub fn trace_optimizer(&mut self, optimizer: &Value, weights: &[WeightFacts], span: Span) -> Res<OptimizerStage> {
+    /// The programs that move weights, and the losses in settings whose gradients they ask for. `optimizer` is one, or a record
+    /// of them by paths: `{ trunk: a, else: b }`.
+    pub fn trace_optimizer(
+        &mut self,
+        optimizer: &Value,
+        weights: &[WeightFacts],
+        span: Span,
+    ) -> Res<(OptimizerStage, Vec<Value>)> {
         let mut made = Made::default();
         for (family, (name, optimizer, members)) in families(optimizer, weights, span)?.into_iter().enumerate() {
             let applied = self.as_optimizer(&optimizer, span)?;
@@ -70,7 +78,7 @@ impl Eval<'_> {
         }
         agree(&made.stage).or_else(|what| fault("E0190", span, what))?;
         made.stage.scalars = made.scalars.0;
-        Ok(made.stage)
+        Ok((made.stage, made.losses))
     }
 
     /// The programs for a weight and those like it; the place of its first schedule; whether they depend on the weight.
@@ -156,7 +164,16 @@ impl Eval<'_> {
             });
             append(&mut starts, &start_of);
             let taken = stage.branches.iter().map(|(_, holds)| *holds).collect();
-            let traced = Traced { graph: update, taken, asks: stage.asks.clone() };
+            let mut asks = stage.asks.clone();
+            for ask in asks.iter_mut().filter(|ask| ask.of > 0) {
+                let loss = &stage.losses[ask.of - 1];
+                let known = made.losses.iter().position(|known| is_same(known, loss));
+                ask.of = 1 + known.unwrap_or_else(|| {
+                    made.losses.push(loss.clone());
+                    made.losses.len() - 1
+                });
+            }
+            let traced = Traced { graph: update, taken, asks };
             group.variants.push(variant(&traced, &view, &group.states, &mut made.scalars).map_err(wrong)?);
         }
         group.start = start(&starts, &group.states).map_err(wrong)?;
@@ -238,6 +255,7 @@ impl Eval<'_> {
                 wants_size: false,
                 asked: false,
                 schedules: vec![],
+                losses: vec![],
                 decisions: decisions.to_vec(),
                 branches: vec![],
                 asks: vec![],

@@ -4,6 +4,7 @@ use super::super::call::{Call, wrong};
 use super::super::value::{Function, Value};
 use super::super::{Eval, Res, fault};
 use super::{Updating, Weight, WeightFacts};
+use crate::stage::optimizer::Objective;
 use crate::tensor::{Axis, Graph, Node};
 use align_syntax::span::Span;
 
@@ -146,11 +147,11 @@ pub(crate) fn fan_in(eval: &mut Eval, call: &Call) -> Res<Value> {
 pub(crate) fn fresh(eval: &mut Eval, call: &Call) -> Res<Value> {
     let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes the objective") };
     match eval.arg(operand, call.env)? {
-        Value::Function(f) if matches!(*f, Function::Objective { .. }) => {
-            Ok(Value::function(Function::Objective { fresh: true }))
-        }
-        // Outside of a stage the objective is what it was given as.
-        other @ Value::Function(_) => Ok(other),
+        Value::Function(f) => Ok(match *f {
+            Function::Objective(of) => Value::function(Function::Objective(Objective { fresh: true, ..of })),
+            // Outside of a stage the objective is what it was given as.
+            _ => Value::Function(f),
+        }),
         other => wrong(call, operand.span(), format!("takes the objective `f` of an update, this is {}", other.kind())),
     }
 }

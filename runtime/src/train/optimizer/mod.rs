@@ -9,7 +9,7 @@ mod program;
 
 use std::collections::HashMap;
 
-use align_compiler::stage::optimizer::{Ask, OptimizerStage};
+use align_compiler::stage::optimizer::{Ask, Objective, OptimizerStage};
 use align_compiler::stage::train::WeightSpec;
 
 use crate::engine::{Engine, Spent};
@@ -116,6 +116,11 @@ impl Optimizer {
             self.phases = self.phases.max(group.begin(&self.known)?);
         }
         self.run(arenas)
+    }
+
+    /// Which objective is asked for.
+    pub fn asked(&self) -> Objective {
+        self.asked.first().map(|(_, ask)| ask.of).unwrap_or_default()
     }
 
     /// The point at which the objective is asked for, and the direction along which, if there is one. What is put there

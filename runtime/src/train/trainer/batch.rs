@@ -5,12 +5,12 @@ use align_compiler::stage::data::{Purpose, draws};
 use align_compiler::stage::items::{ItemValue, Packed, pack};
 
 use super::Trainer;
+use super::objective::temporary;
 use crate::engine::Bindings;
 use crate::profile::Section;
 use crate::run::RunError;
 use crate::train::batches::micro_batches;
 use crate::train::held::bytes_of;
-use crate::train::launch::Launch;
 use crate::train::memory::refuse_too_big;
 
 /// Gradients of up to so many micro-batches are added up as they are: that rounds less than the sums over tokens in each of
@@ -19,11 +19,6 @@ pub(super) const FEW: usize = 4;
 
 /// Tokens of a micro-batch beyond which more of them make nothing faster.
 const ENOUGH: usize = 4096;
-
-/// Bytes of temporaries of the step as a whole, and of its derivative.
-pub(super) fn temporary((step, along): (&Launch, &Option<Launch>), packed: &Packed) -> usize {
-    along.iter().chain([step]).map(|launch| launch.memory(packed)).max().unwrap_or(0)
-}
 
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
@@ -44,11 +39,11 @@ impl Trainer<'_, '_> {
         let coupled = self.job.stage.coupled;
         if coupled.is_some() {
             let together = pack(layout, self.items.iter().map(|item| &**item));
-            self.in_sweeps(self.held(false) + temporary((&self.step, &self.along), &together))?;
+            self.in_sweeps(self.held(false) + temporary(&self.objectives, &together))?;
         }
         let packed = |part: &[usize]| pack(layout, part.iter().map(|i| &*self.items[*i]));
         let swept = self.swept.as_ref().filter(|swept| swept.used);
-        let whole = (&self.step, &self.along);
+        let whole = &self.objectives;
         let memory = |packed: &Packed| match swept {
             Some(swept) => swept.memory(packed),
             None => temporary(whole, packed),
@@ -122,19 +117,20 @@ impl Trainer<'_, '_> {
     }
 
     pub(in crate::train) fn count(&mut self, micro: usize) -> bool {
-        let result = self.counts.run(&self.packed[micro], Bindings::new());
-        for (name, (_, count)) in self.names.counts.iter().zip(&mut self.terms) {
-            *count += self.counts.scalar(name);
+        let of = &mut self.objectives[self.at];
+        let result = of.counts.run(&self.packed[micro], Bindings::new());
+        for (name, (_, count)) in of.names.counts.iter().zip(&mut self.terms) {
+            *count += of.counts.scalar(name);
         }
         let result = result.map_err(|what| self.fault(0, what));
         self.done(result)
     }
 
     pub(in crate::train) fn counted(&self, term: usize) -> f64 {
-        self.counts.scalar(&self.names.counts[term])
+        self.objective().counts.scalar(&self.objective().names.counts[term])
     }
 
     pub(in crate::train) fn set_scale(&mut self, term: usize, scale: f64) {
-        self.scales[term] = scale as f32;
+        self.objectives[self.at].scales[term] = scale as f32;
     }
 }

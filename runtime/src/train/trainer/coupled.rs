@@ -9,7 +9,7 @@ use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 
 use super::Trainer;
-use super::batch::temporary;
+use super::objective::temporary;
 use super::swept::Swept;
 use crate::run::RunError;
 use crate::train::batches::Batches;
@@ -47,7 +47,7 @@ impl Trainer<'_, '_> {
             lengths.set(axis.packed(), items.iter().flat_map(|lengths| lengths[i].clone()).collect());
         }
         let packed = Packed { lengths, ..Packed::default() };
-        let need = self.held(false) + temporary((&self.step, &self.along), &packed);
+        let need = self.held(false) + temporary(&self.objectives, &packed);
         self.refuse_step(span, items.len(), need)
     }
 

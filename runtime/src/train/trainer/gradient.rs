@@ -5,6 +5,7 @@ use align_compiler::stage::train::WeightSpec;
 
 use super::Trainer;
 use super::batch::FEW;
+use super::objective::Objective;
 use crate::engine::{Bindings, Slot};
 use crate::profile::Section;
 use crate::train::arena;
@@ -26,8 +27,9 @@ impl Trainer<'_, '_> {
             self.clock.end(Section::Gradient, start);
         }
         let of = |name: &String| self.current().scalar(name);
-        let losses: Vec<f64> = self.names.losses.iter().map(of).collect();
-        let tracks: Vec<(f64, f64)> = self.names.tracks.iter().map(|(sum, count)| (of(sum), of(count))).collect();
+        let names = &self.objective().names;
+        let losses: Vec<f64> = names.losses.iter().map(of).collect();
+        let tracks: Vec<(f64, f64)> = names.tracks.iter().map(|(sum, count)| (of(sum), of(count))).collect();
         self.terms.iter_mut().zip(losses).for_each(|(term, loss)| term.0 += loss);
         for (track, (sum, count)) in self.tracks.iter_mut().zip(tracks) {
             track.0 += sum;
@@ -39,7 +41,8 @@ impl Trainer<'_, '_> {
 
     fn run(&mut self, micro: usize, carried: bool) -> std::result::Result<(), String> {
         let mut bindings = Bindings::new();
-        for (name, scale) in self.names.scales.iter().zip(&self.scales) {
+        let Objective { step, along, names, scales, .. } = &mut self.objectives[self.at];
+        for (name, scale) in names.scales.iter().zip(&*scales) {
             bindings.insert(name, Slot::Floats(std::slice::from_ref(scale)));
         }
         for weight in &self.layout {
@@ -49,33 +52,33 @@ impl Trainer<'_, '_> {
         for (path, values) in &self.job.fixed {
             bindings.insert(path, values.slot());
         }
-        let along = self.direction.is_some();
+        let moves = self.direction.is_some();
         if let Some(direction) = &self.direction {
             let parts = self.layout.iter().map(|w| &direction[w.offset..w.offset + w.len]);
-            bindings.extend(self.names.directions.iter().zip(parts).map(|(name, x)| (name.as_str(), Slot::Floats(x))));
+            bindings.extend(names.directions.iter().zip(parts).map(|(name, x)| (name.as_str(), Slot::Floats(x))));
         }
         self.states.bind(&mut bindings);
         let arena = if carried { &mut self.carry } else { &mut self.gradient };
         let adds = carried || micro > 0;
         let gradients = parts(&self.layout, arena);
-        for (name, part) in self.names.gradients.iter().zip(gradients) {
+        for (name, part) in names.gradients.iter().zip(gradients) {
             bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });
         }
-        match self.swept.as_mut().filter(|swept| swept.used) {
+        match self.swept.as_mut().filter(|swept| swept.used && self.at == 0) {
             Some(swept) => {
-                let (step, found) = swept.parts(along);
+                let (step, found) = swept.parts(moves);
                 bindings.extend(found.map(|(name, values)| (name, Slot::Floats(values))));
                 step.run(&self.packed[micro], bindings)
             }
             None => {
-                let step = self.along.as_mut().filter(|_| along).unwrap_or(&mut self.step);
+                let step = along.as_mut().filter(|_| moves).unwrap_or(step);
                 step.run(&self.packed[micro], bindings)
             }
         }
     }
 
     pub(in crate::train) fn summed(&self, term: usize) -> f64 {
-        self.current().scalar(&self.names.losses[term])
+        self.current().scalar(&self.objective().names.losses[term])
     }
 
     pub(in crate::train) fn gradient_norm(&self) -> f64 {
@@ -112,7 +115,7 @@ impl Trainer<'_, '_> {
     fn is_finite_alone(&mut self, item: usize) -> bool {
         self.packed = vec![self.keyed(pack(&self.job.stage.layout, [&*self.items[item]]), &[item])];
         let run = self.run(0, false);
-        let losses: f64 = self.names.losses.iter().map(|name| self.current().scalar(name)).sum();
+        let losses: f64 = self.objective().names.losses.iter().map(|name| self.current().scalar(name)).sum();
         run.is_ok() && losses.is_finite() && self.gradient_norm().is_finite()
     }
 
@@ -126,18 +129,23 @@ impl Trainer<'_, '_> {
         let fixed: Vec<_> = self.job.fixed.iter().map(|(path, values)| (path, values.decoded())).collect();
         let fixed = fixed.iter().map(|(path, values)| (path.as_str(), &values[..]));
         let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
-        let scales = self.names.scales.iter().zip(&self.scales);
+        let of = self.objective();
+        let scales = of.names.scales.iter().zip(&of.scales);
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
         let moving = self.direction.iter().flat_map(|direction| {
             let part = |w: &WeightSpec| &direction[w.offset..w.offset + w.len];
-            self.names.directions.iter().zip(&self.layout).map(move |(name, w)| (name.as_str(), part(w)))
+            of.names.directions.iter().zip(&self.layout).map(move |(name, w)| (name.as_str(), part(w)))
         });
         let given = fixed.chain(own).chain(scales).chain(moving).chain(self.states.read());
         let given: Vec<(&str, &[f32])> = given.collect();
         let size: usize = given.iter().map(|(_, values)| values.len()).sum();
         let packed = self.keyed(pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i])), items);
         let stage = self.job.stage;
-        let graph = stage.along.as_ref().filter(|_| self.direction.is_some()).unwrap_or(&stage.step);
+        let (step, along) = match self.at.checked_sub(1).map(|i| &stage.beside[i]) {
+            Some(beside) => (&beside.step, &beside.along),
+            None => (&stage.step, &stage.along),
+        };
+        let graph = along.as_ref().filter(|_| self.direction.is_some()).unwrap_or(step);
         if size > SMALL { None } else { first_not_finite(graph, &packed, &given) }
     }
 }

@@ -15,7 +15,7 @@ impl Trainer<'_, '_> {
         let rates = self.job.stage.optimizer.rates.iter().map(|(name, _)| name.clone()).zip(self.rates.iter().copied());
         let mut more = vec![];
         if self.terms.len() > 1 {
-            more.extend(self.names.losses.iter().cloned().zip(self.terms.iter().map(share)));
+            more.extend(self.objectives[0].names.losses.iter().cloned().zip(self.terms.iter().map(share)));
         }
         more.extend(self.job.stage.tracks.iter().cloned().zip(self.tracks.iter().map(share)));
         more.append(&mut self.evaluated);

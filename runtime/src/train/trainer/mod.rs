@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use align_compiler::batch::training::DIRECTION;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
@@ -36,12 +35,14 @@ mod coupled;
 mod gradient;
 mod kept;
 mod made;
+mod objective;
 mod profiled;
 mod states;
 mod swept;
 mod update;
 
 use made::Made;
+use objective::Objective;
 use states::States;
 use swept::Swept;
 
@@ -98,10 +99,10 @@ const TIMES: &str = "times.jsonl";
 pub(in crate::train) struct Trainer<'a, 's> {
     job: &'a Job<'a>,
     settings: &'a mut Settings<'s>,
-    step: Launch,
-    /// The derivative of `step` along a direction, where the optimizer asks for it.
-    along: Option<Launch>,
-    counts: Launch,
+    /// The stage's own, then those of which its optimizer asks beside it.
+    objectives: Vec<Objective>,
+    /// Which of them is run now.
+    at: usize,
     optimizer: Optimizer,
     step_kept: Option<update::StepKept>,
     /// The direction in the weights along which derivatives are taken now.
@@ -123,8 +124,6 @@ pub(in crate::train) struct Trainer<'a, 's> {
     rows: Vec<usize>,
     items: Vec<Rc<Item>>,
     packed: Vec<Packed>,
-    scales: Vec<f32>,
-    names: Names,
     /// Numerators and denominators of terms and of tracked values over the step.
     terms: Vec<(f64, f64)>,
     tracks: Vec<(f64, f64)>,
@@ -147,31 +146,6 @@ pub(in crate::train) struct Trainer<'a, 's> {
     plan: Plan,
     total: usize,
     error: Option<RunError>,
-}
-
-/// Names of inputs and outputs, made once.
-struct Names {
-    scales: Vec<String>,
-    losses: Vec<String>,
-    counts: Vec<String>,
-    tracks: Vec<(String, String)>,
-    gradients: Vec<String>,
-    directions: Vec<String>,
-}
-
-impl Names {
-    fn new(stage: &TrainStage) -> Names {
-        let of = |prefix: &str| stage.terms.iter().map(|term| format!("{prefix}.{}", term.name)).collect();
-        let track = |name: &String| (format!("track.{name}"), format!("track_count.{name}"));
-        Names {
-            scales: of("scale"),
-            losses: of("loss"),
-            counts: of("count"),
-            tracks: stage.tracks.iter().map(track).collect(),
-            gradients: stage.weights.iter().map(|w| format!("grad.{}", w.path)).collect(),
-            directions: stage.weights.iter().map(|w| format!("{DIRECTION}{}", w.path)).collect(),
-        }
-    }
 }
 
 /// Trains from `weights` (in the order of the stage's), or from the last checkpoint in the work folder.
@@ -236,9 +210,8 @@ impl<'a, 's> Trainer<'a, 's> {
         };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
         Ok(Trainer {
-            step: Launch::new(engine, &stage.step, &layouts)?,
-            along: stage.along.as_ref().map(|graph| Launch::new(engine, graph, &layouts)).transpose()?,
-            counts: Launch::new(engine, &stage.counts, &layouts)?,
+            objectives: Objective::all(engine, stage, &layouts)?,
+            at: 0,
             optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
             step_kept: None,
             direction: None,
@@ -255,8 +228,6 @@ impl<'a, 's> Trainer<'a, 's> {
             rows: vec![],
             items: vec![],
             packed: vec![],
-            scales: vec![0.0; stage.terms.len()],
-            names: Names::new(stage),
             terms: vec![(0.0, 0.0); stage.terms.len()],
             tracks: vec![(0.0, 0.0); stage.tracks.len()],
             rates: vec![0.0; stage.optimizer.rates.len()],
@@ -276,14 +247,6 @@ impl<'a, 's> Trainer<'a, 's> {
             job,
             settings,
         })
-    }
-
-    /// The graph of a micro-batch that makes what is wanted now: the step or its derivative, of the whole step or swept.
-    fn current(&self) -> &Launch {
-        let swept = self.swept.as_ref().filter(|swept| swept.used);
-        let step = swept.map_or(&self.step, |swept| &swept.step);
-        let along = swept.map_or(self.along.as_ref(), |swept| swept.along.as_ref());
-        along.filter(|_| self.direction.is_some()).unwrap_or(step)
     }
 
     /// Goes to the last checkpoint that can be read. Gives the steps made.

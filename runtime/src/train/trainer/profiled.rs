@@ -9,7 +9,7 @@ impl Trainer<'_, '_> {
     /// From now on kernels and sections are counted, with `events` also when they run.
     pub(super) fn count_kernels(&mut self, events: bool) {
         self.clock.keep_events(events);
-        let own = [&self.step, &self.counts].into_iter().chain(&self.along);
+        let own = self.objectives.iter().flat_map(|of| of.launches().chain([&of.counts]));
         for launch in own.chain(self.swept.iter().flat_map(|s| s.launches())) {
             launch.count(events);
         }
@@ -27,10 +27,11 @@ impl Trainer<'_, '_> {
     /// What this run of the stage took. `seconds` since it began, `before` the tokens of earlier runs.
     pub(super) fn spent(&self, seconds: f64, before: u64) -> StageSpent {
         let of = |section: Section, all: Vec<Spent>| all.into_iter().map(move |spent| (section, spent));
-        let mut kernels: Vec<(Section, Spent)> = of(Section::Step, self.step.spent()).collect();
-        let swept = self.along.iter().chain(self.swept.iter().flat_map(|swept| swept.launches()));
-        kernels.extend(swept.flat_map(|launch| of(Section::Step, launch.spent())));
-        kernels.extend(of(Section::Count, self.counts.spent()));
+        let mut kernels: Vec<(Section, Spent)> = vec![];
+        let own = self.objectives.iter().flat_map(|of| of.launches());
+        let steps = own.chain(self.swept.iter().flat_map(|swept| swept.launches()));
+        kernels.extend(steps.flat_map(|launch| of(Section::Step, launch.spent())));
+        kernels.extend(self.objectives.iter().flat_map(|o| of(Section::Count, o.counts.spent())));
         kernels.extend(of(Section::Update, self.optimizer.spent()));
         kernels.extend(self.evals.iter().flatten().flat_map(|eval| of(Section::Evaluate, eval.spent())));
         let fixed = bytes_of(self.job.fixed.iter().map(|(_, values)| *values));

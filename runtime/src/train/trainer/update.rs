@@ -1,10 +1,12 @@
 //! The optimizer's step, and evaluations with the weights that it gives.
 
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
-use align_compiler::host::{ASKS_FRESH, ASKS_SAME};
+use align_compiler::host::asked;
 use align_compiler::stage::graph::StageId;
-use align_compiler::stage::optimizer::{Ask, Objective};
+use align_compiler::stage::items::{Item, Packed};
+use align_compiler::stage::optimizer::Ask;
 
 use super::{Job, Trainer};
 use crate::run::RunError;
@@ -18,6 +20,16 @@ pub(super) struct StepKept {
     tracks: Vec<(f64, f64)>,
     /// What the loss keeps after the step.
     states: Vec<Vec<f32>>,
+    scales: Vec<f32>,
+    /// The step's items, where others are taken.
+    items: Option<Items>,
+}
+
+struct Items {
+    rows: Vec<usize>,
+    items: Vec<Rc<Item>>,
+    packed: Vec<Packed>,
+    swept: bool,
 }
 
 impl Trainer<'_, '_> {
@@ -49,7 +61,15 @@ impl Trainer<'_, '_> {
     /// The weights go to the point that is asked for, and what is launched is the derivative if a direction is given; the
     /// gradient and the sums of the step are kept.
     pub(in crate::train) fn at_point(&mut self) {
+        let of = self.optimizer.asked();
+        self.at = of.of;
         self.direction = self.optimizer.point(&mut self.weights);
+        let items = of.fresh.then(|| Items {
+            rows: std::mem::take(&mut self.rows),
+            items: std::mem::take(&mut self.items),
+            packed: std::mem::take(&mut self.packed),
+            swept: self.swept.as_ref().is_some_and(|swept| swept.used),
+        });
         let empty = vec![0.0; self.gradient.len()];
         let gradient = std::mem::replace(&mut self.gradient, empty);
         self.step_kept = Some(StepKept {
@@ -57,6 +77,8 @@ impl Trainer<'_, '_> {
             terms: self.terms.clone(),
             tracks: self.tracks.clone(),
             states: self.states.next(),
+            scales: self.objectives[0].scales.clone(),
+            items,
         });
         self.carry.fill(0.0);
     }
@@ -64,7 +86,12 @@ impl Trainer<'_, '_> {
     /// Goes on with the objective at the point.
     pub(in crate::train) fn answer(&mut self, t: usize, value: f64, factor: f64) -> i64 {
         let Some(kept) = self.step_kept.take() else { return -1 };
-        self.direction = None;
+        (self.direction, self.at) = (None, 0);
+        self.objectives[0].scales = kept.scales;
+        if let Some(Items { rows, items, packed, swept }) = kept.items {
+            (self.rows, self.items, self.packed) = (rows, items, packed);
+            self.swept.iter_mut().for_each(|own| own.used = swept);
+        }
         let found = std::mem::replace(&mut self.gradient, kept.gradient);
         (self.terms, self.tracks) = (kept.terms, kept.tracks);
         self.states.set_next(kept.states);
@@ -81,8 +108,7 @@ impl Trainer<'_, '_> {
                 self.states.commit();
                 0
             }
-            Ok(Some(Ask { of: Objective::Same, .. })) => ASKS_SAME,
-            Ok(Some(Ask { of: Objective::Fresh, .. })) => ASKS_FRESH,
+            Ok(Some(ask)) => asked(ask.of),
             Err(what) => {
                 let fault = self.fault(t, what);
                 self.fails(fault);
