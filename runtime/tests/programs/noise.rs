@@ -35,7 +35,7 @@ fn text(loss: &str, dropout: &str, steps: usize) -> String {
 }
 
 /// The metrics of a run with so much memory, and the most micro-batches of a step.
-fn metrics(text: &str, engine: &dyn Engine, memory: usize) -> (Vec<Value>, u64) {
+pub fn metrics(text: &str, engine: &dyn Engine, memory: usize) -> (Vec<Value>, u64) {
     let folder = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let limit = |options: &mut RunOptions| options.memory = Some(memory);

@@ -7,6 +7,7 @@ use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::run::{Progress, Silent, StepShown};
 use serde_json::Value;
 
+use crate::noise::metrics;
 use crate::{lines, run_in, run_until};
 
 const PROGRAM: &str = r#"
@@ -121,6 +122,12 @@ optimizer compares(lr: Float, other: Loss, times: Float = 1) per model {
   }
 }
 
+/// Answers meet in a mean without a gradient.
+loss met(policy: Policy, reply: Reply) per example {
+  let r = sum[time](logp(policy, reply))
+  -logsigmoid(r - 0.9 * mean[batch](stop(r)))
+}
+
 /// An optimizer that is stepped by another one, which is what it is alone.
 optimizer held(inner: Optimizer) {
   state s = inner.start(w)
@@ -160,6 +167,22 @@ fn derivatives_along_a_direction() {
     let found = losses(&program(names, "sophia(lr: 2e-3, hessian_every: 2)", ""));
     assert!(found[2] < found[0], "{found:?}");
     losses_by(&Cpu::new(2), &program(names, "by_dims(matrices: sophia(lr: 2e-3), vectors: adamw(lr: 1e-3))", ""));
+}
+
+/// Cut into micro-batches, and found in sweeps where answers meet, derivatives are the same.
+#[test]
+fn derivatives_in_parts() {
+    for loss in ["sft(.answer)", "met(.answer)"] {
+        let text = with_own(&program("sophia", "sophia(lr: 2e-3, hessian_every: 2)", ""));
+        let text = text.replace("sft(.answer)", loss);
+        let run = |memory: usize| {
+            let (lines, parts) = metrics(&text, &Cpu::new(2), memory);
+            (lines.iter().map(|line| line["loss"].as_f64().unwrap()).collect::<Vec<_>>(), parts)
+        };
+        let ((whole, one), (cut, several)) = (run(1 << 30), run(200 << 10));
+        assert!(one == 1 && several > 1, "{one} {several}");
+        assert!(whole.iter().zip(&cut).all(|(a, b)| (a - b).abs() < 1e-6 * a.abs()), "{whole:?} {cut:?}");
+    }
 }
 
 #[test]
