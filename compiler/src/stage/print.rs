@@ -125,6 +125,12 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
         let states: Vec<&str> = stage.states.iter().map(|state| state.name.as_str()).collect();
         writeln!(f, "  loss state [{}]", states.join(", "))?;
     }
+    for term in stage.beside.iter().flat_map(|beside| &beside.terms) {
+        writeln!(f, "  of the optimizer, loss {} * {}", term.coefficient, term.name)?;
+    }
+    if stage.along.is_some() || stage.beside.iter().any(|beside| beside.along.is_some()) {
+        writeln!(f, "  derivatives along a direction")?;
+    }
     if stage.coupled.is_some() {
         writeln!(f, "  all examples of a step together")?;
     }
