@@ -39,6 +39,8 @@ struct Method {
     file: String,
     tests: usize,
     vectors: Vec<String>,
+    /// Functions of its file of which it is made, where the vectors are theirs.
+    inner: Vec<String>,
     demonstration: String,
     assumed: String,
 }
@@ -124,6 +126,15 @@ fn methods(path: &Path) -> Vec<Method> {
             _ => None,
         })
         .collect();
+    // Functions that are no methods themselves.
+    let helpers: Vec<&str> = (parsed.file.items.iter())
+        .filter_map(|item| match &item.kind {
+            ItemKind::Def(Def { kind: DefKind::Fn, name: Some(name), .. }) => {
+                (!item.docs.iter().any(|line| line.contains("arXiv"))).then_some(name.text.as_str())
+            }
+            _ => None,
+        })
+        .collect();
     let mut found = vec![];
     for item in &parsed.file.items {
         let ItemKind::Def(Def { kind, name: Some(name), .. }) = &item.kind else { continue };
@@ -145,8 +156,23 @@ fn methods(path: &Path) -> Vec<Method> {
             "{file}: {} has no doc comment that says what it is and where it comes from",
             name.text
         );
-        let own = || tests.iter().filter(|(body, _)| mentions(body, &name.text));
-        let vectors: Vec<String> = own().filter_map(|(_, vectors)| vectors.map(str::to_string)).collect();
+        let of = |name: &str| -> Vec<&(&str, Option<&str>)> {
+            tests.iter().filter(|(body, _)| mentions(body, name)).collect()
+        };
+        let by_vectors = |name: &str| -> Vec<String> {
+            of(name).into_iter().filter_map(|(_, vectors)| vectors.map(str::to_string)).collect()
+        };
+        let mut vectors = by_vectors(&name.text);
+        let mut inner: Vec<String> = vec![];
+        if vectors.is_empty() {
+            // Where a file's inputs stand at an inner place, its numbers are those of a function that the method calls.
+            let body = &text[item.span.start as usize..item.span.end as usize];
+            let called = helpers.iter().filter(|helper| mentions(body, helper) && !by_vectors(helper).is_empty());
+            inner = called.map(|helper| helper.to_string()).collect();
+            vectors = inner.iter().flat_map(|helper| by_vectors(helper)).collect();
+            vectors.sort();
+            vectors.dedup();
+        }
         for vector in &vectors {
             let numbers = root().join(format!("tests/data/vectors/{vector}.json"));
             assert!(numbers.exists(), "{file}: the test by vectors of {} needs {}", name.text, numbers.display());
@@ -157,8 +183,9 @@ fn methods(path: &Path) -> Vec<Method> {
             title: title(&doc),
             papers: papers(&doc),
             source: source(&doc),
-            tests: own().filter(|(_, vectors)| vectors.is_none()).count(),
+            tests: of(&name.text).into_iter().filter(|(_, vectors)| vectors.is_none()).count(),
             vectors,
+            inner,
             demonstration: marked(&item.docs, MARKS[0]),
             assumed: marked(&item.docs, MARKS[1]),
             file: file.clone(),
@@ -173,6 +200,9 @@ fn row(method: &Method) -> String {
     let papers = if papers.is_empty() { method.source.clone() } else { papers };
     let vectors = method.vectors.iter().map(|name| format!("[{name}](../tests/data/vectors/{name}.json)"));
     let status = match (method.vectors.is_empty(), method.tests, method.demonstration.is_empty()) {
+        (false, ..) if !method.inner.is_empty() => {
+            &format!("agrees with a reference in `{}`", method.inner.join("`, `"))
+        }
         (false, ..) => "agrees with a reference",
         (true, 0, true) => "no test of its own",
         (true, 0, false) => "demonstrated",
