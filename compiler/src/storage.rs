@@ -82,6 +82,18 @@ impl Storage {
     /// Reads the numbers from `at` on.
     pub fn read(self, bytes: &[u8], mut at: usize, mut to: &mut [f32]) {
         let (numbers, size) = self.block();
+        match self {
+            Storage::F32 => {
+                let from = bytes[at * size..].chunks_exact(size);
+                return to.iter_mut().zip(from).for_each(|(to, x)| *to = f32::from_le_bytes([x[0], x[1], x[2], x[3]]));
+            }
+            Storage::Bf16 => {
+                let from = bytes[at * size..].chunks_exact(size);
+                let upper = |x: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([x[0], x[1]])) << 16);
+                return to.iter_mut().zip(from).for_each(|(to, x)| *to = upper(x));
+            }
+            Storage::Q8 | Storage::Q4 => {}
+        }
         while !to.is_empty() {
             let (start, i) = (at / numbers * size, at % numbers);
             let (part, rest) = to.split_at_mut((numbers - i).min(to.len()));
@@ -91,7 +103,17 @@ impl Storage {
                     let from = &bytes[start + 2 + i..];
                     part.iter_mut().zip(from).for_each(|(to, n)| *to = f32::from(*n as i8) * scale);
                 }
-                _ => part.iter_mut().enumerate().for_each(|(i, to)| *to = self.get(bytes, at + i)),
+                Storage::Q4 => {
+                    let half = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
+                    let (scale, least) = (half(start), half(start + 2));
+                    let from = &bytes[start + 4..start + size];
+                    let (low, high) = part.split_at_mut((BLOCK / 2).saturating_sub(i).min(part.len()));
+                    let low_bytes = &from[i.min(BLOCK / 2)..];
+                    low.iter_mut().zip(low_bytes).for_each(|(to, n)| *to = f32::from(n & 15) * scale + least);
+                    let high_bytes = &from[i.saturating_sub(BLOCK / 2)..];
+                    high.iter_mut().zip(high_bytes).for_each(|(to, n)| *to = f32::from(n >> 4) * scale + least);
+                }
+                Storage::F32 | Storage::Bf16 => unreachable!("read at once"),
             }
             at += part.len();
             to = rest;
@@ -186,6 +208,22 @@ mod tests {
                 }
             }
             assert_eq!(storage.rounded(&back), back, "{}: what is rounded stays", storage.word());
+        }
+    }
+
+    #[test]
+    fn parts_are_read_as_single_numbers_are() {
+        let x = numbers(200);
+        for storage in Storage::ALL {
+            let bytes = storage.encode(&x);
+            for (from, count) in
+                [(0, 200), (0, 1), (3, 9), (3, 20), (17, 5), (20, 40), (31, 2), (48, 100), (199, 1), (7, 0)]
+            {
+                let mut read = vec![0.0; count];
+                storage.read(&bytes, from, &mut read);
+                let single: Vec<f32> = (from..from + count).map(|i| storage.get(&bytes, i)).collect();
+                assert_eq!(read, single, "{} {from} {count}", storage.word());
+            }
         }
     }
 

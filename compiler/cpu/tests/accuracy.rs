@@ -104,7 +104,7 @@ fn rsqrt_is_accurate() {
 #[test]
 fn special_arguments() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let cases: [(MapOp, &[(f32, f32)]); 11] = [
+    let cases: [(MapOp, &[(f32, f32)]); 12] = [
         (
             MapOp::Exp,
             &[
@@ -125,6 +125,21 @@ fn special_arguments() {
         (MapOp::Cos, &[(0.0, 1.0), (inf, nan), (nan, nan)]),
         (MapOp::Sign, &[(0.0, 0.0), (3.0, 1.0), (-0.5, -1.0), (-inf, -1.0), (nan, nan)]),
         (MapOp::Round, &[(0.5, 0.0), (1.5, 2.0), (-2.5, -2.0), (nan, nan), (inf, inf)]),
+        (
+            MapOp::Bf16,
+            &[
+                (1.0, 1.0),
+                // Halfway: to the even one.
+                (f32::from_bits(0x3f80_8000), 1.0),
+                (f32::from_bits(0x3f81_8000), f32::from_bits(0x3f82_0000)),
+                (f32::from_bits(0xbf80_8001), f32::from_bits(0xbf81_0000)),
+                (f32::MAX, inf),
+                (f32::from_bits(0x0000_ffff), f32::from_bits(0x0001_0000)),
+                (-inf, -inf),
+                (nan, nan),
+                (f32::from_bits(0x7fff_ffff), nan),
+            ],
+        ),
         (MapOp::Floor, &[(-0.5, -1.0), (1.5, 1.0), (1e30, 1e30)]),
         (MapOp::Ceil, &[(-0.5, -0.0), (1.5, 2.0)]),
         (MapOp::Sqrt, &[(4.0, 2.0), (-1.0, nan), (inf, inf)]),

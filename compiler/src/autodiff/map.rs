@@ -70,7 +70,7 @@ fn times_partial(graph: &mut Graph, site: &Site, i: usize, t: Node) -> Option<No
     let g = graph;
     Some(match (map(site), i) {
         (Neg, _) | (Sub, 1) => g.map(Neg, &[t]),
-        (Add, _) | (Sub, _) | (Rem, 0) => t,
+        (Add, _) | (Sub, _) | (Rem, 0) | (Bf16, _) => t,
         (Abs, _) => {
             let sign = g.map(Sign, &[x[0]]);
             g.map(Mul, &[t, sign])

@@ -35,8 +35,8 @@ pub struct Buffer {
     /// For people: where the value comes from. Not unique.
     pub name: String,
     pub dtype: DType,
-    /// How Floats lie here. What is not f32 is read by nests and products, and by the same buffers of bodies; a nest can write
-    /// bf16.
+    /// How Floats lie here. What is not f32 is read by nests and products, and by the same buffers of bodies; attention reads
+    /// bf16, and a nest can write it.
     pub storage: Storage,
     pub axes: Vec<Axis>,
     pub kind: BufferKind,

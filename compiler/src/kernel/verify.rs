@@ -83,6 +83,7 @@ fn misuse(program: &Program, step: &Step, id: BufferId, access: Access) -> Optio
         && match step {
             Step::Rows(_) => reads || (access == Access::Write && storage == Storage::Bf16),
             Step::Contraction(_) => reads,
+            Step::Attention(_) | Step::AttentionGrad(_) => reads && storage == Storage::Bf16,
             Step::Chunked(_) | Step::Scan(_) | Step::Loop(_) => reads,
             _ => false,
         };
@@ -225,7 +226,8 @@ impl<F: FnMut(String)> Scope<'_, F> {
     fn map_is_wrong(&self, op: MapOp, args: &[Value], own: Option<DType>) -> bool {
         use MapOp::*;
         let count = match op {
-            Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Floor | Ceil | Round | Not | IsNan => 1,
+            Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Floor | Ceil | Round | Bf16 | Not
+            | IsNan => 1,
             Where => 3,
             _ => 2,
         };

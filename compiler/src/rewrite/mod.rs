@@ -2,6 +2,7 @@
 //! are the lists of them, in order.
 
 pub mod attention;
+pub mod bf16;
 pub mod chunk;
 pub mod inline;
 pub mod lay_out;
@@ -25,20 +26,30 @@ pub struct Rewrites {
     pub sink: bool,
     pub chunk: bool,
     pub one_hot: bool,
+    /// Products in bf16, but for the weights of these names: not an equal graph, but one that a stage may ask for.
+    pub bf16: Option<Vec<String>>,
     /// A fixed axis with at least so many entries is wide: values on packed rows with it are not stored.
     pub wide: usize,
 }
 
 impl Default for Rewrites {
     fn default() -> Rewrites {
-        Rewrites { simplify: true, attention: true, sink: true, chunk: true, one_hot: true, wide: 4096 }
+        Rewrites { simplify: true, attention: true, sink: true, chunk: true, one_hot: true, bf16: None, wide: 4096 }
     }
 }
 
 impl Rewrites {
     /// None at all: graphs stay as they were traced.
     pub fn none() -> Rewrites {
-        Rewrites { simplify: false, attention: false, sink: false, chunk: false, one_hot: false, wide: 4096 }
+        Rewrites {
+            simplify: false,
+            attention: false,
+            sink: false,
+            chunk: false,
+            one_hot: false,
+            bf16: None,
+            wide: 4096,
+        }
     }
 
     /// Switches one by its name; false if there is none of this name.
@@ -78,8 +89,16 @@ pub const PACKED: &[Rewrite] = &[
 ];
 
 /// What runs on the packed graph once all derivatives are taken.
-pub const STEP: &[Rewrite] =
-    &[SIMPLIFY, Rewrite { name: "one_hot", on: |r| r.one_hot, apply: |g, _| one_hot::one_hot(g) }, SIMPLIFY];
+pub const STEP: &[Rewrite] = &[
+    SIMPLIFY,
+    Rewrite { name: "one_hot", on: |r| r.one_hot, apply: |g, _| one_hot::one_hot(g) },
+    SIMPLIFY,
+    Rewrite {
+        name: "bf16",
+        on: |r| r.bf16.is_some(),
+        apply: |g, r| bf16::bf16(g, r.bf16.as_deref().unwrap_or_default()),
+    },
+];
 
 /// Applies the rewrites of a list that are on.
 pub fn rewrite(graph: &Graph, list: &[Rewrite], which: &Rewrites) -> Graph {

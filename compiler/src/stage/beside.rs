@@ -4,7 +4,7 @@
 use super::build::Builder;
 use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
-use super::lower::{coupling, terms};
+use super::lower::{coupling, rewrites, terms};
 use super::nets;
 use super::optimizer::OptimizerStage;
 use super::sources::Source;
@@ -53,6 +53,7 @@ pub(super) fn lower(
     weights: &[WeightSpec],
     layout: &mut ItemLayout,
     (frozen, sources): (&mut Vec<PolicyUse>, &mut Vec<Source>),
+    bf16: bool,
     span: Span,
 ) -> Res<Vec<Lowered>> {
     let mut all = vec![];
@@ -70,8 +71,8 @@ pub(super) fn lower(
         sources.extend(others);
         let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
         let options = BatchOptions { step_inputs: [DRAW_KEY.to_string()].into() };
-        let rewrites = builder.rewrites();
         let is_trained = |path: &str| weights.iter().any(|weight| weight.path == path);
+        let rewrites = rewrites(builder, bf16, &graph, &is_trained);
         let made = training_step(&graph, &objectives, &[], &options, &rewrites, is_trained)
             .map_err(|error| nets::at(obstacle(&traced.graph, &options).unwrap_or(span), &error.what))?;
         let more = nets::layout(&graph, span)?;

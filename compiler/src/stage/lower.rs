@@ -22,6 +22,7 @@ use crate::eval::loss::{Cell, TracedLoss};
 use crate::eval::optimizer::WeightFacts;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
+use crate::rewrite::Rewrites;
 use crate::tensor::{Axis, Graph, NodeData, Op};
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
@@ -77,7 +78,7 @@ pub(super) fn train(
     let sample = sample(builder, eval, &data)?;
     let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &losses, &from, &frozen, items.identity(), &evals);
+    let hash = hash(builder, &stage, &losses, &from, &frozen, items.identity(), &evals, said.bf16);
     let data = builder.data(&items, *on_span);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
@@ -146,12 +147,12 @@ fn lower(
     let states = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
     let step_inputs = states.chain([DRAW_KEY.to_string()]).collect();
     let options = BatchOptions { step_inputs };
-    let graphs =
-        training_step(&graph, &objectives, &traced.tracks, &options, &builder.rewrites(), |path| own.contains(path))
-            .map_err(|error| {
-                let place = obstacle(&traced.graph, &options);
-                nets::at(place.unwrap_or(span), &error.what)
-            })?;
+    let rewrites = rewrites(builder, said.bf16, &graph, &|path| own.contains(path));
+    let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &rewrites, |path| own.contains(path))
+        .map_err(|error| {
+            let place = obstacle(&traced.graph, &options);
+            nets::at(place.unwrap_or(span), &error.what)
+        })?;
     refuse_states_of_items(&traced, &graphs)?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {
@@ -161,8 +162,6 @@ fn lower(
         weights.push(spec.clone());
     }
     weights.sort_by_key(|w| w.offset);
-    let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
-    let narrow = narrow::narrow(&graph, &from.policy, &frozen, is_trained, said.frozen);
     let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
     let (mut optimizer, losses) = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
     let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
@@ -171,10 +170,13 @@ fn lower(
     let mut layout = nets::layout(&graph, span)?;
     let policies = (&mut frozen, &mut sources);
     let at = said.optimizer.1;
-    let lowered = beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, at)?;
+    let lowered =
+        beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, said.bf16, at)?;
     let (beside, others): (Vec<_>, Vec<_>) = lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
     let along = optimizer.asks_along(0);
-    let rewrites = builder.rewrites();
+    let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
+    let all = std::iter::once(&graph).chain(others.iter().map(|(traced, _)| traced));
+    let narrow = narrow::narrow(all, &from.policy, &frozen, is_trained, said.frozen);
     let stage = TrainStage {
         name,
         states: traced.states.iter().map(loss_state).collect(),
@@ -203,6 +205,18 @@ fn lower(
     };
     let losses = std::iter::once((graph, objectives)).chain(others).collect();
     Ok(LoweredStage { stage, frozen: sources, losses })
+}
+
+/// The rewrites of a step on this loss, in bf16 or not.
+pub(super) fn rewrites(builder: &Builder, bf16: bool, loss: &Graph, is_trained: &dyn Fn(&str) -> bool) -> Rewrites {
+    let mut rewrites = builder.rewrites();
+    rewrites.bf16 = bf16.then(|| {
+        // What is not trained is held as the program says.
+        let mut kept = vec![];
+        nets::weight_paths(loss, &mut |path| kept.extend((!is_trained(path)).then(|| path.to_string())));
+        kept
+    });
+    rewrites
 }
 
 /// The terms of a loss.
@@ -263,6 +277,7 @@ fn hash(
     frozen: &[Source],
     items: ContentHash,
     evals: &[StageEval],
+    bf16: bool,
 ) -> ContentHash {
     let mut hasher = Hasher::new("train");
     let state = builder.state.borrow();
@@ -276,6 +291,9 @@ fn hash(
     update(&mut hasher, &stage.optimizer);
     for weight in &stage.weights {
         hasher.text("trained", &weight.path);
+    }
+    if bf16 {
+        hasher.text("precision", "bf16");
     }
     for narrow in &stage.narrow {
         hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));

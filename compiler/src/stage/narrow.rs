@@ -25,10 +25,10 @@ pub struct Form {
 }
 
 /// The form of the weights that a stage reads and does not train: those with two axes and more that are a factor of a product
-/// or are looked up in. All others (norms, biases) are f32. `own` is the policy that trains, by its plain paths; `trained`
+/// or are looked up in. All others (norms, biases) are f32. `graphs` are the stage's losses for one item. `own` is the policy that trains, by its plain paths; `trained`
 /// says which weights are left out.
-pub fn narrow(
-    graph: &Graph,
+pub fn narrow<'g>(
+    graphs: impl IntoIterator<Item = &'g Graph>,
     own: &PolicySpec,
     others: &[PolicyUse],
     trained: impl Fn(&str) -> bool,
@@ -44,7 +44,8 @@ pub fn narrow(
         let axes = policy.stored[at].as_ref().map_or(&policy.weights[at].axes, |stored| &stored.axes);
         (axes.len() > 1).then(|| axes.clone())
     };
-    let names = multiplied(graph).into_iter().filter(|name| !trained(name));
+    let names: BTreeSet<String> = graphs.into_iter().flat_map(multiplied).collect();
+    let names = names.into_iter().filter(|name| !trained(name));
     names.filter_map(|name| Some(Narrow { form: Form { storage, axes: of(&name)? }, name })).collect()
 }
 
@@ -137,7 +138,7 @@ mod tests {
         let own = PolicySpec { weights, stored, ..PolicySpec::default() };
         let other = PolicySpec { weights: vec![weight("up", &matrix)], stored: vec![None], ..PolicySpec::default() };
         let used = PolicyUse { prefix: "p0:".into(), policy: Rc::new(other) };
-        let found = narrow(&g, &own, &[used], |name| name == "trained", Storage::Q8);
+        let found = narrow([&g], &own, &[used], |name| name == "trained", Storage::Q8);
         let of = |name: &str, axes: &[Axis]| Narrow {
             name: name.into(),
             form: Form { storage: Storage::Q8, axes: axes.to_vec() },
@@ -145,7 +146,7 @@ mod tests {
         let want =
             [of("embed", &[words, dim.clone()]), of("inside", &matrix), of("p0:up", &matrix), of("up", &[out, dim])];
         assert_eq!(found, want);
-        assert_eq!(narrow(&g, &own, &[], |_| false, Storage::F32), []);
+        assert_eq!(narrow([&g], &own, &[], |_| false, Storage::F32), []);
         assert_eq!(layouts(&found).inputs["up"], found[3].form.axes);
     }
 }

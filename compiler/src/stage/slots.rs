@@ -27,6 +27,8 @@ pub struct Said {
     pub clip: Option<f64>,
     pub order: Order,
     pub seed: Option<u64>,
+    /// Whether products are of bf16 and what is held for the backward pass is too.
+    pub bf16: bool,
     /// How weights are held that the stage reads and does not train.
     pub frozen: Storage,
     /// Evaluations with their names.
@@ -42,7 +44,7 @@ pub struct Said {
 pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
     let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
     let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
-    let (mut only, mut except, mut frozen) = (vec![], vec![], Storage::F32);
+    let (mut only, mut except, mut bf16, mut frozen) = (vec![], vec![], false, Storage::F32);
     let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
     let mut seen: Vec<&Name> = vec![];
     for line in &slots.lines {
@@ -96,7 +98,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
             "keep" => keep = given.keep()?,
             "only" => only = given.paths()?,
             "except" => except = given.paths()?,
-            "precision" => frozen = given.precision()?,
+            "precision" => (bf16, frozen) = given.precision()?,
             other if table::find(other).is_some() => return later(word.span, &format!("the slot `{other}`")),
             other => {
                 let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
@@ -129,6 +131,7 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
         clip,
         order,
         seed,
+        bf16,
         frozen,
         evals,
         eval_every,
@@ -235,18 +238,12 @@ impl<'a> Slot<'a> {
         paths.collect()
     }
 
-    /// `precision f32, frozen: q8`: how weights are held that stay.
-    fn precision(&self) -> Res<Storage> {
-        let expr = self.one()?;
-        match &*expr.kind {
-            ExprKind::Word(word) if word == "f32" => {}
-            ExprKind::Word(word) if PRECISIONS.contains(&word.as_str()) => {
-                later(expr.span, &format!("precision {word}"))?;
-            }
-            _ => return fault("E0134", expr.span, format!("`precision` is one of {}", PRECISIONS.join(", "))),
-        }
+    /// `precision bf16`, `precision f32, frozen: q8`: whether it is bf16, and how weights are held that stay.
+    fn precision(&self) -> Res<(bool, Storage)> {
+        let trains = one_of("precision", self.one()?, &PRECISIONS)?;
         let said = self.args.named.iter().find(|(name, _)| name.text == "frozen");
-        said.map_or(Ok(Storage::F32), |(_, how)| one_of("frozen", how, &FROZEN))
+        let frozen = said.map_or(Ok(trains), |(_, how)| one_of("frozen", how, &FROZEN))?;
+        Ok((trains == Storage::Bf16, frozen))
     }
 
     /// `eval accuracy(test), every: 50`, `eval { right: accuracy(test), .. }, every: 50`

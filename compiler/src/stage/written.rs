@@ -28,8 +28,11 @@ pub(super) fn slots(builder: &Builder, said: &Said, stage: &TrainStage) -> Vec<(
         Order::Shuffled => ("order", format!("shuffled, seed {}", stage.seed)),
         Order::Given => ("order", "given".into()),
     });
-    if said.frozen != Storage::F32 {
-        lines.push(("precision", format!("f32, frozen: {}", said.frozen.word())));
+    let trains = if said.bf16 { Storage::Bf16 } else { Storage::F32 };
+    match said.frozen == trains {
+        true if said.bf16 => lines.push(("precision", trains.word().into())),
+        true => {}
+        false => lines.push(("precision", format!("{}, frozen: {}", trains.word(), said.frozen.word()))),
     }
     for (name, _) in &said.evals {
         lines.push(("eval", format!("{name}, every: {}", stage.eval_every.unwrap_or_default())));

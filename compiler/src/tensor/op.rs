@@ -30,6 +30,8 @@ pub enum MapOp {
     Ceil,
     /// To the nearest, ties to even.
     Round,
+    /// To the nearest number that bf16 has, ties to even. Its derivative is 1.
+    Bf16,
     Not,
     IsNan,
     Add,

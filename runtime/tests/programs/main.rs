@@ -6,6 +6,7 @@ mod heads;
 mod noise;
 mod optimizers;
 mod patches;
+mod precision;
 mod reports;
 mod rules;
 mod states;

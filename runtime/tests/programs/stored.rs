@@ -52,7 +52,7 @@ fn tiny(file: &str) -> String {
 }
 
 /// The tiny Llama in a folder, its matrices rounded as they are stored.
-fn model(folder: &Path, storage: Storage) -> String {
+pub fn model(folder: &Path, storage: Storage) -> String {
     let path = folder.join(format!("model_{}", storage.word()));
     std::fs::create_dir_all(&path).unwrap();
     for (from, to) in [
@@ -98,7 +98,7 @@ fn ran(text: &str, model: &str, frozen: &str, engine: &dyn Engine) -> Ran {
 }
 
 /// The column `bytes` of the only stage's times.
-fn planned(folder: &Path) -> Vec<f64> {
+pub fn planned(folder: &Path) -> Vec<f64> {
     let mut todo = vec![folder.to_path_buf()];
     while let Some(path) = todo.pop() {
         if path.is_dir() {

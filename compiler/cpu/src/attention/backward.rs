@@ -128,12 +128,9 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: Operands<'_>, item: &Item) {
                 pack_rows(q, query, first, queries, item.kv, hdim, scale);
                 pack_rows(c, cotangent, first, queries, item.kv, vdim, 1.0);
                 for r in 0..rows {
-                    let values = out.place(first + r % queries, item.kv, r / queries);
                     let row = c.at.add(r * vpad);
                     let mut sum = 0.0;
-                    for i in 0..vdim {
-                        sum += *row.add(i) * *values.add(i * out.width);
-                    }
+                    out.each((first + r % queries, item.kv, r / queries), vdim, |i, x| sum += *row.add(i) * x);
                     *delta.add(r) = sum;
                 }
                 product::<S>(p.rows(), q.left(), kt.rows(), (rows, width, hdim), false);
@@ -141,7 +138,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: Operands<'_>, item: &Item) {
                 for r in 0..rows {
                     let (row, slopes) = (p.at.add(r * width), dp.at.add(r * width));
                     hide(row, problem, query_block * BLOCK + r % queries, key_block * BLOCK, keys, width);
-                    let total = *lse.place(first + r % queries, item.kv, r / queries);
+                    let total = *lse.at.wrapping_add(lse.before(first + r % queries, item.kv, r / queries));
                     exponentials::<S>(row, width, total);
                     let shift = S::splat(*delta.add(r));
                     let mut j = 0;

@@ -19,6 +19,8 @@ const BLOCK: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Operand {
     pub at: *mut f32,
+    /// It is read as bf16, from the same place.
+    pub bf16: bool,
     pub time: usize,
     pub width: usize,
     pub kv: Vec<usize>,
@@ -33,9 +35,32 @@ unsafe impl Send for Operand {}
 unsafe impl Sync for Operand {}
 
 impl Operand {
-    fn place(&self, time: usize, kv: usize, rep: usize) -> *mut f32 {
+    /// Numbers before the first of a position and head.
+    fn before(&self, time: usize, kv: usize, rep: usize) -> usize {
         let rep = self.rep.get(rep).copied().unwrap_or(0);
-        self.at.wrapping_add(time * self.time + self.kv[kv] + rep)
+        time * self.time + self.kv[kv] + rep
+    }
+
+    /// Calls `f` with the entries of a position and head.
+    ///
+    /// # Safety
+    /// So many entries are there.
+    #[inline(always)]
+    unsafe fn each(&self, (time, kv, rep): (usize, usize, usize), width: usize, mut f: impl FnMut(usize, f32)) {
+        let before = self.before(time, kv, rep);
+        // SAFETY: by the caller.
+        unsafe {
+            match self.bf16 {
+                true => {
+                    let at = self.at.cast::<u16>().wrapping_add(before);
+                    (0..width).for_each(|i| f(i, f32::from_bits(u32::from(*at.add(i * self.width)) << 16)));
+                }
+                false => {
+                    let at = self.at.wrapping_add(before);
+                    (0..width).for_each(|i| f(i, *at.add(i * self.width)));
+                }
+            }
+        }
     }
 }
 

@@ -64,11 +64,8 @@ pub unsafe fn pack_rows(to: Packed, from: &Operand, first: usize, count: usize, 
         for t in 0..count {
             // SAFETY: by the caller.
             unsafe {
-                let source = from.place(first + t, kv, rep);
                 let row = to.at.add((rep * count + t) * to.row);
-                for i in 0..width {
-                    *row.add(i) = *source.add(i * from.width) * factor;
-                }
+                from.each((first + t, kv, rep), width, |i, x| *row.add(i) = x * factor);
                 for i in width..to.row {
                     *row.add(i) = 0.0;
                 }
@@ -83,11 +80,11 @@ pub unsafe fn pack_rows(to: Packed, from: &Operand, first: usize, count: usize, 
 /// `to` has room for `width` rows; the operand is valid for these positions.
 pub unsafe fn pack_turned(to: Packed, from: &Operand, first: usize, count: usize, kv: usize, width: usize) {
     for t in 0..to.row {
-        for i in 0..width {
-            // SAFETY: by the caller.
-            unsafe {
-                let value = if t < count { *from.place(first + t, kv, 0).add(i * from.width) } else { 0.0 };
-                *to.at.add(i * to.row + t) = value;
+        // SAFETY: by the caller.
+        unsafe {
+            match t < count {
+                true => from.each((first + t, kv, 0), width, |i, x| *to.at.add(i * to.row + t) = x),
+                false => (0..width).for_each(|i| *to.at.add(i * to.row + t) = 0.0),
             }
         }
     }
@@ -108,7 +105,7 @@ pub unsafe fn unpack_row(
 ) {
     // SAFETY: by the caller.
     unsafe {
-        let target = to.place(time, kv, rep);
+        let target = to.at.wrapping_add(to.before(time, kv, rep));
         for i in 0..width {
             let at = target.add(i * to.width);
             let value = *from.add(i) * factor;

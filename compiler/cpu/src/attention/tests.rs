@@ -10,6 +10,7 @@ fn operand(values: &[f32], problem: &Problem, width: usize, rep: bool) -> Operan
     let reps = if rep { problem.rep } else { 1 };
     Operand {
         at: values.as_ptr().cast_mut(),
+        bf16: false,
         time: problem.kv * reps * width,
         width: 1,
         kv: (0..problem.kv).map(|i| i * reps * width).collect(),

@@ -55,6 +55,7 @@ impl Emit<'_> {
             MapOp::Floor => self.b.ins().floor(x),
             MapOp::Ceil => self.b.ins().ceil(x),
             MapOp::Round => self.b.ins().nearest(x),
+            MapOp::Bf16 => self.rounded_to_bf16(x),
             MapOp::IsNan => self.fcmp(FloatCC::Unordered, x, x),
             MapOp::Add => self.b.ins().fadd(x, y),
             MapOp::Sub => self.b.ins().fsub(x, y),

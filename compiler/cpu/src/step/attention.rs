@@ -2,28 +2,45 @@
 
 use crate::attention::{Operand, Problem, backward, forward};
 use crate::unit::Frame;
-use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, View};
+use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, Program, View};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::{Attention, Axis, TableKind};
 
-pub enum Task {
+pub struct Task {
+    kind: Kind,
+    /// What it reads in bf16.
+    narrow: Vec<BufferId>,
+}
+
+enum Kind {
     Forward(AttentionStep),
     Backward(AttentionGradStep),
 }
 
 impl Task {
+    pub fn forward(program: &Program, step: &AttentionStep) -> Task {
+        let kind = Kind::Forward(step.clone());
+        Task { kind, narrow: narrow(program, [&step.query, &step.key, &step.value]) }
+    }
+
+    pub fn backward(program: &Program, step: &AttentionGradStep) -> Task {
+        let kind = Kind::Backward(step.clone());
+        Task { kind, narrow: narrow(program, [&step.query, &step.key, &step.value, &step.out, &step.cotangent]) }
+    }
+
     pub fn output(&self) -> BufferId {
-        match self {
-            Task::Forward(a) => a.out.buffer,
-            Task::Backward(a) => a.query_grad.buffer,
+        match &self.kind {
+            Kind::Forward(a) => a.out.buffer,
+            Kind::Backward(a) => a.query_grad.buffer,
         }
     }
 
     /// # Safety
     /// The frame holds valid places for all buffers of the program.
     pub unsafe fn run(&self, frame: &Frame) {
-        match self {
-            Task::Forward(a) => {
-                let operand = |view: &View, width: Option<&Axis>| operand(frame, &a.attention, view, width);
+        match &self.kind {
+            Kind::Forward(a) => {
+                let operand = |view, width| self.operand(frame, &a.attention, view, width);
                 let Attention { hdim, vdim, .. } = &a.attention;
                 let operands = [
                     operand(&a.query, Some(hdim)),
@@ -35,8 +52,8 @@ impl Task {
                 // SAFETY: views lie within their buffers.
                 unsafe { forward(frame.pool, &problem(frame, &a.attention), operands.each_ref()) };
             }
-            Task::Backward(a) => {
-                let operand = |view: &View, width: Option<&Axis>| operand(frame, &a.attention, view, width);
+            Kind::Backward(a) => {
+                let operand = |view, width| self.operand(frame, &a.attention, view, width);
                 let Attention { hdim, vdim, .. } = &a.attention;
                 let operands = [
                     operand(&a.query, Some(hdim)),
@@ -54,6 +71,32 @@ impl Task {
             }
         }
     }
+
+    fn operand(&self, frame: &Frame, a: &Attention, view: &View, width: Option<&Axis>) -> Operand {
+        let stride = |axis: &Axis| view.stride(axis).get(frame.lengths);
+        let offsets = |axes: &[Axis]| {
+            axes.iter().fold(vec![0], |all, axis| {
+                let (size, stride) = (frame.lengths.size(axis), stride(axis));
+                all.into_iter().flat_map(|base| (0..size).map(move |i| base + i * stride)).collect()
+            })
+        };
+        let has_rep = a.rep.iter().any(|axis| view.has(axis));
+        let (at, bf16) = (frame.floats(view.buffer), self.narrow.contains(&view.buffer));
+        Operand {
+            at: if bf16 { at.cast::<u16>().wrapping_add(view.offset).cast() } else { at.wrapping_add(view.offset) },
+            bf16,
+            time: stride(&a.time),
+            width: width.map_or(1, stride),
+            kv: offsets(&a.kv),
+            rep: if has_rep { offsets(&a.rep) } else { vec![0] },
+            add: frame.adds(view.buffer),
+        }
+    }
+}
+
+fn narrow<const N: usize>(program: &Program, views: [&View; N]) -> Vec<BufferId> {
+    let all = views.into_iter().map(|view| view.buffer);
+    all.filter(|buffer| program.buffer(*buffer).storage == Storage::Bf16).collect()
 }
 
 fn problem(frame: &Frame, a: &Attention) -> Problem {
@@ -68,24 +111,5 @@ fn problem(frame: &Frame, a: &Attention) -> Problem {
         vdim: frame.lengths.size(&a.vdim),
         scale: a.scale as f32,
         window: a.window,
-    }
-}
-
-fn operand(frame: &Frame, a: &Attention, view: &View, width: Option<&Axis>) -> Operand {
-    let stride = |axis: &Axis| view.stride(axis).get(frame.lengths);
-    let offsets = |axes: &[Axis]| {
-        axes.iter().fold(vec![0], |all, axis| {
-            let (size, stride) = (frame.lengths.size(axis), stride(axis));
-            all.into_iter().flat_map(|base| (0..size).map(move |i| base + i * stride)).collect()
-        })
-    };
-    let has_rep = a.rep.iter().any(|axis| view.has(axis));
-    Operand {
-        at: frame.floats(view.buffer).wrapping_add(view.offset),
-        time: stride(&a.time),
-        width: width.map_or(1, stride),
-        kv: offsets(&a.kv),
-        rep: if has_rep { offsets(&a.rep) } else { vec![0] },
-        add: frame.adds(view.buffer),
     }
 }

@@ -42,8 +42,8 @@ impl Task {
         Ok(match step {
             Step::Rows(nest) => Task::Rows(rows::Task::compile(program, nest, jit)?),
             Step::Contraction(c) => Task::Contraction(contraction::Task::new(program, c)),
-            Step::Attention(a) => Task::Attention(Box::new(attention::Task::Forward(a.clone()))),
-            Step::AttentionGrad(a) => Task::Attention(Box::new(attention::Task::Backward(a.clone()))),
+            Step::Attention(a) => Task::Attention(Box::new(attention::Task::forward(program, a))),
+            Step::AttentionGrad(a) => Task::Attention(Box::new(attention::Task::backward(program, a))),
             Step::Scatter(s) => Task::Scatter(scatter::Task(s.clone())),
             Step::Cumsum(c) => Task::Cumsum(cumsum::Task(c.clone())),
             Step::Sort(s) => Task::Sort(sort::Task(s.clone())),

@@ -100,7 +100,13 @@ impl<'a> Homes<'a> {
                     homes.buffers[shared.0 as usize].kind = kind;
                     shared
                 }
-                None => homes.add(node_name(graph, node), data.dtype, homes.layout(node), kind),
+                None => {
+                    let buffer = homes.add(node_name(graph, node), data.dtype, homes.layout(node), kind);
+                    if data.op == Op::Map(MapOp::Bf16) {
+                        homes.buffers[buffer.0 as usize].storage = Storage::Bf16;
+                    }
+                    buffer
+                }
             };
             homes.home[node.0 as usize] = Some(buffer);
         }
@@ -219,12 +225,16 @@ impl<'a> Homes<'a> {
         direct
     }
 
-    /// Marks what library-like steps read.
+    /// Marks what library-like steps read, and what is rounded: it is held as bf16, not as what it was rounded from.
     fn operands(&mut self) -> Result<(), KernelError> {
         let left_out = |op: &Op| matches!(op, Op::Compact { .. } | Op::Expand { .. });
         if let Some((node, _)) = self.graph.nodes().find(|(_, data)| left_out(&data.op)) {
             let what = "places that are left out by a Bool have no kernels yet".into();
             return Err(KernelError { node, what });
+        }
+        let rounded = |data: &NodeData| data.op == Op::Map(MapOp::Bf16) && !data.axes.is_empty();
+        for (node, _) in self.graph.nodes().filter(|(_, data)| rounded(data)) {
+            self.force_whole(node);
         }
         for (_, data) in self.graph.nodes().filter(|(_, data)| is_opaque(&data.op)) {
             for (i, input) in data.inputs.iter().enumerate() {

@@ -26,27 +26,30 @@ pub fn prepare(graph: &Graph, storage: &HashMap<String, Storage>) -> Prepared {
         graph = drop_dead(&best_by_reductions(&graph));
     }
     graph = merge_chunks(graph);
-    if storage.values().any(|s| *s != Storage::F32) {
+    if storage.values().any(|s| *s != Storage::F32) || graph.nodes().any(|(_, data)| data.op == Op::Map(MapOp::Bf16)) {
         graph = widened(&graph, storage);
     }
     chain_sums(&graph)
 }
 
-/// Nests and products read what is stored in fewer bits, and bodies do if it is bound to them whole; all else reads copies.
+/// Nests and products read what is stored in fewer bits, attention reads bf16, and bodies read what is bound to them whole;
+/// all else reads copies.
 fn widened(graph: &Graph, storage: &HashMap<String, Storage>) -> Graph {
-    let fewer = |node: Node| match graph.op(base(graph, node)) {
-        Op::Input(name) | Op::Weight(name) => storage.get(name).is_some_and(|s| *s != Storage::F32),
-        _ => false,
+    let held = |node: Node| match graph.op(base(graph, node)) {
+        Op::Input(name) | Op::Weight(name) => storage.get(name).copied().unwrap_or_default(),
+        Op::Map(MapOp::Bf16) => Storage::Bf16,
+        _ => Storage::F32,
     };
     let reads = |op: &Op, i: usize, input: Node| match op {
         Op::Call { kind: CallKind::Chunked { axis }, .. } => base(graph, input) == input && !graph.has(input, axis),
+        Op::Call { kind: CallKind::Attention(_) | CallKind::AttentionGrad(_), .. } => held(input) == Storage::Bf16,
         Op::Scan { carries, xs, .. } => base(graph, input) == input && i >= carries + xs,
         Op::Loop { carries, .. } => base(graph, input) == input && i >= *carries,
         op => !is_opaque(op) || matches!(op, Op::Contract(_)),
     };
     copy_with(graph, |to, node, copies| {
         let data = graph.get(node);
-        let copied = |i: usize, n: Node| fewer(n) && !reads(&data.op, i, n);
+        let copied = |i: usize, n: Node| held(n) != Storage::F32 && !reads(&data.op, i, n);
         if !data.inputs.iter().enumerate().any(|(i, n)| copied(i, *n)) {
             return None;
         }

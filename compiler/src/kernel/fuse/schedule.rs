@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// order, so sums have the same bits.
 pub fn schedule(program: Program) -> Program {
     let mut steps: Vec<Option<Step>> = program.steps.iter().cloned().map(Some).collect();
-    let order = Uses::of(&program).order();
+    let uses = Uses::of(&program);
+    let order = uses.late(uses.order());
     let ordered = Program {
         origins: order.iter().filter_map(|i| program.origins.get(*i).cloned()).collect(),
         steps: order.into_iter().filter_map(|i| steps[i].take()).collect(),
@@ -126,6 +127,22 @@ impl Uses {
             }
         }
         order
+    }
+}
+
+impl Uses {
+    /// The order in which what is made of inputs alone is made just before its first reader.
+    fn late(&self, order: Vec<usize>) -> Vec<usize> {
+        let mut at = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, step)| at[*step] = place);
+        let reader =
+            |step: usize| self.after[step].iter().filter(|_| self.before[step] == 0).map(|after| at[*after]).min();
+        let mut sorted: Vec<(usize, usize, usize)> = vec![];
+        for (place, step) in order.into_iter().enumerate() {
+            sorted.push((reader(step).unwrap_or(place), usize::from(reader(step).is_none()), step));
+        }
+        sorted.sort_by_key(|(place, is_itself, _)| (*place, *is_itself));
+        sorted.into_iter().map(|(.., step)| step).collect()
     }
 }
 

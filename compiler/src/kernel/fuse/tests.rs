@@ -3,7 +3,7 @@ use crate::batch::objective::{Objective, Per, Track};
 use crate::batch::training::training_step;
 use crate::batch::{BatchOptions, batch};
 use crate::interp::{self, Named, Precision, Value};
-use crate::kernel::ir::{Buffer, BufferKind, Program, Step};
+use crate::kernel::ir::{Buffer, BufferId, BufferKind, Program, Step};
 use crate::kernel::parse::parse;
 use crate::kernel::reference;
 use crate::kernel::verify::verify;
@@ -366,6 +366,32 @@ fn a_training_step_of_a_transformer() {
         given.insert("scale.token".into(), Value::number(0.3));
         given.insert("scale.example".into(), Value::number(0.7));
         check_with(&step, &given, &lengths);
+    }
+}
+
+/// A step whose products are of bf16, without the calls that round less than their bodies do.
+#[test]
+fn a_training_step_in_bf16() {
+    for wide in [9, 4096] {
+        let rewrites = Rewrites { wide, attention: false, bf16: Some(vec![]), ..Rewrites::default() };
+        let options = BatchOptions::default();
+        let graphs = training_step(&model(Style::Quotient), &terms(), &[], &options, &rewrites, |_| true);
+        let step = graphs.expect("it has gradients").step;
+        let (mut given, lengths) = model::packed(&step);
+        given.insert("scale.token".into(), Value::number(0.3));
+        given.insert("scale.example".into(), Value::number(0.7));
+        let program = check_with(&step, &given, &lengths);
+        let is_rounded = |b: BufferId| program.buffer(b).storage == Storage::Bf16;
+        let products = program.steps.iter().filter_map(|step| match step {
+            Step::Contraction(c) if !c.m.is_empty() && !c.n.is_empty() => Some(c),
+            _ => None,
+        });
+        let mut count = 0;
+        for product in products {
+            assert!(is_rounded(product.lhs.buffer) && is_rounded(product.rhs.buffer), "{program}");
+            count += 1;
+        }
+        assert!(count > 20, "{count}");
     }
 }
 

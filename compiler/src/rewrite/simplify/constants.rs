@@ -1,6 +1,7 @@
 //! Rules about numbers: constants, neutral elements, signs, casts.
 
 use crate::tensor::{Axis, DType, Graph, MapOp, Node, NodeData, Op};
+use half::bf16;
 
 /// A map of constants is a constant.
 pub fn fold(graph: &mut Graph, data: &NodeData) -> Option<Node> {
@@ -35,6 +36,7 @@ pub fn scalar(op: MapOp, x: &[f64], of_ints: bool) -> Option<f64> {
         Floor => x[0].floor(),
         Ceil => x[0].ceil(),
         Round => x[0].round_ties_even(),
+        Bf16 => bf16::from_f64(x[0]).to_f64(),
         Not => bool(x[0] == 0.0),
         IsNan => bool(x[0].is_nan()),
         Add => x[0] + x[1],

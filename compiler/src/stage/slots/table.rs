@@ -51,7 +51,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 }
 
 pub const ORDERS: [(&str, Order); 2] = [("given", Order::Given), ("shuffled", Order::Shuffled)];
-pub const PRECISIONS: [&str; 2] = ["f32", "bf16"];
+pub const PRECISIONS: [(&str, Storage); 2] = [("f32", Storage::F32), ("bf16", Storage::Bf16)];
 /// How weights that a stage does not train are held.
 pub const FROZEN: [(&str, Storage); 4] =
     [("f32", Storage::F32), ("bf16", Storage::Bf16), ("q8", Storage::Q8), ("q4", Storage::Q4)];
@@ -60,7 +60,7 @@ pub const FROZEN: [(&str, Storage); 4] =
 pub fn choices(word: &str) -> Option<Vec<&'static str>> {
     match word {
         "order" => Some(ORDERS.map(|(word, _)| word).to_vec()),
-        "precision" => Some(PRECISIONS.to_vec()),
+        "precision" => Some(PRECISIONS.map(|(word, _)| word).to_vec()),
         "frozen" => Some(FROZEN.map(|(word, _)| word).to_vec()),
         "carry" => Some(vec!["optimizer", "data", "time"]),
         "truncate" => Some(Truncate::WORDS.map(|(word, _)| word).to_vec()),
