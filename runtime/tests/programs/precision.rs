@@ -123,6 +123,27 @@ fn less_is_held() {
     assert!(rounded < 0.7 * exact, "{rounded} of {exact}");
 }
 
+/// A patch on a base that stays: the base is held in bf16 then, unless the stage says otherwise.
+#[test]
+fn patches_train_in_bf16() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = model(folder.path(), Storage::F32);
+    let ran = |slot: &str| {
+        let text = TRAINED.replace("train base", "train base with lora(rank: 4, alpha: 8)").replace("MODEL", &base);
+        let folder = tempfile::tempdir().unwrap();
+        run_in(folder.path(), &filled(&text, &Way { steps: 6, slot, ..FEW }), &[], &Cpu::new(2), &mut Silent);
+        (column(folder.path(), "loss"), planned(folder.path())[0])
+    };
+    let slots = ["precision f32", "precision bf16", "precision bf16, frozen: f32", "precision bf16, frozen: q8"];
+    let [exact, rounded, wide, narrow] = slots.map(ran);
+    for (loss, _) in [&rounded, &wide] {
+        let off = apart(&exact.0[..3], loss);
+        assert!(off < 0.002 && off > 1e-6, "{off}: {loss:?} {:?}", exact.0);
+    }
+    assert_ne!((&rounded.0, &narrow.0), (&wide.0, &rounded.0));
+    assert!(narrow.1 < rounded.1 && rounded.1 < wide.1 && rounded.1 < exact.1, "{} {} {}", narrow.1, rounded.1, wide.1);
+}
+
 /// Asks to stop after a step.
 struct StopAfter<'a>(usize, &'a AtomicBool);
 

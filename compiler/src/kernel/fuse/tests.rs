@@ -369,6 +369,27 @@ fn a_training_step_of_a_transformer() {
     }
 }
 
+/// What follows from weights alone is made just before its first reader, wherever the graph has it.
+#[test]
+fn functions_of_weights_are_made_late() {
+    let [a, b, c, d] = [("a", 40), ("b", 50), ("c", 60), ("d", 70)].map(|(name, size)| Axis::fixed(name, size));
+    let sides = [(a.clone(), b.clone()), (b, c.clone()), (c, d)];
+    let program = check(|g| {
+        let mut x = g.input("x", vec![token(), a.clone()], DType::Float);
+        let function = |(i, (from, to)): (usize, &(Axis, Axis))| {
+            let w = g.weight(format!("w{i}"), vec![from.clone(), to.clone()]);
+            g.map(MapOp::Exp, &[w])
+        };
+        let weights: Vec<Node> = sides.iter().enumerate().map(function).collect();
+        for ((from, _), w) in sides.iter().zip(weights) {
+            x = g.contract(x, w, std::slice::from_ref(from));
+        }
+        g.output("x", x);
+    });
+    let kinds: Vec<bool> = program.steps.iter().map(|step| matches!(step, Step::Contraction(_))).collect();
+    assert_eq!(kinds, [false, true, false, true, false, true], "{program}");
+}
+
 /// A step whose products are of bf16, without the calls that round less than their bodies do.
 #[test]
 fn a_training_step_in_bf16() {
