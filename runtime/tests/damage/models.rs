@@ -137,14 +137,22 @@ impl Gguf {
     }
 }
 
-/// A Llama of one layer with a tokenizer of bytes; where its tensor data begin. `kind`: the code of its matrices' type, with
+/// A Llama of one layer with a tokenizer of bytes, as merges or as pieces; where its tensor data begin. `kind`: the code of its matrices' type, with
 /// how many values and bytes of them stand together. `more`: further metadata, and how many they are.
 fn gguf(kind: (u32, u64, u64), more: (u64, &dyn Fn(&mut Gguf))) -> (Vec<u8>, usize) {
+    gguf_with(false, kind, more)
+}
+
+fn gguf_with(pieces: bool, kind: (u32, u64, u64), more: (u64, &dyn Fn(&mut Gguf))) -> (Vec<u8>, usize) {
     let vocab: Value = serde_json::from_str(&Bytes.to_json()).unwrap();
     let vocab = vocab["model"]["vocab"].as_object().unwrap();
     let mut tokens = vec![String::new(); vocab.len() + 1];
     vocab.iter().for_each(|(text, id)| tokens[id.as_u64().unwrap() as usize] = text.clone());
     tokens[vocab.len()] = "</s>".into();
+    if pieces {
+        tokens = (0..=255).map(|byte| format!("<0x{byte:02X}>")).collect();
+        tokens.extend(["▁", "a", "b", "▁a", "ab", "▁ab", "<tool>", "</s>"].map(String::from));
+    }
     let mut file = Gguf(b"GGUF".to_vec());
     let (width, count) = (32 * kind.1.div_ceil(32), tokens.len() as u64);
     let tensors: [(&str, &[u64]); 12] = [
@@ -172,12 +180,25 @@ fn gguf(kind: (u32, u64, u64), more: (u64, &dyn Fn(&mut Gguf))) -> (Vec<u8>, usi
         file.key(&format!("llama.{key}"), 4, &value.to_le_bytes());
     }
     file.key("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes());
-    file.named("tokenizer.ggml.model", "gpt2");
+    file.named("tokenizer.ggml.model", if pieces { "llama" } else { "gpt2" });
     file.named("tokenizer.ggml.pre", "gpt-2");
     file.texts("tokenizer.ggml.tokens", &tokens);
-    file.texts("tokenizer.ggml.merges", &[]);
-    file.key("tokenizer.ggml.token_type", 9, &[5u32.to_le_bytes(), (count as u32).to_le_bytes(), [0; 4]].concat());
-    (0..count).for_each(|id| file.0.extend((if id + 1 == count { 3i32 } else { 1 }).to_le_bytes()));
+    let list = |kind: u32| [kind.to_le_bytes(), (count as u32).to_le_bytes(), [0; 4]].concat();
+    match pieces {
+        true => {
+            file.key("tokenizer.ggml.scores", 9, &list(6));
+            (0..count).for_each(|id| file.0.extend((-(id as f32)).to_le_bytes()));
+        }
+        false => file.texts("tokenizer.ggml.merges", &[]),
+    }
+    file.key("tokenizer.ggml.token_type", 9, &list(5));
+    let type_of = |id: u64| match (count - id, pieces) {
+        (1, _) => 3i32,
+        (2, true) => 4,
+        (9.., true) => 6,
+        _ => 1,
+    };
+    (0..count).for_each(|id| file.0.extend(type_of(id).to_le_bytes()));
     (more.1)(&mut file);
     file.key("tokenizer.ggml.eos_token_id", 4, &(count as u32 - 1).to_le_bytes());
     let mut offset = 0u64;
@@ -216,14 +237,15 @@ fn damaged_gguf_files() {
     };
     let kinds: [((u32, u64, u64), (u64, &dyn Fn(&mut Gguf))); 4] =
         [(FLOAT, NOTHING), (FLOAT, (2, &scaled)), ((12, 256, 144), NOTHING), ((11, 256, 110), NOTHING)];
-    let files = kinds.map(|(kind, more)| gguf(kind, more));
+    let mut files = kinds.map(|(kind, more)| gguf(kind, more)).to_vec();
+    files.push(gguf_with(true, FLOAT, NOTHING));
     for (good, _) in &files {
         std::fs::write(&path, good).unwrap();
         assert_eq!(case("a good file", || open_gguf(&path)), None);
     }
     let mut found = 0;
-    for seed in 0..160u64 {
-        let (good, head) = &files[if seed < 80 { 0 } else { seed as usize % 4 }];
+    for seed in 0..200u64 {
+        let (good, head) = &files[if seed < 80 { 0 } else { seed as usize % files.len() }];
         let head = *head;
         let mut draw = Draw::new(2000 + seed);
         let mut bytes = draw.damaged(good, if seed % 2 == 0 { 600 } else { head });
@@ -240,7 +262,7 @@ fn damaged_gguf_files() {
             found += 1;
         }
     }
-    assert!(found > 80, "{found} of 160 are errors");
+    assert!(found > 100, "{found} of 200 are errors");
 }
 
 #[test]
