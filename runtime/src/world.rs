@@ -77,12 +77,17 @@ impl Files {
         }
     }
 
+    /// The hub, with a repository that is fetched if it is to be.
+    fn hub_with(&self, repo: &Repo) -> Result<&Hub> {
+        self.fetching.as_ref().map_or(Ok(()), |tell| self.hub.fetch(repo, tell))?;
+        Ok(&self.hub)
+    }
+
     /// A model of a hub, a model's folder or file. The ending `.gguf` may be left out.
     fn open(&self, path: &str) -> Result<LoadedModel> {
         if let Some(repo) = Repo::parse(path) {
             let repo = repo?;
-            self.fetching.as_ref().map_or(Ok(()), |tell| self.hub.fetch(&repo, tell))?;
-            return self.hub.open(&repo);
+            return self.hub_with(&repo)?.open(&repo);
         }
         let path = self.path(path);
         let mut gguf = path.clone().into_os_string();
@@ -127,7 +132,11 @@ impl World for Files {
     }
 
     fn adapter(&self, path: &str) -> Said<Rc<dyn Adapter>> {
-        let mut adapter = said(LoadedAdapter::open(&self.path(path)))?;
+        let open = || match Repo::parse(path) {
+            Some(repo) => repo.and_then(|repo| self.hub_with(&repo)?.adapter(&repo)),
+            None => LoadedAdapter::open(&self.path(path)),
+        };
+        let mut adapter = said(open())?;
         adapter.find_base(|base| self.path(base).exists());
         Ok(Rc::new(adapter))
     }

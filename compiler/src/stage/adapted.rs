@@ -53,6 +53,9 @@ impl Builder<'_> {
         let Some(path) = path.as_text() else {
             return fault("E0113", span, format!("the folder of an adapter is a Text, this is {}", path.kind()));
         };
+        if let Some(message) = self.world.elsewhere(&path) {
+            return Err(Box::new(Diagnostic::warning("W0714", span, message)));
+        }
         let folder = self.world.adapter(&path).or_else(|message| fault("E0708", span, message))?;
         Ok(Value::Foreign(Rc::new(Stored { path: path.to_string(), folder, span })))
     }

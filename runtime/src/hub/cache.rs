@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Repo, is_commit};
 use crate::error::{Error, Result};
+use crate::model::adapter;
 use crate::model::files::{read_json, replace_with};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -53,12 +54,13 @@ impl Cache {
             true => shards(&snapshot.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| there(shard))),
             false => there(SINGLE),
         };
-        (there(CONFIG) && weights).then_some(snapshot)
+        ((there(CONFIG) && weights) || adapter::is_whole(&snapshot)).then_some(snapshot)
     }
 
     /// The same, with what a model can do without: whether there is nothing left to ask for.
     pub fn complete(&self) -> Option<PathBuf> {
-        self.whole().filter(|path| self.repo.file.is_some() || path.join(TOKENIZER).is_file())
+        let is_enough = |path: &Path| path.join(TOKENIZER).is_file() || adapter::is_whole(path);
+        self.whole().filter(|path| self.repo.file.is_some() || is_enough(path))
     }
 
     /// Puts content under its name in a snapshot.

@@ -11,6 +11,7 @@ use super::cache::{CONFIG, Cache, INDEX, SINGLE, TOKENIZER, shards};
 use super::http::{Answer, Silence, get};
 use super::{Arrived, Hub, Repo, is_commit, is_plain, shown};
 use crate::error::{Error, Result, quoted};
+use crate::model::adapter;
 
 /// What a model folder may hold beside its weights.
 const BESIDE: [&str; 6] = [
@@ -49,6 +50,16 @@ pub(super) fn fetch(hub: &Hub, repo: &Repo, cache: &Cache, tell: &dyn Fn(Arrived
         Some(file) => {
             let listed = find(file).ok_or_else(|| lacks("there is no such file in this repository", &quoted(file)))?;
             work.bring(&commit, listed)?;
+        }
+        // What is put on a model, without the model.
+        None if find(adapter::CONFIG).is_some() && find(SINGLE).is_none() && find(INDEX).is_none() => {
+            for name in [adapter::CONFIG, adapter::WEIGHTS] {
+                let file = find(name).ok_or_else(|| {
+                    lacks("this adapter lacks weights that can be read", &quoted(name))
+                        .fix("Use one that has its weights as safetensors")
+                })?;
+                work.bring(&commit, file)?;
+            }
         }
         None => {
             let config = find(CONFIG).ok_or_else(|| lacks("this repository holds no model folder", &quoted(CONFIG)))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, quoted};
 use crate::model::LoadedModel;
+use crate::model::adapter::LoadedAdapter;
 
 mod cache;
 mod fetch;
@@ -74,8 +75,18 @@ impl Hub {
 
     /// Opens a model that is in the cache.
     pub fn open(&self, repo: &Repo) -> Result<LoadedModel> {
+        LoadedModel::open(self.path(repo)?)
+    }
+
+    /// Opens an adapter that is in the cache.
+    pub fn adapter(&self, repo: &Repo) -> Result<LoadedAdapter> {
+        LoadedAdapter::open(&self.path(repo)?)
+    }
+
+    /// The folder or file of a repository in the cache.
+    fn path(&self, repo: &Repo) -> Result<PathBuf> {
         match Cache::of(&self.cache, repo).whole() {
-            Some(path) => LoadedModel::open(path),
+            Some(path) => Ok(path),
             None => Err(Error::new(repo, "this model is not on this machine")
                 .expected(format!("its files in {}", self.cache.display()))
                 .fix("Run the program, which fetches it, or give the path of a local folder")),

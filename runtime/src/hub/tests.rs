@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
+use align_compiler::world::Adapter as _;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const OTHER: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -457,6 +458,37 @@ fn names() {
         let said = Repo::parse(text).unwrap().unwrap_err().to_string();
         has(&said, &[text, "`hf:owner/name`"]);
     }
+}
+
+/// An adapter that PEFT has saved.
+#[test]
+fn adapters() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/peft/plain");
+    let files = move |names: &[&'static str]| -> Files {
+        let read = |name: &&'static str| (*name, std::fs::read(folder.join(name)).unwrap_or_default());
+        names.iter().map(read).collect()
+    };
+    let all = files(&["README.md", "adapter_config.json", "adapter_model.safetensors", "optimizer.pt"]);
+    let lacking = files(&["adapter_config.json", "adapter_model.bin"]);
+    let server = server(move |asked| match asked.path.contains("/v2") || asked.path.contains(OTHER) {
+        true => good(asked, OTHER, &lacking),
+        false => good(asked, COMMIT, &all),
+    });
+    let name = repo("hf:some/llama");
+    assert!(!server.hub.has(&name));
+    server.fetch("hf:some/llama").unwrap();
+    let adapter = server.hub.adapter(&name).unwrap();
+    assert_eq!((adapter.config()["r"].as_u64(), adapter.tensors().len()), (Some(4), 8));
+    assert!(server.hub.open(&name).is_err());
+    // Nothing else comes, and it comes once.
+    assert!(server.asked().iter().all(|asked| !asked.path.contains("optimizer") && !asked.path.contains("README")));
+    let asked = server.asked().len();
+    server.fetch("hf:some/llama").unwrap();
+    assert_eq!(server.asked().len(), asked);
+    has(
+        &server.fails("hf:some/llama@v2"),
+        &["lacks weights that can be read", "`adapter_model.safetensors`", "`adapter_model.bin`"],
+    );
 }
 
 /// Adapters name their models as the Python libraries do, without what says here that a name is one of a hub.

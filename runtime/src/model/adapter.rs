@@ -15,8 +15,8 @@ use crate::error::{Error, Result, quoted};
 use crate::hub::named;
 
 /// Says what was put on which model.
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 /// What names of tensors begin with, before the name in the model itself.
 const WITHIN: &str = "base_model.model.";
 
@@ -39,6 +39,11 @@ pub fn save(folder: &Path, config: &Map<String, Value>, tensors: &[Tensor], prec
 /// Whether a folder holds an adapter.
 pub fn is_here(folder: &Path) -> bool {
     folder.join(CONFIG).exists()
+}
+
+/// Whether all of an adapter is in a folder.
+pub fn is_whole(folder: &Path) -> bool {
+    is_here(folder) && folder.join(WEIGHTS).is_file()
 }
 
 /// An adapter that was opened. Its tensors are read when asked for.
