@@ -22,7 +22,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests/data/tiny/llama"
+TINY = ROOT / "tests/data/tiny"
 FIXTURES = ROOT / "tests/data/peft"
 MODEL = ROOT / "models/SmolLM2-135M-Instruct.gguf"
 
@@ -256,21 +256,23 @@ def keep(model, name, base):
 def fixtures(alignc):
     shutil.rmtree(FIXTURES, ignore_errors=True)
     FIXTURES.mkdir()
-    logits = json.loads((TINY / "logits.json").read_text())
+    logits = json.loads((TINY / "llama/logits.json").read_text())
     rows = [one["ids"] for one in logits["sequences"]]
     some = {
         "plain": lora(),
         "rslora": lora(r=3, lora_alpha=5, use_rslora=True, lora_dropout=0.1, target_modules="all-linear"),
         "norm": lora(target_modules=["up_proj"], modules_to_save=["norm"], layers_to_transform=[1]),
+        "gpt2": lora(target_modules=["c_attn", "c_proj"], fan_in_fan_out=True),
     }
     expected = {}
     rounded = lambda values: [round(x, 6) for x in values]
     for seed, (name, config) in enumerate(some.items()):
-        model = seeded(peft.get_peft_model(causal(TINY), config), seed, 0.3).eval()
-        keep(model, name, "tiny/llama")
+        base = "gpt2" if name == "gpt2" else "llama"
+        model = seeded(peft.get_peft_model(causal(TINY / base), config), seed, 0.3).eval()
+        keep(model, name, f"tiny/{base}")
         expected[name] = [{"ids": ids, "logps": rounded(logps(model, ids, len(ids) - 1))} for ids in rows]
     config = lora(task_type="SEQ_CLS", modules_to_save=["score"], target_modules=["q_proj", "down_proj"])
-    model = seeded(peft.get_peft_model(scoring(TINY), config), 7, 0.3).eval()
+    model = seeded(peft.get_peft_model(scoring(TINY / "llama"), config), 7, 0.3).eval()
     keep(model, "score", "tiny/llama")
     expected["score"] = [{"ids": ids, "score": round(x, 6)} for ids, x in zip(rows, scores(model, rows))]
 
