@@ -184,11 +184,21 @@ fn held(graph: &Graph) -> HashSet<Node> {
         }
     }
     let wide = |node: &Node| on_rows(node) && graph.axes(*node).iter().any(|axis| axis.fixed_size() > Some(1));
-    let holds = |node: &Node| {
-        let i = at(node);
-        is_forward[i] && linear[i] && feeds[i] && is_read[i] && wide(node) && !is_view(graph.op(*node))
-    };
-    graph.nodes().map(|(node, _)| node).filter(holds).collect()
+    let mut found = HashSet::new();
+    // What follows entry by entry from what is held is not held beside it.
+    let mut follows = vec![false; count];
+    for (node, data) in graph.nodes() {
+        let i = at(&node);
+        let mut rows = data.inputs.iter().filter(|n| on_rows(n)).peekable();
+        let is_pointwise = matches!(data.op, Op::Map(_)) || is_view(&data.op);
+        follows[i] = is_pointwise && rows.peek().is_some() && rows.all(|n| follows[at(n)]);
+        let held = is_forward[i] && linear[i] && feeds[i] && is_read[i] && wide(&node) && !is_view(&data.op);
+        if held && !follows[i] {
+            found.insert(node);
+            follows[i] = true;
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -292,7 +302,11 @@ mod tests {
             let size = g.map(MapOp::Rsqrt, &[square]);
             let normal = g.map(MapOp::Mul, &[x, size]);
             let inner = g.contract(normal, up, std::slice::from_ref(&dim));
-            let inner = g.map(MapOp::Exp, &[inner]);
+            // Half of it follows from it.
+            let half = g.float(0.5);
+            let half = g.map(MapOp::Mul, &[inner, half]);
+            let bent = g.map(MapOp::Tanh, &[half]);
+            let inner = g.map(MapOp::Mul, &[inner, bent]);
             let more = g.contract(inner, down, std::slice::from_ref(&ff));
             x = g.map(MapOp::Add, &[x, more]);
             weights.extend([up, down]);
