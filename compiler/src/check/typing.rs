@@ -206,6 +206,9 @@ impl<'p> Checker<'p> {
         match &*e.kind {
             ExprKind::Int(n) => Some(Size::constant(*n)),
             ExprKind::Paren(inner) => self.size_of(inner, scope),
+            ExprKind::Call(callee, args) if matches!(&*callee.kind, ExprKind::Word(word) if word == "wide") => {
+                self.size_of(args.positional.first()?, scope)
+            }
             ExprKind::Word(name) => {
                 let var = scope.get(name)?;
                 (matches!(var.kind, super::scope::VarKind::Param) && matches!(var.ty, Type::Int))

@@ -70,6 +70,9 @@ const TABLE: &[(&str, Primitive)] = &[
     ("fresh", optimizer::fresh),
     ("dims", optimizer::dims),
     ("fan_in", optimizer::fan_in),
+    ("wide_in", optimizer::wide_side),
+    ("wide_out", optimizer::wide_side),
+    ("wide", super::net::wide),
     ("weights", super::flat::weights),
     // ---- nets and policies
     ("normal", draw::distribution),

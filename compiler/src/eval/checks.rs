@@ -226,7 +226,7 @@ fn optimizers_and_schedules_are_traced() {
 fn a_weight() -> Vec<WeightFacts> {
     let (rows, cols) = (vec![Axis::fixed("a", 3)], vec![Axis::fixed("b", 2)]);
     let axes = [rows.clone(), cols.clone()].concat();
-    vec![WeightFacts { path: "w".into(), axes, rows, cols, dims: 2, fan_in: 3 }]
+    vec![WeightFacts { path: "w".into(), axes, rows, cols, dims: 2, fan_in: 3, wide: [false; 2] }]
 }
 
 /// The numbers that the library's tests compare with.

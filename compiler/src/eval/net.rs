@@ -8,8 +8,8 @@ use super::{Eval, Res, added, fault};
 use crate::tensor::Axis;
 use crate::world::Tokenizer;
 use align_syntax::ast::{
-    BindTarget, BindValue, BindWord, Binder, Body as AstBody, Generic, Method, Name, Pattern, StmtKind, Type, TypeArg,
-    TypeKind,
+    BindTarget, BindValue, BindWord, Binder, Body as AstBody, ExprKind, Generic, Method, Name, Pattern, StmtKind, Type,
+    TypeArg, TypeKind,
 };
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -57,6 +57,7 @@ impl Eval<'_> {
             return fault("E0111", code.span(), "the body of a net stands in braces");
         };
         let (mut axes, mut parts, mut weights, mut methods) = (vec![], vec![], vec![], vec![]);
+        let mut wide = vec![];
         for stmt in &block.stmts {
             match &stmt.kind {
                 StmtKind::Bind(bind) => {
@@ -67,6 +68,9 @@ impl Eval<'_> {
                                 let known = Name { text: renamed(&name), span: at };
                                 let axis = self.fixed_axis(&known, &value, at)?;
                                 env.bind(&name, Value::axis(&axis));
+                                if is_wide(binder) {
+                                    wide.push(axis.clone());
+                                }
                                 axes.push((name, axis));
                             }
                             BindWord::Part => {
@@ -76,7 +80,7 @@ impl Eval<'_> {
                                 }
                                 parts.push((name, value));
                             }
-                            BindWord::Weight => weights.push(self.weight_decl(binder, bind.word_span, &env)?),
+                            BindWord::Weight => weights.push(self.weight_decl(binder, &wide, bind.word_span, &env)?),
                             BindWord::Let => {
                                 let (name, value, _) = self.bound(binder, bind.word_span, &env)?;
                                 env.bind(&name, value);
@@ -105,7 +109,7 @@ impl Eval<'_> {
         }
     }
 
-    fn weight_decl(&mut self, binder: &Binder, word: Span, env: &Env) -> Res<WeightDecl> {
+    fn weight_decl(&mut self, binder: &Binder, wide: &[Axis], word: Span, env: &Env) -> Res<WeightDecl> {
         let BindTarget::Pattern(Pattern::Name(name)) = &binder.target else {
             return fault("E0111", word, "a weight has one name");
         };
@@ -151,7 +155,8 @@ impl Eval<'_> {
             }
             None => None,
         };
-        Ok(WeightDecl { name: name.text.as_str().into(), axes, start, span: name.span })
+        let wide = axes.iter().filter(|axis| wide.contains(axis)).cloned().collect();
+        Ok(WeightDecl { name: name.text.as_str().into(), axes, wide, start, span: name.span })
     }
 
     // ---------------------------------------------------------------------------------------------- members
@@ -375,4 +380,16 @@ pub(crate) fn stack(eval: &mut Eval, call: &Call) -> Res<Value> {
         }
         other => wrong(call, of.span(), format!("takes a net, this is {}", other.kind())),
     }
+}
+
+/// `axis a = wide(n)`: it grows with the net.
+fn is_wide(binder: &Binder) -> bool {
+    let Some(BindValue::Is(expr)) = &binder.value else { return false };
+    matches!(&*expr.kind, ExprKind::Call(callee, _) if matches!(&*callee.kind, ExprKind::Word(word) if word == "wide"))
+}
+
+/// `wide(n)`: n, as the size of an axis that grows with the net.
+pub(crate) fn wide(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [size] = &call.positional[..] else { return wrong(call, call.span, "takes a size") };
+    eval.arg(size, call.env)
 }

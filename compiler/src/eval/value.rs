@@ -230,6 +230,8 @@ pub enum NetShape {
 pub struct WeightDecl {
     pub name: Rc<str>,
     pub axes: Vec<Axis>,
+    /// Those of them that grow with the net.
+    pub wide: Vec<Axis>,
     pub start: Option<Start>,
     pub span: Span,
 }

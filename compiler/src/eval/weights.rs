@@ -20,6 +20,8 @@ pub(crate) const NAMES: &str = "names";
 pub struct NetWeight {
     pub path: String,
     pub axes: Vec<Axis>,
+    /// Those of them that grow with the net.
+    pub wide: Vec<Axis>,
     pub start: Start,
     /// Where a Hugging Face checkpoint keeps it, if the net says so.
     pub stored: Option<Stored>,
@@ -40,9 +42,10 @@ impl Eval<'_> {
             let Some(decl) = declared(net, path) else {
                 return fault("E0120", code.span(), format!("the weight {path} has no declaration"));
             };
+            let wide = decl.wide.clone();
             let start = decl.start.unwrap_or_else(|| default_start(&graph, node).into());
             let stored = self.stored(&whole, path, &data.axes, &mut names, span)?;
-            found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), start, stored });
+            found.push(NetWeight { path: path.clone(), axes: data.axes.clone(), wide, start, stored });
         }
         Ok(found)
     }

@@ -352,7 +352,9 @@ fn update(hasher: &mut Hasher, optimizer: &OptimizerStage) {
 
 /// What an optimizer may ask about a weight that a loss reads.
 fn facts(weight: &WeightSpec, policy: &PolicySpec, loss: &Graph) -> WeightFacts {
-    let stored = policy.weights.iter().position(|w| w.path == weight.path).and_then(|i| policy.stored[i].as_ref());
+    let place = policy.weights.iter().position(|w| w.path == weight.path);
+    let stored = place.and_then(|i| policy.stored[i].as_ref());
+    let wide = place.map_or(&[][..], |i| &policy.wide[i]);
     let (order, dims, rows) = match stored {
         // The rows are the axes that make the first side of the stored matrix.
         Some(stored) if stored.shape.len() == 2 => {
@@ -370,17 +372,19 @@ fn facts(weight: &WeightSpec, policy: &PolicySpec, loss: &Graph) -> WeightFacts 
     let (rows, cols) = order.split_at(rows);
     let terms = loss.nodes().find_map(|(_, data)| match &data.op {
         Op::Contract(over) if data.inputs.iter().any(|n| *loss.op(*n) == Op::Weight(weight.path.clone())) => {
-            Some(over.iter().filter_map(Axis::fixed_size).product())
+            Some(&over[..])
         }
         _ => None,
     });
+    let terms = terms.unwrap_or_default();
     WeightFacts {
         path: weight.path.clone(),
         axes: weight.axes.clone(),
         rows: rows.to_vec(),
         cols: cols.to_vec(),
         dims,
-        fan_in: terms.unwrap_or(1),
+        fan_in: terms.iter().filter_map(Axis::fixed_size).product(),
+        wide: [true, false].map(|summed| wide.iter().any(|axis| terms.contains(axis) == summed)),
     }
 }
 

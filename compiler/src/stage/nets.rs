@@ -18,12 +18,13 @@ use std::rc::Rc;
 
 /// A net as stages hand it on. `model`: where it was loaded from.
 pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>, span: Span) -> Res<PolicySpec> {
-    let (mut weights, mut starts, mut stored, mut offset) = (vec![], vec![], vec![], 0);
+    let (mut weights, mut starts, mut stored, mut wide, mut offset) = (vec![], vec![], vec![], vec![], 0);
     for weight in eval.net_weights(net, span)? {
         let len = weight.axes.iter().filter_map(Axis::fixed_size).product();
         weights.push(WeightSpec { path: weight.path, axes: weight.axes, offset, len });
         starts.push(weight.start);
         stored.push(weight.stored);
+        wide.push(weight.wide);
         offset += len;
     }
     let settings = settings(net);
@@ -45,7 +46,19 @@ pub(super) fn spec(eval: &mut Eval, net: &Rc<Net>, model: Option<Rc<dyn Model>>,
     };
     let context = settings.get("context").and_then(|n| n.as_u64());
     let context = context.or_else(|| model.as_ref()?.config().get("context")?.as_u64()).map(|n| n as usize);
-    Ok(PolicySpec { net: net.name(), settings, weights, starts, stored, trains, patches, tokenizer, model, context })
+    Ok(PolicySpec {
+        net: net.name(),
+        settings,
+        weights,
+        starts,
+        stored,
+        wide,
+        trains,
+        patches,
+        tokenizer,
+        model,
+        context,
+    })
 }
 
 /// What a patch says in its `adapter`.

@@ -19,6 +19,8 @@ pub struct PolicySpec {
     pub starts: Vec<Start>,
     /// Where each weight is found in a Hugging Face checkpoint, in the order of `weights`; `None` for one that has no name.
     pub stored: Vec<Option<Stored>>,
+    /// Which axes of each weight grow with the net, in the order of `weights`.
+    pub wide: Vec<Vec<Axis>>,
     /// Which weights a stage trains, in the order of `weights`: a patch may leave those below it as they are.
     pub trains: Vec<bool>,
     /// What was put on the net by `with`, the first first.

@@ -200,6 +200,40 @@ fn losses_beside_that_of_the_stage() {
     assert!(found[2] < found[0], "{found:?}");
 }
 
+/// What a net says to grow decides by how much its weights move.
+#[test]
+fn axes_that_grow_with_the_net() {
+    let net = r#"
+net squares(tokenizer: Tokenizer) {
+  axis vocab = tokenizer.vocab_size, dim = wide(6), ff = wide(2 * 5)
+  weight embed: [vocab, dim] ~ normal(1)
+  weight up: [dim, ff] ~ normal(0.3)
+  weight down: [ff, dim] ~ normal(0.3)
+  weight shift: [dim] ~ normal(0.3)
+  weight out: [dim, vocab] ~ normal(0.3)
+  logits(tokens: Int each time) -> Tensor[time, vocab] {
+    let x = embed[vocab: tokens] + shift
+    sum[dim]((x + sum[ff](sum[dim](x * up)^2 * down)) * out)
+  }
+}
+policy untrained = squares(tokenizer: bytes)"#;
+    let losses = |optimizer: &str| {
+        let text = program("mu, sgd", optimizer, "");
+        let gpt = text.lines().find(|line| line.starts_with("policy ")).unwrap().to_string();
+        losses_by(&Cpu::new(2), &text.replace(&gpt, net).replace("use std.nets { gpt }", ""))
+    };
+    let by_sides = losses("mu(sgd(lr: 1.0))");
+    let apart = losses("{ up: sgd(lr: 1.0 / 6), down: sgd(lr: 1.0 / 10), else: sgd(lr: 1.0) }");
+    let in_alone = losses("sgd(lr: w => if wide_in(w) then 1.0 else 0)");
+    let apart_in = losses("{ up: sgd(lr: 1.0), down: sgd(lr: 1.0), out: sgd(lr: 1.0), else: sgd(lr: 0) }");
+    let out_alone = losses("sgd(lr: w => if wide_out(w) then 1.0 else 0)");
+    let apart_out = losses("{ out: sgd(lr: 0), else: sgd(lr: 1.0) }");
+    for (a, b) in [(&by_sides, &apart), (&in_alone, &apart_in), (&out_alone, &apart_out)] {
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6 * b.abs()), "{a:?} {b:?}");
+    }
+    assert!(by_sides != in_alone && in_alone != out_alone && by_sides != losses("sgd(lr: 1.0)"));
+}
+
 #[test]
 fn optimizers_that_others_step() {
     for (names, optimizer, tail) in [

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use view::Matrix;
 
 pub(crate) use outside::OUTSIDE;
-pub(crate) use view::{dims, fan_in, flatten_all, fresh, split_all};
+pub(crate) use view::{dims, fan_in, flatten_all, fresh, split_all, wide_side};
 
 /// What an optimizer may ask about a weight of a stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub struct WeightFacts {
     pub dims: usize,
     /// How many terms the sums have in which the net reads it.
     pub fan_in: usize,
+    /// Whether an axis of those sums grows with the net, and whether one of the others does.
+    pub wide: [bool; 2],
 }
 
 /// While an optimizer runs.
@@ -69,6 +71,9 @@ struct Weight {
     matrix: Matrix,
     dims: usize,
     fan_in: usize,
+    wide: [bool; 2],
+    /// It belongs to a net, which says what grows.
+    of_net: bool,
 }
 
 /// A state of an optimizer that runs.

@@ -138,6 +138,7 @@ impl Eval<'_> {
             cols: own.iter().skip(1).cloned().collect(),
             dims: own.len(),
             fan_in: own.first().filter(|_| own.len() > 1).and_then(Axis::fixed_size).unwrap_or(1),
+            wide: [false; 2],
         };
         let weight = Weight::new(&facts, entry.clone());
         let updating = Updating {

@@ -293,11 +293,11 @@ fn entry(facts: &WeightFacts, sized: bool) -> Axis {
 }
 
 /// What programs may depend on.
-type Key = (Matrix, usize, usize);
+type Key = (Matrix, usize, usize, [bool; 2]);
 
 fn key(facts: &WeightFacts) -> Key {
     let weight = Weight::new(facts, entry(facts, true));
-    (weight.matrix, facts.dims, facts.fan_in)
+    (weight.matrix, facts.dims, facts.fan_in, facts.wide)
 }
 
 /// Whether two groups are updated alike.

@@ -47,7 +47,8 @@ impl Matrix {
 impl Weight {
     /// A weight of a stage; with `sized` its entries have a fixed size.
     pub(super) fn new(facts: &WeightFacts, entry: Axis) -> Weight {
-        Weight { entry, matrix: Matrix::new(facts), dims: facts.dims, fan_in: facts.fan_in }
+        let of_net = !facts.path.is_empty();
+        Weight { entry, matrix: Matrix::new(facts), dims: facts.dims, fan_in: facts.fan_in, wide: facts.wide, of_net }
     }
 
     pub(super) fn sides(&self, names: &[String; 2]) -> [Axis; 2] {
@@ -140,6 +141,19 @@ pub(crate) fn fan_in(eval: &mut Eval, call: &Call) -> Res<Value> {
     match eval.weight_asked() {
         Some(weight) => Ok(Value::Int(weight.fan_in as i64)),
         None => fault("E0113", call.span, "`fan_in` is of a weight, in an optimizer or one of its settings"),
+    }
+}
+
+/// `wide_in(w)`, `wide_out(w)`: whether a size of the weight that the net sums over grows with the net, whether another one does.
+pub(crate) fn wide_side(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [operand] = &call.positional[..] else { return wrong(call, call.span, "takes a weight") };
+    eval.arg(operand, call.env)?;
+    match eval.weight_asked().filter(|weight| weight.of_net) {
+        Some(weight) => Ok(Value::Bool(weight.wide[usize::from(call.name == "wide_out")])),
+        None => {
+            let message = format!("`{}` is of a weight of a net, in an optimizer of a stage", call.name);
+            fault("E0113", call.span, message)
+        }
     }
 }
 
