@@ -109,6 +109,7 @@ fn hashes_follow_what_is_computed() {
         ("epochs 2", "epochs 2\nclip 2.0"),
         ("epochs 2", "epochs 2\norder given"),
         ("epochs 2", "epochs 2\nseed 7"),
+        ("epochs 2", "epochs 2\nprecision bf16"),
         ("sft(.reply)", "2 * sft(.reply)"),
     ] {
         assert_ne!(hash(&plain), hash(&plain.replace(from, to)), "{to}");

@@ -88,6 +88,20 @@ fn only_the_policy_that_trains_draws() {
     assert_eq!(count(&other), (8, 0));
 }
 
+/// How weights are held that stay is a part of what a stage makes, where it has such weights.
+#[test]
+fn forms_of_weights_that_stay_are_hashed() {
+    let hash = |text: &str| graph(text, |graph| graph.get(graph.find("tuned").unwrap()).hash);
+    let said = |precision: &str| format!("{SLOTS}\nprecision {precision}");
+    let all = ["f32", "f32, frozen: bf16", "f32, frozen: q8", "f32, frozen: q4", "bf16", "bf16, frozen: f32"];
+    let found: Vec<_> = all.iter().map(|precision| hash(&patched(&said(precision), "lora(rank: 2)"))).collect();
+    let distinct: std::collections::BTreeSet<_> = found.iter().collect();
+    assert_eq!(distinct.len(), all.len());
+    assert_eq!(found[0], hash(&patched(SLOTS, "lora(rank: 2)")));
+    let whole = |precision: &str| hash(&program(DEMOS, &said(precision), ""));
+    assert_eq!(whole("f32"), whole("f32, frozen: q8"), "all of the policy trains");
+}
+
 /// The seed is a part of what a stage makes where it decides draws, though rows come as they are given.
 #[test]
 fn the_seed_of_draws_is_hashed() {
