@@ -15,6 +15,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Silence {
     /// It may be another time.
+    #[cfg_attr(not(feature = "hub"), allow(dead_code))]
     Passing(String),
     /// It will not be.
     Lasting(String),
