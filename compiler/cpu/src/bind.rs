@@ -1,6 +1,6 @@
 //! What the caller gives to a run, and gets from it.
 
-use align_compiler::kernel::{Buffer, BufferKind};
+use align_compiler::kernel::{Buffer, BufferKind, Program};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::DType;
 use std::collections::HashMap;
@@ -11,6 +11,8 @@ pub enum Slot<'a> {
     Floats(&'a [f32]),
     Ints(&'a [i32]),
     Bools(&'a [bool]),
+    /// Floats that lie where the output of this name goes: it is written over them.
+    Over(&'a str),
     /// Floats in fewer bits than f32.
     Stored(Storage, &'a [u8]),
     Write(&'a mut [f32]),
@@ -52,6 +54,19 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// Whether the program allows what is bound in the place of an output.
+pub fn check_overlays(program: &Program, bindings: &Bindings) -> Result<(), Fault> {
+    for (name, slot) in bindings {
+        if let Slot::Over(output) = slot
+            && !program.overlays(name, output)
+        {
+            let want = format!("apart from {output}, which is not worked out entry by entry");
+            return Err(Fault::Slot { name: name.to_string(), want });
+        }
+    }
+    Ok(())
+}
+
 /// The place of a bound buffer, and whether stores to it add.
 pub type Bound = (*mut u8, bool);
 
@@ -66,6 +81,15 @@ pub fn bound(buffer: &Buffer, entries: usize, bindings: &mut Bindings) -> Result
         None if output => return Ok(None),
         None => return Err(Fault::Missing { name: name.clone() }),
     };
+    if let (Slot::Over(other), false) = (&slot, output) {
+        let other = *other;
+        return match bindings.get_mut(other) {
+            Some(Slot::Write(x)) if x.len() == entries && buffer.dtype == DType::Float => {
+                Ok(Some((x.as_mut_ptr().cast(), false)))
+            }
+            _ => Err(Fault::Slot { name: name.clone(), want: format!("as long as {other}, which is to be written") }),
+        };
+    }
     if let (Slot::Stored(storage, bytes), false) = (&slot, output)
         && *storage == buffer.storage
     {

@@ -99,11 +99,17 @@ impl Executable {
     /// On a fault the outputs may hold anything.
     pub fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> Result<(), Fault> {
         let buffers = &self.unit.program.buffers;
+        bind::check_overlays(&self.unit.program, bindings)?;
         let place = |buffer| bind::bound(buffer, buffer.size().get(lengths), bindings);
         let bound = buffers.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: slots have the sizes of their buffers, and borrows keep what is written apart from all else.
         unsafe { self.unit.run(&mut space, (&self.pool, &self.code), lengths, &bound) }
+    }
+
+    /// Whether the output may be written over the input ([`Slot::Over`]).
+    pub fn overlays(&self, input: &str, output: &str) -> bool {
+        self.unit.program.overlays(input, output)
     }
 
     /// From now on runs count the seconds of each step and what it does; with `events` also when it was. Until they are

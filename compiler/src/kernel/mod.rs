@@ -2,6 +2,7 @@
 
 pub mod fuse;
 pub mod ir;
+mod overlay;
 pub mod parse;
 mod print;
 pub mod reference;

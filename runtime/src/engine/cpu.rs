@@ -37,6 +37,10 @@ impl Compiled for Executable {
         Executable::memory(self, lengths)
     }
 
+    fn overlays(&self, input: &str, output: &str) -> bool {
+        Executable::overlays(self, input, output)
+    }
+
     fn count(&self, events: bool) {
         Executable::count(self, events);
     }

@@ -36,7 +36,12 @@ impl Compiled for Interpreted {
         for (_, node) in self.graph.nodes() {
             let (Op::Input(name) | Op::Weight(name)) = &node.op else { continue };
             let axes = self.layouts.inputs.get(name).unwrap_or(&node.axes);
-            let data = match bindings.get(name.as_str()) {
+            let slot = match bindings.get(name.as_str()) {
+                Some(Slot::Over(output)) => bindings.get(output),
+                slot => slot,
+            };
+            let data = match slot {
+                Some(Slot::Write(x)) => x.iter().map(|x| f64::from(*x)).collect(),
                 Some(Slot::Floats(x)) => x.iter().map(|x| f64::from(*x)).collect(),
                 Some(Slot::Ints(x)) => x.iter().map(|x| f64::from(*x)).collect(),
                 Some(Slot::Bools(x)) => x.iter().map(|x| f64::from(u8::from(*x))).collect(),
@@ -59,6 +64,11 @@ impl Compiled for Interpreted {
             }
         }
         Ok(())
+    }
+
+    /// All that is read is read first.
+    fn overlays(&self, _: &str, _: &str) -> bool {
+        true
     }
 
     /// As if every value were kept to the end as f32.

@@ -37,6 +37,8 @@ pub trait Compiled {
     fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault>;
     /// Bytes of temporaries for these lengths.
     fn memory(&self, lengths: &Lengths) -> usize;
+    /// Whether the output may be written over the input, both by name ([`Slot::Over`]).
+    fn overlays(&self, input: &str, output: &str) -> bool;
     /// From now on runs count what each kernel takes, with `events` also when it was.
     fn count(&self, _events: bool) {}
     /// What was counted so far.

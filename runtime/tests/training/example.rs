@@ -170,6 +170,8 @@ fn momentum(weights: usize) -> OptimizerStage {
     let mut g = Graph::new();
     let on_entry = |g: &mut Graph, name: &str| g.input(name, vec![entry.clone()], DType::Float);
     let (w, grad, m) = (on_entry(&mut g, "w"), on_entry(&mut g, "g"), on_entry(&mut g, "state.m"));
+    let factor = g.input("factor", vec![], DType::Float);
+    let grad = g.map(MapOp::Mul, &[grad, factor]);
     let rate = g.input("scalar.0", vec![], DType::Float);
     let half = g.float(0.5);
     let kept = g.map(MapOp::Mul, &[half, m]);

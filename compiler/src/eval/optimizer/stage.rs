@@ -7,7 +7,7 @@ use super::view::Matrix;
 use super::{StageTrace, Updating, Weight, WeightFacts};
 use crate::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdateVariant};
 use crate::stage::path::Path;
-use crate::tensor::{Axis, AxisKind, DType, Graph, Node, Op};
+use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, Op, Origin};
 use crate::update::{Scalars, Traced, renumbered, result, start, tensor_axis, variant};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -274,7 +274,12 @@ impl Eval<'_> {
             });
             let over = eval.entry_axes();
             let w = eval.graph().input("w", over.clone(), DType::Float);
-            let g = eval.graph().input("g", over, DType::Float);
+            // The gradient as it was found, and what clipping multiplies it by.
+            let graph = eval.graph();
+            let found = graph.input("g", over, DType::Float);
+            let factor = graph.input("factor", vec![], DType::Float);
+            graph.come_from(Origin::default());
+            let g = graph.map(MapOp::Mul, &[found, factor]);
             let (w, g, t) = (eval.tensor(w), eval.tensor(g), eval.tensor(t));
             let result = f(eval, w, g, t);
             updating = eval.updating.take();

@@ -24,9 +24,8 @@ pub struct Group {
     result: Option<Program>,
     /// All of the family's weights.
     of_family: usize,
-    /// The variant of the step at hand, and whether the step's gradient was multiplied already.
+    /// The variant of the step at hand.
     now: usize,
-    scaled: bool,
 }
 
 struct Member {
@@ -58,6 +57,8 @@ struct Phase {
     asks: Vec<Ask>,
     /// Stretches that are updated at once, where nothing couples entries.
     pieces: Option<Vec<(Range<usize>, Range<usize>, Lengths)>>,
+    /// Whether what it gives is written over what it reads.
+    in_place: bool,
 }
 
 impl Group {
@@ -99,7 +100,9 @@ impl Group {
             let mut phases = vec![];
             for phase in &variant.phases {
                 let pieces = phase.pointwise.then(|| stretches(&members, &group.view, of_family));
-                phases.push(Phase { program: Program::new(engine, &phase.graph)?, asks: phase.asks.clone(), pieces });
+                let program = Program::new(engine, &phase.graph)?;
+                let in_place = pieces.is_some() && program.outputs.iter().all(|(name, _)| program.overlays(name));
+                phases.push(Phase { program, asks: phase.asks.clone(), pieces, in_place });
             }
             variants.push(Variant { when: variant.when.clone(), phases });
         }
@@ -112,7 +115,6 @@ impl Group {
             result: group.result.as_ref().map(|graph| Program::new(engine, graph)).transpose()?,
             of_family,
             now: 0,
-            scaled: false,
         })
     }
 
@@ -123,7 +125,8 @@ impl Group {
 
     /// The longest array that a program gives.
     pub fn longest(&self) -> usize {
-        let pieces = self.phases().flat_map(|phase| phase.pieces.iter().flatten()).map(|(range, ..)| range.len());
+        let apart = self.phases().filter(|phase| !phase.in_place);
+        let pieces = apart.flat_map(|phase| phase.pieces.iter().flatten()).map(|(range, ..)| range.len());
         let whole = self.phases().any(|phase| phase.pieces.is_none()) || self.result.is_some();
         let members = self.members.iter().filter(|_| whole).map(|member| member.range.len());
         let states = self.states.iter().flat_map(|s| s.parts.iter().zip(&self.members));
@@ -173,7 +176,6 @@ impl Group {
         let holds = |(scalar, holds): &(usize, bool)| (known.scalars[*scalar].1 != 0.0) == *holds;
         let found = self.variants.iter().position(|variant| variant.when.iter().all(holds));
         self.now = found.ok_or("no way of the update holds")?;
-        self.scaled = false;
         Ok(self.variants[self.now].phases.len())
     }
 
@@ -191,18 +193,20 @@ impl Group {
         &mut self,
         phase: usize,
         arenas: &mut Arenas,
-        factor: f64,
         known: &mut Known,
         scratch: &mut [Vec<f32>],
     ) -> std::result::Result<Vec<Ask>, String> {
-        let factor = if std::mem::replace(&mut self.scaled, true) { 1.0 } else { factor };
         let phase = &self.variants[self.now].phases[phase];
         if let Some(pieces) = &phase.pieces {
             for (range, local, lengths) in pieces {
-                scale(&mut arenas.gradient[range.clone()], factor);
                 let piece = Piece { path: "", here: 0, family: self.family, range: range.clone(), lengths };
-                let parts = |_: &StateArena| local.clone();
-                step(phase, &piece, arenas, &mut self.states, &parts, known, scratch)?;
+                match phase.in_place {
+                    true => step_in_place(phase, &piece, local, arenas, &mut self.states, known)?,
+                    false => {
+                        let parts = |_: &StateArena| local.clone();
+                        step(phase, &piece, arenas, &mut self.states, &parts, known, scratch)?;
+                    }
+                }
             }
             return Ok(phase.asks.clone());
         }
@@ -226,7 +230,6 @@ impl Group {
             }
         }
         for (i, member) in self.members.iter().enumerate() {
-            scale(&mut arenas.gradient[member.range.clone()], factor);
             let parts = |state: &StateArena| state.parts[i].clone();
             let piece = member.piece(self.family);
             let mut more = Bindings::new();
@@ -302,12 +305,6 @@ impl Member {
     }
 }
 
-fn scale(gradient: &mut [f32], factor: f64) {
-    if factor != 1.0 {
-        gradient.iter_mut().for_each(|g| *g *= factor as f32);
-    }
-}
-
 /// Weights that lie side by side, in pieces.
 fn stretches(members: &[Member], view: &[Axis], of_family: usize) -> Vec<(Range<usize>, Range<usize>, Lengths)> {
     let mut runs: Vec<(Range<usize>, Range<usize>)> = vec![];
@@ -328,6 +325,35 @@ fn stretches(members: &[Member], view: &[Axis], of_family: usize) -> Vec<(Range<
         }
     }
     pieces
+}
+
+/// Runs a program on a piece, whose results take the place of what it reads.
+fn step_in_place(
+    phase: &Phase,
+    piece: &Piece,
+    local: &Range<usize>,
+    arenas: &mut Arenas,
+    states: &mut [StateArena],
+    known: &Known,
+) -> std::result::Result<(), String> {
+    let program = &phase.program;
+    let gives = |name: &str| program.outputs.iter().find(|(n, _)| n == name).map(|(_, next)| next.as_str());
+    let mut bindings = Bindings::new();
+    let weights = ("w", &mut arenas.weights[piece.range.clone()]);
+    let states = states.iter_mut().map(|state| (state.name.as_str(), &mut state.values[local.clone()]));
+    for (name, values) in std::iter::once(weights).chain(states) {
+        match gives(name) {
+            Some(next) => {
+                bindings.insert(next, Slot::Write(values));
+                bindings.insert(name, Slot::Over(next));
+            }
+            None => {
+                bindings.insert(name, Slot::Floats(values));
+            }
+        }
+    }
+    let gradient = &arenas.gradient[piece.range.clone()];
+    program.run(piece, known, arenas.fixed, &|name| (name == "g").then_some(gradient), bindings)
 }
 
 fn step(
@@ -360,7 +386,7 @@ fn step_with<'a>(
         (0..states.len()).filter(|i| program.outputs.iter().any(|(name, _)| *name == states[*i].name)).collect();
     let moves = program.outputs.iter().any(|(name, _)| name == "w");
     {
-        let (weights, gradient) = (&*arenas.weights, &*arenas.gradient);
+        let (weights, gradient) = (&*arenas.weights, arenas.gradient);
         let own = |name: &str| match name {
             "w" => Some(&weights[piece.range.clone()]),
             "g" => Some(&gradient[piece.range.clone()]),

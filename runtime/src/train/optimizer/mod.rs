@@ -26,6 +26,8 @@ struct Known {
     /// Numbers of the step, with their names as inputs.
     scalars: Vec<(String, f32)>,
     seed: i32,
+    /// What the step's gradient is multiplied by.
+    factor: f32,
     /// `all.<k>` of each family: the numbers of its weights side by side.
     exchanged: HashMap<(usize, String), Vec<f32>>,
     /// The objective at the points of each family: its value, and its gradient.
@@ -43,8 +45,6 @@ pub struct Optimizer {
     /// The phase that runs next, and how many the step has.
     phase: usize,
     phases: usize,
-    /// What the step's gradient is multiplied by.
-    factor: f64,
     /// Asked for before it can run, in order; the family comes first.
     asked: Vec<(usize, Ask)>,
     scratch: Vec<Vec<f32>>,
@@ -55,7 +55,7 @@ pub struct Optimizer {
 /// The numbers that a step reads and writes.
 pub struct Arenas<'a, 'f> {
     pub weights: &'a mut [f32],
-    pub gradient: &'a mut [f32],
+    pub gradient: &'a [f32],
     pub fixed: &'a Fixed<'f>,
 }
 
@@ -87,10 +87,9 @@ impl Optimizer {
         let scalars = (0..stage.scalars.len()).map(|k| (format!("scalar.{k}"), 0.0)).collect();
         Ok(Optimizer {
             groups,
-            known: Known { scalars, seed: seed as i32, ..Known::default() },
+            known: Known { scalars, seed: seed as i32, factor: 1.0, ..Known::default() },
             phase: 0,
             phases: 0,
-            factor: 1.0,
             asked: vec![],
             scratch: vec![vec![0.0; longest]; outputs],
             memory: 4 * (states + outputs * longest + asks) + temporary,
@@ -106,12 +105,12 @@ impl Optimizer {
         self.groups.iter_mut().try_for_each(|group| group.start(weights, &self.known, fixed))
     }
 
-    /// Begins a step. The gradient is multiplied by `factor`, in place. The error is a clause.
+    /// Begins a step. Programs take the gradient times `factor`. The error is a clause.
     pub fn step(&mut self, arenas: &mut Arenas, factor: f64) -> std::result::Result<Option<Ask>, String> {
         self.phase = 0;
         self.asked.clear();
         self.known.answers.clear();
-        (self.phases, self.factor) = (0, factor);
+        (self.phases, self.known.factor) = (0, factor as f32);
         for group in &mut self.groups {
             self.phases = self.phases.max(group.begin(&self.known)?);
         }
@@ -163,7 +162,7 @@ impl Optimizer {
         while self.phase < self.phases {
             for group in &mut self.groups {
                 let Some(phase) = group.due(self.phase, self.phases) else { continue };
-                for ask in group.run(phase, arenas, self.factor, &mut self.known, &mut self.scratch)? {
+                for ask in group.run(phase, arenas, &mut self.known, &mut self.scratch)? {
                     if !self.asked.iter().any(|(f, a)| *f == group.family && a.point == ask.point) {
                         self.asked.push((group.family, ask));
                     }

@@ -57,6 +57,11 @@ impl Program {
         self.outputs.iter().position(|(_, name)| name == output).map_or(0, |i| self.sizes[i])
     }
 
+    /// Whether an output may be written over the input of its name.
+    pub fn overlays(&self, name: &str) -> bool {
+        self.compiled.overlays(name, &format!("{NEXT}{name}"))
+    }
+
     pub fn count(&self, events: bool) {
         self.compiled.count(events);
     }
@@ -69,21 +74,25 @@ impl Program {
         self.compiled.memory(lengths)
     }
 
-    /// Runs it. `own` gives the arrays of the piece by name, `write` the place of each output.
+    /// Runs it. `own` gives the arrays of the piece by name, `bindings` the place of each output and inputs that lie there.
     pub fn run<'o>(
         &self,
         piece: &Piece,
         known: &Known,
         fixed: &Fixed,
         own: &dyn Fn(&str) -> Option<&'o [f32]>,
-        write: Bindings,
+        bindings: Bindings,
     ) -> std::result::Result<(), String> {
         let (here, seed) = ([piece.here], [known.seed]);
-        let mut bindings: Bindings = write;
+        let mut bindings: Bindings = bindings;
         for name in &self.reads {
+            if bindings.contains_key(name.as_str()) {
+                continue;
+            }
             let slot = match name.as_str() {
                 "here" => Slot::Ints(&here),
                 "seed" => Slot::Ints(&seed),
+                "factor" => Slot::Floats(std::slice::from_ref(&known.factor)),
                 name => Slot::Floats(match name.split_once('.') {
                     Some(("scalar", _)) => {
                         let found = known.scalars.iter().find(|(n, _)| n == name);

@@ -43,7 +43,7 @@ impl Trainer<'_, '_> {
 
     pub(in crate::train) fn update(&mut self, t: usize, factor: f64) -> bool {
         let fixed = fixed(self.job);
-        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.step(&mut arenas, factor);
         let result = result.map_err(|what| self.fault(t, what));
         self.states.commit();
@@ -53,7 +53,7 @@ impl Trainer<'_, '_> {
     /// As `update`, of an optimizer that asks for the objective elsewhere.
     pub(in crate::train) fn update_asking(&mut self, t: usize, factor: f64) -> i64 {
         let fixed = fixed(self.job);
-        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.step(&mut arenas, factor);
         self.asked(t, result)
     }
@@ -96,7 +96,7 @@ impl Trainer<'_, '_> {
         (self.terms, self.tracks) = (kept.terms, kept.tracks);
         self.states.set_next(kept.states);
         let fixed = fixed(self.job);
-        let mut arenas = Arenas { weights: &mut self.weights, gradient: &mut self.gradient, fixed: &fixed };
+        let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.answer(&mut arenas, value, found, factor);
         self.asked(t, result)
     }
