@@ -90,6 +90,12 @@ fn tanh_is_accurate() {
 }
 
 #[test]
+fn sigmoid_is_accurate() {
+    let exact = |x: f64| 1.0 / (1.0 + (-x).exp());
+    assert!(worst(MapOp::Sigmoid, STEP, 0.0, exact, |x| x.is_finite() && x > -87.0) < 2.5);
+}
+
+#[test]
 fn sin_and_cos_are_accurate_everywhere() {
     let floor = 0.5;
     assert!(worst(MapOp::Sin, STEP, floor, f64::sin, f32::is_finite) < 1.2);
@@ -104,7 +110,7 @@ fn rsqrt_is_accurate() {
 #[test]
 fn special_arguments() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let cases: [(MapOp, &[(f32, f32)]); 12] = [
+    let cases: [(MapOp, &[(f32, f32)]); 13] = [
         (
             MapOp::Exp,
             &[
@@ -121,6 +127,7 @@ fn special_arguments() {
         ),
         (MapOp::Log, &[(1.0, 0.0), (0.0, -inf), (-0.0, -inf), (inf, inf), (-1.0, nan), (-inf, nan), (nan, nan)]),
         (MapOp::Tanh, &[(0.0, 0.0), (inf, 1.0), (-inf, -1.0), (nan, nan), (1e30, 1.0), (-100.0, -1.0)]),
+        (MapOp::Sigmoid, &[(0.0, 0.5), (inf, 1.0), (-inf, 0.0), (nan, nan), (1e30, 1.0), (-1e30, 0.0)]),
         (MapOp::Sin, &[(0.0, 0.0), (inf, nan), (-inf, nan), (nan, nan)]),
         (MapOp::Cos, &[(0.0, 1.0), (inf, nan), (nan, nan)]),
         (MapOp::Sign, &[(0.0, 0.0), (3.0, 1.0), (-0.5, -1.0), (-inf, -1.0), (nan, nan)]),

@@ -104,6 +104,12 @@ fn times_partial(graph: &mut Graph, site: &Site, i: usize, t: Node) -> Option<No
             let factor = g.map(Sub, &[one, square]);
             g.map(Mul, &[t, factor])
         }
+        (Sigmoid, _) => {
+            let one = g.float(1.0);
+            let rest = g.map(Sub, &[one, y]);
+            let factor = g.map(Mul, &[y, rest]);
+            g.map(Mul, &[t, factor])
+        }
         (Mul, _) => g.map(Mul, &[t, x[1 - i]]),
         (Div, 0) => g.map(Div, &[t, x[1]]),
         (Div, _) => {

@@ -151,6 +151,7 @@ const ROWS: &[Row] = &[
     row("sin", "x:Float", Elementwise(Elem::Float)),
     row("cos", "x:Float", Elementwise(Elem::Float)),
     row("tanh", "x:Float", Elementwise(Elem::Float)),
+    row("sigmoid", "x:Float", Elementwise(Elem::Float)),
     row("sign", "x:Float", Elementwise(Number)),
     row("floor", "x:Float", Elementwise(Elem::Int)),
     row("ceil", "x:Float", Elementwise(Elem::Int)),

@@ -96,7 +96,8 @@ impl Eval<'_> {
             _ => nodes.to_vec(),
         };
         let node = self.graph().map(op, &nodes);
-        let costly = matches!(op, MapOp::Pow | MapOp::Exp | MapOp::Log | MapOp::Sin | MapOp::Cos | MapOp::Tanh);
+        use MapOp::*;
+        let costly = matches!(op, Pow | Exp | Log | Sin | Cos | Tanh | Sigmoid);
         let node = match costly.then(|| known(self.graph(), node)).flatten() {
             Some(values) => {
                 let axes = self.graph().axes(node).to_vec();

@@ -90,7 +90,8 @@ fn map(op: MapOp, types: &[Type]) -> Option<Type> {
     };
     let operands = if op == Where { &types[1..] } else { types };
     let count = match op {
-        Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Floor | Ceil | Round | Bf16 | Not | IsNan => 1,
+        Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Sigmoid | Floor | Ceil | Round | Bf16
+        | Not | IsNan => 1,
         _ => 2,
     };
     if operands.len() != count || operands.iter().any(|t| *t != of) {

@@ -226,8 +226,8 @@ impl<F: FnMut(String)> Scope<'_, F> {
     fn map_is_wrong(&self, op: MapOp, args: &[Value], own: Option<DType>) -> bool {
         use MapOp::*;
         let count = match op {
-            Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Floor | Ceil | Round | Bf16 | Not
-            | IsNan => 1,
+            Neg | Abs | Sign | Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Sigmoid | Floor | Ceil | Round | Bf16
+            | Not | IsNan => 1,
             Where => 3,
             _ => 2,
         };

@@ -239,7 +239,6 @@ pub const MODULES: &[(&str, &[&str])] = &[
         "core",
         &[
             "clamp",
-            "sigmoid",
             "logsigmoid",
             "softplus",
             "relu",

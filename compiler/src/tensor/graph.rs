@@ -203,7 +203,9 @@ impl Graph {
         let values = if op == Where { &inputs[1..] } else { inputs };
         let mut common = values.iter().map(|n| self.dtype(*n)).fold(DType::Bool, widest);
         match op {
-            Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Floor | Ceil | Round | Bf16 | IsNan => common = DType::Float,
+            Exp | Log | Sqrt | Rsqrt | Sin | Cos | Tanh | Sigmoid | Floor | Ceil | Round | Bf16 | IsNan => {
+                common = DType::Float
+            }
             Div | Pow if common != DType::Int => common = DType::Float,
             Neg | Abs | Sign | Add | Sub | Mul | Rem | Min | Max if common == DType::Bool => common = DType::Int,
             Not | And | Or => common = DType::Bool,

@@ -26,6 +26,8 @@ pub enum MapOp {
     Sin,
     Cos,
     Tanh,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
     Floor,
     Ceil,
     /// To the nearest, ties to even.

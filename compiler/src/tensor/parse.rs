@@ -41,11 +41,11 @@ pub(crate) struct Reader<'a> {
 
 pub(crate) type Read<T> = Result<T, String>;
 
-pub(crate) const MAPS: [MapOp; 33] = {
+pub(crate) const MAPS: [MapOp; 34] = {
     use MapOp::*;
     [
-        Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tanh, Floor, Ceil, Round, Bf16, Not, IsNan, Add, Sub, Mul,
-        Div, Rem, Pow, Min, Max, Eq, Ne, Lt, Le, Gt, Ge, And, Or, Where,
+        Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tanh, Sigmoid, Floor, Ceil, Round, Bf16, Not, IsNan, Add, Sub,
+        Mul, Div, Rem, Pow, Min, Max, Eq, Ne, Lt, Le, Gt, Ge, And, Or, Where,
     ]
 };
 

@@ -1,7 +1,7 @@
 //! Elementary functions on vectors of four floats.
 //!
 //! Errors against double precision, over all floats (`tests/accuracy.rs` measures them): `exp` 1.0 ulp (results below
-//! 2^-126 are 0), `log` 0.8 ulp, `tanh` 1.3 ulp, `sin` and `cos` 1.2 units of 2^-24 at any argument. All are exact at
+//! 2^-126 are 0), `log` 0.8 ulp, `tanh` 1.3 ulp, `sigmoid` 2.5 ulp, `sin` and `cos` 1.2 units of 2^-24 at any argument. All are exact at
 //! infinities and zeros, and nan gives nan. Polynomials are those of Cephes (S. Moshier).
 
 use super::{BITS, Emit, LANES};
@@ -122,6 +122,15 @@ impl Emit<'_> {
         let limit = self.splat_f32(0.625);
         let is_near = self.fcmp(FloatCC::LessThan, size, limit);
         self.select(is_near, near, far)
+    }
+
+    /// Where e^-x is infinite it is 0.
+    pub fn sigmoid(&mut self, x: Value) -> Value {
+        let minus = self.b.ins().fneg(x);
+        let e = self.exp(minus);
+        let one = self.splat_f32(1.0);
+        let below = self.b.ins().fadd(one, e);
+        self.b.ins().fdiv(one, below)
     }
 
     /// `size`, which is not negative, with the sign of `x`.

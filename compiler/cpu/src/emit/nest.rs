@@ -417,7 +417,7 @@ pub fn block_of(part: &Part) -> &Code {
 /// About how many instructions a scalar takes.
 pub fn cost(step: &Let) -> usize {
     match &step.op {
-        Scalar::Map(MapOp::Exp | MapOp::Log, _) => 20,
+        Scalar::Map(MapOp::Exp | MapOp::Log | MapOp::Sigmoid, _) => 20,
         Scalar::Map(MapOp::Tanh | MapOp::Sin | MapOp::Cos | MapOp::Rem, _) => 40,
         Scalar::Map(MapOp::Pow, _) | Scalar::Random { .. } => 60,
         Scalar::Map(MapOp::Max | MapOp::Min, _) => 4,

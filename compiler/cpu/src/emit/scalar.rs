@@ -52,6 +52,7 @@ impl Emit<'_> {
             MapOp::Sin => self.sin(x),
             MapOp::Cos => self.cos(x),
             MapOp::Tanh => self.tanh(x),
+            MapOp::Sigmoid => self.sigmoid(x),
             MapOp::Floor => self.b.ins().floor(x),
             MapOp::Ceil => self.b.ins().ceil(x),
             MapOp::Round => self.b.ins().nearest(x),

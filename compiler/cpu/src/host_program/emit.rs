@@ -155,6 +155,7 @@ impl Emit<'_, '_> {
             (MapOp::Sin, _) => self.math("host_sin", x),
             (MapOp::Cos, _) => self.math("host_cos", x),
             (MapOp::Tanh, _) => self.math("host_tanh", x),
+            (MapOp::Sigmoid, _) => self.math("host_sigmoid", x),
             (MapOp::Pow, _) => self.math("host_pow", x),
             (MapOp::Rem, _) => self.math("host_rem", x),
             (MapOp::Neg, &[x]) => b.ins().fneg(x),

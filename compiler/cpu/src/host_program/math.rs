@@ -23,6 +23,7 @@ pub const SYMBOLS: &[(&str, usize, Math)] = &[
     ("host_sin", 1, Math::One(sin)),
     ("host_cos", 1, Math::One(cos)),
     ("host_tanh", 1, Math::One(tanh)),
+    ("host_sigmoid", 1, Math::One(sigmoid)),
     ("host_pow", 2, Math::Two(pow)),
     ("host_rem", 2, Math::Two(rem)),
 ];
@@ -45,6 +46,10 @@ extern "C" fn cos(x: f64) -> f64 {
 
 extern "C" fn tanh(x: f64) -> f64 {
     x.tanh()
+}
+
+extern "C" fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 extern "C" fn pow(x: f64, y: f64) -> f64 {

@@ -89,6 +89,7 @@ fn arithmetic() {
         (map(Sin, std::slice::from_ref(&x)), (-2.5f64).sin()),
         (map(Cos, std::slice::from_ref(&x)), (-2.5f64).cos()),
         (map(Tanh, std::slice::from_ref(&x)), (-2.5f64).tanh()),
+        (map(Sigmoid, std::slice::from_ref(&x)), 1.0 / (1.0 + 2.5f64.exp())),
         (map(Floor, std::slice::from_ref(&x)), -3.0),
         (map(Ceil, std::slice::from_ref(&x)), -2.0),
         (map(Round, std::slice::from_ref(&x)), -2.0),

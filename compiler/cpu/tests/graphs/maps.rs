@@ -13,7 +13,7 @@ fn inputs(g: &mut Graph, dtype: DType) -> [Node; 3] {
 #[test]
 fn functions_of_one_float() {
     use MapOp::*;
-    for op in [Neg, Abs, Sign, Exp, Sin, Cos, Tanh, Floor, Ceil, Round, Bf16, IsNan, Sqrt, Rsqrt, Log] {
+    for op in [Neg, Abs, Sign, Exp, Sin, Cos, Tanh, Sigmoid, Floor, Ceil, Round, Bf16, IsNan, Sqrt, Rsqrt, Log] {
         check(|g| {
             let [x, ..] = inputs(g, DType::Float);
             let x = match op {

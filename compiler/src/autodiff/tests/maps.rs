@@ -14,7 +14,7 @@ fn j() -> Axis {
 #[test]
 fn functions_of_one_argument() {
     use MapOp::*;
-    for op in [Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tanh, Floor, Ceil, Round] {
+    for op in [Neg, Abs, Sign, Exp, Log, Sqrt, Rsqrt, Sin, Cos, Tanh, Sigmoid, Floor, Ceil, Round] {
         let x = between(3, &[i(), j()], &Lengths::new(), 0.6, 1.4);
         Case::new().with("x", x).check(|g| {
             let x = g.input("x", vec![i(), j()], DType::Float);

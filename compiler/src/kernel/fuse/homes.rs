@@ -427,7 +427,7 @@ pub fn op_cost(op: &Op) -> f64 {
     use MapOp::*;
     match op {
         Op::Map(Exp) => 4.0,
-        Op::Map(Log | Tanh) => 5.0,
+        Op::Map(Log | Tanh | Sigmoid) => 5.0,
         Op::Map(Sin | Cos) => 8.0,
         Op::Map(Pow) => 10.0,
         Op::Map(Div | Rem | Sqrt | Rsqrt) => 1.5,

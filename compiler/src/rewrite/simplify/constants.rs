@@ -33,6 +33,7 @@ pub fn scalar(op: MapOp, x: &[f64], of_ints: bool) -> Option<f64> {
         Sin => x[0].sin(),
         Cos => x[0].cos(),
         Tanh => x[0].tanh(),
+        Sigmoid => 1.0 / (1.0 + (-x[0]).exp()),
         Floor => x[0].floor(),
         Ceil => x[0].ceil(),
         Round => x[0].round_ties_even(),
