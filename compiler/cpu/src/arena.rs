@@ -26,17 +26,27 @@ impl Arena {
         if bytes > self.layout.size() {
             self.release();
             let align = if bytes >= HUGE { HUGE } else { 64 };
-            let bytes = bytes.next_multiple_of(align);
-            let layout = Layout::from_size_align(bytes, align).expect("a memory plan fits the address space");
+            let of = |bytes: usize| {
+                let bytes = bytes.next_multiple_of(align);
+                Layout::from_size_align(bytes, align).expect("a memory plan fits the address space")
+            };
+            // Pages that nobody has written to cost nothing there, and those that were are kept when more is asked for.
+            let spare = if cfg!(target_os = "linux") && bytes >= HUGE { 2 } else { 1 };
+            let mut layout = of(spare * bytes);
             // SAFETY: the size is not zero.
-            let at = unsafe { alloc(layout) };
+            let mut at = unsafe { alloc(layout) };
+            if at.is_null() && spare > 1 {
+                layout = of(bytes);
+                // SAFETY: as above.
+                at = unsafe { alloc(layout) };
+            }
             if at.is_null() {
                 handle_alloc_error(layout);
             }
             #[cfg(target_os = "linux")]
             if bytes >= HUGE {
                 // SAFETY: the range was just allocated. Advice that is refused changes nothing.
-                unsafe { libc::madvise(at.cast(), bytes, libc::MADV_HUGEPAGE) };
+                unsafe { libc::madvise(at.cast(), layout.size(), libc::MADV_HUGEPAGE) };
             }
             (self.at, self.layout) = (at, layout);
         }

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Rounds of looking for work before a thread sleeps: tens of microseconds, longer than the gap between two jobs.
-const SPIN: u32 = 1_000;
+/// Rounds of looking for work before a thread sleeps: about a millisecond, longer than what the host does between two jobs of
+/// a step. Waking a thread costs as much as a small kernel, on virtual machines more.
+const SPIN: u32 = 30_000;
 
 /// Persistent worker threads. The thread that calls [`Pool::run`] works too.
 pub struct Pool {
@@ -25,9 +26,9 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// The job's number in the high half, blocks not yet taken in the low half. Taking a block is one compare-exchange,
-    /// so a thread that comes late sees either no block or one of the job that is now in `job`.
-    state: AtomicU64,
+    /// For each thread the blocks that are its own: the same part of every job, so that what it wrote in one lies in its cache
+    /// in the next. Who has none left takes from others.
+    shares: Vec<Share>,
     /// The closure and the number of blocks. Read only by a thread that has taken a block: until that block is reported
     /// in `done`, `run` does not return.
     job: [AtomicUsize; 3],
@@ -38,13 +39,21 @@ struct Shared {
     wake: Condvar,
 }
 
+/// The job's number in the high half, blocks not yet taken in the low half. Taking a block is one compare-exchange, so a thread
+/// that comes late sees either no block or one of the job that is now in `job`.
+#[repr(align(128))]
+#[derive(Default)]
+struct Share(AtomicU64);
+
+const LEFT: u64 = 0xffff_ffff;
+
 type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 impl Pool {
     /// A pool that uses `threads` threads in all (at least one: the caller's).
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
+            shares: (0..threads.max(1)).map(|_| Share::default()).collect(),
             job: [AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)],
             done: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -100,8 +109,11 @@ impl Pool {
         shared.job[0].store(halves[0], Ordering::Relaxed);
         shared.job[1].store(halves[1], Ordering::Relaxed);
         shared.job[2].store(blocks, Ordering::Relaxed);
-        let number = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
-        shared.state.store(number << 32 | blocks as u64, Ordering::SeqCst);
+        let number = (shared.shares[0].0.load(Ordering::Relaxed) >> 32).wrapping_add(1) & LEFT;
+        for (i, share) in shared.shares.iter().enumerate() {
+            let (from, to) = shared.part(i, blocks);
+            share.0.store(number << 32 | (to - from) as u64, Ordering::SeqCst);
+        }
         let asleep = *shared.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
         if asleep > 0 {
             shared.wake.notify_all();
@@ -141,28 +153,44 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// The blocks of a thread's share.
+    fn part(&self, thread: usize, blocks: usize) -> (usize, usize) {
+        let of = |i: usize| blocks * i / self.shares.len();
+        (of(thread), of(thread + 1))
+    }
+
     /// Takes and runs one block, if there is one.
     fn take(&self, thread: usize) -> bool {
-        let mut state = self.state.load(Ordering::Acquire);
+        let count = self.shares.len();
+        (0..count).map(|i| (thread + i) % count).any(|share| self.take_of(thread, share))
+    }
+
+    fn take_of(&self, thread: usize, share: usize) -> bool {
+        let state = &self.shares[share].0;
+        let mut now = state.load(Ordering::Acquire);
         loop {
-            let left = state & 0xffff_ffff;
-            if left == 0 {
+            if now & LEFT == 0 {
                 return false;
             }
-            match self.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break self.block(thread, left as usize),
-                Err(now) => state = now,
+            match state.compare_exchange_weak(now, now - 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break self.block(thread, share, (now & LEFT) as usize),
+                Err(other) => now = other,
             }
         }
         true
     }
 
-    fn block(&self, thread: usize, left: usize) {
+    /// Whether there is a block to take.
+    fn has_work(&self) -> bool {
+        self.shares.iter().any(|share| share.0.load(Ordering::SeqCst) & LEFT != 0)
+    }
+
+    fn block(&self, thread: usize, share: usize, left: usize) {
         let halves = [self.job[0].load(Ordering::Relaxed), self.job[1].load(Ordering::Relaxed)];
-        let blocks = self.job[2].load(Ordering::Relaxed);
+        let (_, end) = self.part(share, self.job[2].load(Ordering::Relaxed));
         // SAFETY: a taken block keeps `run`, and with it the closure, alive until `done` counts it.
         let body: &Body<'_> = unsafe { &*std::mem::transmute::<[usize; 2], *const Body<'_>>(halves) };
-        if catch_unwind(AssertUnwindSafe(|| body(thread, blocks - left))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| body(thread, end - left))).is_err() {
             self.panicked.store(true, Ordering::Relaxed);
         }
         self.done.fetch_add(1, Ordering::Release);
@@ -182,7 +210,7 @@ impl Shared {
             }
             let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
             *sleeping += 1;
-            while self.state.load(Ordering::SeqCst) & 0xffff_ffff == 0 && !self.stop.load(Ordering::SeqCst) {
+            while !self.has_work() && !self.stop.load(Ordering::SeqCst) {
                 sleeping = self.wake.wait(sleeping).unwrap_or_else(PoisonError::into_inner);
             }
             *sleeping -= 1;

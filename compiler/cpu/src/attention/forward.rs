@@ -98,7 +98,11 @@ unsafe fn one<S: Simd>(problem: &Problem, [query, key, value, out, lse]: [&Opera
                 let before = *top.add(r);
                 let now = before.max(largest::<S>(row, width));
                 let here = exponentials::<S>(row, width, now);
-                let keep = if now == before { 1.0 } else { (before - now).exp() };
+                let keep = match before {
+                    NOTHING => 0.0,
+                    _ if now == before => 1.0,
+                    _ => (before - now).exp(),
+                };
                 *sum.add(r) = *sum.add(r) * keep + here;
                 *top.add(r) = now;
                 if keep != 1.0 {

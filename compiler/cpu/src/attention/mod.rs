@@ -57,7 +57,11 @@ impl Operand {
                 }
                 false => {
                     let at = self.at.wrapping_add(before);
-                    (0..width).for_each(|i| f(i, *at.add(i * self.width)));
+                    match self.width {
+                        // Vectors do this one.
+                        1 => (0..width).for_each(|i| f(i, *at.add(i))),
+                        apart => (0..width).for_each(|i| f(i, *at.add(i * apart))),
+                    }
                 }
             }
         }

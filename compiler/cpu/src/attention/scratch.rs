@@ -59,6 +59,7 @@ impl Packed {
 ///
 /// # Safety
 /// `to` has room for `rep * count` rows; the operand is valid for these positions.
+#[inline(always)]
 pub unsafe fn pack_rows(to: Packed, from: &Operand, first: usize, count: usize, kv: usize, width: usize, factor: f32) {
     for rep in 0..from.rep.len() {
         for t in 0..count {
@@ -78,6 +79,7 @@ pub unsafe fn pack_rows(to: Packed, from: &Operand, first: usize, count: usize, 
 ///
 /// # Safety
 /// `to` has room for `width` rows; the operand is valid for these positions.
+#[inline(always)]
 pub unsafe fn pack_turned(to: Packed, from: &Operand, first: usize, count: usize, kv: usize, width: usize) {
     for t in 0..to.row {
         // SAFETY: by the caller.
@@ -94,6 +96,7 @@ pub unsafe fn pack_turned(to: Packed, from: &Operand, first: usize, count: usize
 ///
 /// # Safety
 /// As for `pack_rows`, the other way round.
+#[inline(always)]
 pub unsafe fn unpack_row(
     from: *const f32,
     to: &Operand,
@@ -106,10 +109,11 @@ pub unsafe fn unpack_row(
     // SAFETY: by the caller.
     unsafe {
         let target = to.at.wrapping_add(to.before(time, kv, rep));
-        for i in 0..width {
-            let at = target.add(i * to.width);
-            let value = *from.add(i) * factor;
-            *at = if to.add { *at + value } else { value };
+        match (to.width, to.add) {
+            (1, false) => (0..width).for_each(|i| *target.add(i) = *from.add(i) * factor),
+            (1, true) => (0..width).for_each(|i| *target.add(i) += *from.add(i) * factor),
+            (apart, false) => (0..width).for_each(|i| *target.add(i * apart) = *from.add(i) * factor),
+            (apart, true) => (0..width).for_each(|i| *target.add(i * apart) += *from.add(i) * factor),
         }
     }
 }

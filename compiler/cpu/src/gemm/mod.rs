@@ -168,8 +168,7 @@ pub unsafe fn product(
 ) {
     let (left, right) = (left.into(), right.into());
     let Shape { m, n, k } = shape;
-    let count = batch.len();
-    if count == 0 || m == 0 || n == 0 {
+    if batch.is_empty() || m == 0 || n == 0 {
         return;
     }
     #[cfg(target_arch = "x86_64")]
@@ -178,6 +177,84 @@ pub unsafe fn product(
         unsafe { split::product(pool, shape, out, left, right, batch, add) };
         return;
     }
+    if turns(shape, right) {
+        let mut scratch = pool.scratch();
+        let wide = (TURNED / k.max(1) / 16 * 16).clamp(16, n.next_multiple_of(16));
+        let copy = Copied { at: scratch.reserve(4 * wide * k).cast(), row: wide };
+        for [l, r, o] in batch {
+            for j in (0..n).step_by(wide) {
+                let part = Shape { n: wide.min(n - j), ..shape };
+                let (out, left) = (out.moved(*o).part(0, j), left.moved(*l));
+                // SAFETY: a part of what the caller vouches for.
+                unsafe {
+                    let right = copy.of(pool, part, right.moved(*r).part(0, j));
+                    tiles(pool, part, out, left, right, &[[0; 3]], add);
+                }
+            }
+        }
+        return;
+    }
+    // SAFETY: by the caller.
+    unsafe { tiles(pool, shape, out, left, right, batch, add) };
+}
+
+/// Numbers of a right factor that are laid out anew at once.
+const TURNED: usize = 1 << 20;
+
+/// Whether the right factor is laid out by rows before it is multiplied with. `gemm` reads a few columns at a time; where these
+/// lie a multiple of 1 KiB apart, all of them fall into the same few places of the first cache.
+fn turns(Shape { m, n, k }: Shape, right: Factor) -> bool {
+    let apart = right.row == 1 && right.col.unsigned_abs().is_multiple_of(256);
+    apart && right.storage == Storage::F32 && m >= 64 && n >= 16 && k >= 64
+}
+
+/// Memory for a matrix of dense rows, `row` numbers apart.
+#[derive(Clone, Copy)]
+struct Copied {
+    at: *mut f32,
+    row: usize,
+}
+
+// SAFETY: a plain address; blocks of a job write to different places.
+unsafe impl Sync for Copied {}
+
+impl Copied {
+    /// A copy of a factor of `k` rows of `n` numbers, whose columns lie densely.
+    ///
+    /// # Safety
+    /// The numbers are there, and here is room for them.
+    unsafe fn of(self, pool: &Pool, Shape { n, k, .. }: Shape, from: Factor) -> Factor {
+        // Squares: what is read and what is written stays in the first cache.
+        const SIDE: usize = 16;
+        let (down, across) = (k.div_ceil(SIDE), n.div_ceil(SIDE));
+        let to = &self;
+        pool.run(across, &|_, j| {
+            let cols = j * SIDE..n.min((j + 1) * SIDE);
+            for l in (0..down).map(|l| l * SIDE) {
+                let deep = SIDE.min(k - l);
+                let mut square = [[0f32; SIDE]; SIDE];
+                for (line, j) in square.iter_mut().zip(cols.clone()) {
+                    let column = from.floats().wrapping_offset(j as isize * from.col).wrapping_add(l);
+                    // SAFETY: by the caller.
+                    let column = unsafe { std::slice::from_raw_parts(column, deep) };
+                    line[..deep].copy_from_slice(column);
+                }
+                let turned: [[f32; SIDE]; SIDE] = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]));
+                for (i, row) in turned.iter().enumerate().take(deep) {
+                    let at = to.at.wrapping_add((l + i) * to.row + cols.start);
+                    // SAFETY: by the caller; each block writes its own columns.
+                    unsafe { std::slice::from_raw_parts_mut(at, cols.len()) }.copy_from_slice(&row[..cols.len()]);
+                }
+            }
+        });
+        Matrix { at: self.at, row: self.row as isize, col: 1 }.into()
+    }
+}
+
+/// A product in tiles, that the pool shares.
+unsafe fn tiles(pool: &Pool, shape: Shape, out: Matrix, left: Factor, right: Factor, batch: &[[usize; 3]], add: bool) {
+    let Shape { m, n, k } = shape;
+    let count = batch.len();
     let (rows, cols) = shape.tile();
     let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
     let one = |b: usize, i: usize, j: usize| {
@@ -192,7 +269,8 @@ pub unsafe fn product(
     pool.run((count * tiles).div_ceil(group), &|_, block| {
         for index in block * group..((block + 1) * group).min(count * tiles) {
             let (b, tile) = (index / tiles, index % tiles);
-            one(b, tile % down * rows, tile / down * cols);
+            // Rows go with rows of what was made before.
+            one(b, tile / across * rows, tile % across * cols);
         }
     });
 }
@@ -270,6 +348,9 @@ mod tests {
             (1, 130, 1, 70),
             (2, 70, 190, 33),
             (1, 5, 3, 0),
+            // Columns of the right factor a multiple of 1 KiB apart.
+            (1, 64, 21, 512),
+            (2, 65, 16, 256),
         ];
         for (batch, m, n, k) in sizes {
             for layout in 0..16 {

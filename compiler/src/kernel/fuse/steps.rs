@@ -250,7 +250,7 @@ fn with_names(body: &Graph, used: &[usize]) -> Graph {
 }
 
 /// Bytes that the widest value of a block should have.
-const BLOCK: usize = 24 << 20;
+const BLOCK: usize = 64 << 20;
 
 /// Indices of the axis in one block: rows enough for products, and few enough that wide values stay small.
 fn block(body: &Graph, axis: &Axis) -> usize {
