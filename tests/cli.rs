@@ -274,7 +274,7 @@ fn a_check_reads_what_a_run_would_read() {
         ("    on        rows\n", "", "no slot `on`"),
         ("    steps     steps\n", "", "no slot `epochs`"),
         ("    steps     steps\n", "    steps     steps\n    epochs    2\n", "not both"),
-        ("    steps     steps\n", "    steps     5\n    precision bf16\n", "bf16"),
+        ("    steps     steps\n", "    steps     5\n    precision f16\n", "f16"),
         ("rows.jsonl", "absent.jsonl", "absent.jsonl"),
         ("q: Prompt, a: Reply[q]", "question: Prompt, a: Reply[question]", "question"),
         ("perplexity(start, rows, .a), ", "perplexity(rows, start, .a), ", "policy"),

@@ -169,7 +169,7 @@ fn slots_are_checked() {
     assert_eq!(with("epochs 2", "epochs 2\nepochs 3"), "E0133 the slot `epochs` stands twice");
     assert!(with("4 examples", "4").starts_with("E0134 a batch is counted in examples or tokens"));
     assert!(with("epochs 2", "epochs 0").starts_with("E0134"));
-    assert!(with("epochs 2", "epochs 2\nprecision bf16").starts_with("E0190 precision bf16 is not there yet"));
+    assert_eq!(with("epochs 2", "epochs 2\nprecision f16"), "E0134 `precision` is one of f32, bf16");
     assert!(with("epochs 2", "epochs 2\norder backwards").starts_with("E0134"));
     assert!(with("epochs 2", "epochs 2\nkeep best(accuracy)").starts_with("E0134 `keep best(accuracy)` needs"));
     assert!(with("epochs 2", "epochs 2\nstate x = 1").starts_with("E0190"));
