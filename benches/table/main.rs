@@ -1,0 +1,76 @@
+//! How fast training is and what memory it takes, as one table:
+//! `cargo bench --bench table -- [--only full,lora,small,rows,lengths] [--python PYTHON] [--threads N] [--rounds N]`.
+//!
+//! With `--python`, an interpreter that has torch, transformers and trl, the same work is done there too, turn by turn with
+//! ours on the same machine; `--model` is then the folder of the model for transformers.
+
+mod cost;
+mod job;
+mod row;
+mod works;
+
+use clap::Parser;
+use row::Row;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What is measured, and against what.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// An interpreter that has torch, transformers and trl
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// The Hugging Face folder of SmolLM2-135M-Instruct that it trains
+    #[arg(long, default_value = "models/SmolLM2-135M-Instruct")]
+    model: PathBuf,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Steps of fine-tuning
+    #[arg(long, default_value_t = 6)]
+    steps: usize,
+    /// How often each pair is measured; medians are shown
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Parts of the table, by commas
+    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "small", "rows", "lengths"].map(String::from))]
+    only: Vec<String>,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match table(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn table(options: &Options) -> Result<(), String> {
+    let place = job::Place::new()?;
+    println!("{}, {} threads", machine(), options.threads);
+    println!("\n{}", row::HEAD);
+    for part in &options.only {
+        let rows: Vec<Row> = match part.as_str() {
+            "full" => works::full(options, &place)?,
+            "lora" => works::lora(options, &place)?,
+            "small" => works::small(options, &place)?,
+            "rows" => cost::rows(options, &place)?,
+            "lengths" => cost::lengths(options, &place)?,
+            other => return Err(format!("there is no part `{other}`: full, lora, small, rows, lengths")),
+        };
+        rows.iter().for_each(|row| println!("{row}"));
+    }
+    Ok(())
+}
+
+/// The processor's name, where the system tells.
+fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or("a processor without a name", |(_, name)| name.trim()).to_string()
+}
