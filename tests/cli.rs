@@ -450,3 +450,25 @@ fn models_of_a_hub() {
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("perplexity(p, rows, .a)"), "{out}");
 }
+
+/// A reward model saved as an adapter has log-probabilities beside its scores.
+#[test]
+fn an_adapter_with_a_head_is_scored() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let head = "use std.nets { gpt }\nuse std.losses { bradley_terry }\nuse std.optimizers { adamw }\nuse std.data { Pair }\n\
+                data pairs = for i in 0..4 { Pair { prompt: \"\"\"a{i}\"\"\", chosen: \"\"\"b{i}\"\"\", rejected: \"\"\"c\"\"\" } }\n";
+    let base = "policy base = gpt(layers: 1, width: 8, heads: 2, tokenizer: bytes, context: 16)\n\
+                pipeline { save base, to: \"base\" }\n";
+    let judge = "policy base = load(\"base\")\n\
+                 pipeline {\n  \
+                   let judge = train base with lora(rank: 1) with head() {\n    \
+                     on pairs\n    loss bradley_terry()\n    optimizer adamw(lr: 1e-2)\n    batch 4 examples\n    steps 2\n  }\n  \
+                   save judge, to: \"judge\"\n}\n";
+    for (name, rest) in [("base.align", base), ("judge.align", judge)] {
+        fs::write(folder.path().join(name), format!("{head}{rest}")).expect("a file");
+        succeeds(folder.path(), &["run", name, "--quiet"]);
+    }
+    let scored = |model: &str| succeeds(folder.path(), &["score", model, "--prompt", "a1", "--reply", "b1"]);
+    let (alone, adapted) = (scored("base"), scored("judge"));
+    assert!(adapted.contains("2 tokens, log-probability -") && adapted != alone, "{alone}\n{adapted}");
+}

@@ -1,5 +1,5 @@
 """The work of small.align as a plain PyTorch loop: a decoder of two layers (RMSNorm, rotary positions, SwiGLU), width 64, four
-heads, from nothing, 64 sums a step as padded batches. Needs `pip install torch`.
+heads, from nothing, 64 sums a step as padded batches of rows that are tokens already. Needs `pip install torch`.
 
     python small.py STEPS THREADS
 
@@ -12,6 +12,7 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 steps, threads = int(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(threads)
@@ -63,27 +64,28 @@ class Decoder(nn.Module):
         return self.norm(self.blocks(self.embed(tokens))) @ self.embed.weight.T
 
 
-def batch(sums):
-    """Tokens, and what each place is to predict: -100 in the question and in the padding."""
-    rows = [([*f"{a}+{b}=".encode()], [*str(a + b).encode(), END]) for a, b in sums]
-    longest = max(len(q) + len(r) for q, r in rows)
-    tokens = torch.full((len(rows), longest), END)
-    targets = torch.full((len(rows), longest), -100)
-    for i, (q, r) in enumerate(rows):
-        tokens[i, : len(q) + len(r)] = torch.tensor(q + r)
-        targets[i, len(q) - 1 : len(q) + len(r) - 1] = torch.tensor(r)
-    return tokens, targets
+def row(a, b):
+    """Tokens, and what each place is to predict: -100 in the question."""
+    question, reply = [*f"{a}+{b}=".encode()], [*str(a + b).encode(), END]
+    targets = [-100] * (len(question) - 1) + reply + [-100]
+    return torch.tensor(question + reply), torch.tensor(targets)
+
+
+def batch(rows):
+    """Padded, as a collator does it."""
+    tokens, targets = zip(*rows)
+    return pad_sequence(tokens, True, END), pad_sequence(targets, True, -100)
 
 
 sums = [(a, b) for a in range(100) for b in range(100)]
 random.Random(1).shuffle(sums)
 net = Decoder()
 optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
-# Batches are made before the clock starts, so that the loop is all of the time.
-batches = [batch([sums[(step * ROWS + i) % len(sums)] for i in range(ROWS)]) for step in range(steps)]
-for step, (tokens, targets) in enumerate(batches):
+rows = [row(a, b) for a, b in sums]
+for step in range(steps):
     if step == 10:
         start = time.perf_counter()
+    tokens, targets = batch([rows[(step * ROWS + i) % len(rows)] for i in range(ROWS)])
     loss = F.cross_entropy(net(tokens).flatten(0, 1), targets.flatten(), ignore_index=-100)
     optimizer.zero_grad()
     loss.backward()

@@ -91,6 +91,7 @@ fn run(command: &mut Command) -> Result<Ran, String> {
     let mut text = String::new();
     child.stdout.take().expect("it is piped").read_to_string(&mut text).map_err(failed)?;
     // The standard library waits without asking what the process has used.
+    // SAFETY: all zeros are a value of this plain struct.
     let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
     // SAFETY: both pointers are to values of ours, and the process is a child that nobody has waited for.
     let waited = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage) };

@@ -1,7 +1,7 @@
 //! How fast training is and what memory it takes, as one table:
 //! `cargo bench --bench table -- [--only full,lora,small,rows,lengths] [--python PYTHON] [--threads N] [--rounds N]`.
 //!
-//! With `--python`, an interpreter that has torch, transformers and trl, the same work is done there too, turn by turn with
+//! With `--python`, an interpreter that has torch, transformers, trl and peft, the same work is done there too, turn by turn with
 //! ours on the same machine; `--model` is then the folder of the model for transformers.
 
 mod cost;
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// What is measured, and against what.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// An interpreter that has torch, transformers and trl
+    /// An interpreter that has torch, transformers, trl and peft
     #[arg(long)]
     python: Option<PathBuf>,
     /// The Hugging Face folder of SmolLM2-135M-Instruct that it trains

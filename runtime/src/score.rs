@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::policy;
 use crate::run::RunError;
-use crate::train::Weights;
 use crate::train::held::Numbers;
+use crate::train::{Made, Weights};
 
 /// The program that is run: its one row stands for any text.
 const PROGRAM: &str = r#"
@@ -147,6 +147,17 @@ fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
         StageKind::Patch(PatchStage { policy, start: PatchStart::Read(stored) }) => {
             let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
             below.map(|below| policy::with_stored(policy, &below, stored)).transpose()?
+        }
+        // A head below an adapter that holds one.
+        StageKind::Patch(PatchStage { policy, start: PatchStart::Drawn { seed } }) => {
+            let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
+            let made = |below: Weights| {
+                Weights::make(policy, |at, weight| {
+                    let shared = below.share(&weight.path).map(Made::Shared);
+                    Ok(shared.unwrap_or_else(|| Made::New(policy::draw(policy, at, *seed))))
+                })
+            };
+            below.map(made).transpose()?
         }
         _ => None,
     })

@@ -127,7 +127,7 @@ fn methods(path: &Path) -> Vec<Method> {
         })
         .collect();
     // Functions that are no methods themselves.
-    let helpers: Vec<&str> = (parsed.file.items.iter())
+    let functions: Vec<&str> = (parsed.file.items.iter())
         .filter_map(|item| match &item.kind {
             ItemKind::Def(Def { kind: DefKind::Fn, name: Some(name), .. }) => {
                 (!item.docs.iter().any(|line| line.contains("arXiv"))).then_some(name.text.as_str())
@@ -141,7 +141,7 @@ fn methods(path: &Path) -> Vec<Method> {
         let doc =
             item.docs.iter().map(|line| line.trim()).take_while(|line| !MARKS.iter().any(|m| line.starts_with(m)));
         let doc = doc.collect::<Vec<_>>().join(" ").trim().to_string();
-        // Functions are methods where they say of which paper; helpers do not.
+        // Functions are methods where they say of which paper; others do not.
         let is_method = match kind {
             // What a study is made of is not the library's.
             kind if file.starts_with("examples/") => *kind == DefKind::Study,
@@ -167,7 +167,8 @@ fn methods(path: &Path) -> Vec<Method> {
         if vectors.is_empty() {
             // Where a file's inputs stand at an inner place, its numbers are those of a function that the method calls.
             let body = &text[item.span.start as usize..item.span.end as usize];
-            let called = helpers.iter().filter(|helper| mentions(body, helper) && !by_vectors(helper).is_empty());
+            let called =
+                functions.iter().filter(|function| mentions(body, function) && !by_vectors(function).is_empty());
             inner = called.map(|helper| helper.to_string()).collect();
             vectors = inner.iter().flat_map(|helper| by_vectors(helper)).collect();
             vectors.sort();

@@ -84,7 +84,9 @@ pub fn bound(buffer: &Buffer, entries: usize, bindings: &mut Bindings) -> Result
     if let (Slot::Over(other), false) = (&slot, output) {
         let other = *other;
         return match bindings.get_mut(other) {
-            Some(Slot::Write(x)) if x.len() == entries && buffer.dtype == DType::Float => {
+            Some(Slot::Write(x))
+                if x.len() == entries && buffer.dtype == DType::Float && buffer.storage == Storage::F32 =>
+            {
                 Ok(Some((x.as_mut_ptr().cast(), false)))
             }
             _ => Err(Fault::Slot { name: name.clone(), want: format!("as long as {other}, which is to be written") }),

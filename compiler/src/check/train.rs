@@ -162,7 +162,11 @@ impl<'p> Checker<'p> {
     }
 
     fn slot(&mut self, row: &SlotRow, word: &'p Name, args: &'p Args, s: &Scope, said: &mut Said<'p>) {
-        for (name, value) in &args.named {
+        for (i, (name, value)) in args.named.iter().enumerate() {
+            if args.named[..i].iter().any(|(other, _)| other.text == name.text) {
+                let message = format!("`{}` stands twice", name.text);
+                self.report(Diagnostic::error("E0133", name.span, message).help("Take one of them out."));
+            }
             // `eval { name: e }` is a record; `eval name: e` is not.
             if !row.named.contains(&name.text.as_str()) {
                 let error = Diagnostic::error(

@@ -82,6 +82,9 @@ impl Eval<'_> {
         if inputs.iter().all(|v| v.number().is_some()) {
             return numbers(op, inputs, span);
         }
+        if op == MapOp::Rem && matches!(inputs[1], Value::Int(0)) {
+            return fault("E0333", span, "division of an Int by 0");
+        }
         let axes: Vec<Vec<Axis>> = inputs.iter().map(|v| self.axes_of(v)).collect();
         self.check_union(op, &axes, span, env)?;
         let nodes = inputs.iter().map(|v| self.node(v, span)).collect::<Res<Vec<Node>>>()?;

@@ -398,7 +398,7 @@ fn no_weight<'a>(net: &Net, target: &[String], paths: impl Iterator<Item = &'a s
     Box::new(match near {
         Some(near) => diagnostic.meant(format!(".{near}")),
         None => {
-            diagnostic.help(format!("it has {}", all.iter().map(|p| format!(".{p}")).collect::<Vec<_>>().join(", ")))
+            diagnostic.help(format!("it has {}", all.iter().map(|p| format!("`.{p}`")).collect::<Vec<_>>().join(", ")))
         }
     })
 }

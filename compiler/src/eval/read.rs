@@ -207,7 +207,10 @@ fn nothing(net: &Net, wanted: &Wanted, known: &Tree, span: Span) -> Diagnostic {
     match did_you_mean(&path, all.iter().map(String::as_str).chain(ends)) {
         Some(near) => diagnostic.meant(near),
         None if all.is_empty() => diagnostic,
-        None => diagnostic.help(format!("it holds {}", all.join(", "))),
+        None => {
+            let each: Vec<String> = all.iter().map(|path| format!("`{path}`")).collect();
+            diagnostic.help(format!("it holds {}", each.join(", ")))
+        }
     }
 }
 

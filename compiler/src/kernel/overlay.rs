@@ -1,5 +1,7 @@
 //! Where an output may lie in the place of an input.
 
+use crate::storage::Storage;
+
 use super::ir::{Address, BufferId, BufferKind, Part, Program, Scalar, Step};
 
 impl Program {
@@ -13,6 +15,9 @@ impl Program {
         let from = find(&|kind| matches!(kind, BufferKind::Input(name) | BufferKind::Weight(name) if name == input));
         let to = find(&|kind| matches!(kind, BufferKind::Output(name) if name == output));
         let (Some(from), Some(to), [Step::Rows(rows)]) = (from, to, &self.steps[..]) else { return false };
+        if [from, to].iter().any(|id| self.buffer(*id).storage != Storage::F32) {
+            return false;
+        }
         let (mut read, mut written): (Vec<&Address>, Vec<&Address>) = (vec![], vec![]);
         for part in &rows.parts {
             let Part::Row(block) = part else { return false };
@@ -24,7 +29,11 @@ impl Program {
                     _ => {}
                 }
             }
-            written.extend(block.stores.iter().filter(|store| store.buffer == to && !store.add).map(|store| &store.at));
+            let stores = block.stores.iter().filter(|store| store.buffer == to);
+            if stores.clone().any(|store| store.add) {
+                return false;
+            }
+            written.extend(stores.map(|store| &store.at));
         }
         let [place] = written[..] else { return false };
         // Scalars come before stores in a block, but not before those of an earlier block.

@@ -12,7 +12,7 @@ use super::{Arenas, Fixed, Known};
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::Result;
 
-/// Entries that a pointwise update takes at once: its results lie in the cache until they are copied back.
+/// Entries that a pointwise update takes at once: results that are copied back lie in the cache until then.
 const CHUNK: usize = 1 << 18;
 
 pub struct Group {
