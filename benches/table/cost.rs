@@ -6,7 +6,6 @@
 use crate::Options;
 use crate::job::Place;
 use crate::row::{Row, median};
-use crate::works::threads;
 
 const STEPS: usize = 6;
 /// Tokens of a row, where all are alike.
@@ -44,7 +43,7 @@ fn seconds(rows: usize, options: &Options, place: &Place) -> Result<f64, String>
     place.write("cost.align", &text.replace("8 examples", &format!("{rows} examples")))?;
     let mut rounds = vec![];
     for _ in 0..options.rounds {
-        let ran = place.train("cost.align", &[("steps", STEPS)], &["--threads", &threads(options)])?;
+        let ran = place.train("cost.align", &[("steps", STEPS)], &[])?;
         let steps = ran.ends.windows(2).map(|pair| pair[1] - pair[0]);
         rounds.push(median(steps.collect()));
     }

@@ -10,13 +10,15 @@ use tempfile::TempDir;
 pub struct Place {
     folder: TempDir,
     pub project: PathBuf,
+    /// That a run may use.
+    pub threads: String,
 }
 
 /// What a process printed and held.
-pub struct Ran {
-    pub text: String,
+struct Ran {
+    text: String,
     /// The most bytes of memory.
-    pub peak: f64,
+    peak: f64,
 }
 
 /// What a training run of ours was.
@@ -30,14 +32,14 @@ pub struct Training {
 }
 
 impl Place {
-    pub fn new() -> Result<Place, String> {
+    pub fn new(threads: usize) -> Result<Place, String> {
         let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
         let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         for shared in ["models", "examples", "benches"] {
             let (from, to) = (project.join(shared), folder.path().join(shared));
             std::os::unix::fs::symlink(&from, to).map_err(|e| format!("{}: {e}", from.display()))?;
         }
-        Ok(Place { folder, project })
+        Ok(Place { folder, project, threads: threads.to_string() })
     }
 
     pub fn write(&self, file: &str, text: &str) -> Result<(), String> {
@@ -51,7 +53,7 @@ impl Place {
             let _ = std::fs::remove_dir_all(at.join(left));
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_alignc"));
-        command.current_dir(at).arg("run").arg(program).arg("--json").args(flags);
+        command.current_dir(at).arg("run").arg(program).arg("--json").args(["--threads", &self.threads]).args(flags);
         settings.iter().for_each(|(name, value)| {
             command.arg("--set").arg(format!("{name}={value}"));
         });

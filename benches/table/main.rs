@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn table(options: &Options) -> Result<(), String> {
-    let place = job::Place::new()?;
+    let place = job::Place::new(options.threads)?;
     println!("{}, {} threads", machine(), options.threads);
     println!("\n{}", row::HEAD);
     for part in &options.only {

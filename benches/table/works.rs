@@ -8,11 +8,7 @@ use std::process::Command;
 /// Full fine-tuning of SmolLM2-135M, four rows of GSM8K a step, in f32.
 pub fn full(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     let mut rows = tuning("full fine-tuning", "full", "benches/sft.align", options, place)?;
-    let profiled = place.train(
-        "benches/sft.align",
-        &[("steps", options.steps)],
-        &["--profile", "--threads", &threads(options)],
-    )?;
+    let profiled = place.train("benches/sft.align", &[("steps", options.steps)], &["--profile"])?;
     let profile = profiled.profile.ok_or("there is no profile")?;
     let of = |value: &serde_json::Value| value.as_f64().ok_or("the profile lacks a rate".to_string());
     let peak = of(&profile["peak_flops_per_second"])? / 1e9;
@@ -38,11 +34,12 @@ pub fn small(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     const STEPS: usize = 500;
     let (mut own, mut torch) = (vec![], vec![]);
     for _ in 0..options.rounds {
-        let ran = place.train("benches/small.align", &[("steps", STEPS)], &["--threads", &threads(options)])?;
+        let ran = place.train("benches/small.align", &[("steps", STEPS)], &[])?;
         own.push(steps_a_second(&ran)?);
         if let Some(interpreter) = &options.python {
             let script = place.project.join("benches/peer/small.py");
-            let (found, _) = python(Command::new(interpreter).arg(script).args([STEPS.to_string(), threads(options)]))?;
+            let (found, _) =
+                python(Command::new(interpreter).arg(script).args([STEPS.to_string(), place.threads.clone()]))?;
             let of = |name: &str| found[name].as_f64().ok_or(format!("small.py gives no {name}"));
             torch.push(of("steps")? / of("seconds")?);
         }
@@ -60,7 +57,7 @@ fn tuning(what: &str, kind: &str, program: &str, options: &Options, place: &Plac
             let (script, rows) = ("benches/peer/sft.py", "examples/data/gsm8k-sample.jsonl");
             let mut command = Command::new(interpreter);
             command.current_dir(&place.project).arg(script).arg(&options.model).arg(rows);
-            command.args([options.steps.to_string(), threads(options), kind.to_string()]);
+            command.args([options.steps.to_string(), place.threads.clone(), kind.to_string()]);
             let (found, peak) = python(&mut command)?;
             let of = |name: &str| found[name].as_f64().ok_or(format!("sft.py gives no {name}"));
             other.push((of("tokens")? / of("seconds")?, peak / 1e9));
@@ -76,7 +73,7 @@ fn tuning(what: &str, kind: &str, program: &str, options: &Options, place: &Plac
 }
 
 fn ours(program: &str, options: &Options, place: &Place) -> Result<Training, String> {
-    place.train(program, &[("steps", options.steps)], &["--threads", &threads(options)])
+    place.train(program, &[("steps", options.steps)], &[])
 }
 
 /// Tokens a second of the whole stage, its preparation included.
@@ -90,8 +87,4 @@ fn steps_a_second(ran: &Training) -> Result<f64, String> {
         [.., last] if ran.ends.len() > 11 => Ok((ran.ends.len() - 10) as f64 / (last - ran.ends[9])),
         _ => Err("there are too few steps to measure".into()),
     }
-}
-
-pub fn threads(options: &Options) -> String {
-    options.threads.to_string()
 }

@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::policy;
 use crate::run::RunError;
+use crate::train::Weights;
 use crate::train::held::Numbers;
-use crate::train::{Made, Weights};
 
 /// The program that is run: its one row stands for any text.
 const PROGRAM: &str = r#"
@@ -137,27 +137,21 @@ fn evaluation<'g, 'p>(graph: &'g StageGraph<'p>) -> Option<(StageId, &'g Evaluat
     })
 }
 
-/// The weights of a stage that loads a model, or puts on one what a folder holds.
+/// The weights of a stage that loads a model, or puts a patch on one.
 fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
     Ok(match &graph.get(stage).kind {
         StageKind::Load(load) => match &load.policy.model {
             Some(model) => Some(policy::load(&load.policy, &**model, &load.path)?),
             None => None,
         },
-        StageKind::Patch(PatchStage { policy, start: PatchStart::Read(stored) }) => {
+        StageKind::Patch(PatchStage { policy, start }) => {
             let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
-            below.map(|below| policy::with_stored(policy, &below, stored)).transpose()?
-        }
-        // A head below an adapter that holds one.
-        StageKind::Patch(PatchStage { policy, start: PatchStart::Drawn { seed } }) => {
-            let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
-            let made = |below: Weights| {
-                Weights::make(policy, |at, weight| {
-                    let shared = below.share(&weight.path).map(Made::Shared);
-                    Ok(shared.unwrap_or_else(|| Made::New(policy::draw(policy, at, *seed))))
-                })
+            let patched = |below: Weights| match start {
+                PatchStart::Read(stored) => policy::with_stored(policy, &below, stored),
+                // A head below an adapter that holds one.
+                PatchStart::Drawn { seed } => Ok(policy::patch(policy, &below, *seed)),
             };
-            below.map(made).transpose()?
+            below.map(patched).transpose()?
         }
         _ => None,
     })

@@ -2,7 +2,7 @@
 
 use crate::storage::Storage;
 
-use super::ir::{Address, BufferId, BufferKind, Part, Program, Scalar, Step};
+use super::ir::{BufferId, BufferKind, Part, Program, Scalar, Step};
 
 impl Program {
     /// Whether the output may be written over the input, both by name: each entry of the input is read only for the entry of
@@ -18,26 +18,17 @@ impl Program {
         if [from, to].iter().any(|id| self.buffer(*id).storage != Storage::F32) {
             return false;
         }
-        let (mut read, mut written): (Vec<&Address>, Vec<&Address>) = (vec![], vec![]);
-        for part in &rows.parts {
-            let Part::Row(block) = part else { return false };
-            for op in block.lets.iter().map(|x| &x.op) {
-                match op {
-                    Scalar::Load(buffer, at) if *buffer == from => read.push(at),
-                    // What was stored is read again: it is no longer the last thing that is done with the place.
-                    Scalar::Load(buffer, _) if *buffer == to => return false,
-                    _ => {}
-                }
-            }
-            let stores = block.stores.iter().filter(|store| store.buffer == to);
-            if stores.clone().any(|store| store.add) {
-                return false;
-            }
-            written.extend(stores.map(|store| &store.at));
-        }
-        let [place] = written[..] else { return false };
-        // Scalars come before stores in a block, but not before those of an earlier block.
-        rows.parts.len() == 1 && read.iter().all(|at| *at == place)
+        let [Part::Row(block)] = &rows.parts[..] else { return false };
+        let mut stores = block.stores.iter().filter(|store| store.buffer == to);
+        let (Some(store), None) = (stores.next(), stores.next()) else { return false };
+        // Scalars come before stores in a block.
+        let apart = block.lets.iter().all(|x| match &x.op {
+            Scalar::Load(buffer, at) if *buffer == from => *at == store.at,
+            // What was stored is read again: it is no longer the last thing that is done with the place.
+            Scalar::Load(buffer, _) => *buffer != to,
+            _ => true,
+        });
+        apart && !store.add
     }
 }
 
