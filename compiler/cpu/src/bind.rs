@@ -1,71 +1,9 @@
-//! What the caller gives to a run, and gets from it.
+//! The places of what the caller gives to a run, and gets from it.
 
-use align_compiler::kernel::{Buffer, BufferKind, Program};
+use align_compiler::kernel::bind::{Bindings, Fault, Slot};
+use align_compiler::kernel::{Buffer, BufferKind};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::DType;
-use std::collections::HashMap;
-use std::fmt;
-
-/// What a program reads, or where one of its outputs goes. Numbers lie in the order of the buffer's axes.
-pub enum Slot<'a> {
-    Floats(&'a [f32]),
-    Ints(&'a [i32]),
-    Bools(&'a [bool]),
-    /// Floats that lie where the output of this name goes: it is written over them.
-    Over(&'a str),
-    /// Floats in fewer bits than f32.
-    Stored(Storage, &'a [u8]),
-    Write(&'a mut [f32]),
-    /// The output is added to what is there.
-    Add(&'a mut [f32]),
-    WriteInts(&'a mut [i32]),
-    WriteBools(&'a mut [bool]),
-}
-
-/// Inputs, weights (by path) and outputs by name. Outputs without a slot are not kept.
-pub type Bindings<'a> = HashMap<&'a str, Slot<'a>>;
-
-/// Why a program could not be run to its end. Outputs may hold anything then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// An index lies outside of what it reads or writes.
-    Index { step: String, buffer: String, index: i64 },
-    /// An Int is divided by 0.
-    Division { step: String },
-    /// An input or a weight has no slot.
-    Missing { name: String },
-    /// A slot has the wrong kind or length.
-    Slot { name: String, want: String },
-    /// A matrix that has no such decomposition or inverse.
-    Matrix { step: String, what: String },
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Index { step, buffer, index } => write!(f, "index {index} lies outside of {buffer} (in {step})"),
-            Fault::Division { step } => write!(f, "an Int is divided by 0 (in {step})"),
-            Fault::Missing { name } => write!(f, "{name} is not given"),
-            Fault::Slot { name, want } => write!(f, "{name} must be {want}"),
-            Fault::Matrix { step, what } => write!(f, "{what} (in {step})"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// Whether the program allows what is bound in the place of an output.
-pub fn check_overlays(program: &Program, bindings: &Bindings) -> Result<(), Fault> {
-    for (name, slot) in bindings {
-        if let Slot::Over(output) = slot
-            && !program.overlays(name, output)
-        {
-            let want = format!("apart from {output}, which is not worked out entry by entry");
-            return Err(Fault::Slot { name: name.to_string(), want });
-        }
-    }
-    Ok(())
-}
 
 /// The place of a bound buffer, and whether stores to it add.
 pub type Bound = (*mut u8, bool);

@@ -12,19 +12,18 @@ mod host;
 pub mod host_program;
 mod jit;
 mod normal;
-mod plan;
 pub mod pool;
-pub mod profile;
+mod profile;
 pub mod simd;
 mod step;
 #[cfg(test)]
 mod testing;
 mod unit;
 
-pub use bind::{Bindings, Fault, Slot};
-pub use profile::{Counter, Spent};
+pub use align_compiler::kernel::{Bindings, Counter, Fault, Slot, Spent};
 
 use align_compiler::kernel::Program;
+use align_compiler::kernel::bind::check_overlays;
 use align_compiler::tensor::Lengths;
 use jit::{Code, Jit};
 use pool::Pool;
@@ -99,7 +98,7 @@ impl Executable {
     /// On a fault the outputs may hold anything.
     pub fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> Result<(), Fault> {
         let buffers = &self.unit.program.buffers;
-        bind::check_overlays(&self.unit.program, bindings)?;
+        check_overlays(&self.unit.program, bindings)?;
         let place = |buffer| bind::bound(buffer, buffer.size().get(lengths), bindings);
         let bound = buffers.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);

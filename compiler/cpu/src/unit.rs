@@ -2,15 +2,17 @@
 
 use crate::CompileError;
 use crate::arena::Arena;
-use crate::bind::{Bound, Fault};
+use crate::bind::Bound;
 use crate::jit::{Code, Jit};
-use crate::plan::{Layout, Lives};
 use crate::pool::Pool;
-use crate::profile::{Counter, Spent};
 use crate::step::{Ready, Task};
-use align_compiler::kernel::{BufferId, BufferKind, Program, Step, Work};
+use align_compiler::kernel::plan::{Form, Layout, Lives};
+use align_compiler::kernel::{Buffer, BufferId, BufferKind, Counter, Fault, Program, Spent, Step, Work};
 use align_compiler::tensor::{DType, Lengths};
 use std::time::Instant;
+
+/// Temporaries begin with a cache line.
+const FORM: Form = Form { align: 64, bytes: Buffer::bytes };
 
 /// A program with code for its steps.
 pub struct Unit {
@@ -87,7 +89,7 @@ impl Unit {
                 only_written[buffer.0 as usize] = true;
             }
         }
-        let lives = Lives::of(program);
+        let lives = Lives::of(program, FORM);
         Ok(Unit { program: program.clone(), tasks, lives, constants: constants.collect(), only_written })
     }
 

@@ -1,10 +1,10 @@
 //! Steps with a program of their own: blocks of an axis, scans, loops.
 
 use crate::CompileError;
-use crate::bind::{Bound, Fault};
+use crate::bind::Bound;
 use crate::jit::Jit;
 use crate::unit::{Frame, Unit, Workspace};
-use align_compiler::kernel::{Binding, BufferId, BufferKind, Carry, Chunked, Loop, Program, Scan, Step};
+use align_compiler::kernel::{Binding, BufferId, BufferKind, Carry, Chunked, Fault, Loop, Program, Scan, Step};
 use align_compiler::tensor::{Axis, AxisKind, Lengths};
 
 pub struct Task {

@@ -1,9 +1,8 @@
 //! Small dense linear algebra, in double precision on the host: one matrix a thread.
 
 use super::view::{Shared, place, sizes, strides, union};
-use crate::bind::Fault;
 use crate::unit::Frame;
-use align_compiler::kernel::{Dense, DenseKind, View};
+use align_compiler::kernel::{Dense, DenseKind, Fault, View};
 use align_compiler::linalg::{Matrix, cholesky, eigh, qr, solve, svd};
 use align_compiler::tensor::Axis;
 use align_compiler::tensor::graph::rank_axis;

@@ -11,10 +11,9 @@ mod sort;
 mod view;
 
 use crate::CompileError;
-use crate::bind::Fault;
 use crate::jit::Jit;
 use crate::unit::{Frame, Unit, Workspace};
-use align_compiler::kernel::{Program, Step};
+use align_compiler::kernel::{Fault, Program, Step};
 use align_compiler::tensor::Lengths;
 
 /// A compiled step.

@@ -1,12 +1,11 @@
 //! Nests: blocks of rows on the threads of the pool.
 
 use crate::CompileError;
-use crate::bind::Fault;
 use crate::emit::nest::{Site, block_of, cost};
 use crate::jit::Jit;
 use crate::normal::{Arguments, normal};
 use crate::unit::Frame;
-use align_compiler::kernel::{Lanes, Part, Program, Rows, Size};
+use align_compiler::kernel::{Fault, Lanes, Part, Program, Rows, Size};
 use align_compiler::tensor::Lengths;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,9 +1,8 @@
 //! Scatter-add without atomics: each thread takes some columns of the output and goes through all indices in order.
 
 use super::view::{Shared, sizes, strides, union, walk};
-use crate::bind::Fault;
 use crate::unit::Frame;
-use align_compiler::kernel::{Program, Scatter};
+use align_compiler::kernel::{Fault, Program, Scatter};
 use align_compiler::tensor::Axis;
 
 pub struct Task(pub Scatter);

@@ -1,13 +1,28 @@
-//! Where temporaries lie in the arena: two share memory if they are never needed at the same time.
+//! Where temporaries lie in one piece of memory: two share memory if they are never needed at the same time.
 
-use align_compiler::kernel::{BufferKind, Program};
-use align_compiler::tensor::Lengths;
+use crate::kernel::ir::{Buffer, BufferKind, Program};
+use crate::tensor::Lengths;
 
-/// Temporaries begin at multiples of this.
-const ALIGN: usize = 64;
+/// How a device lays temporaries.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// They begin at multiples of so many bytes.
+    pub align: usize,
+    /// The bytes that a buffer takes for some lengths.
+    pub bytes: fn(&Buffer, &Lengths) -> usize,
+}
 
-/// For each buffer the first and the last step that uses it.
-pub struct Lives(Vec<Option<(usize, usize)>>);
+impl Form {
+    fn size(&self, buffer: &Buffer, lengths: &Lengths) -> usize {
+        (self.bytes)(buffer, lengths).next_multiple_of(self.align)
+    }
+}
+
+/// For each buffer of a program the first and the last step that uses it.
+pub struct Lives {
+    form: Form,
+    spans: Vec<Option<(usize, usize)>>,
+}
 
 /// Offsets of temporaries for one set of lengths.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,15 +33,15 @@ pub struct Layout {
 }
 
 impl Lives {
-    pub fn of(program: &Program) -> Lives {
-        let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+    pub fn of(program: &Program, form: Form) -> Lives {
+        let mut spans: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
         for (i, step) in program.steps.iter().enumerate() {
             for (buffer, _) in step.accesses() {
-                let life = &mut lives[buffer.0 as usize];
+                let life = &mut spans[buffer.0 as usize];
                 *life = Some(life.map_or((i, i), |(first, _)| (first, i)));
             }
         }
-        Lives(lives)
+        Lives { form, spans }
     }
 
     /// The temporaries that are there during the step at which they are most, all outputs being kept: their sum is the least
@@ -35,7 +50,7 @@ impl Lives {
         let temporary = |i: &usize| program.buffers[*i].kind == BufferKind::Temp;
         let sizes: Vec<(usize, usize, (usize, usize))> = (0..program.buffers.len())
             .filter(temporary)
-            .filter_map(|i| Some((i, program.buffers[i].bytes(lengths).next_multiple_of(ALIGN), self.0[i]?)))
+            .filter_map(|i| Some((i, self.form.size(&program.buffers[i], lengths), self.spans[i]?)))
             .collect();
         let during = |step: usize| sizes.iter().filter(move |(.., life)| (life.0..=life.1).contains(&step));
         let sum = |step: &usize| during(*step).map(|(_, bytes, _)| bytes).sum::<usize>();
@@ -50,12 +65,12 @@ impl Lives {
         for (i, buffer) in program.buffers.iter().enumerate() {
             // Outputs that lie here are read after the last step.
             let life = match buffer.kind {
-                BufferKind::Temp => self.0[i],
-                BufferKind::Output(_) if !kept(i) => self.0[i].map(|(first, _)| (first, usize::MAX)),
+                BufferKind::Temp => self.spans[i],
+                BufferKind::Output(_) if !kept(i) => self.spans[i].map(|(first, _)| (first, usize::MAX)),
                 _ => None,
             };
             if let Some(life) = life {
-                wanted.push((buffer.bytes(lengths).next_multiple_of(ALIGN), life, i));
+                wanted.push((self.form.size(buffer, lengths), life, i));
             }
         }
         wanted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
