@@ -1,5 +1,6 @@
 //! Evaluations: a graph over all rows of some data, its means, and what it answers for each row.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::kernel::Layouts;
@@ -11,7 +12,7 @@ use crate::engine::{Bindings, Engine, Slot, Spent};
 use crate::error::{Error, Result};
 use crate::profile::{Clock, Section};
 use crate::run::{RunError, StageFault};
-use crate::train::held::Numbers;
+use crate::train::held::{Numbers, Resident, resident};
 use crate::train::{Launch, micro_batches, refuse_too_big};
 
 /// Rows that are made into items at once.
@@ -80,11 +81,21 @@ impl<'a> Evaluation<'a> {
         self.launch.spent()
     }
 
+    /// The weights that it reads, by path, where the engine reads them. `weight` finds one by its path in the graph.
+    pub fn placed<'w>(
+        &self,
+        engine: &dyn Engine,
+        weight: &dyn Fn(&str) -> Option<Numbers<'w>>,
+    ) -> HashMap<String, Resident<'w>> {
+        let read = self.weights.iter().filter_map(|path| Some((path.clone(), weight(path)?)));
+        resident(engine.device(), read).into_iter().collect()
+    }
+
     /// Runs over all rows. `weight` finds a weight by its path in the graph; `memory` bytes may be used beside these. Gives
     /// nothing where `stop` becomes true before the end.
     pub fn run<'w>(
         &mut self,
-        weight: &dyn Fn(&str) -> Option<Numbers<'w>>,
+        weight: &dyn Fn(&str) -> Option<Slot<'w>>,
         memory: usize,
         stop: &AtomicBool,
     ) -> std::result::Result<Option<Evaluated>, RunError> {
@@ -114,7 +125,7 @@ impl<'a> Evaluation<'a> {
                 let mut bindings = Bindings::new();
                 for path in &self.weights {
                     let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
-                    bindings.insert(path, values.slot());
+                    bindings.insert(path, values);
                 }
                 let mut found: Vec<Found> =
                     self.answers.iter().map(|(axis, of)| Found::new(*of, packed.lengths.size(axis))).collect();

@@ -21,7 +21,7 @@ use crate::evaluate::Evaluation;
 use crate::policy;
 use crate::run::RunError;
 use crate::train::Weights;
-use crate::train::held::Numbers;
+use crate::train::held::{Numbers, Resident};
 
 /// The program that is run: its one row stands for any text.
 const PROGRAM: &str = r#"
@@ -102,9 +102,10 @@ impl Scorer {
         let prefix = &self.stage.policies[0].prefix;
         let weight =
             |path: &str| self.weights.get(path.strip_prefix(prefix.as_str()).unwrap_or(path)).map(Numbers::Floats);
-        let evaluated = Evaluation::new(engine, &stage, &Layouts::default())?
-            .run(&weight, self.memory, &AtomicBool::new(false))?
-            .unwrap_or_default();
+        let mut evaluation = Evaluation::new(engine, &stage, &Layouts::default())?;
+        let placed = evaluation.placed(engine, &weight);
+        let weight = |path: &str| placed.get(path).map(Resident::slot);
+        let evaluated = evaluation.run(&weight, self.memory, &AtomicBool::new(false))?.unwrap_or_default();
         let logps = evaluated.answers.into_iter().next().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
         Ok(Scored { prompt_ids, reply_ids, logps })
     }

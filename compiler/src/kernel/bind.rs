@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::kernel::device::{DeviceBytes, Place};
 use crate::kernel::ir::Program;
 use crate::storage::Storage;
 
@@ -15,11 +16,19 @@ pub enum Slot<'a> {
     Over(&'a str),
     /// Floats in fewer bits than f32.
     Stored(Storage, &'a [u8]),
+    /// Floats in the memory of the device that runs the program.
+    Held(Place<'a>),
+    /// Floats in fewer bits than f32, there too.
+    StoredHeld(Storage, &'a dyn DeviceBytes),
     Write(&'a mut [f32]),
     /// The output is added to what is there.
     Add(&'a mut [f32]),
     WriteInts(&'a mut [i32]),
     WriteBools(&'a mut [bool]),
+    /// As `Write` and `Add`, in the device's memory. Places of one array that are written in a run do not overlap, and it is
+    /// read in that run only by [`Slot::Over`].
+    WriteHeld(Place<'a>),
+    AddHeld(Place<'a>),
 }
 
 /// Inputs, weights (by path) and outputs by name. Outputs without a slot are not kept.

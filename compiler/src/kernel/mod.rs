@@ -1,6 +1,7 @@
 //! From a packed, simplified tensor graph to a [`Program`] of fused kernels.
 
 pub mod bind;
+pub mod device;
 pub mod fuse;
 pub mod ir;
 mod overlay;

@@ -141,6 +141,13 @@ pub struct WeightSpec {
     pub len: usize,
 }
 
+impl WeightSpec {
+    /// Its place in the arena.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BatchSize {
     Examples(usize),

@@ -1,14 +1,18 @@
 //! Who runs tensor graphs: compiled kernels, or the interpreter that they are tested against.
 
 use align_compiler::kernel::Layouts;
+use align_compiler::kernel::device::{DeviceArray, DeviceBytes};
 use align_compiler::tensor::{Graph, Lengths, Node, Op};
 
 use crate::error::Result;
 
+mod arena;
+mod array;
 mod cpu;
 mod interpreter;
 
 pub use align_cpu::{Bindings, Counter, Cpu, Slot, Spent};
+pub use array::{Array, Part};
 pub use interpreter::Interpreter;
 
 /// Why a graph could not be run to its end.
@@ -28,6 +32,40 @@ pub trait Engine {
     fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>>;
     /// Multiplications and additions of floats a second in a large product, as they are measured now.
     fn peak(&self) -> Option<f64> {
+        None
+    }
+    /// The memory that it works in; none where that is the host's. Programs are given host slots beside it in any case.
+    fn device(&self) -> Option<&dyn Device> {
+        None
+    }
+    /// Entries that a pointwise update takes at once at most. On the host results that are copied back lie in the cache until
+    /// then; a device has no need for a bound, but for what one run of its kernels can take.
+    fn piece(&self) -> usize {
+        1 << 18
+    }
+    /// Numbers that stay from run to run.
+    fn array(&self, values: Vec<f32>) -> Array {
+        match self.device() {
+            Some(device) => Array::Device(device.floats(&values)),
+            None => Array::Host(values),
+        }
+    }
+    /// So many zeros that stay from run to run.
+    fn zeros(&self, len: usize) -> Array {
+        match self.device() {
+            Some(device) => Array::Device(device.zeroed(len)),
+            None => Array::Host(vec![0.0; len]),
+        }
+    }
+}
+
+/// Memory that is not the host's. What cannot be made there is told by the run that is given it ([`DeviceArray`]).
+pub trait Device {
+    fn floats(&self, values: &[f32]) -> Box<dyn DeviceArray>;
+    fn zeroed(&self, len: usize) -> Box<dyn DeviceArray>;
+    fn bytes(&self, bytes: &[u8]) -> Box<dyn DeviceBytes>;
+    /// Bytes for everything that a stage holds there, unless the user says it; as on the host where this does not.
+    fn memory(&self) -> Option<usize> {
         None
     }
 }

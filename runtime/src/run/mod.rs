@@ -37,6 +37,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report, RunError> {
     fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, "create", &e))?;
+    let memory = options.memory.or_else(|| engine.device()?.memory());
     let stages = stages::Stages {
         graph,
         options,
@@ -44,7 +45,7 @@ pub fn run(
         progress,
         stop,
         store: Store::new(&options.store),
-        memory: options.memory.unwrap_or_else(default_memory),
+        memory: memory.unwrap_or_else(default_memory),
         found: vec![],
         kept: vec![],
         begun: Instant::now(),

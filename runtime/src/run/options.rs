@@ -17,7 +17,8 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// Finished stages and checkpoints.
     pub store: PathBuf,
-    /// Bytes for everything that a stage holds. Unless it is said, half of the machine's memory.
+    /// Bytes for everything that a stage holds. Unless it is said, half of the machine's memory, or what a device with its
+    /// own says.
     pub memory: Option<usize>,
     /// Steps between checkpoints. Unless it is said, they are made by time.
     pub checkpoint_every: Option<usize>,

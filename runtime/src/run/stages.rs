@@ -25,7 +25,7 @@ use crate::policy;
 use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
-use crate::train::held::{Held, Numbers, bytes_of};
+use crate::train::held::{Held, Numbers, Resident, bytes_of};
 use crate::train::metrics::Lines;
 use crate::train::{Job, Made, Outcome, Settings, Weights, memory, train};
 
@@ -342,7 +342,9 @@ impl Stages<'_, '_> {
             evaluation.count(false);
         }
         let begun = Instant::now();
-        let result = evaluation.run(&|path| named.get(path).copied(), self.memory.saturating_sub(held), self.stop);
+        let placed = evaluation.placed(self.engine, &|path| named.get(path).copied());
+        let weight = |path: &str| placed.get(path).map(Resident::slot);
+        let result = evaluation.run(&weight, self.memory.saturating_sub(held), self.stop);
         let found = result.map_err(|error| match error {
             RunError::Stage(fault) => RunError::Stage(StageFault { stage: name.clone(), ..fault }),
             other => other,

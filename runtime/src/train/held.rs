@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use align_compiler::kernel::device::DeviceBytes;
 use align_compiler::stage::narrow::Form;
+use align_compiler::storage::Storage;
 use align_compiler::tensor::Axis;
 
 use super::weights::Shared;
-use crate::engine::Slot;
+use crate::engine::{Array, Device, Slot};
 use crate::policy::reordered;
 
 /// The numbers of a weight.
@@ -31,6 +33,15 @@ pub struct Narrowed {
 pub enum Numbers<'w> {
     Floats(&'w [f32]),
     Narrow(&'w Narrowed),
+}
+
+/// Numbers where an engine reads them.
+#[derive(Clone)]
+pub enum Resident<'w> {
+    /// On the host, as they are.
+    Host(Numbers<'w>),
+    Floats(Rc<Array>),
+    Bytes(Storage, Rc<dyn DeviceBytes>),
 }
 
 impl Held {
@@ -91,6 +102,38 @@ impl<'w> Numbers<'w> {
     }
 }
 
+impl Resident<'_> {
+    pub fn slot(&self) -> Slot<'_> {
+        match self {
+            Resident::Host(numbers) => numbers.slot(),
+            Resident::Floats(array) => array.whole(),
+            Resident::Bytes(storage, bytes) => Slot::StoredHeld(*storage, &**bytes),
+        }
+    }
+
+    /// The numbers where they are f32.
+    pub fn floats(&self) -> Option<Slot<'_>> {
+        Some(self.slot()).filter(|slot| matches!(slot, Slot::Floats(_) | Slot::Held(_)))
+    }
+}
+
+/// Puts numbers where the engine reads them, those that are there twice once.
+pub fn resident<'w, N>(
+    device: Option<&dyn Device>,
+    numbers: impl IntoIterator<Item = (N, Numbers<'w>)>,
+) -> Vec<(N, Resident<'w>)> {
+    let mut there = HashMap::new();
+    let put = |(name, numbers): (N, Numbers<'w>)| {
+        let Some(device) = device else { return (name, Resident::Host(numbers)) };
+        let make = || match numbers {
+            Numbers::Floats(values) => Resident::Floats(Rc::new(Array::Device(device.floats(values)))),
+            Numbers::Narrow(narrow) => Resident::Bytes(narrow.form.storage, device.bytes(&narrow.bytes).into()),
+        };
+        (name, there.entry(numbers.place()).or_insert_with(make).clone())
+    };
+    numbers.into_iter().map(put).collect()
+}
+
 impl<'w> From<&'w [f32]> for Numbers<'w> {
     fn from(values: &'w [f32]) -> Numbers<'w> {
         Numbers::Floats(values)
@@ -107,6 +150,7 @@ mod tests {
     use align_compiler::storage::Storage;
 
     use super::*;
+    use crate::engine::Interpreter;
 
     #[test]
     fn numbers_lie_in_the_order_of_their_form() {
@@ -126,5 +170,29 @@ mod tests {
         assert_eq!(bytes_of(numbers.into_iter()), 68 + 68 + 256);
         assert_eq!(Numbers::Floats(&values).decoded(), &values[..]);
         assert!(matches!(Numbers::Narrow(&rows).slot(), Slot::Stored(Storage::Q8, bytes) if bytes.len() == 68));
+    }
+
+    #[test]
+    fn what_policies_share_goes_to_a_device_once() {
+        let axis = [Axis::fixed("a", 32)];
+        let values: Vec<f32> = (0..32).map(|i| i as f32).collect();
+        let narrow = Narrowed::new(Cow::Borrowed(&values), &axis, &Form { storage: Storage::Q8, axes: axis.to_vec() });
+        let (floats, narrow) = (Numbers::Floats(&values), Numbers::Narrow(&narrow));
+        let all = [("a", floats), ("b", narrow), ("c", floats), ("d", narrow)];
+        let host = resident(None, all);
+        assert!(matches!(host[2].1.slot(), Slot::Floats(found) if found.as_ptr() == values.as_ptr()));
+        let there = resident(Some(&Interpreter), all);
+        let [
+            (_, Resident::Floats(a)),
+            (_, Resident::Bytes(Storage::Q8, b)),
+            (_, Resident::Floats(c)),
+            (_, Resident::Bytes(_, d)),
+        ] = &there[..]
+        else {
+            panic!("floats and bytes")
+        };
+        assert!(Rc::ptr_eq(a, c) && Rc::ptr_eq(b, d));
+        assert_eq!((&*a.read().unwrap(), b.len()), (&values[..], 34));
+        assert!(there[0].1.floats().is_some() && there[1].1.floats().is_none());
     }
 }

@@ -1,6 +1,5 @@
 //! Training: the steps of a stage, from starting weights to trained ones.
 
-mod arena;
 mod batches;
 mod bridge;
 mod culprit;

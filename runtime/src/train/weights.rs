@@ -78,8 +78,7 @@ impl Weights {
         let buffer = Rc::new(values);
         for weight in end_to_end(weights) {
             if let Some(place) = self.place(&weight.path) {
-                let range = weight.offset..weight.offset + weight.len;
-                parts[place] = Part { buffer: buffer.clone(), range };
+                parts[place] = Part { buffer: buffer.clone(), range: weight.range() };
             }
         }
         Weights { policy: self.policy.clone(), parts }
@@ -116,18 +115,6 @@ pub fn end_to_end(weights: &[WeightSpec]) -> Vec<WeightSpec> {
         WeightSpec { offset: offset - weight.len, ..weight.clone() }
     };
     weights.iter().map(place).collect()
-}
-
-/// The mutable parts of an arena, one for each weight in order. Weights lie end to end.
-pub fn parts<'a>(weights: &[WeightSpec], arena: &'a mut [f32]) -> Vec<&'a mut [f32]> {
-    let mut rest = arena;
-    let mut parts = vec![];
-    for weight in weights {
-        let (part, after) = rest.split_at_mut(weight.len);
-        parts.push(part);
-        rest = after;
-    }
-    parts
 }
 
 #[cfg(test)]

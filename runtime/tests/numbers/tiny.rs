@@ -13,7 +13,6 @@ use align_runtime::evaluate::Evaluation;
 use align_runtime::model::save::{Saved, save};
 use align_runtime::model::{LoadedModel, Precision};
 use align_runtime::policy::{load, merge, patch, with_stored};
-use align_runtime::train::held::Numbers;
 use align_runtime::train::{Launch, Weights};
 use serde_json::Value;
 
@@ -144,7 +143,7 @@ pub fn answers(graph: &StageGraph, rows: Vec<(Vec<u32>, Vec<u32>)>) -> Vec<Vec<V
     let weights = weights(graph, graph.input(id, Reads::Frozen(0)).unwrap());
     let items = Rc::new(Ids::new(&stage.layout, rows));
     let stage = EvaluateStage { items, ..stage.clone() };
-    let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path)).map(Numbers::Floats);
+    let weight = |path: &str| weights.get(path.strip_prefix(used.prefix.as_str()).unwrap_or(path)).map(Slot::Floats);
     let run = |memory| {
         Evaluation::new(engine, &stage, &Layouts::default()).unwrap().run(&weight, memory, &AtomicBool::new(false))
     };

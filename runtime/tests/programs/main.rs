@@ -1,5 +1,6 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
+mod device;
 mod files;
 mod groups;
 mod heads;

@@ -99,14 +99,19 @@ fn ran(text: &str, model: &str, frozen: &str, engine: &dyn Engine) -> Ran {
 
 /// The column `bytes` of the only stage's times.
 pub fn planned(folder: &Path) -> Vec<f64> {
+    times(folder, "bytes")
+}
+
+/// A column of the only stage's times.
+pub fn times(folder: &Path, name: &str) -> Vec<f64> {
     let mut todo = vec![folder.to_path_buf()];
     while let Some(path) = todo.pop() {
         if path.is_dir() {
             todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.ends_with("times.jsonl") {
             let text = std::fs::read_to_string(path).unwrap();
-            let bytes = |line| serde_json::from_str::<Value>(line).unwrap()["bytes"].as_f64().unwrap();
-            return text.lines().map(bytes).collect();
+            let number = |line| serde_json::from_str::<Value>(line).unwrap()[name].as_f64().unwrap();
+            return text.lines().map(number).collect();
         }
     }
     panic!("the stage left its times")

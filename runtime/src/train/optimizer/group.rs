@@ -9,11 +9,8 @@ use align_compiler::tensor::{Axis, Lengths};
 
 use super::program::{Piece, Program, lengths};
 use super::{Arenas, Fixed, Known};
-use crate::engine::{Bindings, Engine, Slot};
+use crate::engine::{Array, Bindings, Engine, Slot};
 use crate::error::Result;
-
-/// Entries that a pointwise update takes at once: results that are copied back lie in the cache until then.
-const CHUNK: usize = 1 << 18;
 
 pub struct Group {
     pub family: usize,
@@ -42,7 +39,7 @@ struct Member {
 struct StateArena {
     /// `state.<name>`
     name: String,
-    values: Vec<f32>,
+    values: Array,
     /// The place of each member's part.
     parts: Vec<Range<usize>>,
 }
@@ -77,7 +74,7 @@ impl Group {
                 Member {
                     path: weight.path.clone(),
                     here: places[i] as i32,
-                    range: weight.offset..weight.offset + weight.len,
+                    range: weight.range(),
                     local: at - weight.len..at,
                     lengths: lengths(&group.view, weight.len, of_family),
                 }
@@ -92,14 +89,14 @@ impl Group {
                     start..end
                 })
                 .collect();
-            StateArena { name: format!("state.{}", state.name), values: vec![0.0; end], parts }
+            StateArena { name: format!("state.{}", state.name), values: engine.zeros(end), parts }
         });
         let states = states.collect();
         let mut variants = vec![];
         for variant in &group.variants {
             let mut phases = vec![];
             for phase in &variant.phases {
-                let pieces = phase.pointwise.then(|| stretches(&members, &group.view, of_family));
+                let pieces = phase.pointwise.then(|| stretches(&members, &group.view, of_family, engine.piece()));
                 let program = Program::new(engine, &phase.graph)?;
                 let in_place = pieces.is_some() && program.outputs.iter().all(|(name, _)| program.overlays(name));
                 phases.push(Phase { program, asks: phase.asks.clone(), pieces, in_place });
@@ -157,14 +154,14 @@ impl Group {
         self.phases().filter_map(of).max().unwrap_or(0)
     }
 
-    pub fn start(&mut self, weights: &[f32], known: &Known, fixed: &Fixed) -> std::result::Result<(), String> {
+    pub fn start(&mut self, weights: &Array, known: &Known, fixed: &Fixed) -> std::result::Result<(), String> {
         for (i, member) in self.members.iter().enumerate() {
-            let own = |name: &str| (name == "w").then(|| &weights[member.range.clone()]);
+            let own = |name: &str| (name == "w").then(|| weights.slot(member.range.clone()));
             let mut bindings = Bindings::new();
             for state in &mut self.states {
                 let next = self.start.outputs.iter().find(|(name, _)| *name == state.name);
                 let Some((_, next)) = next else { continue };
-                bindings.insert(next, Slot::Write(&mut state.values[state.parts[i].clone()]));
+                bindings.insert(next, state.values.part(state.parts[i].clone()).write());
             }
             self.start.run(&member.piece(self.family), known, fixed, &own, bindings)?;
         }
@@ -194,7 +191,7 @@ impl Group {
         phase: usize,
         arenas: &mut Arenas,
         known: &mut Known,
-        scratch: &mut [Vec<f32>],
+        scratch: &mut [Array],
     ) -> std::result::Result<Vec<Ask>, String> {
         let phase = &self.variants[self.now].phases[phase];
         if let Some(pieces) = &phase.pieces {
@@ -214,18 +211,24 @@ impl Group {
         let mut given = vec![];
         for (name, next) in &phase.program.outputs {
             if name.starts_with("all.") {
-                given.push((next, known.exchanged.remove(&(self.family, name.clone())).unwrap_or_default(), name));
+                // All of a family give equally much.
+                let each = phase.program.size(next);
+                let there = known.exchanged.remove(&(self.family, name.clone()));
+                let there = there.filter(|values| values.len() == each * self.of_family);
+                let values = there.unwrap_or_else(|| arenas.weights.zeros(each * self.of_family));
+                given.push((next, each, values, name));
             }
         }
         // By the names of their outputs.
-        let mut points: Vec<(String, usize, Vec<f32>)> = vec![];
-        let mut directions: Vec<(String, usize, Vec<f32>)> = vec![];
+        let mut points: Vec<(String, usize, Array)> = vec![];
+        let mut directions: Vec<(String, usize, Array)> = vec![];
         for ask in &phase.asks {
             let place = (self.family, ask.point);
-            let point = known.points.remove(&place).unwrap_or_else(|| arenas.weights.to_vec());
+            let point = known.points.remove(&place).unwrap_or_else(|| arenas.weights.copy());
             points.push((format!("point.{}", ask.point), ask.point, point));
             if ask.along {
-                let direction = known.directions.remove(&place).unwrap_or_else(|| vec![0.0; arenas.weights.len()]);
+                let direction =
+                    known.directions.remove(&place).unwrap_or_else(|| arenas.weights.zeros(arenas.weights.len()));
                 directions.push((format!("direction.{}", ask.point), ask.point, direction));
             }
         }
@@ -233,21 +236,18 @@ impl Group {
             let parts = |state: &StateArena| state.parts[i].clone();
             let piece = member.piece(self.family);
             let mut more = Bindings::new();
-            for (next, values, _) in &mut given {
-                // All of a family give equally much.
-                let each = phase.program.size(next);
-                values.resize(each * self.of_family, 0.0);
-                let at = member.here as usize * each;
-                more.insert(next.as_str(), Slot::Write(&mut values[at..at + each]));
+            for (next, each, values, _) in &mut given {
+                let at = member.here as usize * *each;
+                more.insert(next.as_str(), values.part(at..at + *each).write());
             }
             for (name, _, values) in points.iter_mut().chain(&mut directions) {
                 let next = phase.program.outputs.iter().find(|(n, _)| n == name);
                 let Some((_, next)) = next else { continue };
-                more.insert(next, Slot::Write(&mut values[member.range.clone()]));
+                more.insert(next, values.part(member.range.clone()).write());
             }
             step_with(phase, &piece, arenas, &mut self.states, &parts, known, scratch, more)?;
         }
-        for (_, values, name) in given {
+        for (_, _, values, name) in given {
             known.exchanged.insert((self.family, name.clone()), values);
         }
         known.points.extend(points.into_iter().map(|(_, point, values)| ((self.family, point), values)));
@@ -262,33 +262,33 @@ impl Group {
     /// Puts what the stage gives for the members into `all`.
     pub fn result(
         &mut self,
-        weights: &[f32],
-        all: &mut [f32],
+        weights: &Array,
+        all: &mut Array,
         known: &Known,
         fixed: &Fixed,
     ) -> std::result::Result<(), String> {
         let Some(result) = &self.result else { return Ok(()) };
         for (i, member) in self.members.iter().enumerate() {
             let own = |name: &str| match name {
-                "w" => Some(&weights[member.range.clone()]),
-                name => self.states.iter().find(|s| s.name == name).map(|s| &s.values[s.parts[i].clone()]),
+                "w" => Some(weights.slot(member.range.clone())),
+                name => self.states.iter().find(|s| s.name == name).map(|s| s.values.slot(s.parts[i].clone())),
             };
             let mut bindings = Bindings::new();
             if let [(_, next)] = &result.outputs[..] {
-                bindings.insert(next, Slot::Write(&mut all[member.range.clone()]));
+                bindings.insert(next, all.part(member.range.clone()).write());
             }
             result.run(&member.piece(self.family), known, fixed, &own, bindings)?;
         }
         Ok(())
     }
 
-    pub fn states(&self, group: usize) -> Vec<(String, &[f32])> {
-        self.states.iter().map(|state| (saved(group, &state.name), &state.values[..])).collect()
+    pub fn states(&self, group: usize) -> Vec<(String, &Array)> {
+        self.states.iter().map(|state| (saved(group, &state.name), &state.values)).collect()
     }
 
     pub fn restore(&mut self, group: usize, take: &mut impl FnMut(&str, usize) -> Result<Vec<f32>>) -> Result<()> {
         for state in &mut self.states {
-            state.values = take(&saved(group, &state.name), state.values.len())?;
+            state.values.set(take(&saved(group, &state.name), state.values.len())?);
         }
         Ok(())
     }
@@ -305,8 +305,13 @@ impl Member {
     }
 }
 
-/// Weights that lie side by side, in pieces.
-fn stretches(members: &[Member], view: &[Axis], of_family: usize) -> Vec<(Range<usize>, Range<usize>, Lengths)> {
+/// Weights that lie side by side, in pieces of so many entries at most.
+fn stretches(
+    members: &[Member],
+    view: &[Axis],
+    of_family: usize,
+    piece: usize,
+) -> Vec<(Range<usize>, Range<usize>, Lengths)> {
     let mut runs: Vec<(Range<usize>, Range<usize>)> = vec![];
     for member in members {
         match runs.last_mut() {
@@ -318,8 +323,8 @@ fn stretches(members: &[Member], view: &[Axis], of_family: usize) -> Vec<(Range<
     }
     let mut pieces = vec![];
     for (range, local) in runs {
-        for from in (0..range.len()).step_by(CHUNK) {
-            let to = (from + CHUNK).min(range.len());
+        for from in (0..range.len()).step_by(piece.max(1)) {
+            let to = from.saturating_add(piece.max(1)).min(range.len());
             let at = |of: &Range<usize>| of.start + from..of.start + to;
             pieces.push((at(&range), at(&local), lengths(view, to - from, of_family)));
         }
@@ -339,21 +344,22 @@ fn step_in_place(
     let program = &phase.program;
     let gives = |name: &str| program.outputs.iter().find(|(n, _)| n == name).map(|(_, next)| next.as_str());
     let mut bindings = Bindings::new();
-    let weights = ("w", &mut arenas.weights[piece.range.clone()]);
-    let states = states.iter_mut().map(|state| (state.name.as_str(), &mut state.values[local.clone()]));
-    for (name, values) in std::iter::once(weights).chain(states) {
+    let weights = ("w", &mut *arenas.weights, &piece.range);
+    let states = states.iter_mut().map(|state| (state.name.as_str(), &mut state.values, local));
+    for (name, values, range) in std::iter::once(weights).chain(states) {
         match gives(name) {
             Some(next) => {
-                bindings.insert(next, Slot::Write(values));
+                bindings.insert(next, values.part(range.clone()).write());
                 bindings.insert(name, Slot::Over(next));
             }
             None => {
-                bindings.insert(name, Slot::Floats(values));
+                bindings.insert(name, values.slot(range.clone()));
             }
         }
     }
-    let gradient = &arenas.gradient[piece.range.clone()];
-    program.run(piece, known, arenas.fixed, &|name| (name == "g").then_some(gradient), bindings)
+    let gradient = arenas.gradient;
+    let own = |name: &str| (name == "g").then(|| gradient.slot(piece.range.clone()));
+    program.run(piece, known, arenas.fixed, &own, bindings)
 }
 
 fn step(
@@ -363,7 +369,7 @@ fn step(
     states: &mut [StateArena],
     parts: &dyn Fn(&StateArena) -> Range<usize>,
     known: &Known,
-    scratch: &mut [Vec<f32>],
+    scratch: &mut [Array],
 ) -> std::result::Result<(), String> {
     step_with(phase, piece, arenas, states, parts, known, scratch, Bindings::new())
 }
@@ -377,7 +383,7 @@ fn step_with<'a>(
     states: &mut [StateArena],
     parts: &dyn Fn(&StateArena) -> Range<usize>,
     known: &Known,
-    scratch: &'a mut [Vec<f32>],
+    scratch: &'a mut [Array],
     more: Bindings<'a>,
 ) -> std::result::Result<(), String> {
     let program = &phase.program;
@@ -388,9 +394,9 @@ fn step_with<'a>(
     {
         let (weights, gradient) = (&*arenas.weights, arenas.gradient);
         let own = |name: &str| match name {
-            "w" => Some(&weights[piece.range.clone()]),
-            "g" => Some(&gradient[piece.range.clone()]),
-            name => states.iter().find(|s| s.name == name).map(|s| &s.values[parts(s)]),
+            "w" => Some(weights.slot(piece.range.clone())),
+            "g" => Some(gradient.slot(piece.range.clone())),
+            name => states.iter().find(|s| s.name == name).map(|s| s.values.slot(parts(s))),
         };
         let mut bindings: Bindings = more;
         let names = changed.iter().map(|i| states[*i].name.as_str());
@@ -398,18 +404,18 @@ fn step_with<'a>(
         let w = moves.then_some(("w", piece.range.len()));
         for ((name, size), values) in w.into_iter().chain(names.zip(sizes)).zip(scratch.iter_mut()) {
             if let Some((_, next)) = program.outputs.iter().find(|(n, _)| n == name) {
-                bindings.insert(next, Slot::Write(&mut values[..size]));
+                bindings.insert(next, values.part(0..size).write());
             }
         }
         program.run(piece, known, arenas.fixed, &own, bindings)?;
     }
     let mut made = scratch.iter();
     if moves && let Some(from) = made.next() {
-        arenas.weights[piece.range.clone()].copy_from_slice(&from[..piece.range.len()]);
+        arenas.weights.copy_from(piece.range.start, from, 0..piece.range.len());
     }
     for (i, from) in changed.into_iter().zip(made) {
         let part = parts(&states[i]);
-        states[i].values[part.clone()].copy_from_slice(&from[..part.len()]);
+        states[i].values.copy_from(part.start, from, 0..part.len());
     }
     Ok(())
 }

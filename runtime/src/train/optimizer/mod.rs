@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use align_compiler::stage::optimizer::{Ask, Objective, OptimizerStage};
 use align_compiler::stage::train::WeightSpec;
 
-use crate::engine::{Engine, Spent};
+use crate::engine::{Array, Engine, Slot, Spent};
 use crate::error::Result;
 use group::Group;
 use program::Program;
 
 /// Weights that stay as they are, by path.
-pub type Fixed<'a> = dyn Fn(&str) -> Option<&'a [f32]> + 'a;
+pub type Fixed<'a> = dyn Fn(&str) -> Option<Slot<'a>> + 'a;
 
 /// What programs read beside the weights, the gradient and the states.
 #[derive(Default)]
@@ -29,13 +29,13 @@ struct Known {
     /// What the step's gradient is multiplied by.
     factor: f32,
     /// `all.<k>` of each family: the numbers of its weights side by side.
-    exchanged: HashMap<(usize, String), Vec<f32>>,
+    exchanged: HashMap<(usize, String), Array>,
     /// The objective at the points of each family: its value, and its gradient.
-    answers: HashMap<(usize, usize), (f32, Vec<f32>)>,
+    answers: HashMap<(usize, usize), (f32, Array)>,
     /// Points of which the answer is not there yet: all weights, those of the family at the point.
-    points: HashMap<(usize, usize), Vec<f32>>,
+    points: HashMap<(usize, usize), Array>,
     /// Directions there: of weights of other families 0.
-    directions: HashMap<(usize, usize), Vec<f32>>,
+    directions: HashMap<(usize, usize), Array>,
 }
 
 /// A compiled update, with the optimizer's state.
@@ -47,15 +47,15 @@ pub struct Optimizer {
     phases: usize,
     /// Asked for before it can run, in order; the family comes first.
     asked: Vec<(usize, Ask)>,
-    scratch: Vec<Vec<f32>>,
+    scratch: Vec<Array>,
     /// Bytes that it holds, and needs while it runs.
     pub memory: usize,
 }
 
 /// The numbers that a step reads and writes.
 pub struct Arenas<'a, 'f> {
-    pub weights: &'a mut [f32],
-    pub gradient: &'a [f32],
+    pub weights: &'a mut Array,
+    pub gradient: &'a Array,
     pub fixed: &'a Fixed<'f>,
 }
 
@@ -91,7 +91,7 @@ impl Optimizer {
             phase: 0,
             phases: 0,
             asked: vec![],
-            scratch: vec![vec![0.0; longest]; outputs],
+            scratch: (0..outputs).map(|_| engine.zeros(longest)).collect(),
             memory: 4 * (states + outputs * longest + asks) + temporary,
         })
     }
@@ -101,7 +101,7 @@ impl Optimizer {
     }
 
     /// Sets the states to where they start.
-    pub fn start(&mut self, weights: &[f32], fixed: &Fixed) -> std::result::Result<(), String> {
+    pub fn start(&mut self, weights: &Array, fixed: &Fixed) -> std::result::Result<(), String> {
         self.groups.iter_mut().try_for_each(|group| group.start(weights, &self.known, fixed))
     }
 
@@ -124,12 +124,12 @@ impl Optimizer {
 
     /// The point at which the objective is asked for, and the direction along which, if there is one. What is put there
     /// instead of the point is given back by [`Optimizer::answer`].
-    pub fn point(&mut self, weights: &mut [f32]) -> Option<Vec<f32>> {
+    pub fn point(&mut self, weights: &mut Array) -> Option<Array> {
         let (family, ask) = self.asked.first()?;
         let point = self.known.points.get_mut(&(*family, ask.point));
         debug_assert!(point.is_some(), "who asks for the objective gives the point");
         if let Some(point) = point {
-            point.swap_with_slice(weights);
+            std::mem::swap(point, weights);
         }
         self.known.directions.remove(&(*family, ask.point))
     }
@@ -140,15 +140,15 @@ impl Optimizer {
         &mut self,
         arenas: &mut Arenas,
         value: f64,
-        mut gradient: Vec<f32>,
+        mut gradient: Array,
         factor: f64,
     ) -> std::result::Result<Option<Ask>, String> {
         let (family, ask) = self.asked.remove(0);
         if let Some(mut point) = self.known.points.remove(&(family, ask.point)) {
-            point.swap_with_slice(arenas.weights);
+            std::mem::swap(&mut point, arenas.weights);
         }
         if factor != 1.0 && !ask.along {
-            gradient.iter_mut().for_each(|g| *g *= factor as f32);
+            gradient.scale(factor as f32);
         }
         self.known.answers.insert((family, ask.point), (value as f32, gradient));
         match self.asked.first() {
@@ -179,11 +179,11 @@ impl Optimizer {
     }
 
     /// The weights that the stage gives, if these are not the ones that it trains at.
-    pub fn result(&mut self, weights: &[f32], fixed: &Fixed) -> std::result::Result<Option<Vec<f32>>, String> {
+    pub fn result(&mut self, weights: &Array, fixed: &Fixed) -> std::result::Result<Option<Array>, String> {
         if !self.groups.iter().any(Group::has_result) {
             return Ok(None);
         }
-        let mut all = weights.to_vec();
+        let mut all = weights.copy();
         for group in &mut self.groups {
             group.result(weights, &mut all, &self.known, fixed)?;
         }
@@ -209,7 +209,7 @@ impl Optimizer {
     }
 
     /// All states, by the names of checkpoints.
-    pub fn states(&self) -> Vec<(String, &[f32])> {
+    pub fn states(&self) -> Vec<(String, &Array)> {
         self.groups.iter().enumerate().flat_map(|(i, group)| group.states(i)).collect()
     }
 

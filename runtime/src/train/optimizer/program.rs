@@ -74,13 +74,13 @@ impl Program {
         self.compiled.memory(lengths)
     }
 
-    /// Runs it. `own` gives the arrays of the piece by name, `bindings` the place of each output and inputs that lie there.
+    /// Runs it. `own` gives what the piece reads by name, `bindings` the place of each output and inputs that lie there.
     pub fn run<'o>(
         &self,
         piece: &Piece,
         known: &Known,
         fixed: &Fixed,
-        own: &dyn Fn(&str) -> Option<&'o [f32]>,
+        own: &dyn Fn(&str) -> Option<Slot<'o>>,
         bindings: Bindings,
     ) -> std::result::Result<(), String> {
         let (here, seed) = ([piece.here], [known.seed]);
@@ -93,23 +93,28 @@ impl Program {
                 "here" => Slot::Ints(&here),
                 "seed" => Slot::Ints(&seed),
                 "factor" => Slot::Floats(std::slice::from_ref(&known.factor)),
-                name => Slot::Floats(match name.split_once('.') {
-                    Some(("scalar", _)) => {
-                        let found = known.scalars.iter().find(|(n, _)| n == name);
-                        std::slice::from_ref(&found.ok_or_else(|| format!("{name} is not known"))?.1)
+                name => {
+                    let unknown = || format!("{name} is not known");
+                    match name.split_once('.') {
+                        Some(("scalar", _)) => {
+                            let (_, value) = known.scalars.iter().find(|(n, _)| n == name).ok_or_else(unknown)?;
+                            Slot::Floats(std::slice::from_ref(value))
+                        }
+                        Some(("all", _)) => {
+                            let found = known.exchanged.get(&(piece.family, name.to_string()));
+                            found.ok_or_else(unknown)?.whole()
+                        }
+                        Some((word @ ("gradient" | "value"), k)) => {
+                            let point = k.parse().unwrap_or_default();
+                            let (value, gradient) = known.answers.get(&(piece.family, point)).ok_or_else(unknown)?;
+                            match word {
+                                "value" => Slot::Floats(std::slice::from_ref(value)),
+                                _ => gradient.slot(piece.range.clone()),
+                            }
+                        }
+                        _ => own(name).ok_or_else(unknown)?,
                     }
-                    Some(("all", _)) => {
-                        let found = known.exchanged.get(&(piece.family, name.to_string()));
-                        found.ok_or_else(|| format!("{name} is not known"))?
-                    }
-                    Some((word @ ("gradient" | "value"), k)) => {
-                        let point = k.parse().unwrap_or_default();
-                        let found = known.answers.get(&(piece.family, point));
-                        let (value, gradient) = found.ok_or_else(|| format!("{name} is not known"))?;
-                        if word == "value" { std::slice::from_ref(value) } else { &gradient[piece.range.clone()] }
-                    }
-                    _ => own(name).ok_or_else(|| format!("{name} is not known"))?,
-                }),
+                }
             };
             bindings.insert(name, slot);
         }
@@ -117,7 +122,7 @@ impl Program {
             // A prefix alone stands for the weight of the same path; a whole path for a weight of a net that the rule asks.
             let path = if name.ends_with(':') { format!("{name}{}", piece.path) } else { name.clone() };
             let values = fixed(&path).ok_or_else(|| format!("the weights beside {} have no such part", piece.path))?;
-            bindings.insert(name, Slot::Floats(values));
+            bindings.insert(name, values);
         }
         self.compiled.run(piece.lengths, &mut bindings).map_err(|fault| fault.what)
     }

@@ -73,8 +73,10 @@ impl Trainer<'_, '_> {
         self.packed = packed;
         self.begin_states()?;
         if carried {
-            self.carry.resize(self.gradient.len(), 0.0);
-            self.carry.fill(0.0);
+            match self.carry.len() == self.gradient.len() {
+                true => self.carry.fill(0.0),
+                false => self.carry = self.gradient.zeros(self.gradient.len()),
+            }
             self.gradient.fill(0.0);
         }
         self.terms.fill((0.0, 0.0));
@@ -100,7 +102,7 @@ impl Trainer<'_, '_> {
 
     /// Bytes that a step holds beside the temporaries of a micro-batch, by what they are for.
     pub(super) fn parts(&self, carried: bool) -> [(&'static str, usize); 7] {
-        let arena = |there: bool| if there { size_of_val(&self.weights[..]) } else { 0 };
+        let arena = |there: bool| if there { 4 * self.weights.len() } else { 0 };
         [
             ("weights", arena(true)),
             ("gradient", arena(true)),

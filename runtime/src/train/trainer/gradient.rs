@@ -3,15 +3,13 @@
 use align_compiler::stage::items::pack;
 use align_compiler::stage::train::WeightSpec;
 
-use super::Trainer;
 use super::batch::FEW;
 use super::objective::Objective;
-use crate::engine::{Bindings, Slot};
+use super::{Trainer, lost};
+use crate::engine::{Array, Bindings, Slot};
 use crate::profile::Section;
-use crate::train::arena;
 use crate::train::culprit::first_not_finite;
 use crate::train::held::bytes_of;
-use crate::train::weights::parts;
 
 impl Trainer<'_, '_> {
     /// Forward and backward of a micro-batch. The first one writes its gradient, the others add theirs.
@@ -23,7 +21,7 @@ impl Trainer<'_, '_> {
         self.clock.end(Section::Step, start);
         if carried {
             let start = self.clock.start();
-            arena::fold(&mut self.gradient, &mut self.carry, self.plan.threads);
+            self.gradient.fold(&mut self.carry, self.plan.threads);
             self.clock.end(Section::Gradient, start);
         }
         let of = |name: &String| self.current().scalar(name);
@@ -45,24 +43,18 @@ impl Trainer<'_, '_> {
         for (name, scale) in names.scales.iter().zip(&*scales) {
             bindings.insert(name, Slot::Floats(std::slice::from_ref(scale)));
         }
-        for weight in &self.layout {
-            let values = &self.weights[weight.offset..weight.offset + weight.len];
-            bindings.insert(&weight.path, Slot::Floats(values));
-        }
-        for (path, values) in &self.job.fixed {
-            bindings.insert(path, values.slot());
-        }
+        bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
+        bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
         let moves = self.direction.is_some();
         if let Some(direction) = &self.direction {
-            let parts = self.layout.iter().map(|w| &direction[w.offset..w.offset + w.len]);
-            bindings.extend(names.directions.iter().zip(parts).map(|(name, x)| (name.as_str(), Slot::Floats(x))));
+            let parts = self.layout.iter().map(|w| direction.slot(w.range()));
+            bindings.extend(names.directions.iter().map(String::as_str).zip(parts));
         }
         self.states.bind(&mut bindings);
         let arena = if carried { &mut self.carry } else { &mut self.gradient };
         let adds = carried || micro > 0;
-        let gradients = parts(&self.layout, arena);
-        for (name, part) in names.gradients.iter().zip(gradients) {
-            bindings.insert(name, if adds { Slot::Add(part) } else { Slot::Write(part) });
+        for (name, part) in names.gradients.iter().zip(arena.parts(self.layout.iter().map(|w| w.len))) {
+            bindings.insert(name, if adds { part.add() } else { part.write() });
         }
         match self.swept.as_mut().filter(|swept| swept.used && self.at == 0) {
             Some(swept) => {
@@ -81,8 +73,14 @@ impl Trainer<'_, '_> {
         self.current().scalar(&self.objective().names.losses[term])
     }
 
-    pub(in crate::train) fn gradient_norm(&self) -> f64 {
-        arena::norm(&self.gradient, self.plan.threads)
+    pub(in crate::train) fn gradient_norm(&mut self) -> f64 {
+        match self.gradient.norm(self.plan.threads) {
+            Ok(norm) => norm,
+            Err(error) => {
+                self.fails(lost(self.job.stage, error));
+                f64::NAN
+            }
+        }
     }
 
     /// Says why a step is not applied: which rows alone give a value that is not finite. What was reached is saved.
@@ -123,20 +121,25 @@ impl Trainer<'_, '_> {
     fn operation(&self, items: &[usize]) -> Option<String> {
         const SMALL: usize = 1 << 20;
         let fixed: usize = self.job.fixed.iter().map(|(_, values)| bytes_of([*values].into_iter())).sum();
-        if fixed > 4 * SMALL {
+        if fixed > 4 * SMALL || self.weights.len() > SMALL {
             return None;
         }
         let fixed: Vec<_> = self.job.fixed.iter().map(|(path, values)| (path, values.decoded())).collect();
         let fixed = fixed.iter().map(|(path, values)| (path.as_str(), &values[..]));
-        let own = self.layout.iter().map(|w| (w.path.as_str(), &self.weights[w.offset..w.offset + w.len]));
+        let weights = self.weights.read().ok()?;
+        let own = self.layout.iter().map(|w| (w.path.as_str(), &weights[w.range()]));
         let of = self.objective();
         let scales = of.names.scales.iter().zip(&of.scales);
         let scales = scales.map(|(name, scale)| (name.as_str(), std::slice::from_ref(scale)));
-        let moving = self.direction.iter().flat_map(|direction| {
-            let part = |w: &WeightSpec| &direction[w.offset..w.offset + w.len];
+        let direction = self.direction.as_ref().map(Array::read).transpose().ok()?;
+        let moving = direction.iter().flat_map(|direction| {
+            let part = |w: &WeightSpec| &direction[w.range()];
             of.names.directions.iter().zip(&self.layout).map(move |(name, w)| (name.as_str(), part(w)))
         });
-        let given = fixed.chain(own).chain(scales).chain(moving).chain(self.states.read());
+        let states = self.states.read().map(|(name, values)| Some((name, values.read().ok()?)));
+        let states = states.collect::<Option<Vec<_>>>()?;
+        let states = states.iter().map(|(name, values)| (*name, &values[..]));
+        let given = fixed.chain(own).chain(scales).chain(moving).chain(states);
         let given: Vec<(&str, &[f32])> = given.collect();
         let size: usize = given.iter().map(|(_, values)| values.len()).sum();
         let packed = self.keyed(pack(&self.job.stage.layout, items.iter().map(|i| &*self.items[*i])), items);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use align_compiler::kernel::Layouts;
+use align_compiler::kernel::device::DeviceError;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::{Item, Packed};
@@ -16,14 +17,14 @@ use align_compiler::stage::train::{StageLength, TrainStage, WeightSpec};
 
 use super::batches::{Batches, Cursor};
 use super::bridge;
-use super::held::Numbers;
+use super::held::{Numbers, Resident, resident};
 use super::launch::Launch;
 use super::metrics::Lines;
 use super::optimizer::Optimizer;
 use super::rate::Rate;
 use super::times;
 use super::weights::end_to_end;
-use crate::engine::Engine;
+use crate::engine::{Array, Engine};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::profile::{Clock, Profile};
@@ -98,6 +99,8 @@ const TIMES: &str = "times.jsonl";
 /// The state of training. The step loop calls its methods.
 pub(in crate::train) struct Trainer<'a, 's> {
     job: &'a Job<'a>,
+    /// The job's fixed weights where the engine reads them.
+    fixed: Vec<(&'a str, Resident<'a>)>,
     settings: &'a mut Settings<'s>,
     /// The stage's own, then those of which its optimizer asks beside it.
     objectives: Vec<Objective>,
@@ -106,19 +109,19 @@ pub(in crate::train) struct Trainer<'a, 's> {
     optimizer: Optimizer,
     step_kept: Option<update::StepKept>,
     /// The direction in the weights along which derivatives are taken now.
-    direction: Option<Vec<f32>>,
+    direction: Option<Array>,
     states: States,
     /// How a step is made whose items do not fit together: there from the first such step.
     swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
-    weights: Vec<f32>,
-    gradient: Vec<f32>,
+    weights: Array,
+    gradient: Array,
     /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has many.
-    carry: Vec<f32>,
+    carry: Array,
     /// The weights that are kept so far, where an evaluation decides.
-    best: Option<(f64, Vec<f32>)>,
+    best: Option<(f64, Array)>,
     batches: Batches,
     made: Made,
     rows: Vec<usize>,
@@ -165,13 +168,21 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
         profile.add(trainer.spent(seconds, tokens));
     }
     match end {
-        bridge::End::Finished => Ok(Outcome::Finished(match trainer.best.take() {
-            Some((_, weights)) => weights,
-            None => trainer.shown()?.unwrap_or(trainer.weights),
-        })),
+        bridge::End::Finished => {
+            let weights = match trainer.best.take() {
+                Some((_, weights)) => weights,
+                None => trainer.shown()?.unwrap_or(trainer.weights),
+            };
+            Ok(Outcome::Finished(weights.host().map_err(|error| lost(job.stage, error))?))
+        }
         bridge::End::Stopped => Ok(Outcome::Stopped),
         bridge::End::Failed => Err(trainer.error.unwrap_or_else(|| trainer_lost(job))),
     }
+}
+
+/// The engine's memory cannot be read.
+fn lost(stage: &TrainStage, error: DeviceError) -> Error {
+    Error::new(&stage.name, error.0)
 }
 
 /// The policies of a stage's own evaluations are all the one that trains: their weights lie as those of the stage.
@@ -216,12 +227,13 @@ impl<'a, 's> Trainer<'a, 's> {
             step_kept: None,
             direction: None,
             swept: None,
-            states: States::new(stage, Launch::new(engine, &stage.start, &layouts)?),
+            states: States::new(engine, stage, Launch::new(engine, &stage.start, &layouts)?),
             layout,
             evals,
-            gradient: vec![0.0; weights.len()],
-            weights,
-            carry: vec![],
+            gradient: engine.zeros(weights.len()),
+            weights: engine.array(weights),
+            fixed: resident(engine.device(), job.fixed.iter().map(|(path, numbers)| (path.as_str(), *numbers))),
+            carry: Array::default(),
             best: None,
             batches,
             made: Made::new(settings.memory / 4),
@@ -289,8 +301,10 @@ impl<'a, 's> Trainer<'a, 's> {
             (self.states.cells.iter()).map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<Vec<_>>>()?;
         let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
         let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
-        (self.weights, self.best, self.lines) = (weights, best, lines);
-        self.states.cells.iter_mut().zip(cells).for_each(|(cell, values)| cell.now = values);
+        self.weights.set(weights);
+        self.best = best.map(|(value, weights)| (value, self.settings.engine.array(weights)));
+        self.lines = lines;
+        self.states.cells.iter_mut().zip(cells).for_each(|(cell, values)| cell.now.set(values));
         self.states.have_begun();
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;

@@ -4,7 +4,7 @@ use align_compiler::batch::training::{NEXT, START, STATE};
 use align_compiler::stage::train::TrainStage;
 
 use super::Trainer;
-use crate::engine::{Bindings, Slot};
+use crate::engine::{Array, Bindings, Engine};
 use crate::run::RunError;
 use crate::train::launch::Launch;
 
@@ -22,19 +22,19 @@ pub struct Cell {
     start: String,
     /// Its array in a checkpoint.
     pub kept: String,
-    pub now: Vec<f32>,
-    next: Vec<f32>,
+    pub now: Array,
+    next: Array,
 }
 
 impl States {
-    pub fn new(stage: &TrainStage, start: Launch) -> States {
+    pub fn new(engine: &dyn Engine, stage: &TrainStage, start: Launch) -> States {
         let cell = |state: &align_compiler::stage::train::LossState| Cell {
             input: format!("{STATE}{}", state.name),
             output: format!("{NEXT}{}", state.name),
             start: format!("{START}{}", state.name),
             kept: format!("loss.{}", state.name),
-            now: vec![0.0; state.len],
-            next: vec![0.0; state.len],
+            now: engine.zeros(state.len),
+            next: engine.zeros(state.len),
         };
         let cells: Vec<Cell> = stage.states.iter().map(cell).collect();
         States { start: (!cells.is_empty()).then_some(start), cells }
@@ -48,23 +48,23 @@ impl States {
     /// Adds what a step reads and writes.
     pub fn bind<'a>(&'a mut self, bindings: &mut Bindings<'a>) {
         for cell in &mut self.cells {
-            bindings.insert(&cell.input, Slot::Floats(&cell.now));
-            bindings.insert(&cell.output, Slot::Write(&mut cell.next));
+            bindings.insert(&cell.input, cell.now.whole());
+            bindings.insert(&cell.output, cell.next.all().write());
         }
     }
 
     /// What a step reads, by name.
-    pub fn read(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now[..]))
+    pub fn read(&self) -> impl Iterator<Item = (&str, &Array)> {
+        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now))
     }
 
     /// What they are after the step.
-    pub fn next(&self) -> Vec<Vec<f32>> {
-        self.cells.iter().map(|cell| cell.next.clone()).collect()
+    pub fn next(&self) -> Vec<Array> {
+        self.cells.iter().map(|cell| cell.next.copy()).collect()
     }
 
     /// The objective was asked for elsewhere in between: what [`States::next`] gave holds.
-    pub fn set_next(&mut self, next: Vec<Vec<f32>>) {
+    pub fn set_next(&mut self, next: Vec<Array>) {
         self.cells.iter_mut().zip(next).for_each(|(cell, next)| cell.next = next);
     }
 
@@ -84,15 +84,10 @@ impl Trainer<'_, '_> {
     pub(super) fn begin_states(&mut self) -> Result<(), RunError> {
         let Some(mut start) = self.states.start.take() else { return Ok(()) };
         let mut bindings = Bindings::new();
-        for weight in &self.layout {
-            let values = &self.weights[weight.offset..weight.offset + weight.len];
-            bindings.insert(&weight.path, Slot::Floats(values));
-        }
-        for (path, values) in &self.job.fixed {
-            bindings.insert(path, values.slot());
-        }
+        bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
+        bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
         for cell in &mut self.states.cells {
-            bindings.insert(&cell.start, Slot::Write(&mut cell.now));
+            bindings.insert(&cell.start, cell.now.all().write());
         }
         start.run(&self.packed[0], bindings).map_err(|what| self.fault(0, what).into())
     }

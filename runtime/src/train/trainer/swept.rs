@@ -26,7 +26,7 @@ pub struct Swept {
 struct Value {
     met: Met,
     sweep: usize,
-    /// Over the micro-batches so far; over the step; over one micro-batch.
+    /// Over the micro-batches so far; over the step; over one micro-batch. These are few numbers, which the host adds up.
     sum: Vec<f64>,
     whole: Vec<f32>,
     part: Vec<f32>,
@@ -80,12 +80,9 @@ impl Trainer<'_, '_> {
             }
             for packed in &self.packed {
                 let mut bindings = Bindings::new();
-                for weight in &self.layout {
-                    let values = &self.weights[weight.offset..weight.offset + weight.len];
-                    bindings.insert(&weight.path, Slot::Floats(values));
-                }
-                bindings.extend(self.job.fixed.iter().map(|(path, values)| (path.as_str(), values.slot())));
-                bindings.extend(self.states.read().map(|(name, values)| (name, Slot::Floats(values))));
+                bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
+                bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
+                bindings.extend(self.states.read().map(|(name, values)| (name, values.whole())));
                 for value in &mut swept.values {
                     let slot = match value.sweep == i {
                         true => Slot::Write(&mut value.part),

@@ -8,18 +8,19 @@ use align_compiler::stage::graph::StageId;
 use align_compiler::stage::items::{Item, Packed};
 use align_compiler::stage::optimizer::Ask;
 
-use super::{Job, Trainer};
+use super::Trainer;
+use crate::engine::{Array, Slot};
 use crate::run::RunError;
-use crate::train::held::Numbers;
+use crate::train::held::Resident;
 use crate::train::optimizer::Arenas;
 
 /// What a step has found, while the objective is asked for elsewhere.
 pub(super) struct StepKept {
-    gradient: Vec<f32>,
+    gradient: Array,
     terms: Vec<(f64, f64)>,
     tracks: Vec<(f64, f64)>,
     /// What the loss keeps after the step.
-    states: Vec<Vec<f32>>,
+    states: Vec<Array>,
     scales: Vec<f32>,
     /// The step's items, where others are taken.
     items: Option<Items>,
@@ -42,7 +43,7 @@ impl Trainer<'_, '_> {
     }
 
     pub(in crate::train) fn update(&mut self, t: usize, factor: f64) -> bool {
-        let fixed = fixed(self.job);
+        let fixed = fixed(&self.fixed);
         let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.step(&mut arenas, factor);
         let result = result.map_err(|what| self.fault(t, what));
@@ -52,7 +53,7 @@ impl Trainer<'_, '_> {
 
     /// As `update`, of an optimizer that asks for the objective elsewhere.
     pub(in crate::train) fn update_asking(&mut self, t: usize, factor: f64) -> i64 {
-        let fixed = fixed(self.job);
+        let fixed = fixed(&self.fixed);
         let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.step(&mut arenas, factor);
         self.asked(t, result)
@@ -70,7 +71,7 @@ impl Trainer<'_, '_> {
             packed: std::mem::take(&mut self.packed),
             swept: self.swept.as_ref().is_some_and(|swept| swept.used),
         });
-        let empty = vec![0.0; self.gradient.len()];
+        let empty = self.gradient.zeros(self.gradient.len());
         let gradient = std::mem::replace(&mut self.gradient, empty);
         self.step_kept = Some(StepKept {
             gradient,
@@ -95,7 +96,7 @@ impl Trainer<'_, '_> {
         let found = std::mem::replace(&mut self.gradient, kept.gradient);
         (self.terms, self.tracks) = (kept.terms, kept.tracks);
         self.states.set_next(kept.states);
-        let fixed = fixed(self.job);
+        let fixed = fixed(&self.fixed);
         let mut arenas = Arenas { weights: &mut self.weights, gradient: &self.gradient, fixed: &fixed };
         let result = self.optimizer.answer(&mut arenas, value, found, factor);
         self.asked(t, result)
@@ -119,14 +120,14 @@ impl Trainer<'_, '_> {
 
     /// Sets the optimizer's states to where they start.
     pub(super) fn start_optimizer(&mut self) -> std::result::Result<(), RunError> {
-        let fixed = fixed(self.job);
+        let fixed = fixed(&self.fixed);
         let result = self.optimizer.start(&self.weights, &fixed);
         result.map_err(|what| self.fault(0, what).into())
     }
 
     /// The weights that the stage gives, if these are not those that it trains at.
-    pub(super) fn shown(&mut self) -> std::result::Result<Option<Vec<f32>>, RunError> {
-        let fixed = fixed(self.job);
+    pub(super) fn shown(&mut self) -> std::result::Result<Option<Array>, RunError> {
+        let fixed = fixed(&self.fixed);
         let result = self.optimizer.result(&self.weights, &fixed);
         result.map_err(|what| self.fault(0, what).into())
     }
@@ -139,7 +140,7 @@ impl Trainer<'_, '_> {
         if !due {
             return true;
         }
-        self.carry = vec![];
+        self.carry = Array::default();
         let free = self.plan.memory.saturating_sub(self.held(false));
         let free = free - self.made.limit(free / 4);
         let shown = match self.shown() {
@@ -157,8 +158,8 @@ impl Trainer<'_, '_> {
                 let weight = |path: &str| {
                     let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
                     let own = self.layout.iter().find(|w| w.path == path);
-                    let own = own.map(|w| Numbers::Floats(&weights[w.offset..w.offset + w.len]));
-                    own.or_else(|| self.job.fixed.iter().find(|(p, _)| p == path).map(|(_, values)| *values))
+                    let own = own.map(|w| weights.slot(w.range()));
+                    own.or_else(|| self.fixed.iter().find(|(p, _)| *p == path).map(|(_, numbers)| numbers.slot()))
                 };
                 match part.run(&weight, free, &stop) {
                     Ok(result) => found.push(result.unwrap_or_default().numbers),
@@ -174,13 +175,13 @@ impl Trainer<'_, '_> {
             && let Some((_, value)) = self.evaluated.iter().find(|(n, _)| n == name)
             && keep.prefers(*value, self.best.as_ref().map(|(best, _)| *best))
         {
-            self.best = Some((*value, shown.unwrap_or_else(|| self.weights.clone())));
+            self.best = Some((*value, shown.unwrap_or_else(|| self.weights.copy())));
         }
         true
     }
 }
 
 /// The weights that stay as they are, by path.
-fn fixed<'a>(job: &'a Job<'a>) -> impl Fn(&str) -> Option<&'a [f32]> {
-    |path| job.fixed.iter().find(|(p, _)| p == path).and_then(|(_, values)| values.floats())
+fn fixed<'a>(fixed: &'a [(&str, Resident)]) -> impl Fn(&str) -> Option<Slot<'a>> + Copy {
+    |path| fixed.iter().find(|(p, _)| *p == path).and_then(|(_, numbers)| numbers.floats())
 }
