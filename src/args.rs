@@ -27,6 +27,8 @@ pub enum Command {
     Score(Score),
     /// Shows rows as text and tokens, which of these carry loss, and what there is to count
     Data(Data),
+    /// Lists the devices that programs can run on, with what they reach now
+    Devices(Devices),
     /// Explains a diagnostic code
     Explain { code: String },
 }
@@ -43,6 +45,9 @@ pub struct Run {
     /// Memory that a stage may use, such as 2GiB
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<usize>,
+    /// Where kernels run: `cpu`, `gpu`, `gpu:1`, or `auto`: the one that is likely to be faster
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
+    pub device: Device,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -59,6 +64,34 @@ pub struct Run {
     #[arg(long, conflicts_with = "json")]
     pub quiet: bool,
     /// Prints progress and results as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Auto,
+    Cpu,
+    /// The GPU of this number, or the first.
+    Gpu(Option<usize>),
+}
+
+impl Device {
+    fn parse(text: &str) -> Result<Device, String> {
+        match (text, text.strip_prefix("gpu:").map(str::parse)) {
+            ("auto", _) => Ok(Device::Auto),
+            ("cpu", _) => Ok(Device::Cpu),
+            ("gpu", _) => Ok(Device::Gpu(None)),
+            (_, Some(Ok(number))) => Ok(Device::Gpu(Some(number))),
+            _ => Err("write `auto`, `cpu`, `gpu`, or a number of `alignc devices` as in `gpu:1`".into()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Prints JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -131,6 +164,8 @@ pub enum Level {
     Kernels,
     /// The kernels' machine-independent code
     Clif,
+    /// The kernels as shaders for a GPU
+    Wgsl,
     /// The step loop
     Host,
 }

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod data;
+mod device;
 mod failure;
 mod fetching;
 mod findings;
@@ -17,8 +18,17 @@ use std::process::ExitCode;
 
 /// 0: done; 1: something a user gave is wrong, or a claim does not hold; 2: wrong usage.
 fn main() -> ExitCode {
+    quiet_drivers();
     // The evaluator follows the program by recursion.
     align_compiler::eval::on_deep_stack(run)
+}
+
+/// Mesa's Vulkan drivers complain on standard error where there is no desktop.
+fn quiet_drivers() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread is there yet.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
 }
 
 fn run() -> ExitCode {
@@ -32,6 +42,7 @@ fn run() -> ExitCode {
         Command::Emit(args) => commands::emit::emit(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Data(args) => commands::data::data(&args),
+        Command::Devices(args) => commands::devices::devices(&args),
         Command::Explain { code } => commands::explain::explain(&code),
     };
     match result {

@@ -34,6 +34,7 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
         Level::Kernels => out!("{}", fuse(step)?),
         Level::Host => out!("{}", align_compiler::host::step_loop(&node.stage).map_err(Failure::new)?),
         Level::Clif => out!("{}", Cpu::new(1).clif(&fuse(step)?).map_err(Failure::new)?),
+        Level::Wgsl => out!("{}", wgsl(&fuse(step)?)?),
         Level::Tree | Level::Types | Level::Stages => unreachable!("printed above"),
     }
     Ok(())
@@ -50,6 +51,17 @@ fn tree(args: &Emit) -> Result<(), Failure> {
 
 fn fuse(step: &align_compiler::tensor::Graph) -> Result<kernel::Program, Failure> {
     kernel::fuse(step).map_err(Failure::new)
+}
+
+/// Each shader once, with what else uses it.
+#[cfg(feature = "gpu")]
+fn wgsl(program: &kernel::Program) -> Result<String, Failure> {
+    Ok(align_gpu::shader::text(program))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn wgsl(_: &kernel::Program) -> Result<String, Failure> {
+    Err(Failure::new("this alignc is built without GPUs (the feature `gpu`)"))
 }
 
 /// The training stage of a name, or the first.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod data;
+pub mod devices;
 pub mod emit;
 pub mod explain;
 pub mod fmt;

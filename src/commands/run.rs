@@ -2,13 +2,13 @@
 
 use crate::args::Run;
 use crate::commands::{build, checked, report, stop_at_interrupt, threads};
+use crate::device;
 use crate::failure::Failure;
 use crate::fetching::Fetching;
 use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
 use align_compiler::program::Program;
-use align_runtime::engine::Cpu;
 use align_runtime::run::{self, About, Progress, RunError, RunOptions};
 use align_runtime::world::Files;
 use std::io::IsTerminal;
@@ -37,7 +37,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         profile: args.profile.then(|| program.sources.clone()),
         about: about(&program, args.settings.seed),
     };
-    let engine = Cpu::new(threads(args.threads));
+    let (engine, note) = device::engine(args.device, threads(args.threads))?;
     let stop = stop_at_interrupt("stopping after this step")?;
     let mut progress: Box<dyn Progress> = match () {
         () if args.json => Box::new(Json::new()),
@@ -45,8 +45,8 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
     };
-    graph.notes.iter().for_each(|note| progress.note(note));
-    let result = run::run(&graph, &options, &engine, progress.as_mut(), &stop);
+    graph.notes.iter().chain(&note).for_each(|note| progress.note(note));
+    let result = run::run(&graph, &options, &*engine, progress.as_mut(), &stop);
     drop(progress);
     let found = result.map_err(|error| match error {
         RunError::Program(diagnostic) => {

@@ -47,6 +47,8 @@ pub enum Fault {
     Slot { name: String, want: String },
     /// A matrix that has no such decomposition or inverse.
     Matrix { step: String, what: String },
+    /// The device failed, or has no room.
+    Device { what: String },
 }
 
 impl fmt::Display for Fault {
@@ -57,6 +59,7 @@ impl fmt::Display for Fault {
             Fault::Missing { name } => write!(f, "{name} is not given"),
             Fault::Slot { name, want } => write!(f, "{name} must be {want}"),
             Fault::Matrix { step, what } => write!(f, "{what} (in {step})"),
+            Fault::Device { what } => write!(f, "{what}"),
         }
     }
 }

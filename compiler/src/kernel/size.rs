@@ -108,6 +108,16 @@ impl View {
     pub fn has(&self, axis: &Axis) -> bool {
         self.axes.iter().any(|(a, _)| a == axis)
     }
+
+    /// The places of its entries, the last axis fastest.
+    pub fn places(&self, lengths: &Lengths) -> Vec<usize> {
+        let mut places = vec![self.offset];
+        for (axis, stride) in &self.axes {
+            let (size, stride) = (lengths.size(axis), stride.get(lengths));
+            places = places.into_iter().flat_map(|at| (0..size).map(move |i| at + i * stride)).collect();
+        }
+        places
+    }
 }
 
 impl Program {

@@ -9,9 +9,13 @@ use crate::error::Result;
 mod arena;
 mod array;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod interpreter;
 
 pub use align_cpu::{Bindings, Counter, Cpu, Slot, Spent};
+#[cfg(feature = "gpu")]
+pub use align_gpu as graphics;
 pub use array::{Array, Part};
 pub use interpreter::Interpreter;
 

@@ -19,6 +19,7 @@ fn body() -> Graph {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn scans() {
     for reverse in [false, true] {
         for axis in [many(), Axis::fixed("steps", 6)] {
@@ -38,6 +39,7 @@ fn scans() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn scans_over_nothing_keep_what_they_were_given() {
     let mut g = Graph::new();
     let start = g.input("start", vec![dim(7)], DType::Float);
@@ -54,6 +56,7 @@ fn scans_over_nothing_keep_what_they_were_given() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn loops_stop_when_told() {
     check(|g| {
         let mut b = Graph::new();
@@ -78,6 +81,7 @@ fn loops_stop_when_told() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn blocks_of_an_axis() {
     let long = 20_011;
     let mut g = Graph::new();
@@ -115,7 +119,7 @@ fn blocks_of_an_axis() {
 /// Too much for the interpreter: the first column of sums is checked, and memory stays that of a block.
 fn several_blocks(g: &Graph, given: &Named, lengths: &align_compiler::tensor::Lengths) {
     let program = align_compiler::kernel::fuse(g).expect("it has kernels");
-    let code = align_cpu::Cpu::new(2).compile(&program).expect("it compiles");
+    let code = crate::device::compile(&program, 2);
     let got = crate::harness::run(&code, &program, given, lengths, false).expect("no fault");
     let (x, w) = (&given["x"].data, &given["w"].data);
     let count = x.len() / 40;

@@ -1,8 +1,8 @@
+use crate::device::{THREADS, compile};
 use crate::harness::{dim, lengths, run, token};
 use align_compiler::interp::{Named, Value};
-use align_compiler::kernel::fuse;
+use align_compiler::kernel::{Bindings, Fault, Slot, fuse};
 use align_compiler::tensor::{Axis, DType, Graph, MapOp};
-use align_cpu::{Bindings, Cpu, Fault, Slot};
 
 fn fault(build: impl Fn(&mut Graph), index: Vec<i64>) -> Fault {
     let mut g = Graph::new();
@@ -10,10 +10,10 @@ fn fault(build: impl Fn(&mut Graph), index: Vec<i64>) -> Fault {
     let program = fuse(&g).expect("it has kernels");
     let mut given = Named::from([("i".into(), Value::ints(vec![token()], index))]);
     crate::harness::fill(&g, &mut given, &lengths());
-    let faults: Vec<Fault> = [1, 3]
+    let faults: Vec<Fault> = THREADS
         .into_iter()
         .map(|threads| {
-            let code = Cpu::new(threads).compile(&program).expect("it compiles");
+            let code = compile(&program, threads);
             run(&code, &program, &given, &lengths(), false).map(|_| ()).expect_err("a fault")
         })
         .collect();
@@ -26,6 +26,7 @@ fn vocab() -> Axis {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn an_index_outside_is_told() {
     let reads = |g: &mut Graph| {
         let i = g.input("i", vec![token()], DType::Int);
@@ -49,6 +50,7 @@ fn an_index_outside_is_told() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn a_division_by_0_is_told() {
     let divides = |g: &mut Graph| {
         let i = g.input("i", vec![token()], DType::Int);
@@ -62,12 +64,13 @@ fn a_division_by_0_is_told() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn slots_are_checked() {
     let mut g = Graph::new();
     let x = g.input("x", vec![dim(3)], DType::Float);
     let y = g.map(MapOp::Neg, &[x]);
     g.output("y", y);
-    let code = Cpu::new(1).compile(&fuse(&g).expect("it has kernels")).expect("it compiles");
+    let code = compile(&fuse(&g).expect("it has kernels"), 1);
     let (floats, few, ints) = ([1f32; 3], [1f32; 2], [1i32; 3]);
     let mut out = [0f32; 3];
     let mut run = |slot: Option<Slot<'_>>| {

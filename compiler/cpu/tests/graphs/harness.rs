@@ -1,10 +1,11 @@
-//! Runs a graph both ways and compares.
+//! Runs a graph both ways and compares. The suite is that of every device: `device` says which this one is.
+
+use crate::device::{Compiled, THREADS, compile};
 
 use align_compiler::interp::{self, Named, Precision, Value};
-use align_compiler::kernel::{BufferKind, Layouts, Program, fuse_in};
+use align_compiler::kernel::{Bindings, BufferKind, Fault, Layouts, Program, Slot, fuse_in};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, Lengths};
-use align_cpu::{Bindings, Cpu, Executable, Fault, Slot};
 
 /// Numbers of one dtype as slots hold them.
 pub enum Data {
@@ -43,7 +44,7 @@ impl Data {
 
 /// Runs an executable; outputs in the order of the program's buffers. Float outputs are written, or added to 0.25.
 pub fn run(
-    code: &Executable,
+    code: &Compiled,
     program: &Program,
     given: &Named,
     lengths: &Lengths,
@@ -124,7 +125,7 @@ pub fn check_in(graph: &Graph, given: &Named, lengths: &Lengths, layouts: &Layou
     };
     let stored: Named = given.iter().map(stored).collect();
     let wanted = interp::run(graph, &stored, lengths, Precision::F64).unwrap_or_else(|e| panic!("{e}"));
-    let code = Cpu::new(1).compile(&program).unwrap_or_else(|e| panic!("{e}\n{program}"));
+    let code = compile(&program, THREADS[0]);
     let outputs = run(&code, &program, given, lengths, false).unwrap_or_else(|e| panic!("{e}\n{program}"));
     let added = run(&code, &program, given, lengths, true).unwrap_or_else(|e| panic!("{e}\n{program}"));
     assert_eq!(outputs.len(), wanted.len(), "{program}");
@@ -138,7 +139,7 @@ pub fn check_in(graph: &Graph, given: &Named, lengths: &Lengths, layouts: &Layou
         let want: Vec<f64> = want.iter().map(|x| x + by).collect();
         close(&format!("{name} added"), &want, &sum.numbers(), float, &program);
     }
-    let threads = Cpu::new(3).compile(&program).expect("it did before");
+    let threads = compile(&program, THREADS[1]);
     for _ in 0..2 {
         let again = run(&threads, &program, given, lengths, false).unwrap_or_else(|e| panic!("{e}"));
         for ((name, x), (_, y)) in outputs.iter().zip(&again) {

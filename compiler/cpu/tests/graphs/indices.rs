@@ -6,6 +6,7 @@ fn vocab() -> Axis {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn gathers() {
     check(|g| {
         let table = g.weight("table", vec![vocab(), dim(70)]);
@@ -28,6 +29,7 @@ fn gathers() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn scatters() {
     check(|g| {
         let tokens = g.input("tokens", vec![token()], DType::Int);
@@ -49,6 +51,7 @@ fn scatters() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn parts_and_joins() {
     check(|g| {
         let x = g.input("x", vec![many(), dim(12)], DType::Float);
@@ -72,6 +75,7 @@ fn parts_and_joins() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn orders() {
     let to = || Axis::fixed("best", 3);
     check(|g| {
@@ -94,6 +98,7 @@ fn orders() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn running_sums() {
     check(|g| {
         let x = g.input("x", vec![token(), dim(3)], DType::Float);
@@ -110,6 +115,7 @@ fn running_sums() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn linear_algebra() {
     let (row, column) = (|| Axis::fixed("row", 4), || Axis::fixed("column", 4));
     check(|g| {

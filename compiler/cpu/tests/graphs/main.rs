@@ -1,6 +1,7 @@
 //! Graphs through fusion and machine code, against the interpreter in double precision.
 
 mod bodies;
+mod device;
 mod faults;
 mod harness;
 mod indices;

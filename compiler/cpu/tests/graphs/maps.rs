@@ -11,6 +11,7 @@ fn inputs(g: &mut Graph, dtype: DType) -> [Node; 3] {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn functions_of_one_float() {
     use MapOp::*;
     for op in [Neg, Abs, Sign, Exp, Sin, Cos, Tanh, Sigmoid, Floor, Ceil, Round, Bf16, IsNan, Sqrt, Rsqrt, Log] {
@@ -27,6 +28,7 @@ fn functions_of_one_float() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn functions_of_two_numbers() {
     use MapOp::*;
     for op in [Add, Sub, Mul, Div, Rem, Min, Max, Eq, Ne, Lt, Le, Gt, Ge] {
@@ -52,6 +54,7 @@ fn functions_of_two_numbers() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn powers_of_floats_and_ints() {
     check(|g| {
         let [x, y, z] = inputs(g, DType::Float);
@@ -68,6 +71,7 @@ fn powers_of_floats_and_ints() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn bools_and_casts() {
     use MapOp::*;
     check(|g| {
@@ -97,6 +101,7 @@ fn bools_and_casts() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn nan_goes_through() {
     check(|g| {
         let [x, y, _] = inputs(g, DType::Float);
@@ -120,6 +125,7 @@ fn nan_goes_through() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn layouts_broadcasts_and_indices() {
     check(|g| {
         let x = g.input("x", vec![dim(5), many()], DType::Float);
@@ -138,6 +144,7 @@ fn layouts_broadcasts_and_indices() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn many_blocks_of_work() {
     check(|g| {
         let x = g.input("x", vec![huge()], DType::Float);
@@ -154,6 +161,7 @@ fn random(g: &mut Graph, kind: RandomKind, inputs: &[Node], axes: Vec<Axis>) -> 
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn random_numbers() {
     check(|g| {
         let seed = g.input("seed", vec![], DType::Int);

@@ -113,6 +113,7 @@ fn graph(seed: u64) -> Graph {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn values_and_derivatives_of_random_graphs() {
     for seed in 0..60 {
         let g = graph(seed);

@@ -6,6 +6,7 @@ use align_compiler::tensor::{Axis, DType, Graph, Lengths, MapOp, Node, ReduceOp,
 const ALL: [ReduceOp; 6] = [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min, ReduceOp::Prod, ReduceOp::Any, ReduceOp::All];
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn over_any_axes() {
     for op in ALL {
         for dtype in [DType::Float, DType::Int, DType::Bool] {
@@ -36,6 +37,7 @@ fn over_any_axes() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn long_ones() {
     check(|g| {
         let x = g.input("x", vec![huge(), dim(3)], DType::Float);
@@ -55,6 +57,7 @@ fn long_ones() {
 
 /// Three million thirds: in one sum of single precision the third digit would be wrong.
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn long_sums_lose_no_digits() {
     let mut g = Graph::new();
     let x = g.input("x", vec![huge()], DType::Float);
@@ -64,7 +67,7 @@ fn long_sums_lose_no_digits() {
     g.output("sum", sum);
     let count = 3_000_003;
     let program = align_compiler::kernel::fuse(&g).expect("it has kernels");
-    let code = align_cpu::Cpu::new(2).compile(&program).expect("it compiles");
+    let code = crate::device::compile(&program, 2);
     let given = Named::from([("x".into(), Value::floats(vec![huge()], vec![1.0; count]))]);
     let lengths = lengths().with(huge(), vec![count]);
     let got = crate::harness::run(&code, &program, &given, &lengths, false).expect("no fault");
@@ -73,6 +76,7 @@ fn long_sums_lose_no_digits() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn softmax_and_norms() {
     for n in [1, 3, 4, 5, 16, 31, 65, 300] {
         let program = check(|g| {
@@ -100,6 +104,7 @@ fn segments(g: &mut Graph) -> Node {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn of_segments() {
     for op in [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min, ReduceOp::Prod] {
         check(|g| {
@@ -119,6 +124,7 @@ fn of_segments() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn tables() {
     check(|g| {
         for kind in [TableKind::Segment, TableKind::Position, TableKind::Start, TableKind::Length] {
@@ -134,6 +140,7 @@ fn tables() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn of_nothing() {
     let nothing = Lengths::default();
     let lengths = nothing.with(Axis::item(), vec![0]).with(token(), vec![]).with(many(), vec![0]).with(huge(), vec![1]);
@@ -156,6 +163,7 @@ fn of_nothing() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn products() {
     let head = || Axis::fixed("head", 2);
     let out = || Axis::fixed("out", 9);

@@ -5,12 +5,11 @@ use align_compiler::batch::BatchOptions;
 use align_compiler::batch::objective::{Objective, Per};
 use align_compiler::batch::training::training_step;
 use align_compiler::interp::{Named, Value};
-use align_compiler::kernel::{BufferKind, Layouts, fuse_in};
+use align_compiler::kernel::{Bindings, BufferKind, Layouts, Slot, fuse_in};
 use align_compiler::rewrite::Rewrites;
 use align_compiler::rewrite::model::{self, Style, model};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, DType, Graph, Lengths, MapOp, Op};
-use align_cpu::{Bindings, Cpu, Slot};
 
 const FEWER: [Storage; 3] = [Storage::Bf16, Storage::Q8, Storage::Q4];
 
@@ -43,6 +42,7 @@ fn check_all(build: impl Fn(&mut Graph)) {
 
 /// Sizes with whole blocks, and with blocks that begin in the middle of a row.
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn products() {
     for width in [64, 70] {
         let (wide, narrow) = (Axis::fixed("wide", width), Axis::fixed("narrow", 33));
@@ -61,6 +61,7 @@ fn products() {
 
 /// What nests read: rows that are looked up, entries in and across the order of memory, sums.
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn nests() {
     for width in [32, 45] {
         let (words, dim) = (Axis::fixed("words", 5), Axis::fixed("dim", width));
@@ -80,6 +81,7 @@ fn nests() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn a_training_step_below_which_weights_are_stored_so() {
     let term = |name: &str, per, value: &str| Objective { name: name.into(), per, value: value.into(), weight: None };
     let terms = [term("token", Per::Token, "nll"), term("example", Per::Example, "mean")];
@@ -100,6 +102,7 @@ fn a_training_step_below_which_weights_are_stored_so() {
 
 /// Scales of blocks that only f16's smallest numbers hold, and what is not finite.
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn numbers_of_all_sizes() {
     let dim = Axis::fixed("dim", 256);
     let mut graph = Graph::new();
@@ -111,7 +114,7 @@ fn numbers_of_all_sizes() {
     for storage in FEWER {
         let program = fuse_in(&graph, &layouts(&graph, storage, false)).expect("it has kernels");
         assert!(program.buffers.iter().any(|b| b.kind == BufferKind::Weight("w".into()) && b.storage == storage));
-        let code = Cpu::new(1).compile(&program).expect("it compiles");
+        let code = crate::device::compile(&program, 1);
         let bytes = storage.encode(&values);
         let mut out = vec![0f32; 256];
         let mut bindings = Bindings::from([("w", Slot::Stored(storage, &bytes)), ("out", Slot::Write(&mut out))]);

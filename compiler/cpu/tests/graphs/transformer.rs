@@ -10,6 +10,7 @@ use align_compiler::rewrite::model::{self, Style, model};
 use align_compiler::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn forward() {
     for style in [Style::Quotient, Style::Sums, Style::LogWindow] {
         let graph = model(style);
@@ -24,6 +25,7 @@ fn forward() {
 }
 
 #[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn training_steps() {
     let term = |name: &str, per, value: &str| Objective { name: name.into(), per, value: value.into(), weight: None };
     let terms = [term("token", Per::Token, "nll"), term("example", Per::Example, "mean")];

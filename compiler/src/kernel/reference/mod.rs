@@ -57,6 +57,56 @@ fn run_body(
     Ok(outputs.collect())
 }
 
+/// The results of a decomposition, by the interpreter: what a device does that has no kernel for it.
+pub fn decomposed(
+    dense: &Dense,
+    inputs: Vec<Tensor>,
+    lengths: &Lengths,
+    precision: Precision,
+) -> Result<Vec<Tensor>, String> {
+    let (row, column) = (dense.row.clone(), dense.column.clone());
+    let op = match dense.kind {
+        DenseKind::Solve => Op::Solve(row, column),
+        DenseKind::Cholesky => Op::Cholesky(row, column),
+        DenseKind::Qr => Op::Qr(row, column),
+        DenseKind::Eigh => Op::Eigh(row, column),
+        DenseKind::Svd => Op::Svd(row, column),
+    };
+    let outs: Vec<(Vec<Axis>, DType)> = dense.outs.iter().map(|view| (view_axes(view), DType::Float)).collect();
+    one_op(op, inputs, &outs, lengths, precision)
+}
+
+/// One op of the tensor graph, with results of these axes.
+fn one_op(
+    op: Op,
+    inputs: Vec<Tensor>,
+    outs: &[(Vec<Axis>, DType)],
+    lengths: &Lengths,
+    precision: Precision,
+) -> Result<Vec<Tensor>, String> {
+    let mut graph = Graph::new();
+    let mut given = Named::new();
+    let mut nodes = vec![];
+    for (i, value) in inputs.into_iter().enumerate() {
+        nodes.push(graph.input(format!("x{i}"), value.axes.clone(), value.dtype));
+        given.insert(format!("x{i}"), value);
+    }
+    let several = outs.len() > 1;
+    let own = if several { vec![] } else { outs[0].0.clone() };
+    let node = graph.push(NodeData::new(op, nodes, own, outs[0].1));
+    for (i, (axes, dtype)) in outs.iter().enumerate() {
+        let data = NodeData::new(Op::Result(i), vec![node], axes.clone(), *dtype);
+        let out = if several { graph.push(data) } else { node };
+        graph.output(format!("r{i}"), out);
+    }
+    let results = interp::run(&graph, &given, lengths, precision).map_err(|fault| fault.what)?;
+    Ok(results.into_iter().map(|(_, value)| value).collect())
+}
+
+fn view_axes(view: &View) -> Vec<Axis> {
+    view.axes.iter().map(|(axis, _)| axis.clone()).collect()
+}
+
 struct Memory<'a> {
     program: &'a Program,
     lengths: &'a Lengths,
@@ -97,25 +147,15 @@ impl Memory<'_> {
     /// What a view shows, on its axes.
     fn seen(&self, view: &View) -> Result<Tensor, String> {
         let axes: Vec<Axis> = view.axes.iter().map(|(axis, _)| axis.clone()).collect();
-        let places = self.places(view);
+        let places = view.places(self.lengths);
         let data: Result<Vec<f64>, String> = places.into_iter().map(|at| self.read(view.buffer, at)).collect();
         Ok(Tensor { axes, dtype: self.program.buffer(view.buffer).dtype, data: data? })
-    }
-
-    /// The places of a view, its last axis fastest.
-    fn places(&self, view: &View) -> Vec<usize> {
-        let mut places = vec![view.offset];
-        for (axis, stride) in &view.axes {
-            let (size, stride) = (self.lengths.size(axis), stride.get(self.lengths));
-            places = places.into_iter().flat_map(|at| (0..size).map(move |i| at + i * stride)).collect();
-        }
-        places
     }
 
     fn put(&mut self, view: &View, value: &Tensor, add: bool) -> Result<(), String> {
         let axes: Vec<Axis> = view.axes.iter().map(|(axis, _)| axis.clone()).collect();
         let value = value.laid_out(&axes, self.lengths);
-        let places = self.places(view);
+        let places = view.places(self.lengths);
         places.into_iter().zip(value.data).try_for_each(|(at, x)| self.write(view.buffer, at, x, add))
     }
 
@@ -125,29 +165,22 @@ impl Memory<'_> {
             Step::Contraction(c) => self.contraction(c),
             Step::Attention(a) => self.attention(a),
             Step::AttentionGrad(a) => self.attention_grad(a),
-            Step::Scatter(s) => self.by_op(Op::ScatterAdd(s.axis.clone()), &[&s.index, &s.values], &[&s.out], s.add),
+            Step::Scatter(s) => self.by_op(Op::ScatterAdd(s.axis.clone()), &[&s.index, &s.values], &s.out, s.add),
             Step::Cumsum(c) => {
                 let op = Op::Cumsum { axis: c.axis.clone(), reverse: c.reverse };
-                self.by_op(op, &[&c.input], &[&c.out], false)
+                self.by_op(op, &[&c.input], &c.out, false)
             }
             Step::Sort(s) => {
                 let op = match &s.kind {
                     SortKind::Argsort => Op::Argsort(s.axis.clone()),
                     SortKind::Top(to) => Op::Topk { from: s.axis.clone(), to: to.clone() },
                 };
-                self.by_op(op, &[&s.input], &[&s.out], false)
+                self.by_op(op, &[&s.input], &s.out, false)
             }
             Step::Dense(d) => {
-                let (a, b) = (d.row.clone(), d.column.clone());
-                let op = match d.kind {
-                    DenseKind::Solve => Op::Solve(a, b),
-                    DenseKind::Cholesky => Op::Cholesky(a, b),
-                    DenseKind::Qr => Op::Qr(a, b),
-                    DenseKind::Eigh => Op::Eigh(a, b),
-                    DenseKind::Svd => Op::Svd(a, b),
-                };
-                let (inputs, outs): (Vec<&View>, Vec<&View>) = (d.inputs.iter().collect(), d.outs.iter().collect());
-                self.by_op(op, &inputs, &outs, false)
+                let inputs = d.inputs.iter().map(|view| self.seen(view)).collect::<Result<_, _>>()?;
+                let results = decomposed(d, inputs, self.lengths, self.precision)?;
+                d.outs.iter().zip(results).try_for_each(|(view, value)| self.put(view, &value, false))
             }
             Step::Chunked(c) => self.chunked(c),
             Step::Scan(s) => self.scan(s),
@@ -156,27 +189,11 @@ impl Memory<'_> {
     }
 
     /// Runs one op of the tensor graph.
-    fn by_op(&mut self, op: Op, inputs: &[&View], outs: &[&View], add: bool) -> Result<(), String> {
-        let mut graph = Graph::new();
-        let mut given = Named::new();
-        let mut nodes = vec![];
-        for (i, view) in inputs.iter().enumerate() {
-            let value = self.seen(view)?;
-            nodes.push(graph.input(format!("x{i}"), value.axes.clone(), value.dtype));
-            given.insert(format!("x{i}"), value);
-        }
-        let axes = |view: &View| view.axes.iter().map(|(axis, _)| axis.clone()).collect::<Vec<Axis>>();
-        let dtype = |view: &View| self.program.buffer(view.buffer).dtype;
-        let several = outs.len() > 1;
-        let own = if several { vec![] } else { axes(outs[0]) };
-        let node = graph.push(NodeData::new(op, nodes, own, dtype(outs[0])));
-        for (i, view) in outs.iter().enumerate() {
-            let data = NodeData::new(Op::Result(i), vec![node], axes(view), dtype(view));
-            let out = if several { graph.push(data) } else { node };
-            graph.output(format!("r{i}"), out);
-        }
-        let results = interp::run(&graph, &given, self.lengths, self.precision).map_err(|fault| fault.what)?;
-        outs.iter().zip(results).try_for_each(|(view, (_, value))| self.put(view, &value, add))
+    fn by_op(&mut self, op: Op, inputs: &[&View], out: &View, add: bool) -> Result<(), String> {
+        let inputs = inputs.iter().map(|view| self.seen(view)).collect::<Result<_, _>>()?;
+        let out_of = (view_axes(out), self.program.buffer(out.buffer).dtype);
+        let results = one_op(op, inputs, &[out_of], self.lengths, self.precision)?;
+        results.iter().try_for_each(|value| self.put(out, value, add))
     }
 
     fn contraction(&mut self, c: &Contraction) -> Result<(), String> {

@@ -6,7 +6,6 @@
 
 mod group;
 mod program;
-mod step;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,64 @@
+//! Graphs run by kernels on a graphics device.
+
+use align_compiler::kernel::device::{DeviceArray, DeviceBytes};
+use align_compiler::kernel::{Layouts, fuse_in};
+use align_compiler::tensor::{Graph, Lengths};
+use align_gpu::{Executable, Gpu};
+
+use super::{Bindings, Compiled, Device, Engine, Fault};
+use crate::error::{Error, Result};
+
+impl Engine for Gpu {
+    fn name(&self) -> &'static str {
+        "gpu"
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>> {
+        let program = fuse_in(graph, layouts).map_err(|error| Error::new("the compiled program", error.to_string()))?;
+        Ok(Box::new(Gpu::compile(self, &program)))
+    }
+
+    fn device(&self) -> Option<&dyn Device> {
+        Some(self)
+    }
+
+    fn piece(&self) -> usize {
+        Gpu::piece(self)
+    }
+}
+
+impl Device for Gpu {
+    fn floats(&self, values: &[f32]) -> Box<dyn DeviceArray> {
+        Box::new(Gpu::array(self, values))
+    }
+
+    fn zeroed(&self, len: usize) -> Box<dyn DeviceArray> {
+        Box::new(Gpu::zeros(self, len))
+    }
+
+    fn bytes(&self, bytes: &[u8]) -> Box<dyn DeviceBytes> {
+        Box::new(Gpu::bytes(self, bytes))
+    }
+
+    fn memory(&self) -> Option<usize> {
+        Some(Gpu::memory(self))
+    }
+}
+
+impl Compiled for Executable {
+    fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault> {
+        Executable::run(self, lengths, bindings).map_err(|fault| Fault { what: fault.to_string() })
+    }
+
+    fn memory(&self, lengths: &Lengths) -> usize {
+        Executable::memory(self, lengths)
+    }
+
+    fn overlays(&self, input: &str, output: &str) -> bool {
+        Executable::overlays(self, input, output)
+    }
+}
