@@ -6,6 +6,7 @@
 
 mod group;
 mod program;
+mod step;
 
 use std::collections::HashMap;
 
