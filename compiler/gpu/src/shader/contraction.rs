@@ -86,13 +86,43 @@ struct Factor<'c> {
     /// Its rows (left) or columns (right) in a tile.
     width: usize,
     outer: &'static str,
-    size: String,
+    size: &'c Size,
+    fetch: Fetch,
 }
 
-impl Factor<'_> {
-    /// Whether neighbours along the sum lie next to each other.
-    fn along_sum(&self) -> bool {
-        self.sum.last().is_some_and(|l| (self.stride)(l).is_one())
+/// In what order lanes fetch a tile, so that neighbours read what lies together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetch {
+    /// Neighbours along the sum.
+    Sum,
+    /// Neighbouring rows or columns.
+    Outer,
+    /// Four at a time, which lie together along the sum.
+    SumFours,
+    /// Four at a time, which are neighbouring rows or columns.
+    OuterFours,
+}
+
+/// Whether all strides but the one of the last loop of `dense`, and the offset, are multiples of four, and that loop has four
+/// neighbours in a row at every fourth index.
+fn in_fours(dense: &[Strided], others: &[&[Strided]], stride: fn(&Strided) -> &Size, offset: usize) -> bool {
+    let Some((last, before)) = dense.split_last() else { return false };
+    let fourth = |size: &Size| size.factor.is_multiple_of(4);
+    let rest = before.iter().chain(others.iter().copied().flatten());
+    stride(last).is_one()
+        && last.dim.size().constant().is_some_and(|n| n.is_multiple_of(4))
+        && rest.map(stride).all(fourth)
+        && offset.is_multiple_of(4)
+}
+
+fn fetch_of(s: &Source, c: &Contraction, operand: &Operand, loops: &[Strided], stride: fn(&Strided) -> &Size) -> Fetch {
+    // A buffer is bound as vectors or as numbers, whoever reads it.
+    let fours = s.has_fours(operand.buffer) && c.lhs.buffer != c.rhs.buffer;
+    match () {
+        () if fours && in_fours(&c.k, &[loops, &c.batch], stride, operand.offset) => Fetch::SumFours,
+        () if fours && in_fours(loops, &[&c.k, &c.batch], stride, operand.offset) => Fetch::OuterFours,
+        () if c.k.last().is_some_and(|l| stride(l).is_one()) => Fetch::Sum,
+        () => Fetch::Outer,
     }
 }
 
@@ -100,119 +130,112 @@ fn product(context: Context, c: &Contraction, tiling: Tiling, shape: &Shape) -> 
     let mut s = Source::new(context);
     let Tiling { m, n, k, rows, columns, split } = tiling;
     let lanes = tiling.lanes();
+    // A row of a tile has a vector more than it needs, so that lanes that store a column use different banks.
     let [left, right] =
-        [(m, "left"), (n, "right")].map(|(w, name)| s.shared(name, &format!("array<f32, {}>", k * (w + 4))));
+        [(m, "left"), (n, "right")].map(|(w, name)| s.shared(name, &format!("array<vec4<f32>, {}>", k * pitch(w))));
     let (ms, ns, ks) = (s.size(&shape.m), s.size(&shape.n), s.size(&shape.k));
     let group = s.group();
-    let tiles = |size: &str, step: usize| match size.trim_end_matches('u').parse::<usize>() {
-        Ok(n) => format!("{}u", n.div_ceil(step)),
-        Err(_) => format!("(({size} + {}u) / {step}u)", step - 1),
-    };
     let (across, down) = (tiles(&ns, n), tiles(&ms, m));
-    s.line(format!("let column = {group} % {across} * {n}u;"));
-    s.line(format!("let row = {group} / {across} % {down} * {m}u;"));
-    let rest = format!("{group} / ({across} * {down})");
+    s.line(format!("let column = {};", tile_of(group, "1u", &across, n)));
+    s.line(format!("let row = {};", tile_of(group, &across, &down, m)));
+    let rest = match (across.as_str(), down.as_str()) {
+        ("1u", "1u") => group.to_string(),
+        ("1u", one) | (one, "1u") => format!("{group} / {one}"),
+        (across, down) => format!("{group} / ({across} * {down})"),
+    };
     let batch = s.size(&shape.batch);
-    let part = match split {
-        1 => {
-            s.line(format!("let product = {rest};"));
-            None
+    match (split, batch.as_str()) {
+        (1, _) => s.line(format!("let product = {rest};")),
+        (_, "1u") => {
+            s.line("let product = 0u;");
+            s.line(format!("let part = {rest};"));
         }
         _ => {
             s.line(format!("let product = {rest} % {batch};"));
             s.line(format!("let part = {rest} / {batch};"));
-            Some("part")
         }
-    };
+    }
     // The last workgroups of a grid may have no tile.
-    let of = if split == 1 { "product".to_string() } else { "part".to_string() };
-    let most = if split == 1 { batch.clone() } else { format!("{split}u") };
+    let (of, most) = if split == 1 { ("product", batch.clone()) } else { ("part", format!("{split}u")) };
     s.open(format!("if {of} >= {most}"));
     s.line("return;");
     s.close();
-    let bases = bases(&mut s, c, "product", &c.batch);
+    let bases = bases(&mut s, c, if batch == "1u" { "0u" } else { "product" }, &c.batch);
     // The sum's part of this workgroup: whole tiles.
-    let (from, to) = match part {
-        None => ("0u".to_string(), ks.clone()),
-        Some(part) => {
-            s.line(format!("let terms = (({ks} + {}u) / {}u) * {k}u;", split * k - 1, split * k));
-            s.line(format!("let begin = min({part} * terms, {ks});"));
+    let (from, to) = match split {
+        1 => ("0u", ks.clone()),
+        _ => {
+            s.line(format!("let terms = ({ks} + {}u) / {}u * {k}u;", split * k - 1, split * k));
+            s.line(format!("let begin = min(part * terms, {ks});"));
             s.line(format!("let end = min(begin + terms, {ks});"));
-            ("begin".to_string(), "end".to_string())
+            ("begin", "end".to_string())
         }
     };
+    let strides: [fn(&Strided) -> &Size; 2] = [|l| &l.lhs, |l| &l.rhs];
     let factors = [
         Factor {
+            fetch: fetch_of(&s, c, &c.lhs, &c.m, strides[0]),
             name: left.clone(),
             operand: &c.lhs,
             loops: &c.m,
             sum: &c.k,
-            stride: |l| &l.lhs,
+            stride: strides[0],
             width: m,
             outer: "row",
-            size: ms.clone(),
+            size: &shape.m,
         },
         Factor {
+            fetch: fetch_of(&s, c, &c.rhs, &c.n, strides[1]),
             name: right.clone(),
             operand: &c.rhs,
             loops: &c.n,
             sum: &c.k,
-            stride: |l| &l.rhs,
+            stride: strides[1],
             width: n,
             outer: "column",
-            size: ns.clone(),
+            size: &shape.n,
         },
     ];
-    // A lane's own part of the tile.
-    s.line(format!("let lane_row = lane / {}u * {rows}u;", n / columns));
-    s.line(format!("let lane_column = lane % {}u * {columns}u;", n / columns));
-    let fours = columns / 4;
+    // A lane has every so many fours of rows and columns: neighbouring lanes read neighbouring fours.
+    let (row_fours, column_fours) = (rows.div_ceil(4), columns / 4);
+    let lanes_across = n / columns;
+    s.line(format!("let lane_row = lane / {lanes_across}u;"));
+    s.line(format!("let lane_column = lane % {lanes_across}u;"));
     for r in 0..rows {
-        let names: Vec<String> = (0..fours).map(|c| format!("sum_{r}_{c}")).collect();
-        names.iter().for_each(|name| s.line(format!("var {name} = vec4<f32>();")));
+        (0..column_fours).for_each(|f| s.line(format!("var sum_{r}_{f} = vec4<f32>();")));
     }
     s.open(format!("for (var first = {from}; first < {to}; first += {k}u)"));
-    factors.iter().zip(&bases).for_each(|(factor, base)| fetch(&mut s, factor, base, k, lanes, &to));
+    factors.iter().zip(&bases).for_each(|(factor, base)| fetch(&mut s, factor, base, k, lanes, (from, &to)));
     s.line("workgroupBarrier();");
     s.open(format!("for (var k = 0u; k < {k}u; k++)"));
-    for f in 0..fours {
-        let at = |i: usize| format!("{right}[k * {}u + lane_column + {}u]", n + 4, 4 * f + i);
-        s.line(format!("let b_{f} = vec4({}, {}, {}, {});", at(0), at(1), at(2), at(3)));
+    for f in 0..column_fours {
+        let moved = f * (n / column_fours / 4);
+        s.line(format!("let b_{f} = {right}[{}];", fragment(pitch(n), "lane_column", moved)));
+    }
+    match rows {
+        2 => s.line(format!("let a = {left}[k * {}u + lane_row / 2u];", pitch(m))),
+        _ => (0..row_fours).for_each(|f| {
+            let moved = f * (m / row_fours / 4);
+            s.line(format!("let a_{f} = {left}[{}];", fragment(pitch(m), "lane_row", moved)));
+        }),
     }
     for r in 0..rows {
-        s.line(format!("let a_{r} = {left}[k * {}u + lane_row + {r}u];", m + 4));
-        (0..fours).for_each(|f| s.line(format!("sum_{r}_{f} = fma(vec4(a_{r}), b_{f}, sum_{r}_{f});")));
+        let a = match rows {
+            2 => format!("a[lane_row % 2u * 2u + {r}u]"),
+            _ => format!("a_{}.{}", r / 4, ["x", "y", "z", "w"][r % 4]),
+        };
+        (0..column_fours).for_each(|f| s.line(format!("sum_{r}_{f} = fma(vec4({a}), b_{f}, sum_{r}_{f});")));
     }
     s.close();
     s.line("workgroupBarrier();");
     s.close();
-    // Stores.
-    let between = (split > 1).then(|| s.scratch(0, "f32"));
-    for r in 0..rows {
-        s.open(format!("if row + lane_row + {r}u < {ms}"));
-        let row_at = match &between {
-            None => along(&mut s, &c.m, |l| &l.out, &format!("(row + lane_row + {r}u)")),
-            Some(_) => format!("((part * {batch} + product) * {ms} + row + lane_row + {r}u) * {ns}"),
-        };
-        s.line(format!("let base = {};", sum_of(&[bases[2].clone(), row_at], between.is_some())));
-        for f in 0..fours {
-            for (i, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-                let column = format!("column + lane_column + {}u", 4 * f + i);
-                s.open(format!("if {column} < {ns}"));
-                let value = format!("sum_{r}_{f}.{part}");
-                match &between {
-                    None => {
-                        let at = along(&mut s, &c.n, |l| &l.out, &format!("({column})"));
-                        let at = if at == "0u" { "base".to_string() } else { format!("base + {at}") };
-                        s.store(c.out.buffer, &at, &value, c.add);
-                    }
-                    Some(between) => s.line(format!("{between}[base + {column}] = {value};")),
-                }
-                s.close();
-            }
-        }
-        s.close();
-    }
+    let row_of = |r: usize| match rows {
+        2 => format!("row + lane_row * 2u + {r}u"),
+        _ => format!("row + lane_row * 4u + {}u", r / 4 * (m / row_fours) + r % 4),
+    };
+    let column_of = |f: usize| format!("column + lane_column * 4u + {}u", f * (n / column_fours));
+    let out = Out { c, shape, tiling, base: bases[2].clone() };
+    out.store(&mut s, row_of, column_of, &batch);
     let about = format!(
         "{}: m {}, n {}, sum over {}{}",
         c.name,
@@ -225,31 +248,172 @@ fn product(context: Context, c: &Contraction, tiling: Tiling, shape: &Shape) -> 
     s.finish(&about, lanes, Grid(grid))
 }
 
-/// The lanes fetch a tile of a factor: `k` terms of the sum for each of its rows or columns.
-fn fetch(s: &mut Source, factor: &Factor, base: &str, k: usize, lanes: usize, to: &str) {
-    let Factor { name, operand, loops, sum, stride, width, outer, size } = factor;
-    let count = k * width;
-    s.open(format!("for (var i = lane; i < {count}u; i += {lanes}u)"));
-    match factor.along_sum() {
-        true => {
-            s.line(format!("let k = i % {k}u;"));
-            s.line(format!("let j = i / {k}u;"));
-        }
-        false => {
-            s.line(format!("let k = i / {width}u;"));
-            s.line(format!("let j = i % {width}u;"));
-        }
+/// Vectors of a row of a tile.
+fn pitch(width: usize) -> usize {
+    width / 4 + 1
+}
+
+/// A lane's vector in row `k` of a tile.
+fn fragment(pitch: usize, lane: &str, moved: usize) -> String {
+    match moved {
+        0 => format!("k * {pitch}u + {lane}"),
+        _ => format!("k * {pitch}u + {lane} + {moved}u"),
     }
-    s.line("var x = 0.0;");
-    s.open(format!("if first + k < {to} && {outer} + j < {size}"));
+}
+
+/// How many tiles cover a size.
+fn tiles(size: &str, step: usize) -> String {
+    match size.trim_end_matches('u').parse::<usize>() {
+        Ok(n) => format!("{}u", n.div_ceil(step)),
+        Err(_) => format!("(({size} + {}u) / {step}u)", step - 1),
+    }
+}
+
+/// Where the tile of a workgroup begins, of `count` tiles that are behind `inner` others.
+fn tile_of(group: &str, inner: &str, count: &str, step: usize) -> String {
+    match (inner, count) {
+        (_, "1u") => "0u".into(),
+        ("1u", _) => format!("{group} % {count} * {step}u"),
+        _ => format!("{group} / {inner} % {count} * {step}u"),
+    }
+}
+
+/// The lanes fetch a tile of a factor: `k` terms of the sum for each of its rows or columns, as rows of vectors.
+fn fetch(s: &mut Source, factor: &Factor, base: &str, k: usize, lanes: usize, (from, to): (&str, &str)) {
+    let Factor { name, operand, loops, sum, stride, width, outer, size, fetch } = factor;
+    let pitch = pitch(*width);
+    let (first, second) = match fetch {
+        Fetch::Sum => (("k", k, 1), ("j", *width, 1)),
+        Fetch::Outer => (("j", *width, 1), ("k", k, 1)),
+        Fetch::SumFours => (("k", k, 4), ("j", *width, 1)),
+        Fetch::OuterFours => (("j", *width, 4), ("k", k, 1)),
+    };
+    let count = first.1 / first.2 * second.1;
+    let place = if count == lanes { "lane" } else { "i" };
+    match count == lanes {
+        true => s.open(""),
+        false => s.open(format!("for (var i = lane; i < {count}u; i += {lanes}u)")),
+    }
+    let each = first.1 / first.2;
+    s.line(match first.2 {
+        1 => format!("let {} = {place} % {each}u;", first.0),
+        fours => format!("let {} = {place} % {each}u * {fours}u;", first.0),
+    });
+    s.line(format!("let {} = {place} / {each}u;", second.0));
+    // Where tiles fit there is nothing to be outside of.
+    let whole_sum = from == "0u" && to.trim_end_matches('u').parse::<usize>().is_ok_and(|n| n.is_multiple_of(k));
+    let whole = size.constant().is_some_and(|n| n.is_multiple_of(*width));
+    let all = s.size(size);
+    let inside: Vec<String> =
+        [(!whole_sum).then(|| format!("first + k < {to}")), (!whole).then(|| format!("{outer} + j < {all}"))]
+            .into_iter()
+            .flatten()
+            .collect();
     let own = along(s, loops, *stride, &format!("({outer} + j)"));
     let summed = along(s, sum, *stride, "(first + k)");
     let at = sum_of(&[base.to_string(), own, summed], false);
-    let value = s.load(operand.buffer, &at);
-    s.line(format!("x = {value};"));
+    let fours = matches!(fetch, Fetch::SumFours | Fetch::OuterFours);
+    let value = match fours {
+        true => format!("{}[({at}) / 4u]", s.fours(operand.buffer)),
+        false => s.load(operand.buffer, &at),
+    };
+    match inside.is_empty() {
+        true => s.line(format!("let x = {value};")),
+        false => {
+            s.line(format!("var x = {};", if fours { "vec4<f32>()" } else { "0.0" }));
+            s.open(format!("if {}", inside.join(" && ")));
+            s.line(format!("x = {value};"));
+            s.close();
+        }
+    }
+    match fetch {
+        Fetch::OuterFours => s.line(format!("{name}[k * {pitch}u + j / 4u] = x;")),
+        Fetch::SumFours => {
+            for (i, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
+                s.line(format!("{name}[(k + {i}u) * {pitch}u + j / 4u][j % 4u] = x.{part};"));
+            }
+        }
+        Fetch::Sum | Fetch::Outer => s.line(format!("{name}[k * {pitch}u + j / 4u][j % 4u] = x;")),
+    }
     s.close();
-    s.line(format!("{name}[k * {}u + j] = x;", width + 4));
-    s.close();
+}
+
+/// Where the sums of a lane go.
+struct Out<'c> {
+    c: &'c Contraction,
+    shape: &'c Shape,
+    tiling: Tiling,
+    base: String,
+}
+
+impl Out<'_> {
+    fn store(
+        &self,
+        s: &mut Source,
+        row_of: impl Fn(usize) -> String,
+        column_of: impl Fn(usize) -> String,
+        batch: &str,
+    ) {
+        let Out { c, shape, tiling, base } = self;
+        let (ms, ns) = (s.size(&shape.m), s.size(&shape.n));
+        let between = (tiling.split > 1).then(|| s.scratch(0, "f32"));
+        let whole_rows = shape.m.constant().is_some_and(|n| n.is_multiple_of(tiling.m));
+        let whole_columns = shape.n.constant().is_some_and(|n| n.is_multiple_of(tiling.n));
+        let stride: fn(&Strided) -> &Size = |l| &l.out;
+        let fours = between.is_none()
+            && s.stores_fours(c.out.buffer)
+            && in_fours(&c.n, &[&c.m, &c.batch], stride, c.out.offset);
+        for r in 0..tiling.rows {
+            let row = row_of(r);
+            if !whole_rows {
+                s.open(format!("if {row} < {ms}"));
+            }
+            let at = match &between {
+                None => {
+                    let row = along(s, &c.m, stride, &format!("({row})"));
+                    sum_of(&[base.clone(), row], false)
+                }
+                Some(_) if batch == "1u" => format!("(part * {ms} + {row}) * {ns}"),
+                Some(_) => format!("((part * {batch} + product) * {ms} + {row}) * {ns}"),
+            };
+            s.line(format!("let row_{r} = {at};"));
+            for f in 0..tiling.columns / 4 {
+                let column = column_of(f);
+                let value = format!("sum_{r}_{f}");
+                if fours {
+                    if !whole_columns {
+                        s.open(format!("if {column} < {ns}"));
+                    }
+                    let at = along(s, &c.n, stride, &format!("({column})"));
+                    s.store_fours(c.out.buffer, &format!("(row_{r} + {at}) / 4u"), &value, c.add);
+                    if !whole_columns {
+                        s.close();
+                    }
+                    continue;
+                }
+                for (i, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
+                    let column = if i == 0 { column.clone() } else { format!("{column} + {i}u") };
+                    if !whole_columns {
+                        s.open(format!("if {column} < {ns}"));
+                    }
+                    match &between {
+                        None => {
+                            let at = along(s, &c.n, stride, &format!("({column})"));
+                            let at = sum_of(&[format!("row_{r}"), at], false);
+                            s.store(c.out.buffer, &at, &format!("{value}.{part}"), c.add);
+                        }
+                        Some(between) => s.line(format!("{between}[row_{r} + {column}] = {value}.{part};")),
+                    }
+                    if !whole_columns {
+                        s.close();
+                    }
+                }
+            }
+            if !whole_rows {
+                s.close();
+            }
+        }
+    }
 }
 
 /// The second kernel of a sum in parts.

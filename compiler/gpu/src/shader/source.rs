@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use align_compiler::kernel::{BufferId, Size, View};
+use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, DType, TableKind};
 
 use super::library::{self, Function};
@@ -174,6 +175,19 @@ impl<'p> Source<'p> {
         format!("{MARK}{binding}{MARK}")
     }
 
+    /// Whether entries can be stored four at a time.
+    pub fn stores_fours(&self, buffer: BufferId) -> bool {
+        let narrow = self.context.program.buffer(buffer).storage != Storage::F32;
+        self.has_fours(buffer) && self.bound(buffer).over.is_none() && !narrow
+    }
+
+    /// As [`Source::store`], of four entries: `at` counts vectors ([`Source::fours`]).
+    pub fn store_fours(&mut self, buffer: BufferId, at: &str, value: &str, add: bool) {
+        let add = add || self.bound(buffer).add;
+        let name = self.fours(buffer);
+        self.line(format!("{name}[{at}] {} {value};", if add { "+=" } else { "=" }));
+    }
+
     fn place(&mut self, buffer: BufferId, at: &str) -> (String, String) {
         let buffer = self.bound(buffer).over.unwrap_or(buffer);
         let binding = self.bind(Bind::Buffer(buffer));
@@ -205,7 +219,7 @@ impl<'p> Source<'p> {
     pub fn store(&mut self, buffer: BufferId, at: &str, value: &str, add: bool) {
         let add = add || self.bound(buffer).add;
         let narrow = self.context.program.buffer(buffer);
-        let rounds = narrow.dtype == DType::Float && narrow.storage == align_compiler::storage::Storage::Bf16;
+        let rounds = narrow.dtype == DType::Float && narrow.storage == Storage::Bf16;
         let (name, at) = self.place(buffer, at);
         let value = match self.bound(buffer).form {
             Form::Bool => format!("select(0u, 1u, {value})"),
