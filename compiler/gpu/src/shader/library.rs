@@ -98,8 +98,8 @@ impl Function {
         }
     }
 
-    /// Its text, for workgroups of so many lanes.
-    pub fn text(self, width: usize) -> String {
+    /// Its text, for workgroups of so many lanes and so many rows.
+    pub fn text(self, width: usize, rows: usize) -> String {
         let plain = match self {
             Bits => include_str!("library/bits.wgsl"),
             IsNan => include_str!("library/is_nan.wgsl"),
@@ -121,23 +121,24 @@ impl Function {
             Philox => include_str!("library/philox.wgsl"),
             Uniform => include_str!("library/uniform.wgsl"),
             Normal => include_str!("library/normal.wgsl"),
-            GroupSum => return tree(self, "f32", "{a} + {b}", width),
-            GroupProd => return tree(self, "f32", "{a} * {b}", width),
-            GroupMax => return tree(self, "f32", "larger({a}, {b})", width),
-            GroupMin => return tree(self, "f32", "smaller({a}, {b})", width),
-            GroupSumInt => return tree(self, "i32", "{a} + {b}", width),
-            GroupProdInt => return tree(self, "i32", "{a} * {b}", width),
-            GroupMaxInt => return tree(self, "i32", "max({a}, {b})", width),
-            GroupMinInt => return tree(self, "i32", "min({a}, {b})", width),
-            GroupAny => return tree(self, "u32", "{a} | {b}", width),
-            GroupAll => return tree(self, "u32", "{a} & {b}", width),
+            GroupSum => return tree(self, "f32", "{a} + {b}", (width, rows)),
+            GroupProd => return tree(self, "f32", "{a} * {b}", (width, rows)),
+            GroupMax => return tree(self, "f32", "larger({a}, {b})", (width, rows)),
+            GroupMin => return tree(self, "f32", "smaller({a}, {b})", (width, rows)),
+            GroupSumInt => return tree(self, "i32", "{a} + {b}", (width, rows)),
+            GroupProdInt => return tree(self, "i32", "{a} * {b}", (width, rows)),
+            GroupMaxInt => return tree(self, "i32", "max({a}, {b})", (width, rows)),
+            GroupMinInt => return tree(self, "i32", "min({a}, {b})", (width, rows)),
+            GroupAny => return tree(self, "u32", "{a} | {b}", (width, rows)),
+            GroupAll => return tree(self, "u32", "{a} & {b}", (width, rows)),
         };
         plain.to_string()
     }
 }
 
-/// One value of all lanes of a workgroup, in halves: an order that no device changes. Call it where all lanes are.
-fn tree(function: Function, of: &str, joined: &str, width: usize) -> String {
+/// One value of all lanes that share a row, in halves: an order that no device changes. Neighbouring lanes have neighbouring
+/// rows. Call it where all lanes are.
+fn tree(function: Function, of: &str, joined: &str, (width, rows): (usize, usize)) -> String {
     let name = function.name();
     let (a, b) = (format!("lanes_of_{name}[lane]"), format!("lanes_of_{name}[lane + other]"));
     let joined = joined.replace("{a}", &a).replace("{b}", &b);
@@ -145,19 +146,20 @@ fn tree(function: Function, of: &str, joined: &str, width: usize) -> String {
         GroupAny | GroupAll => ("select(0u, 1u, x)", "found != 0u"),
         _ => ("x", "found"),
     };
+    let own = if rows == 1 { "0".to_string() } else { format!("lane % {rows}u") };
     let from = if matches!(function, GroupAny | GroupAll) { "bool" } else { of };
     format!(
         "var<workgroup> lanes_of_{name}: array<{of}, {width}>;\n\
          fn {name}(x: {from}, lane: u32) -> {from} {{\n    \
              lanes_of_{name}[lane] = {value};\n    \
              workgroupBarrier();\n    \
-             for (var other = {}u; other > 0u; other >>= 1u) {{\n        \
+             for (var other = {}u; other >= {rows}u; other >>= 1u) {{\n        \
                  if lane < other {{\n            \
                      lanes_of_{name}[lane] = {joined};\n        \
                  }}\n        \
                  workgroupBarrier();\n    \
              }}\n    \
-             let found = lanes_of_{name}[0];\n    \
+             let found = lanes_of_{name}[{own}];\n    \
              workgroupBarrier();\n    \
              return {result};\n\
          }}\n",

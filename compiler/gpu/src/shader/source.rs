@@ -287,6 +287,11 @@ impl<'p> Source<'p> {
 
     /// The kernel: `about` says in a line or more what it works out.
     pub fn finish(self, about: &str, width: usize, grid: Grid) -> Kernel {
+        self.finish_in_rows(about, (width, 1), grid)
+    }
+
+    /// As [`Source::finish`], of workgroups whose lanes have so many rows: what the lanes of a row find is joined by itself.
+    pub fn finish_in_rows(self, about: &str, (width, rows): (usize, usize), grid: Grid) -> Kernel {
         let neutral = |i: usize| format!("b{i}");
         let mut names = self.names;
         // What the lines call things by themselves is nobody else's name.
@@ -330,7 +335,7 @@ impl<'p> Source<'p> {
             text.push('\n');
         }
         for function in library::with_what_they_call(&self.functions) {
-            text.push_str(&function.text(width));
+            text.push_str(&function.text(width, rows));
             text.push('\n');
         }
         for line in about.lines() {

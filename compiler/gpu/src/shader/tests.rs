@@ -33,7 +33,13 @@ pub fn plain(program: &Program) -> Vec<Bound> {
 /// All ways in which a step may be cut.
 fn variants(step: &Step, lengths: &Lengths) -> Vec<Variant> {
     match step {
-        Step::Rows(_) => [Spread::Alone, Spread::Group(32), Spread::Group(256)].map(Variant::Rows).into(),
+        Step::Rows(nest) => {
+            let block = Spread { rows: 32, slices: 8, chunks: 1 };
+            let all = [Spread::ALONE, Spread::group(32), Spread::group(256), block];
+            let cut = [Spread { chunks: 4, ..block }, Spread { chunks: 64, ..Spread::group(256) }];
+            let cut = cut.into_iter().filter(|_| super::nest::can_be_cut(nest));
+            all.into_iter().chain(cut).map(Variant::Rows).collect()
+        }
         Step::Contraction(_) => {
             let all = [Tiling::LARGE, Tiling::MIDDLE, Tiling::SMALL, Tiling::FLAT];
             all.into_iter().chain([Tiling { split: 4, ..Tiling::SMALL }]).map(Variant::Contraction).collect()
