@@ -7,7 +7,7 @@ use super::{LANES, ROWS, TILE, Writer, parts, width};
 use crate::shader::source::Source;
 use crate::shader::{Context, Grid, Kernel, Kernels, Words};
 
-/// Where `part` of the step's memory has, for each query, the sum of its output times the cotangent of it.
+/// The piece of the step's memory that has, for each query, the sum of its output times the cotangent of it.
 const SUMS: usize = 0;
 
 pub fn kernels(context: Context, step: &AttentionGradStep) -> Kernels {

@@ -42,7 +42,7 @@ impl Case {
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // What bf16 holds.
-            ((state >> 40) as f64 / f64::from(1 << 23) - 1.0).mul_add(128.0, 0.0).round() / 128.0
+            (((state >> 40) as f64 / f64::from(1 << 23) - 1.0) * 128.0).round() / 128.0
         };
         let data = (0..count).map(|i| value(i, next())).collect();
         let axes = axes.iter().map(|a| (*a).clone()).collect();
