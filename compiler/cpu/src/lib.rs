@@ -99,8 +99,8 @@ impl Executable {
     pub fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> Result<(), Fault> {
         let buffers = &self.unit.program.buffers;
         check_overlays(&self.unit.program, bindings)?;
-        let place = |buffer| bind::bound(buffer, buffer.size().get(lengths), bindings);
-        let bound = buffers.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        let place = |(buffer, entries)| bind::bound(buffer, entries, bindings);
+        let bound = buffers.iter().zip(self.unit.entries(lengths)).map(place).collect::<Result<Vec<_>, _>>()?;
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: slots have the sizes of their buffers, and borrows keep what is written apart from all else.
         unsafe { self.unit.run(&mut space, (&self.pool, &self.code), lengths, &bound) }

@@ -130,6 +130,15 @@ impl Pool {
     }
 }
 
+/// The size of blocks of about `wanted` of so many pieces of work: few blocks are a power of two of nearly equal ones, so that
+/// threads have the same part of every job.
+pub fn even(pieces: usize, wanted: usize) -> usize {
+    const FEW: usize = 32;
+    let blocks = pieces.div_ceil(wanted.max(1)).max(1);
+    let blocks = if blocks <= FEW { blocks.next_power_of_two() } else { blocks };
+    pieces.div_ceil(blocks).max(1)
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_tiles() -> bool {
     crate::gemm::split::has_tiles()
@@ -236,6 +245,12 @@ mod tests {
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {blocks} blocks");
             }
         }
+    }
+
+    #[test]
+    fn few_blocks_are_alike() {
+        assert_eq!([even(600, 400), even(600, 250), even(10, 100), even(0, 5), even(3, 0)], [300, 150, 10, 1, 1]);
+        assert_eq!(even(10_000, 100), 100);
     }
 
     #[test]

@@ -64,6 +64,22 @@ pub trait Simd: Copy {
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b))
     }
+    /// The columns of a block of 16 by 16 as rows, times a factor. `from` and `to` are where the first row lies, and how far
+    /// rows are apart; the block has `count` rows, those that it lacks are zeros.
+    /// # Safety
+    /// The machine has the type's features; the rows are there, and there is room.
+    #[inline(always)]
+    unsafe fn turn(from: (*const f32, usize), count: usize, factor: f32, to: (*mut f32, usize)) {
+        for i in 0..16 {
+            for j in 0..16 {
+                // SAFETY: by the caller.
+                unsafe {
+                    let x = if i < count { *from.0.add(i * from.1 + j) * factor } else { 0.0 };
+                    *to.0.add(j * to.1 + i) = x;
+                }
+            }
+        }
+    }
     /// e^x for x up to 88, 0 below -87.3. 1.3 ulp.
     /// # Safety
     /// The machine has the type's features.
@@ -158,7 +174,7 @@ mod x86 {
 
     macro_rules! simd {
         ($name:ident, $lanes:expr, $tile:expr, $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident,
-         |$x:ident, $y:ident| $scale:expr, |$v:ident, $a:ident, $b:ident| $zero:expr) => {
+         |$x:ident, $y:ident| $scale:expr, |$v:ident, $a:ident, $b:ident| $zero:expr, $($turn:item)?) => {
             impl Simd for $name {
                 const LANES: usize = $lanes;
                 const TILE: (usize, usize) = $tile;
@@ -215,6 +231,7 @@ mod x86 {
                     // SAFETY: as above.
                     $name(unsafe { $zero })
                 }
+                $(#[inline(always)] $turn)?
             }
         };
     }
@@ -235,7 +252,7 @@ mod x86 {
             _mm256_castps_si256(x),
             _mm256_slli_epi32::<23>(_mm256_castps_si256(y))
         )),
-        |v, a, b| _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b), v)
+        |v, a, b| _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b), v),
     );
 
     simd!(
@@ -254,8 +271,51 @@ mod x86 {
             _mm512_castps_si512(x),
             _mm512_slli_epi32::<23>(_mm512_castps_si512(y))
         )),
-        |v, a, b| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(a, b), v)
+        |v, a, b| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(a, b), v),
+        unsafe fn turn(from: (*const f32, usize), count: usize, factor: f32, to: (*mut f32, usize)) {
+            // SAFETY: as above, and by the caller.
+            unsafe { turned(from, count, factor, to) };
+        }
     );
+
+    /// [`Simd::turn`]: neighbours change places in pairs, then pairs of these, then blocks of four. Without closures, which
+    /// would not have the machine's features.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn turned(from: (*const f32, usize), count: usize, factor: f32, to: (*mut f32, usize)) {
+        let factor = _mm512_set1_ps(factor);
+        let [mut x, mut y] = [[_mm512_setzero_ps(); 16]; 2];
+        for (i, x) in x.iter_mut().enumerate() {
+            if i < count {
+                // SAFETY: by the caller.
+                *x = _mm512_mul_ps(unsafe { _mm512_loadu_ps(from.0.add(i * from.1)) }, factor);
+            }
+        }
+        for i in (0..16).step_by(2) {
+            y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+            y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        }
+        // Now `x[i]` has column i % 4 of each block of four columns, of the four rows around i.
+        for i in (0..16).step_by(4) {
+            for j in 0..2 {
+                let (low, high) = (_mm512_castps_pd(y[i + j]), _mm512_castps_pd(y[i + j + 2]));
+                x[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+                x[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+            }
+        }
+        for i in [0, 8] {
+            for j in i..i + 4 {
+                y[j] = _mm512_shuffle_f32x4::<0x88>(x[j], x[j + 4]);
+                y[j + 4] = _mm512_shuffle_f32x4::<0xdd>(x[j], x[j + 4]);
+            }
+        }
+        for j in 0..8 {
+            // SAFETY: by the caller.
+            unsafe {
+                _mm512_storeu_ps(to.0.add(j * to.1), _mm512_shuffle_f32x4::<0x88>(y[j], y[j + 8]));
+                _mm512_storeu_ps(to.0.add((j + 8) * to.1), _mm512_shuffle_f32x4::<0xdd>(y[j], y[j + 8]));
+            }
+        }
+    }
 }
 
 /// The widest vectors that the machine has.

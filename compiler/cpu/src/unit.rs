@@ -9,10 +9,11 @@ use crate::step::{Ready, Task};
 use align_compiler::kernel::plan::{Form, Layout, Lives};
 use align_compiler::kernel::{Buffer, BufferId, BufferKind, Counter, Fault, Program, Spent, Step, Work};
 use align_compiler::tensor::{DType, Lengths};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Temporaries begin with a cache line.
-const FORM: Form = Form { align: 64, bytes: Buffer::bytes };
+const FORM: Form = Form { align: 64, bytes: Buffer::bytes_of };
 
 /// A program with code for its steps.
 pub struct Unit {
@@ -42,7 +43,7 @@ pub struct Workspace {
 struct Prepared {
     lengths: Lengths,
     kept: Vec<bool>,
-    layout: Layout,
+    layout: Arc<Layout>,
     tables: Vec<Option<Vec<i32>>>,
     steps: Vec<Ready>,
     /// What each step does; empty where nothing is counted.
@@ -126,12 +127,17 @@ impl Unit {
         all
     }
 
+    /// The entries of each buffer.
+    pub fn entries(&self, lengths: &Lengths) -> impl Iterator<Item = usize> {
+        (0..self.program.buffers.len()).map(|buffer| self.lives.entries(buffer, lengths))
+    }
+
     /// Bytes of temporaries when all outputs are kept, bodies of steps included.
     pub fn memory(&self, lengths: &Lengths) -> usize {
         let inner =
             self.tasks.iter().filter_map(|task| task.body(lengths).map(|(unit, lengths)| unit.memory(&lengths)));
         let inner = inner.max().unwrap_or(0);
-        self.lives.place(&self.program, lengths, |_| true).bytes + inner
+        self.lives.place_all(&self.program, lengths).bytes + inner
     }
 
     /// The temporaries of the step at which they hold most: their names and bytes. What bodies hold comes last.
@@ -145,7 +151,11 @@ impl Unit {
     }
 
     fn prepare(&self, lengths: &Lengths, kept: Vec<bool>, counts: bool) -> Prepared {
-        let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
+        let outputs = self.program.ids().filter(|(_, buffer)| matches!(buffer.kind, BufferKind::Output(_)));
+        let layout = match outputs.into_iter().all(|(id, _)| kept[id.0 as usize]) {
+            true => self.lives.place_all(&self.program, lengths),
+            false => self.lives.place(&self.program, lengths, |i| kept[i]).into(),
+        };
         let tables = self.program.buffers.iter().map(|buffer| match &buffer.kind {
             BufferKind::Table(axis, kind) => Some(lengths.table(axis, *kind)),
             _ => None,
@@ -201,10 +211,10 @@ impl Unit {
                 counters[i].add(start, prepared.works[i]);
             }
         }
-        for (i, buffer) in self.program.buffers.iter().enumerate() {
+        for i in 0..bound.len() {
             if let Some(to) = later(i) {
                 let (to, from) = (to.cast::<f32>(), frame.at[i].cast::<f32>());
-                for entry in 0..buffer.size().get(lengths) {
+                for entry in 0..self.lives.entries(i, lengths) {
                     // SAFETY: both hold the buffer's entries; only floats are added.
                     unsafe { *to.add(entry) += *from.add(entry) };
                 }

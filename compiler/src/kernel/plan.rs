@@ -1,27 +1,27 @@
 //! Where temporaries lie in one piece of memory: two share memory if they are never needed at the same time.
 
-use crate::kernel::ir::{Buffer, BufferKind, Program};
+use crate::kernel::ir::{Buffer, BufferKind, Program, Size};
 use crate::tensor::Lengths;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a device lays temporaries.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// They begin at multiples of so many bytes.
     pub align: usize,
-    /// The bytes that a buffer takes for some lengths.
-    pub bytes: fn(&Buffer, &Lengths) -> usize,
+    /// The bytes that so many entries of a buffer take.
+    pub bytes: fn(&Buffer, usize) -> usize,
 }
 
-impl Form {
-    fn size(&self, buffer: &Buffer, lengths: &Lengths) -> usize {
-        (self.bytes)(buffer, lengths).next_multiple_of(self.align)
-    }
-}
-
-/// For each buffer of a program the first and the last step that uses it.
+/// For each buffer of a program what its place depends on.
 pub struct Lives {
     form: Form,
+    /// The first and the last step that uses it.
     spans: Vec<Option<(usize, usize)>>,
+    /// Its entries.
+    sizes: Vec<Size>,
+    /// The last layout with all outputs kept: who plans with it runs with it.
+    last: Mutex<Option<(Lengths, Arc<Layout>)>>,
 }
 
 /// Offsets of temporaries for one set of lengths.
@@ -41,7 +41,18 @@ impl Lives {
                 *life = Some(life.map_or((i, i), |(first, _)| (first, i)));
             }
         }
-        Lives { form, spans }
+        let sizes = program.buffers.iter().map(|buffer| buffer.size()).collect();
+        Lives { form, spans, sizes, last: Mutex::default() }
+    }
+
+    /// The entries of a buffer.
+    pub fn entries(&self, buffer: usize, lengths: &Lengths) -> usize {
+        self.sizes[buffer].get(lengths)
+    }
+
+    /// The bytes of a buffer, up to where the next one may begin.
+    fn bytes(&self, program: &Program, buffer: usize, lengths: &Lengths) -> usize {
+        (self.form.bytes)(&program.buffers[buffer], self.entries(buffer, lengths)).next_multiple_of(self.form.align)
     }
 
     /// The temporaries that are there during the step at which they are most, all outputs being kept: their sum is the least
@@ -50,12 +61,25 @@ impl Lives {
         let temporary = |i: &usize| program.buffers[*i].kind == BufferKind::Temp;
         let sizes: Vec<(usize, usize, (usize, usize))> = (0..program.buffers.len())
             .filter(temporary)
-            .filter_map(|i| Some((i, self.form.size(&program.buffers[i], lengths), self.spans[i]?)))
+            .filter_map(|i| Some((i, self.bytes(program, i, lengths), self.spans[i]?)))
             .collect();
         let during = |step: usize| sizes.iter().filter(move |(.., life)| (life.0..=life.1).contains(&step));
         let sum = |step: &usize| during(*step).map(|(_, bytes, _)| bytes).sum::<usize>();
         let most = (0..program.steps.len()).max_by_key(sum).unwrap_or(0);
         during(most).map(|(i, bytes, _)| (*i, *bytes)).collect()
+    }
+
+    /// As [`Lives::place`] where all outputs are kept.
+    pub fn place_all(&self, program: &Program, lengths: &Lengths) -> Arc<Layout> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, layout)) if of == lengths => layout.clone(),
+            _ => {
+                let layout = Arc::new(self.place(program, lengths, |_| true));
+                *last = Some((lengths.clone(), layout.clone()));
+                layout
+            }
+        }
     }
 
     /// Large ones first, each at the lowest place that is free for its life. An output that the caller does not keep
@@ -70,7 +94,7 @@ impl Lives {
                 _ => None,
             };
             if let Some(life) = life {
-                wanted.push((self.form.size(buffer, lengths), life, i));
+                wanted.push((self.bytes(program, i, lengths), life, i));
             }
         }
         wanted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));

@@ -2,12 +2,20 @@
 
 use super::axis::{Axis, AxisKind};
 use super::op::TableKind;
-use std::collections::BTreeMap;
 
 /// Run-time sizes of axes: for `Item`, `Dynamic` and `Ragged` axes one number; for a `Packed` axis one length for each
 /// index of its outer axis. `Fixed`, `Paired`, `Pairs` and `Cross` axes need no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lengths(BTreeMap<Axis, Vec<usize>>);
+pub struct Lengths(Vec<Known>);
+
+/// The lengths of one axis. There are few axes, whose sizes are asked for all the time.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    axis: Axis,
+    segments: Vec<usize>,
+    /// Their sum.
+    size: usize,
+}
 
 impl Lengths {
     pub fn new() -> Lengths {
@@ -15,7 +23,12 @@ impl Lengths {
     }
 
     pub fn set(&mut self, axis: Axis, lengths: Vec<usize>) {
-        self.0.insert(axis, lengths);
+        let known = Known { size: lengths.iter().sum(), axis, segments: lengths };
+        // In order, so that equal lengths are equal however they were set.
+        match self.0.binary_search_by(|other| other.axis.cmp(&known.axis)) {
+            Ok(at) => self.0[at] = known,
+            Err(at) => self.0.insert(at, known),
+        }
     }
 
     pub fn with(mut self, axis: Axis, lengths: Vec<usize>) -> Lengths {
@@ -30,13 +43,18 @@ impl Lengths {
             AxisKind::Paired(of) => self.size(of),
             AxisKind::Pairs(of) => self.segments(of).iter().map(|n| n * n).sum(),
             AxisKind::Cross(of, with) => self.crossed(of, with).map(|(n, m)| n * m).sum(),
-            _ => self.segments(axis).iter().sum(),
+            _ => self.known(axis).size,
         }
     }
 
     /// The length of each segment of a packed axis, in order of its outer axis.
     fn segments(&self, axis: &Axis) -> &[usize] {
-        self.0.get(axis).unwrap_or_else(|| panic!("the length of {axis} is not known"))
+        &self.known(axis).segments
+    }
+
+    fn known(&self, axis: &Axis) -> &Known {
+        let found = self.0.iter().find(|known| known.axis == *axis);
+        found.unwrap_or_else(|| panic!("the length of {axis} is not known"))
     }
 
     /// The lengths of two packed axes of one outer axis, segment by segment.

@@ -29,14 +29,51 @@ fn in_blocks<T: Send>(len: usize, threads: usize, work: impl Fn(std::ops::Range<
 
 /// The square root of the sum of all squares, taken in f64.
 pub fn norm(x: &[f32], threads: usize) -> f64 {
-    let square = |range: std::ops::Range<usize>| {
-        let mut lanes = [0.0f64; 8];
-        let chunks = x[range].chunks(8);
-        chunks
-            .for_each(|chunk| chunk.iter().zip(&mut lanes).for_each(|(x, sum)| *sum += f64::from(*x) * f64::from(*x)));
-        lanes.iter().sum::<f64>()
-    };
-    in_blocks(x.len(), threads, square).into_iter().sum::<f64>().sqrt()
+    in_blocks(x.len(), threads, |range| squares(&x[range])).into_iter().sum::<f64>().sqrt()
+}
+
+/// The sum of all squares, with the widest vectors that the machine has: lanes are the same for all of them.
+fn squares(x: &[f32]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the machine has it.
+            return unsafe { squares_avx512(x) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has it.
+            return unsafe { squares_avx2(x) };
+        }
+    }
+    squares_in(x)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn squares_avx2(x: &[f32]) -> f64 {
+    squares_in(x)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn squares_avx512(x: &[f32]) -> f64 {
+    squares_in(x)
+}
+
+#[inline(always)]
+fn squares_in(x: &[f32]) -> f64 {
+    const LANES: usize = 32;
+    let mut lanes = [0.0f64; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+        }
+    }
+    for (x, sum) in rest.iter().zip(&mut lanes) {
+        *sum += f64::from(*x) * f64::from(*x);
+    }
+    lanes.iter().sum()
 }
 
 /// One step of a compensated sum (Kahan 1965) in every entry: `carry`, to which the next term was added, goes into `sum`,

@@ -2,7 +2,7 @@
 
 use super::scratch::{Packed, count_of, exponentials, hide, pack_rows, pack_turned, padded, unpack_row, with_parts};
 use super::tile::product;
-use super::{BLOCK, Item, Operand, Problem, share};
+use super::{BLOCK, Item, Operand, Problem, share, short};
 use crate::pool::Pool;
 use crate::simd::{Plain, Simd, Width};
 
@@ -66,6 +66,10 @@ unsafe fn one_avx512(problem: &Problem, operands: Operands<'_>, item: &Item) {
 
 #[inline(always)]
 unsafe fn one<S: Simd>(problem: &Problem, operands: Operands<'_>, item: &Item) {
+    if short::takes(problem, operands, item) {
+        // SAFETY: by the caller.
+        return unsafe { short::backward::<S>(problem, operands, item) };
+    }
     let [query, key, value, out, lse, cotangent, query_grad, key_grad, value_grad] = operands;
     let Problem { rep, hdim, vdim, scale, .. } = *problem;
     let blocks = item.length.div_ceil(BLOCK);

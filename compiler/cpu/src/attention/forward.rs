@@ -4,7 +4,7 @@ use super::scratch::{
     Packed, count_of, exponentials, hide, largest, pack_rows, pack_turned, padded, unpack_row, with_parts,
 };
 use super::tile::product;
-use super::{BLOCK, Item, Operand, Problem, share};
+use super::{BLOCK, Item, Operand, Problem, share, short};
 use crate::pool::Pool;
 use crate::simd::{Plain, Simd, Width};
 
@@ -59,7 +59,12 @@ unsafe fn one_avx512(problem: &Problem, operands: [&Operand; 5], item: &Item) {
 }
 
 #[inline(always)]
-unsafe fn one<S: Simd>(problem: &Problem, [query, key, value, out, lse]: [&Operand; 5], item: &Item) {
+unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) {
+    if short::takes(problem, operands, item) {
+        // SAFETY: by the caller.
+        return unsafe { short::forward::<S>(problem, operands, item) };
+    }
+    let [query, key, value, out, lse] = operands;
     let Problem { rep, hdim, vdim, scale, .. } = *problem;
     let block = item.block.unwrap_or(0);
     let queries = count_of(block, item.length);

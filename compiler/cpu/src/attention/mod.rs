@@ -5,11 +5,14 @@
 
 mod backward;
 mod forward;
-mod scratch;
-mod tile;
+pub(crate) mod scratch;
+mod short;
+pub(crate) mod tile;
 
 pub use backward::backward;
 pub use forward::forward;
+
+use crate::pool::even;
 
 /// Positions of a block of queries or keys.
 const BLOCK: usize = 64;
@@ -123,7 +126,7 @@ impl Problem {
 fn share(pool: &crate::pool::Pool, problem: &Problem, items: &[Item], products: usize, run: impl Fn(&Item) + Sync) {
     let work = items.iter().map(|i| problem.work(i)).sum::<usize>() * products;
     let one = (work / items.len().max(1)).max(1);
-    let group = (400_000 / one).clamp(1, items.len().max(1));
+    let group = even(items.len(), 400_000 / one);
     pool.run(items.len().div_ceil(group), &|_, block| {
         items[block * group..((block + 1) * group).min(items.len())].iter().for_each(&run);
     });

@@ -111,6 +111,8 @@ fn problems() -> Vec<Problem> {
         Problem { segments: segments(&[130, 7]), window: Some(50), ..base.clone() },
         Problem { segments: segments(&[200]), window: Some(1), kv: 1, rep: 1, ..base.clone() },
         Problem { segments: segments(&[600, 2]), kv: 1, rep: 2, hdim: 16, vdim: 16, ..base.clone() },
+        Problem { segments: segments(&[16, 1, 17, 9]), hdim: 16, vdim: 32, ..base.clone() },
+        Problem { segments: segments(&[3, 16, 12]), hdim: 32, vdim: 16, window: Some(4), ..base.clone() },
         Problem { segments: segments(&[570]), kv: 1, rep: 1, window: Some(100), ..base.clone() },
     ]
 }

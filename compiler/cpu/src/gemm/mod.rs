@@ -1,8 +1,10 @@
-//! Matrix products: by matrix tiles of the machine where it has them ([`split`]), else `gemm` on tiles that the pool shares.
+//! Matrix products: by matrix tiles of the machine where it has them ([`split`]), small ones as the factors lie ([`small`]),
+//! else `gemm` on tiles that the pool shares.
 //!
 //! Which of them, and how the work is cut, follows from the sizes alone, and each block is made by one thread, so the bits
 //! of a product do not depend on the number of threads.
 
+mod small;
 #[cfg(target_arch = "x86_64")]
 pub mod split;
 
@@ -176,6 +178,10 @@ pub unsafe fn product(
         // SAFETY: by the caller; the pool says that the machine has tiles.
         unsafe { split::product(pool, shape, out, left, right, batch, add) };
         return;
+    }
+    if small::pays(shape, out, left, right, batch.len()) {
+        // SAFETY: by the caller.
+        return unsafe { small::product(pool, shape, (out, left, right), batch, add) };
     }
     if turns(shape, right) {
         let mut scratch = pool.scratch();
@@ -351,6 +357,11 @@ mod tests {
             // Columns of the right factor a multiple of 1 KiB apart.
             (1, 64, 21, 512),
             (2, 65, 16, 256),
+            // Small ones of whole vectors, and blocks of them.
+            (1, 17, 48, 33),
+            (2, 150, 96, 64),
+            (1, 600, 64, 64),
+            (1, 64, 256, 80),
         ];
         for (batch, m, n, k) in sizes {
             for layout in 0..16 {

@@ -2,14 +2,17 @@
 
 use crate::gemm::{Factor, Matrix, Shape, product};
 use crate::unit::Frame;
-use align_compiler::kernel::{Contraction, Operand, Program, Strided};
+use align_compiler::kernel::{Contraction, Operand, Program, Size, Strided};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::Lengths;
+use std::borrow::Cow;
 
 pub struct Task {
     pub step: Contraction,
     /// Of the left and the right factor.
     storage: [Storage; 2],
+    /// The sizes of the loops of `batch`, `m`, `n` and `k`.
+    sizes: [Vec<Size>; 4],
 }
 
 pub struct Ready {
@@ -19,9 +22,9 @@ pub struct Ready {
     right: (isize, isize),
     out: (isize, isize),
     /// Offsets of left, right and output for each product of the batch.
-    batch: Vec<[usize; 3]>,
-    /// Offsets of left and right for each part of the sum.
-    rounds: Vec<[usize; 2]>,
+    batch: Cow<'static, [[usize; 3]]>,
+    /// The same for each part of the sum, which the output does not depend on.
+    rounds: Cow<'static, [[usize; 3]]>,
 }
 
 /// A loop in numbers: size, and the strides in left, right and output.
@@ -30,25 +33,29 @@ type Loop = (usize, [usize; 3]);
 impl Task {
     pub fn new(program: &Program, step: &Contraction) -> Task {
         let storage = [&step.lhs, &step.rhs].map(|x| program.buffer(x.buffer).storage);
-        Task { step: step.clone(), storage }
+        let sizes = [&step.batch, &step.m, &step.n, &step.k].map(|loops| loops.iter().map(|l| l.dim.size()).collect());
+        Task { step: step.clone(), storage, sizes }
     }
 
     pub fn prepare(&self, lengths: &Lengths) -> Ready {
-        let numbers = |loops: &[Strided]| -> Vec<Loop> {
-            let one = |l: &Strided| (l.dim.size().get(lengths), [&l.lhs, &l.rhs, &l.out].map(|s| s.get(lengths)));
-            loops.iter().map(one).collect()
+        let numbers = |loops: &[Strided], sizes: &[Size]| -> Vec<Loop> {
+            let one = |(l, size): (&Strided, &Size)| {
+                (size.get(lengths), [&l.lhs, &l.rhs, &l.out].map(|stride| stride.get(lengths)))
+            };
+            loops.iter().zip(sizes).map(one).collect()
         };
+        let [of_batch, of_m, of_n, of_k] = &self.sizes;
         // The longest loop of each group goes to the product, the others run outside.
-        let split = |loops: &[Strided]| {
-            let mut all = numbers(loops);
+        let split = |loops: &[Strided], sizes: &[Size]| {
+            let mut all = numbers(loops, sizes);
             let longest = (0..all.len()).max_by_key(|i| all[*i].0);
             let longest = longest.map_or((1, [0; 3]), |i| all.remove(i));
             (longest, all)
         };
-        let ((m, ms), m_rest) = split(&self.step.m);
-        let ((n, ns), n_rest) = split(&self.step.n);
-        let ((k, ks), k_rest) = split(&self.step.k);
-        let mut outer = numbers(&self.step.batch);
+        let ((m, ms), m_rest) = split(&self.step.m, of_m);
+        let ((n, ns), n_rest) = split(&self.step.n, of_n);
+        let ((k, ks), k_rest) = split(&self.step.k, of_k);
+        let mut outer = numbers(&self.step.batch, of_batch);
         outer.extend(m_rest);
         outer.extend(n_rest);
         let pair = |a: usize, b: usize| (a as isize, b as isize);
@@ -59,7 +66,7 @@ impl Task {
             right: pair(ks[1], ns[1]),
             out: pair(ms[2], ns[2]),
             batch,
-            rounds: offsets(&k_rest).into_iter().map(|[l, r, _]| [l, r]).collect(),
+            rounds: offsets(&k_rest),
         }
     }
 
@@ -81,7 +88,7 @@ impl Task {
             // SAFETY: nothing is read; the output is as below.
             unsafe { product(frame.pool, shape, out, left, right, &ready.batch, add) };
         }
-        for [left_by, right_by] in &ready.rounds {
+        for [left_by, right_by, _] in &*ready.rounds {
             let (left, right) = (factor(0, lhs, *left_by, ready.left), factor(1, rhs, *right_by, ready.right));
             // SAFETY: sizes and strides are those of the buffers.
             unsafe { product(frame.pool, ready.shape, out, left, right, &ready.batch, add) };
@@ -90,10 +97,14 @@ impl Task {
     }
 }
 
-/// The offsets of all indices of some loops.
-fn offsets(loops: &[Loop]) -> Vec<[usize; 3]> {
-    loops.iter().fold(vec![[0; 3]], |all, (size, strides)| {
+/// The offsets of all indices of some loops. Nearly all products have none, and are prepared for every batch.
+fn offsets(loops: &[Loop]) -> Cow<'static, [[usize; 3]]> {
+    if loops.is_empty() {
+        return Cow::Borrowed(&[[0; 3]]);
+    }
+    let all = loops.iter().fold(vec![[0; 3]], |all, (size, strides)| {
         let inner = |base: [usize; 3]| (0..*size).map(move |i| [0, 1, 2].map(|x| base[x] + i * strides[x]));
         all.into_iter().flat_map(inner).collect()
-    })
+    });
+    Cow::Owned(all)
 }

@@ -4,6 +4,7 @@ use crate::CompileError;
 use crate::emit::nest::{Site, block_of, cost};
 use crate::jit::Jit;
 use crate::normal::{Arguments, normal};
+use crate::pool::even;
 use crate::unit::Frame;
 use align_compiler::kernel::{Fault, Lanes, Part, Program, Rows, Size};
 use align_compiler::tensor::Lengths;
@@ -65,9 +66,9 @@ impl Task {
         let wanted = (4 * GRAIN / cost.max(1)).max(1);
         // Whole runs of the last loop where they are short enough, else whole vectors.
         let block = match (wanted >= last, self.across) {
-            (true, _) => wanted / last * last,
-            (false, true) => wanted.next_multiple_of(16),
-            (false, false) => wanted,
+            (true, _) => even(rows / last, wanted / last) * last,
+            (false, true) => even(rows, wanted).next_multiple_of(16),
+            (false, false) => even(rows, wanted),
         };
         Ready { sizes, rows, block }
     }

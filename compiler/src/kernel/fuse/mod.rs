@@ -5,12 +5,14 @@
 //! 3. [`items`]: one item for each store, each reduction and each library-like step, with what it reads.
 //! 4. [`groups`]: items over the same rows go into one nest.
 //! 5. [`nest`], [`rows`], [`shape`], [`steps`]: code.
-//! 6. [`schedule`], [`remake`]: the order of steps, and values that are made twice, so that little is held at once.
+//! 6. [`schedule`], [`remake`], [`join`]: the order of steps, values that are made twice, so that little is held at once, and
+//!    nests that come of these as one with their neighbours.
 
 mod groups;
 mod homes;
 mod index;
 mod items;
+mod join;
 #[cfg(test)]
 mod library;
 mod merge;
@@ -68,7 +70,7 @@ pub fn fuse(graph: &Graph) -> Result<Program, KernelError> {
 
 /// As [`fuse`], with inputs, weights and outputs as they lie in memory.
 pub fn fuse_in(graph: &Graph, layouts: &Layouts) -> Result<Program, KernelError> {
-    Ok(remake::remake(schedule::schedule(in_graph_order(graph, layouts)?)))
+    Ok(join::join(remake::remake(schedule::schedule(in_graph_order(graph, layouts)?))))
 }
 
 /// The program whose steps come as in the graph.

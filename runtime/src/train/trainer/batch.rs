@@ -1,5 +1,7 @@
 //! The next rows, cut into micro-batches that fit in memory.
 
+use std::cell::RefCell;
+
 use align_compiler::batch::training::{DRAW_KEY, DRAW_ROW};
 use align_compiler::stage::data::{Purpose, draws};
 use align_compiler::stage::items::{ItemValue, Packed, pack};
@@ -48,7 +50,14 @@ impl Trainer<'_, '_> {
             Some(swept) => swept.memory(packed),
             None => temporary(whole, packed),
         };
-        let need = |part: &[usize], carried: bool| self.held(carried) + memory(&packed(part));
+        // What was looked at last: most steps are one micro-batch, which is laid out once.
+        let tried: RefCell<Option<(Vec<usize>, Packed, usize)>> = RefCell::default();
+        let need = |part: &[usize], carried: bool| {
+            let packed = packed(part);
+            let bytes = memory(&packed);
+            tried.replace(Some((part.to_vec(), packed, bytes)));
+            self.held(carried) + bytes
+        };
         let is_whole = coupled.is_some() && swept.is_none();
         let fits = |part: &[usize], carried: bool| {
             is_whole || (part.len() == 1 || self.is_little(part)) && need(part, carried) <= budget
@@ -63,9 +72,21 @@ impl Trainer<'_, '_> {
         refuse_too_big("a step with this row", &self.items, &micro, |part| need(part, carried), budget, place)?;
         self.clock.end(Section::Plan, start);
         let start = self.clock.start();
-        let packed: Vec<Packed> = micro.iter().map(|part| self.keyed(packed(part), part)).collect();
         // Items are kept in what the step leaves: how it is cut does not depend on them.
-        let most = packed.iter().map(memory).max().unwrap_or(0);
+        let mut most = 0;
+        let mut laid = |part: &Vec<usize>| {
+            let (packed, bytes) = match tried.take().filter(|(of, ..)| of == part) {
+                Some((_, packed, bytes)) => (packed, bytes),
+                None => {
+                    let packed = packed(part);
+                    let bytes = memory(&packed);
+                    (packed, bytes)
+                }
+            };
+            most = most.max(bytes);
+            self.keyed(packed, part)
+        };
+        let packed: Vec<Packed> = micro.iter().map(&mut laid).collect();
         self.planned = self.held(carried) + most;
         self.activations = self.activations.max(most);
         self.clock.end(Section::Pack, start);
