@@ -124,11 +124,11 @@ fn renamed(op: &Scalar, names: &[Option<Value>]) -> Scalar {
     match op {
         Scalar::Const(_) | Scalar::Index(_) | Scalar::Size(_) => op.clone(),
         Scalar::Load(buffer, at) => Scalar::Load(*buffer, address(at, names)),
-        Scalar::Map(map, args) => Scalar::Map(map.clone(), args.iter().map(to).collect()),
+        Scalar::Map(map, args) => Scalar::Map(*map, args.iter().map(to).collect()),
         Scalar::Cast(x) => Scalar::Cast(to(x)),
         Scalar::Random { kind, stream, seed, counter } => {
             let counter = counter.iter().map(to).collect();
-            Scalar::Random { kind: kind.clone(), stream: *stream, seed: to(seed), counter }
+            Scalar::Random { kind: *kind, stream: *stream, seed: to(seed), counter }
         }
     }
 }
