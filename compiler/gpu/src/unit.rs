@@ -50,9 +50,9 @@ pub struct Fault {
     pub site: Site,
 }
 
-/// Bytes of a buffer of the program's own in a device's memory.
-fn bytes(buffer: &Buffer, lengths: &Lengths) -> usize {
-    Form::written(buffer.dtype).bytes(buffer.size().get(lengths))
+/// Bytes of so many entries of a buffer of the program's own in a device's memory.
+fn bytes(buffer: &Buffer, entries: usize) -> usize {
+    Form::written(buffer.dtype).bytes(entries)
 }
 
 impl Unit {
@@ -135,7 +135,10 @@ impl Unit {
             Step::Loop(l) => &l.carries[..],
             _ => &[],
         };
-        let bytes = |c: &align_compiler::kernel::Carry| bytes(self.program.buffer(c.first), lengths);
+        let bytes = |c: &align_compiler::kernel::Carry| {
+            let first = self.program.buffer(c.first);
+            bytes(first, first.size().get(lengths))
+        };
         carries.iter().map(bytes).map(|b| b.next_multiple_of(ALIGN)).collect()
     }
 }
