@@ -41,3 +41,10 @@ fn examples() {
     insta::assert_snapshot!("sums", page("examples/sums.align", &["types", "stages"]));
     insta::assert_snapshot!("smollm_sft", page("examples/smollm_sft.align", &["types"]));
 }
+
+/// The shaders of a step.
+#[test]
+#[cfg(feature = "gpu")]
+fn shaders() {
+    insta::assert_snapshot!("sums_wgsl", emit("examples/sums.align", "wgsl"));
+}

@@ -4,6 +4,7 @@ mod device;
 mod files;
 mod groups;
 mod heads;
+mod kernels;
 mod noise;
 mod optimizers;
 mod patches;

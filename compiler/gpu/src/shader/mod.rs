@@ -27,7 +27,7 @@ use align_compiler::tensor::{Axis, DType, Lengths, TableKind};
 
 pub use contraction::Tiling;
 pub use nest::Spread;
-pub use print::text;
+pub use print::{dispatches, text};
 pub use scatter::Places;
 
 /// How the entries of a buffer lie in a device's memory.
@@ -150,6 +150,8 @@ pub struct Shader {
 /// A dispatch of a shader whose entry is `main`.
 #[derive(Clone, Debug)]
 pub struct Kernel {
+    /// What it works out, in a line or more.
+    pub about: String,
     pub shader: Shader,
     pub fields: Vec<Field>,
     pub bindings: Vec<Bind>,

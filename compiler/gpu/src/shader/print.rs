@@ -17,11 +17,26 @@ pub fn text(program: &Program) -> String {
         if let [_, others @ ..] = &steps[..]
             && !others.is_empty()
         {
-            let _ = writeln!(out, "// also: {}", others.join(", "));
+            let _ = writeln!(out, "// The same for {}.", others.join(", "));
         }
         let _ = writeln!(out, "{text}");
     }
     out
+}
+
+/// How many dispatches a run of the program has, a block of each body.
+pub fn dispatches(program: &Program, lengths: &Lengths) -> usize {
+    let bound: Vec<Bound> = program.buffers.iter().map(|b| Bound::plain(Form::given(b.dtype, b.storage))).collect();
+    let of = |step: &Step| match step {
+        Step::Chunked(c) => dispatches(&c.body, lengths),
+        Step::Scan(s) => dispatches(&s.body, lengths),
+        Step::Loop(l) => dispatches(&l.body, lengths),
+        _ => {
+            let made = kernels(Context { program, bound: &bound }, step, variant(step, lengths));
+            made.map_or(0, |made| made.kernels.len())
+        }
+    };
+    program.steps.iter().map(of).sum()
 }
 
 #[derive(Default)]
@@ -45,8 +60,10 @@ impl Printed {
             }
             let made = kernels(Context { program, bound: &bound }, step, variant(step, lengths)).unwrap_or_default();
             for kernel in made.kernels {
-                let about = kernel.shader.text.lines().find_map(|line| line.strip_prefix("// ")).unwrap_or_default();
-                let about = about.split(':').next().unwrap_or_default().to_string();
+                let what = [" for each ", " at each ", ": "]
+                    .into_iter()
+                    .fold(&*kernel.about, |text, end| text.split_once(end).map_or(text, |(what, _)| what));
+                let about = what.to_string();
                 match self.shaders.iter_mut().find(|(key, ..)| *key == kernel.shader.key) {
                     Some((.., steps)) => steps.push(about),
                     None => self.shaders.push((kernel.shader.key, kernel.shader.text, vec![about])),

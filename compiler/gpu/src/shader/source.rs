@@ -357,6 +357,6 @@ impl<'p> Source<'p> {
         let key = named(&neutral).lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join("\n");
         let shader = Shader { text: named(&|i| own[i].clone()), key };
         let fields = self.fields.into_iter().map(|(field, _)| field).collect();
-        Kernel { shader, fields, bindings: self.bindings, grid }
+        Kernel { about: about.to_string(), shader, fields, bindings: self.bindings, grid }
     }
 }

@@ -93,7 +93,11 @@ fn of_queries(context: Context, step: &AttentionGradStep) -> Kernel {
     w.s.close();
     w.store("grad", &grad, |_, value| format!("{value} * {scale}"));
     let grid = vec![(Size::of([time]), TILE), (heads, 1), (Size::number(parts), 1)];
-    w.s.finish("attention, backward: queries", LANES, Grid(grid))
+    w.s.finish(
+        "attention, backward: queries; scores and probabilities are made again and never stored",
+        LANES,
+        Grid(grid),
+    )
 }
 
 /// A workgroup for each tile of keys of a head that key and value have: rows of scores are keys, columns are queries.
@@ -165,5 +169,9 @@ fn of_keys(context: Context, step: &AttentionGradStep) -> Kernel {
     w.store("key", &key_grad, |_, value| format!("{value} * {scale}"));
     w.store("value", &value_grad, |_, value| value.to_string());
     let grid = vec![(Size::of([time]), TILE), (heads, 1), (Size::number(parts), 1)];
-    w.s.finish("attention, backward: keys and values", LANES, Grid(grid))
+    w.s.finish(
+        "attention, backward: keys and values; scores and probabilities are made again and never stored",
+        LANES,
+        Grid(grid),
+    )
 }

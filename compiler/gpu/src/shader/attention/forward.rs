@@ -79,5 +79,8 @@ pub fn kernels(context: Context, step: &AttentionStep) -> Kernels {
     }
     w.s.close();
     let grid = vec![(Size::of([time]), TILE), (heads, 1), (Size::number(parts), 1)];
-    Kernels { kernels: vec![w.s.finish("attention", LANES, Grid(grid))], ..Kernels::default() }
+    Kernels {
+        kernels: vec![w.s.finish("attention: scores and probabilities are never stored", LANES, Grid(grid))],
+        ..Kernels::default()
+    }
 }

@@ -113,11 +113,26 @@ fn kernel(
     let kind = if passes(nest).next().is_some() { "for each" } else { "at each" };
     let over = if over.is_empty() { String::new() } else { format!(" {kind} {over}") };
     let part = match phase {
-        Phase::Whole => String::new(),
+        Phase::Whole => never_stored(nest),
         Phase::Pass(i) => format!(": pass {} in {} chunks", i + 1, spread.chunks),
         Phase::End => ": what follows from its passes".into(),
     };
     source.finish_in_rows(&format!("{}{over}{part}", nest.name), (spread.lanes(), spread.rows), Grid(grid))
+}
+
+/// What lives in registers alone, in words.
+fn never_stored(nest: &Rows) -> String {
+    let made = |part: &Part| {
+        let is_map = |op: &Scalar| matches!(op, Scalar::Map(..) | Scalar::Random { .. });
+        let block = block_of(part);
+        let stored = |value| block.stores.iter().any(|store| store.value == value);
+        block.lets.iter().filter(|l| is_map(&l.op) && !stored(l.value)).count()
+    };
+    match nest.parts.iter().map(made).sum::<usize>() {
+        0 => String::new(),
+        1 => "; one value on the way is never stored".into(),
+        n => format!("; {n} values on the way are never stored"),
+    }
 }
 
 fn passes(nest: &Rows) -> impl Iterator<Item = &Pass> {
