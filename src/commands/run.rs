@@ -37,7 +37,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         profile: args.profile.then(|| program.sources.clone()),
         about: about(&program, args.settings.seed),
     };
-    let (engine, note) = device::engine(args.device, threads(args.threads))?;
+    let (engine, notes) = device::engine(args, threads(args.threads))?;
     let stop = stop_at_interrupt("stopping after this step")?;
     let mut progress: Box<dyn Progress> = match () {
         () if args.json => Box::new(Json::new()),
@@ -45,7 +45,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
     };
-    graph.notes.iter().chain(&note).for_each(|note| progress.note(note));
+    graph.notes.iter().chain(&notes).for_each(|note| progress.note(note));
     let result = run::run(&graph, &options, &*engine, progress.as_mut(), &stop);
     drop(progress);
     let found = result.map_err(|error| match error {

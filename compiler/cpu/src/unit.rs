@@ -120,6 +120,7 @@ impl Unit {
                     name: task.name(&self.program),
                     weight: step.weight(&self.program).map(str::to_string),
                     origins,
+                    host: false,
                     counter: counters[i].clone(),
                 });
             }

@@ -112,8 +112,7 @@ impl Array {
             recorder.dispatch(&mut space, &pipeline, &all, &places, (end - at).div_ceil(group))?;
             at = end;
         }
-        recorder.submit(&[]);
-        Ok(())
+        recorder.submit(&[])
     }
 
     /// A pass of which nobody waits for the end: what fails is told by the next run.

@@ -1,5 +1,7 @@
 //! Decompositions of small matrices: the host works them out in double precision, as the CPU back end does.
 
+use std::time::Instant;
+
 use align_compiler::interp::{Precision, Value};
 use align_compiler::kernel::reference::decomposed;
 use align_compiler::kernel::{Dense, Fault, View};
@@ -14,6 +16,7 @@ impl Run<'_, '_> {
         let whole = |view: &View| place(frame.seat(view.buffer), frame, view);
         let places: Vec<Place> = dense.inputs.iter().chain(&dense.outs).map(whole).collect();
         let read = self.recorder.read(&places)?;
+        let start = Instant::now();
         let mut words: Vec<Vec<f32>> = read.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect();
         let mut outs = words.split_off(dense.inputs.len());
         let seen = |(view, words): (&View, &Vec<f32>)| {
@@ -37,6 +40,7 @@ impl Run<'_, '_> {
             }
             self.device().queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(words));
         }
+        self.recorder.ran(start);
         Ok(())
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use align_compiler::kernel::Fault;
 
 use crate::pipeline::Pipeline;
+
+/// How long the host waits for what a device has finished.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// What an adapter says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,6 +221,26 @@ impl Device {
     pub fn piece(&self) -> usize {
         const WHOLE: usize = 1 << 14;
         (self.limits.max_storage_buffer_binding_size as usize / 4).saturating_sub(WHOLE) / WHOLE * WHOLE
+    }
+
+    /// What `read` makes of the first bytes of a buffer that can be mapped. Waits for the device.
+    pub fn mapped<T>(&self, seen: &wgpu::Buffer, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T, Fault> {
+        let (send, receive) = std::sync::mpsc::channel();
+        seen.map_async(wgpu::MapMode::Read, 0..bytes, move |result| drop(send.send(result)));
+        self.wait()?;
+        let failed = |what: String| Fault::Device { what: format!("{what} ({})", self.about.name) };
+        // Another thread that waits for the device may be the one that is told.
+        match receive.recv_timeout(TOLD) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed("it gave no results".into())),
+        }
+        let read = {
+            let mapped = seen.slice(0..bytes).get_mapped_range().map_err(|error| failed(error.to_string()))?;
+            read(&mapped)
+        };
+        seen.unmap();
+        Ok(read)
     }
 
     /// Waits until all that was submitted is done.

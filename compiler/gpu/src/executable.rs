@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use align_compiler::kernel::bind::{Bindings, Slot, check_overlays};
 use align_compiler::kernel::device;
-use align_compiler::kernel::{BufferId, BufferKind, Fault, Program};
+use align_compiler::kernel::{BufferId, BufferKind, Fault, Program, Spent};
 use align_compiler::tensor::{DType, Lengths};
 
 use crate::arrays::{Array, Bytes};
+use crate::counted::Counts;
 use crate::device::Device;
 use crate::pool::Place;
 use crate::record::{Recorder, Space};
 use crate::run::{FAULTS, Run, Seat};
 use crate::shader::{Bound, Form, Site};
+use crate::times::Clock;
 use crate::unit::{self, ALIGN, Unit};
 
 /// A program on a device. Its kernels are compiled when they first run.
@@ -22,11 +24,18 @@ pub struct Executable {
     device: Arc<Device>,
     unit: Unit,
     space: RefCell<(Space, Vec<unit::Fault>)>,
+    /// Where runs are counted.
+    counts: RefCell<Option<Counts>>,
 }
 
 impl Executable {
     pub fn new(device: &Arc<Device>, program: &Program) -> Executable {
-        Executable { device: device.clone(), unit: Unit::new(program), space: RefCell::default() }
+        Executable {
+            device: device.clone(),
+            unit: Unit::new(program),
+            space: RefCell::default(),
+            counts: RefCell::default(),
+        }
     }
 
     /// Bytes of temporaries for these lengths.
@@ -39,6 +48,17 @@ impl Executable {
         self.unit.program.overlays(input, output)
     }
 
+    /// From now on runs count the seconds of each step and what it does; with `events` also when it was. The device takes the
+    /// times where it can; else the host waits for each step. Until they are asked to, runs take no times.
+    pub fn count(&self, events: bool) {
+        self.counts.borrow_mut().get_or_insert_default().keep_events(&self.unit, events);
+    }
+
+    /// What was counted so far, by step, and the host's share. Steps of a body stand in its place.
+    pub fn spent(&self) -> Vec<Spent> {
+        self.counts.borrow().as_ref().map(|counts| counts.spent(&self.unit)).unwrap_or_default()
+    }
+
     /// Runs the program once, and waits until it is done. Temporaries are kept for the next run.
     ///
     /// On a fault the outputs may hold anything.
@@ -47,7 +67,9 @@ impl Executable {
         check_overlays(program, bindings)?;
         let (space, sites) = &mut *self.space.borrow_mut();
         space.clear();
+        let mut counts = self.counts.borrow_mut();
         let mut recorder = Recorder::new(&self.device);
+        recorder.clock = counts.as_ref().map(|_| Clock::new(&self.device));
         // Places of what the host will see, one behind the other.
         let mut results = 0;
         let mut seen: Vec<(BufferId, u64)> = vec![];
@@ -122,6 +144,9 @@ impl Executable {
             {
                 hand_over(words, slot);
             }
+        }
+        if let (Some(counts), Some(clock)) = (&mut *counts, recorder.clock.take()) {
+            counts.add(clock, &self.device)?;
         }
         Ok(())
     }
@@ -210,7 +235,7 @@ impl Executable {
                 continue;
             };
             if matches!(bindings.get(other), Some(Slot::Write(_))) {
-                recorder.copy(&from.place, &to.place);
+                recorder.copy(&from.place, &to.place)?;
             }
             bound[id.0 as usize] =
                 Some(Seat { bound: Bound { over: Some(output), ..from.bound }, first: to.first, place: to.place });

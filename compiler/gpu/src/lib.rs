@@ -5,6 +5,7 @@
 
 mod arrays;
 mod bodies;
+mod counted;
 mod dense;
 pub mod device;
 mod executable;
@@ -14,6 +15,7 @@ mod pool;
 mod record;
 mod run;
 pub mod shader;
+mod times;
 mod unit;
 
 use std::sync::Arc;

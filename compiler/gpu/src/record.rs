@@ -1,18 +1,18 @@
 //! A run on its way to the device: dispatches go into one command buffer until the host must see a result.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use align_compiler::kernel::Fault;
 
 use crate::device::Device;
 use crate::pipeline::Pipeline;
 use crate::pool::{Place, Pool};
+use crate::times::Clock;
 use crate::unit;
 
 /// Bytes of the sizes of a dispatch.
 const SIZES: u64 = 256;
-/// How long the host waits for what a device has finished.
-const TOLD: std::time::Duration = std::time::Duration::from_secs(30);
 /// Workgroups in one dimension of a grid.
 const DIMENSION: usize = 65_535;
 
@@ -82,10 +82,20 @@ impl Space {
 }
 
 /// A dispatch before it is recorded.
-struct Dispatch {
+pub struct Dispatch {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     grid: [u32; 2],
+    /// The turn that it belongs to, where the run is timed.
+    pub turn: Option<usize>,
+}
+
+impl Dispatch {
+    pub fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
 }
 
 pub struct Recorder<'d> {
@@ -93,11 +103,13 @@ pub struct Recorder<'d> {
     dispatches: Vec<Dispatch>,
     /// Sizes that are to be written before the dispatches run.
     sizes: Vec<(wgpu::Buffer, u64, Vec<u8>)>,
+    /// Where the run is timed.
+    pub clock: Option<Clock>,
 }
 
 impl<'d> Recorder<'d> {
     pub fn new(device: &'d Device) -> Recorder<'d> {
-        Recorder { device, dispatches: vec![], sizes: vec![] }
+        Recorder { device, dispatches: vec![], sizes: vec![], clock: None }
     }
 
     /// Words that dispatches read. They are there for all that is recorded from now on.
@@ -159,7 +171,8 @@ impl<'d> Recorder<'d> {
             layout: &pipeline.layout,
             entries: &resources,
         });
-        self.dispatches.push(Dispatch { pipeline: pipeline.clone(), group, grid });
+        let turn = self.clock.as_ref().and_then(Clock::turn);
+        self.dispatches.push(Dispatch { pipeline: pipeline.clone(), group, grid, turn });
         Ok(())
     }
 
@@ -177,33 +190,34 @@ impl<'d> Recorder<'d> {
     }
 
     /// Copies bytes between two buffers before all that is recorded from now on runs.
-    pub fn copy(&mut self, from: &Place, to: &Place) {
-        self.submit(&[]);
+    pub fn copy(&mut self, from: &Place, to: &Place) -> Result<(), Fault> {
+        self.submit(&[])?;
         let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let bytes = from.bytes.min(to.bytes).next_multiple_of(4);
         encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, bytes);
         self.device.queue.submit([encoder.finish()]);
+        Ok(())
     }
 
     /// Sends what is recorded to the device; then copies of `seen` to where the host sees them.
-    pub fn submit(&mut self, copies: &[(Place, &wgpu::Buffer, u64)]) {
+    pub fn submit(&mut self, copies: &[(Place, &wgpu::Buffer, u64)]) -> Result<(), Fault> {
         for (buffer, offset, bytes) in self.sizes.drain(..) {
             self.device.queue.write_buffer(&buffer, offset, &bytes);
         }
         let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        {
-            let mut pass =
-                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
-            for Dispatch { pipeline, group, grid } in self.dispatches.drain(..) {
-                pass.set_pipeline(&pipeline.pipeline);
-                pass.set_bind_group(0, &group, &[]);
-                pass.dispatch_workgroups(grid[0], grid[1], 1);
+        match &mut self.clock {
+            Some(clock) => clock.record(self.device, &mut encoder, &self.dispatches)?,
+            None => {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                self.dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass));
             }
         }
+        self.dispatches.clear();
         for (from, to, at) in copies {
             encoder.copy_buffer_to_buffer(&from.buffer, from.offset, to, *at, from.bytes.next_multiple_of(4));
         }
         self.device.queue.submit([encoder.finish()]);
+        Ok(())
     }
 
     /// Runs what is recorded and reads some places.
@@ -222,31 +236,48 @@ impl<'d> Recorder<'d> {
             copies.push((place.clone(), seen, at));
             at += place.bytes.next_multiple_of(4);
         }
-        self.submit(&copies);
+        self.submit(&copies)?;
         if at == 0 {
+            let start = Instant::now();
             self.device.wait()?;
+            self.waited(start);
             return Ok(vec![vec![]; places.len()]);
         }
-        let (send, receive) = std::sync::mpsc::channel();
-        seen.map_async(wgpu::MapMode::Read, 0..at, move |result| drop(send.send(result)));
-        self.device.wait()?;
-        let failed = |what: String| Fault::Device { what: format!("{what} ({})", self.device.about.name) };
-        // Another thread that waits for the device may be the one that is told.
-        match receive.recv_timeout(TOLD) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("it gave no results".into())),
-        }
-        let mut all = vec![];
-        {
-            let mapped = seen.slice(0..at).get_mapped_range().map_err(|error| failed(error.to_string()))?;
-            for (place, (_, _, at)) in places.iter().zip(&copies) {
+        let cut = |seen: &[u8]| {
+            let of = |(place, (_, _, at)): (&Place, &(Place, _, u64))| {
                 let from = *at as usize;
-                all.push(mapped[from..from + place.bytes as usize].to_vec());
-            }
-        }
-        seen.unmap();
+                seen[from..from + place.bytes as usize].to_vec()
+            };
+            places.iter().zip(&copies).map(of).collect()
+        };
+        let start = Instant::now();
+        let all = self.device.mapped(seen, at, cut)?;
+        self.waited(start);
         Ok(all)
+    }
+
+    fn waited(&mut self, since: Instant) {
+        if let Some(clock) = &mut self.clock {
+            clock.waited(since);
+        }
+    }
+
+    /// What the host did for the step since then is the step's own work.
+    pub fn ran(&mut self, since: Instant) {
+        if let Some(clock) = &mut self.clock {
+            clock.ran(since);
+        }
+    }
+
+    /// A step has recorded all that it does.
+    pub fn end_turn(&mut self) -> Result<(), Fault> {
+        if self.clock.as_mut().is_some_and(Clock::end) && !self.dispatches.is_empty() {
+            self.submit(&[])?;
+            let start = Instant::now();
+            self.device.wait()?;
+            self.ran(start);
+        }
+        Ok(())
     }
 }
 

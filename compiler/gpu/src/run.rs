@@ -89,9 +89,21 @@ impl<'d> Run<'_, 'd> {
             Step::Chunked(c) => self.chunked(frame, i, c),
             Step::Scan(s) => self.scan(frame, i, s),
             Step::Loop(l) => self.repeat(frame, i, l),
-            Step::Dense(d) => self.dense(frame, d),
-            _ => self.step(frame, i, step),
+            _ => self.timed(frame, i, step),
         })
+    }
+
+    /// Records a step that has no body; its time is taken where the run is timed.
+    fn timed(&mut self, frame: &Frame, i: usize, step: &Step) -> Result<(), Fault> {
+        let unit = frame.unit;
+        if let Some(clock) = &mut self.recorder.clock {
+            clock.begin(|| (unit.first + i, step.work(&unit.program, frame.lengths)));
+        }
+        match step {
+            Step::Dense(d) => self.dense(frame, d)?,
+            _ => self.step(frame, i, step)?,
+        }
+        self.recorder.end_turn()
     }
 
     fn step(&mut self, frame: &Frame, i: usize, step: &Step) -> Result<(), Fault> {
@@ -190,7 +202,7 @@ impl Frame<'_> {
 }
 
 /// What a step is called in a report.
-fn name_of(unit: &Unit, step: &Step) -> String {
+pub fn name_of(unit: &Unit, step: &Step) -> String {
     let of = |id: BufferId| unit.program.buffer(id).name.clone();
     match step {
         Step::Rows(nest) => nest.name.clone(),

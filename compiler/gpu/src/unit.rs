@@ -18,6 +18,8 @@ pub const ALIGN: usize = 256;
 /// A program with its bodies.
 pub struct Unit {
     pub program: Program,
+    /// The number of its first step: steps are counted over the program and all its bodies.
+    pub first: usize,
     lives: Lives,
     /// For steps that have one.
     pub bodies: Vec<Option<Unit>>,
@@ -57,10 +59,17 @@ fn bytes(buffer: &Buffer, entries: usize) -> usize {
 
 impl Unit {
     pub fn new(program: &Program) -> Unit {
+        Unit::numbered(program, &mut 0)
+    }
+
+    /// `steps`: how many steps have a number.
+    fn numbered(program: &Program, steps: &mut usize) -> Unit {
+        let first = *steps;
+        *steps += program.steps.len();
         let body = |step: &Step| match step {
-            Step::Chunked(c) => Some(Unit::new(&c.body)),
-            Step::Scan(s) => Some(Unit::new(&s.body)),
-            Step::Loop(l) => Some(Unit::new(&l.body)),
+            Step::Chunked(c) => Some(Unit::numbered(&c.body, steps)),
+            Step::Scan(s) => Some(Unit::numbered(&s.body, steps)),
+            Step::Loop(l) => Some(Unit::numbered(&l.body, steps)),
             _ => None,
         };
         let constants = program.buffers.iter().map(|buffer| match &buffer.kind {
@@ -71,11 +80,17 @@ impl Unit {
             lives: Lives::of(program, plan::Form { align: ALIGN, bytes }),
             bodies: program.steps.iter().map(body).collect(),
             constants: constants.collect(),
+            first,
             program: program.clone(),
             scratch: RefCell::default(),
             ready: RefCell::default(),
             placed: RefCell::default(),
         }
+    }
+
+    /// How many steps it has, those of bodies included.
+    pub fn count(&self) -> usize {
+        self.bodies.len() + self.bodies.iter().flatten().map(Unit::count).sum::<usize>()
     }
 
     /// Where temporaries lie, and outputs that are not kept.

@@ -16,6 +16,8 @@ pub struct Spent {
     pub weight: Option<String>,
     /// Where it comes from, its most first.
     pub origins: Vec<Origin>,
+    /// It is no step, but what the host does for a device.
+    pub host: bool,
     pub counter: Counter,
 }
 
@@ -35,7 +37,11 @@ pub struct Counter {
 impl Counter {
     /// A run ends that began at `start`.
     pub fn add(&mut self, start: Instant, work: Work) {
-        let took = start.elapsed();
+        self.took(start, start.elapsed(), work);
+    }
+
+    /// A run began at `start` and took so long.
+    pub fn took(&mut self, start: Instant, took: Duration, work: Work) {
         self.runs += 1;
         self.seconds += took.as_secs_f64();
         self.work += work;

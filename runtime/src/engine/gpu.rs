@@ -5,7 +5,7 @@ use align_compiler::kernel::{Layouts, fuse_in};
 use align_compiler::tensor::{Graph, Lengths};
 use align_gpu::{Executable, Gpu};
 
-use super::{Bindings, Compiled, Device, Engine, Fault};
+use super::{Bindings, Compiled, Device, Engine, Fault, Spent};
 use crate::error::{Error, Result};
 
 impl Engine for Gpu {
@@ -20,6 +20,10 @@ impl Engine for Gpu {
     fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>> {
         let program = fuse_in(graph, layouts).map_err(|error| Error::new("the compiled program", error.to_string()))?;
         Ok(Box::new(Gpu::compile(self, &program)))
+    }
+
+    fn peak(&self) -> Option<f64> {
+        self.rates().ok().map(|rates| rates.product)
     }
 
     fn device(&self) -> Option<&dyn Device> {
@@ -60,5 +64,13 @@ impl Compiled for Executable {
 
     fn overlays(&self, input: &str, output: &str) -> bool {
         Executable::overlays(self, input, output)
+    }
+
+    fn count(&self, events: bool) {
+        Executable::count(self, events);
+    }
+
+    fn spent(&self) -> Vec<Spent> {
+        Executable::spent(self)
     }
 }

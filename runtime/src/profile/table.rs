@@ -83,7 +83,7 @@ impl Table {
                 .or_insert_with(|| (Row { place, ..Row::of_host(spent.what, 0.0) }, BTreeSet::new()));
             layers.extend(layer);
             row.layers = layers.len();
-            row.kernels += 1;
+            row.kernels += usize::from(!spent.host);
             row.runs += spent.counter.runs;
             row.seconds += spent.counter.seconds;
             row.work += spent.counter.work;
@@ -194,7 +194,7 @@ mod tests {
         let origins = vec![Origin { place: Some(Arc::new(place)), backward }];
         let work = Work { flops: 8.0, bytes: 4.0 };
         let counter = Counter { runs: 2, seconds, work, ..Counter::default() };
-        (Section::Step, Spent { what, name: "made".into(), weight: None, origins, counter })
+        (Section::Step, Spent { what, name: "made".into(), weight: None, origins, host: false, counter })
     }
 
     #[test]
@@ -202,11 +202,16 @@ mod tests {
         let mut sources = Sources::default();
         let file = sources.add("net.align", "one\ntwo\nthree\n");
         let (two, three) = (Span::new(file, 4, 7), Span::new(file, 8, 13));
+        let counter = Counter { runs: 2, seconds: 0.25, ..Counter::default() };
+        let of_device =
+            Spent { what: "encode", name: "encode".into(), weight: None, origins: vec![], host: true, counter };
+        let of_device = (Section::Step, of_device);
         let kernels = vec![
             spent("product", "blocks.0.up", false, two, 1.0),
             spent("product", "blocks.11.up", false, two, 2.0),
             spent("product", "blocks.11.up", true, two, 4.0),
             spent("pointwise", "", false, three, 0.5),
+            of_device,
         ];
         let stage = StageSpent {
             name: "tuned".into(),
@@ -221,8 +226,15 @@ mod tests {
         let seen: Vec<_> = table.rows.iter().map(|row| (row.what.as_str(), row.seconds, row.layers)).collect();
         assert_eq!(
             seen,
-            [("other work of the host", 10.0, 0), ("product", 4.0, 1), ("product", 3.0, 2), ("pointwise", 0.5, 0)]
+            [
+                ("other work of the host", 10.0, 0),
+                ("product", 4.0, 1),
+                ("product", 3.0, 2),
+                ("pointwise", 0.5, 0),
+                ("encode", 0.25, 0)
+            ]
         );
+        assert_eq!(table.json()["rows"][4]["host"], true);
         let place = Place { file: "net.align".into(), line: 2, part: "blocks.*.up".into(), backward: false };
         assert_eq!(table.rows[2].place, Some(place));
         assert_eq!(table.work(), (Work { flops: 32.0, bytes: 16.0 }, Work { flops: 24.0, bytes: 12.0 }, 7.0));

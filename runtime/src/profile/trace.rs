@@ -35,7 +35,8 @@ pub fn trace(stages: &[StageSpent], sources: &Sources) -> Value {
             let places: Vec<String> = spent.origins.iter().filter_map(|o| Place::of(o, sources)).map(full).collect();
             let args = json!({ "makes": spent.name, "from": places });
             let runs = spent.counter.events.iter();
-            events.extend(runs.map(|run| event(spent.what, &stage.name, KERNELS, *run, args.clone())));
+            let lane = if spent.host { HOST } else { KERNELS };
+            events.extend(runs.map(|run| event(spent.what, &stage.name, lane, *run, args.clone())));
         }
     }
     json!({ "traceEvents": events })

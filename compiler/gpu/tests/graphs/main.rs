@@ -1,5 +1,6 @@
 //! The suite of the CPU's kernels on a GPU: graphs through fusion and WGSL, against the interpreter in double precision.
 
+mod counted;
 mod device;
 
 #[path = "../../../cpu/tests/graphs/bodies.rs"]
