@@ -98,7 +98,7 @@ impl Run<'_, '_> {
             }
         }
         let seat = |(place, carry): (Place, &Carry)| {
-            let form = Form::written(frame.unit.program.buffer(carry.first).dtype);
+            let form = frame.unit.form(frame.unit.program.buffer(carry.first));
             Seat { place, bound: Bound::plain(form), first: 0 }
         };
         let sides = places.map(|side| side.into_iter().zip(carries).map(seat).collect::<Vec<Seat>>());

@@ -154,7 +154,9 @@ impl Device {
         }
         let adapter = all.swap_remove(at);
         let about = about(&adapter);
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | wgpu::Features::SHADER_I16;
         // What is not asked for is as small as the web allows.
         let limits = adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
@@ -179,6 +181,11 @@ impl Device {
     /// Something went wrong that the next run tells.
     pub fn keep(&self, what: String) {
         keep(&self.trouble, what);
+    }
+
+    /// Whether it has numbers of 16 bits, in which bf16 lies as it is.
+    pub fn halves(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_I16)
     }
 
     /// The first thing that went wrong since this was last asked.

@@ -32,7 +32,7 @@ impl Executable {
     pub fn new(device: &Arc<Device>, program: &Program) -> Executable {
         Executable {
             device: device.clone(),
-            unit: Unit::new(program),
+            unit: Unit::new(program, device.halves()),
             space: RefCell::default(),
             counts: RefCell::default(),
         }
@@ -86,7 +86,7 @@ impl Executable {
                     Some(Slot::AddHeld(held)) => Some(self.held(name, *held, entries, true)?),
                     Some(slot) => {
                         check_output(name, slot, buffer.dtype, entries)?;
-                        let form = Form::written(buffer.dtype);
+                        let form = self.unit.form(buffer);
                         let bytes = form.bytes(entries).max(4) as u64;
                         seen.push((id, results));
                         results += bytes.next_multiple_of(ALIGN as u64);
@@ -101,7 +101,7 @@ impl Executable {
         let all = space.results(&self.device, faults + 4 * FAULTS as u64)?;
         for (id, at) in &seen {
             let buffer = program.buffer(*id);
-            let form = Form::written(buffer.dtype);
+            let form = self.unit.form(buffer);
             let place = all.part(*at, form.bytes(buffer.size().get(lengths)).max(4) as u64);
             bound[id.0 as usize] = Some(Seat { place, bound: Bound::plain(form), first: 0 });
         }
@@ -137,7 +137,7 @@ impl Executable {
         }
         for (id, at) in seen {
             let buffer = program.buffer(id);
-            let bytes = Form::written(buffer.dtype).bytes(buffer.size().get(lengths));
+            let bytes = self.unit.form(buffer).bytes(buffer.size().get(lengths));
             let words = &results[at as usize..at as usize + bytes];
             if let BufferKind::Output(name) = &buffer.kind
                 && let Some(slot) = bindings.get_mut(name.as_str())
@@ -171,7 +171,7 @@ impl Executable {
             },
             slot => slot,
         };
-        let form = Form::given(buffer.dtype, buffer.storage);
+        let form = self.unit.given(buffer);
         match (slot, form) {
             (Slot::Held(held) | Slot::WriteHeld(held), Form::F32) => return self.held(name, *held, entries, false),
             (Slot::StoredHeld(storage, bytes), _) if *storage == buffer.storage && form != Form::F32 => {
@@ -198,7 +198,7 @@ impl Executable {
             }
             _ => {
                 let narrow = match form {
-                    Form::Bf16 | Form::Q8 | Form::Q4 => format!(" in {}", buffer.storage.word()),
+                    Form::Half | Form::Bf16 | Form::Q8 | Form::Q4 => format!(" in {}", buffer.storage.word()),
                     _ => String::new(),
                 };
                 return Err(wrong(format!("{:?}s{narrow}", buffer.dtype)));

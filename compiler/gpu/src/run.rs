@@ -9,7 +9,7 @@ use align_compiler::tensor::{Axis, Lengths, TableKind};
 use crate::device::Device;
 use crate::pool::Place;
 use crate::record::{Recorder, Space};
-use crate::shader::{self, Bind, Bound, Context, Field, Form, Variant};
+use crate::shader::{self, Bind, Bound, Context, Field, Variant};
 use crate::unit::{self, Ready, Unit};
 
 /// Words of the buffer of faults.
@@ -61,7 +61,7 @@ impl<'d> Run<'_, 'd> {
         let placed = unit.placed(lengths, &kept);
         let mut seats = vec![];
         for (i, (seat, buffer)) in bound.into_iter().zip(&unit.program.buffers).enumerate() {
-            let form = Form::written(buffer.dtype);
+            let form = unit.form(buffer);
             let place = match (seat, &buffer.kind, &unit.constants[i]) {
                 (Some(seat), ..) => {
                     seats.push(seat);

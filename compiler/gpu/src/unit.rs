@@ -20,6 +20,7 @@ pub struct Unit {
     pub program: Program,
     /// The number of its first step: steps are counted over the program and all its bodies.
     pub first: usize,
+    halves: bool,
     lives: Lives,
     /// For steps that have one.
     pub bodies: Vec<Option<Unit>>,
@@ -52,24 +53,30 @@ pub struct Fault {
     pub site: Site,
 }
 
-/// Bytes of so many entries of a buffer of the program's own in a device's memory.
+/// Bytes of so many entries of a buffer of the program's own in the memory of a device without numbers of 16 bits.
 fn bytes(buffer: &Buffer, entries: usize) -> usize {
-    Form::written(buffer.dtype).bytes(entries)
+    Form::written(buffer.dtype, buffer.storage, false).bytes(entries)
+}
+
+/// As [`bytes`], of a device that has them.
+fn bytes_with_halves(buffer: &Buffer, entries: usize) -> usize {
+    Form::written(buffer.dtype, buffer.storage, true).bytes(entries)
 }
 
 impl Unit {
-    pub fn new(program: &Program) -> Unit {
-        Unit::numbered(program, &mut 0)
+    /// `halves`: the device has numbers of 16 bits.
+    pub fn new(program: &Program, halves: bool) -> Unit {
+        Unit::numbered(program, halves, &mut 0)
     }
 
     /// `steps`: how many steps have a number.
-    fn numbered(program: &Program, steps: &mut usize) -> Unit {
+    fn numbered(program: &Program, halves: bool, steps: &mut usize) -> Unit {
         let first = *steps;
         *steps += program.steps.len();
         let body = |step: &Step| match step {
-            Step::Chunked(c) => Some(Unit::numbered(&c.body, steps)),
-            Step::Scan(s) => Some(Unit::numbered(&s.body, steps)),
-            Step::Loop(l) => Some(Unit::numbered(&l.body, steps)),
+            Step::Chunked(c) => Some(Unit::numbered(&c.body, halves, steps)),
+            Step::Scan(s) => Some(Unit::numbered(&s.body, halves, steps)),
+            Step::Loop(l) => Some(Unit::numbered(&l.body, halves, steps)),
             _ => None,
         };
         let constants = program.buffers.iter().map(|buffer| match &buffer.kind {
@@ -77,7 +84,11 @@ impl Unit {
             _ => None,
         });
         Unit {
-            lives: Lives::of(program, plan::Form { align: ALIGN, bytes }),
+            lives: Lives::of(
+                program,
+                plan::Form { align: ALIGN, bytes: if halves { bytes_with_halves } else { bytes } },
+            ),
+            halves,
             bodies: program.steps.iter().map(body).collect(),
             constants: constants.collect(),
             first,
@@ -91,6 +102,16 @@ impl Unit {
     /// How many steps it has, those of bodies included.
     pub fn count(&self) -> usize {
         self.bodies.len() + self.bodies.iter().flatten().map(Unit::count).sum::<usize>()
+    }
+
+    /// How a buffer that the program writes lies in memory.
+    pub fn form(&self, buffer: &Buffer) -> Form {
+        Form::written(buffer.dtype, buffer.storage, self.halves)
+    }
+
+    /// How a buffer that the caller gives does.
+    pub fn given(&self, buffer: &Buffer) -> Form {
+        Form::given(buffer.dtype, buffer.storage, self.halves)
     }
 
     /// Where temporaries lie, and outputs that are not kept.
@@ -112,7 +133,7 @@ impl Unit {
     pub fn scratch(&self, step: usize, variant: Variant, lengths: &Lengths) -> Vec<usize> {
         let mut known = self.scratch.borrow_mut();
         let words = known.entry((step, variant)).or_insert_with(|| {
-            let bound: Vec<Bound> = self.program.buffers.iter().map(|b| Bound::plain(Form::written(b.dtype))).collect();
+            let bound: Vec<Bound> = self.program.buffers.iter().map(|b| Bound::plain(self.form(b))).collect();
             let context = Context { program: &self.program, bound: &bound };
             let kernels = shader::kernels(context, &self.program.steps[step], variant);
             Rc::new(kernels.map(|k| k.scratch).unwrap_or_default())
@@ -152,7 +173,7 @@ impl Unit {
         };
         let bytes = |c: &align_compiler::kernel::Carry| {
             let first = self.program.buffer(c.first);
-            bytes(first, first.size().get(lengths))
+            self.form(first).bytes(first.size().get(lengths))
         };
         carries.iter().map(bytes).map(|b| b.next_multiple_of(ALIGN)).collect()
     }

@@ -117,7 +117,7 @@ fn in_fours(dense: &[Strided], others: &[&[Strided]], stride: fn(&Strided) -> &S
 
 fn fetch_of(s: &Source, c: &Contraction, operand: &Operand, loops: &[Strided], stride: fn(&Strided) -> &Size) -> Fetch {
     // A buffer is bound as vectors or as numbers, whoever reads it.
-    let fours = s.has_fours(operand.buffer) && c.lhs.buffer != c.rhs.buffer;
+    let fours = s.reads_fours(operand.buffer) && c.lhs.buffer != c.rhs.buffer;
     match () {
         () if fours && in_fours(&c.k, &[loops, &c.batch], stride, operand.offset) => Fetch::SumFours,
         () if fours && in_fours(loops, &[&c.k, &c.batch], stride, operand.offset) => Fetch::OuterFours,
@@ -314,7 +314,7 @@ fn fetch(s: &mut Source, factor: &Factor, base: &str, k: usize, lanes: usize, (f
     let at = sum_of(&[base.to_string(), own, summed], false);
     let fours = matches!(fetch, Fetch::SumFours | Fetch::OuterFours);
     let value = match fours {
-        true => format!("{}[({at}) / 4u]", s.fours(operand.buffer)),
+        true => s.load_fours(operand.buffer, &format!("({at}) / 4u")),
         false => s.load(operand.buffer, &at),
     };
     match inside.is_empty() {

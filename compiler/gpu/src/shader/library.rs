@@ -223,7 +223,7 @@ pub fn reader(form: Form, name: &str) -> String {
         Form::Bf16 => include_str!("library/read_bf16.wgsl"),
         Form::Q8 => include_str!("library/read_q8.wgsl"),
         Form::Q4 => include_str!("library/read_q4.wgsl"),
-        Form::F32 | Form::I32 | Form::Bool => return String::new(),
+        Form::F32 | Form::I32 | Form::Bool | Form::Half => return String::new(),
     };
     text.replace("BUFFER", name)
 }

@@ -37,7 +37,9 @@ pub enum Form {
     I32,
     /// A word for each, 0 or 1.
     Bool,
-    /// Two to a word; only read.
+    /// bf16 as numbers of 16 bits, on devices that have such.
+    Half,
+    /// bf16, two to a word; only read.
     Bf16,
     /// Blocks of 34 bytes; only read.
     Q8,
@@ -46,9 +48,10 @@ pub enum Form {
 }
 
 impl Form {
-    /// Of what a program writes: floats in bf16 are rounded and lie as f32.
-    pub fn written(dtype: DType) -> Form {
+    /// Of what a program writes. Floats in bf16 that are not the device's numbers are rounded and lie as f32.
+    pub fn written(dtype: DType, storage: Storage, halves: bool) -> Form {
         match dtype {
+            DType::Float if storage == Storage::Bf16 && halves => Form::Half,
             DType::Float => Form::F32,
             DType::Int => Form::I32,
             DType::Bool => Form::Bool,
@@ -56,12 +59,12 @@ impl Form {
     }
 
     /// Of what a caller gives.
-    pub fn given(dtype: DType, storage: Storage) -> Form {
+    pub fn given(dtype: DType, storage: Storage, halves: bool) -> Form {
         match (dtype, storage) {
-            (DType::Float, Storage::Bf16) => Form::Bf16,
+            (DType::Float, Storage::Bf16) if !halves => Form::Bf16,
             (DType::Float, Storage::Q8) => Form::Q8,
             (DType::Float, Storage::Q4) => Form::Q4,
-            _ => Form::written(dtype),
+            _ => Form::written(dtype, storage, halves),
         }
     }
 
@@ -69,7 +72,7 @@ impl Form {
     pub fn bytes(self, entries: usize) -> usize {
         match self {
             Form::F32 | Form::I32 | Form::Bool => 4 * entries,
-            Form::Bf16 => Storage::Bf16.bytes(entries).next_multiple_of(4),
+            Form::Half | Form::Bf16 => Storage::Bf16.bytes(entries).next_multiple_of(4),
             Form::Q8 => Storage::Q8.bytes(entries).next_multiple_of(4),
             Form::Q4 => Storage::Q4.bytes(entries).next_multiple_of(4),
         }
@@ -80,6 +83,7 @@ impl Form {
         match self {
             Form::F32 => "f32",
             Form::I32 => "i32",
+            Form::Half => "u16",
             Form::Bool | Form::Bf16 | Form::Q8 | Form::Q4 => "u32",
         }
     }

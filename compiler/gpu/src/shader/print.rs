@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use align_compiler::kernel::{Program, Step};
+use align_compiler::kernel::{Buffer, Program, Step};
 use align_compiler::tensor::{Axis, AxisKind, Lengths};
 
 use super::{Bound, Context, Form, kernels, variant};
@@ -26,7 +26,7 @@ pub fn text(program: &Program) -> String {
 
 /// How many dispatches a run of the program has, a block of each body.
 pub fn dispatches(program: &Program, lengths: &Lengths) -> usize {
-    let bound: Vec<Bound> = program.buffers.iter().map(|b| Bound::plain(Form::given(b.dtype, b.storage))).collect();
+    let bound: Vec<Bound> = program.buffers.iter().map(|b| Bound::plain(form(b))).collect();
     let of = |step: &Step| match step {
         Step::Chunked(c) => dispatches(&c.body, lengths),
         Step::Scan(s) => dispatches(&s.body, lengths),
@@ -39,6 +39,11 @@ pub fn dispatches(program: &Program, lengths: &Lengths) -> usize {
     program.steps.iter().map(of).sum()
 }
 
+/// As a device has it that has numbers of 16 bits.
+fn form(buffer: &Buffer) -> Form {
+    Form::given(buffer.dtype, buffer.storage, true)
+}
+
 #[derive(Default)]
 struct Printed {
     /// Key, text, and what it is worked out for.
@@ -47,7 +52,7 @@ struct Printed {
 
 impl Printed {
     fn program(&mut self, program: &Program, lengths: &Lengths) {
-        let bound: Vec<Bound> = program.buffers.iter().map(|b| Bound::plain(Form::given(b.dtype, b.storage))).collect();
+        let bound: Vec<Bound> = program.buffers.iter().map(|b| Bound::plain(form(b))).collect();
         for step in &program.steps {
             let body = match step {
                 Step::Chunked(c) => Some(&c.body),

@@ -175,6 +175,21 @@ impl<'p> Source<'p> {
         format!("{MARK}{binding}{MARK}")
     }
 
+    /// As [`Source::has_fours`], of numbers in bf16 too: [`Source::load_fours`] reads them.
+    pub fn reads_fours(&self, buffer: BufferId) -> bool {
+        let Bound { form, shifted, .. } = self.bound(buffer);
+        matches!(form, Form::F32 | Form::Half) && !shifted
+    }
+
+    /// Four floats: `at` counts vectors.
+    pub fn load_fours(&mut self, buffer: BufferId, at: &str) -> String {
+        let name = self.fours(buffer);
+        match self.bound(buffer).form {
+            Form::Half => format!("bitcast<vec4<f32>>(vec4<u32>({name}[{at}]) << vec4(16u))"),
+            _ => format!("{name}[{at}]"),
+        }
+    }
+
     /// Whether entries can be stored four at a time.
     pub fn stores_fours(&self, buffer: BufferId) -> bool {
         let narrow = self.context.program.buffer(buffer).storage != Storage::F32;
@@ -207,6 +222,7 @@ impl<'p> Source<'p> {
         match self.bound(buffer).form {
             Form::F32 | Form::I32 => format!("{name}[{at}]"),
             Form::Bool => format!("({name}[{at}] != 0u)"),
+            Form::Half => format!("bitcast<f32>(u32({name}[{at}]) << 16u)"),
             Form::Bf16 | Form::Q8 | Form::Q4 => {
                 let binding = self.bind(Bind::Buffer(buffer));
                 self.readers.insert(binding);
@@ -221,6 +237,12 @@ impl<'p> Source<'p> {
         let narrow = self.context.program.buffer(buffer);
         let rounds = narrow.dtype == DType::Float && narrow.storage == Storage::Bf16;
         let (name, at) = self.place(buffer, at);
+        if self.bound(buffer).form == Form::Half {
+            let sum = if add { format!("{value} + {}", self.load(buffer, &at)) } else { value.to_string() };
+            let rounded = self.call(Function::Bf16, &[&sum]);
+            self.line(format!("{name}[{at}] = u16(bitcast<u32>({rounded}) >> 16u);"));
+            return;
+        }
         let value = match self.bound(buffer).form {
             Form::Bool => format!("select(0u, 1u, {value})"),
             _ if rounds => self.call(Function::Bf16, &[value]),
@@ -307,6 +329,10 @@ impl<'p> Source<'p> {
             })
             .collect();
         let mut text = String::new();
+        let is_half = |bind: &Bind| matches!(bind, Bind::Buffer(id) if self.context.of(*id).form == Form::Half);
+        if self.bindings.iter().any(is_half) {
+            text.push_str("enable wgpu_int16;\n\n");
+        }
         if !self.fields.is_empty() {
             text.push_str("struct Sizes {\n");
             self.fields.iter().for_each(|(_, name)| text.push_str(&format!("    {name}: u32,\n")));
@@ -314,7 +340,10 @@ impl<'p> Source<'p> {
         }
         for (i, bind) in self.bindings.iter().enumerate() {
             let element = match bind {
-                Bind::Buffer(_) if self.fours.contains(&i) => "vec4<f32>",
+                Bind::Buffer(id) if self.fours.contains(&i) => match self.context.of(*id).form {
+                    Form::Half => "vec4<u16>",
+                    _ => "vec4<f32>",
+                },
                 Bind::Buffer(id) => self.context.of(*id).form.element(),
                 Bind::Table(..) => "i32",
                 Bind::Scratch(number) => self.scratch[*number],

@@ -27,7 +27,7 @@ pub fn validate(text: &str) {
 
 /// How the buffers of a program are bound where nothing is special.
 pub fn plain(program: &Program) -> Vec<Bound> {
-    program.buffers.iter().map(|b| Bound::plain(Form::written(b.dtype))).collect()
+    program.buffers.iter().map(|b| Bound::plain(Form::written(b.dtype, b.storage, true))).collect()
 }
 
 /// All ways in which a step may be cut.
