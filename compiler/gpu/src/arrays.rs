@@ -200,7 +200,7 @@ impl DeviceArray for Array {
     }
 
     fn fold(&self, carry: &dyn DeviceArray) {
-        let folded = self.other(carry).and_then(|carry| self.pass(FOLD, &[(carry, 0)], &[], 0..self.len, WIDTH));
+        let folded = self.other(carry).and_then(|carry| self.pass(FOLD, &[(carry, 0)], &[0], 0..self.len, WIDTH));
         self.quietly(folded);
     }
 

@@ -2,6 +2,8 @@ struct Sizes {
     count: u32,
     first: u32,
     carry_first: u32,
+    // 0, which no compiler knows.
+    zero: u32,
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -15,7 +17,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gro
     if i < sizes.count {
         let before = array_of[sizes.first + i];
         let term = carry[sizes.carry_first + i];
-        let next = before + term;
+        // Drivers take a + b - a for b, as WGSL lets them; not so with bits that they do not know.
+        let next = bitcast<f32>(bitcast<u32>(before + term) ^ sizes.zero);
         carry[sizes.carry_first + i] = term - (next - before);
         array_of[sizes.first + i] = next;
     }
