@@ -38,22 +38,33 @@ const BUSY: usize = 256;
 /// Least terms of a part of a sum that is worth a workgroup of its own.
 const TERMS: usize = 512;
 const MOST_PARTS: usize = 32;
+/// Least share of the tiles that lies inside of the output.
+const INSIDE: f64 = 0.7;
+/// Rows that are few.
+const FEW: usize = 16;
 
-/// How the product is likely to be fast.
+/// How the product is likely to be fast: by the largest tiles of which enough keep the device busy, in parts of the sum if need
+/// be, and which are not mostly outside of the output.
 pub fn tiling(c: &Contraction, lengths: &Lengths) -> Tiling {
     let of = |loops: &[Strided]| loops.iter().map(|l| l.dim.size().get(lengths)).product::<usize>();
     let (batch, m, n, k) = (of(&c.batch), of(&c.m), of(&c.n), of(&c.k));
+    best(batch, m, n, k)
+}
+
+fn best(batch: usize, m: usize, n: usize, k: usize) -> Tiling {
+    let most = (k / TERMS).clamp(1, MOST_PARTS);
     let groups = |t: Tiling| batch * m.div_ceil(t.m) * n.div_ceil(t.n);
-    let fitting = match (m, n) {
-        (..=16, _) => Tiling::FLAT,
-        _ if groups(Tiling::LARGE) >= BUSY => Tiling::LARGE,
-        _ if groups(Tiling::MIDDLE) >= BUSY || m * n >= 1 << 20 => Tiling::MIDDLE,
-        _ => Tiling::SMALL,
+    let fits = |t: &Tiling| {
+        let inside = (batch * m * n) as f64 / (groups(*t) * t.m * t.n).max(1) as f64;
+        inside >= INSIDE && groups(*t) * most >= BUSY
     };
-    let wanted = BUSY.div_ceil(groups(fitting).max(1)).min(k / TERMS).min(MOST_PARTS);
+    let tiles = match m <= FEW {
+        true => Tiling::FLAT,
+        false => [Tiling::LARGE, Tiling::MIDDLE].into_iter().find(fits).unwrap_or(Tiling::SMALL),
+    };
     // Powers of two, so that few shaders do.
-    let split = if wanted < 2 { 1 } else { wanted.next_power_of_two() };
-    Tiling { split, ..fitting }
+    let split = BUSY.div_ceil(groups(tiles).max(1)).next_power_of_two();
+    Tiling { split: if most == 1 { 1 } else { split.min(most.next_power_of_two()) }, ..tiles }
 }
 
 pub fn kernels(context: Context, c: &Contraction, tiling: Tiling) -> Kernels {
@@ -491,4 +502,23 @@ fn sum_of(parts: &[String], only_last: bool) -> String {
 fn over(loops: &[Strided]) -> String {
     let names: Vec<String> = loops.iter().map(|l| l.dim.to_string()).collect();
     if names.is_empty() { "one".into() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_as_large_as_keeps_a_device_busy() {
+        let of = |m, n, k| best(1, m, n, k);
+        // A layer of 16,384 tokens: forward, gradients of weights, narrow outputs.
+        assert_eq!(of(16_384, 576, 576), Tiling::LARGE);
+        assert_eq!(of(576, 576, 16_384), Tiling { split: 16, ..Tiling::LARGE });
+        assert_eq!(of(16_384, 192, 576), Tiling::LARGE);
+        assert_eq!(of(16_384, 64, 576), Tiling::MIDDLE);
+        assert_eq!(of(600, 64, 64), Tiling::SMALL);
+        assert_eq!(of(8, 49_152, 576), Tiling::FLAT);
+        assert_eq!(of(8, 576, 49_152), Tiling { split: 32, ..Tiling::FLAT });
+        assert_eq!(of(1, 1, 0), Tiling::FLAT);
+    }
 }
