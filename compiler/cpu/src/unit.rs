@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Temporaries begin with a cache line.
-const FORM: Form = Form { align: 64, bytes: Buffer::bytes_of };
+const FORM: Form = Form { align: 64, page: usize::MAX, bytes: Buffer::bytes_of };
 
 /// A program with code for its steps.
 pub struct Unit {

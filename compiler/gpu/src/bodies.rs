@@ -6,7 +6,7 @@ use align_compiler::tensor::Lengths;
 use crate::arrays::{COPY, FILL};
 use crate::pool::Place;
 use crate::run::{Frame, Run, Seat};
-use crate::shader::{Bound, Form, Shader};
+use crate::shader::{Bound, Form, Shader, Variant};
 use crate::unit::{ALIGN, Unit};
 
 const WIDTH: usize = 256;
@@ -14,6 +14,7 @@ const WIDTH: usize = 256;
 impl Run<'_, '_> {
     pub(crate) fn chunked(&mut self, frame: &Frame, i: usize, c: &Chunked) -> Result<(), Fault> {
         let unit = body(frame, i);
+        let base = frame.unit.beside(i, frame.beside, Variant::Only, frame.lengths).body;
         let count = frame.lengths.size(&c.axis);
         if count == 0 {
             for output in c.outputs.iter().filter(|o| o.sum && !o.add && !frame.seat(o.bound.buffer).bound.add) {
@@ -35,7 +36,7 @@ impl Run<'_, '_> {
                 seat.bound.add |= output.add || (output.sum && from > 0);
                 Some(seat)
             });
-            let inner = self.frame(unit, bound, &lengths, frame.beside)?;
+            let inner = self.frame(unit, bound, &lengths, base)?;
             self.steps(&inner)?;
         }
         Ok(())
@@ -87,16 +88,10 @@ impl Run<'_, '_> {
     }
 
     /// Room for values that go from round to round, with the first of them; and where memory behind them begins.
-    fn carried(&mut self, frame: &Frame, i: usize, carries: &[Carry]) -> Result<(Carried, u64), Fault> {
-        let step = &frame.unit.program.steps[i];
-        let mut at = frame.beside;
-        let mut places = [vec![], vec![]];
-        for bytes in frame.unit.carried(step, frame.lengths) {
-            for side in &mut places {
-                side.push(self.arena.part(at, (bytes as u64).max(4)));
-                at += bytes as u64;
-            }
-        }
+    fn carried(&mut self, frame: &Frame, i: usize, carries: &[Carry]) -> Result<(Carried, usize), Fault> {
+        let beside = frame.unit.beside(i, frame.beside, Variant::Only, frame.lengths);
+        let places: Vec<Place> = beside.pieces.iter().map(|(at, bytes)| self.arena.part(*at, *bytes)).collect();
+        let places = [places[..carries.len()].to_vec(), places[carries.len()..].to_vec()];
         let seat = |(place, carry): (Place, &Carry)| {
             let form = frame.unit.form(frame.unit.program.buffer(carry.first));
             Seat { place, bound: Bound::plain(form), first: 0 }
@@ -106,7 +101,7 @@ impl Run<'_, '_> {
             let entries = frame.unit.program.buffer(carry.first).size().get(frame.lengths);
             self.copy(frame.seat(carry.first), to, entries)?;
         }
-        Ok((Carried { sides, now: 0 }, at.next_multiple_of(ALIGN as u64)))
+        Ok((Carried { sides, now: 0 }, beside.body))
     }
 
     fn give_back(&mut self, frame: &Frame, carried: &Carried, carries: &[Carry]) -> Result<(), Fault> {

@@ -64,11 +64,16 @@ pub struct Device {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
+    /// Bytes of a buffer of temporaries at most.
+    pub page: u64,
     /// By the neutral text of the shader.
     pub pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     /// What went wrong since it was last asked for.
     trouble: Arc<Mutex<Option<String>>>,
 }
+
+/// Pages of temporaries are multiples of so many bytes.
+const ALIGN: u64 = crate::unit::ALIGN as u64;
 
 /// Adapters that kernels can run on, those that are likely to be fast first.
 fn adapters() -> Vec<wgpu::Adapter> {
@@ -175,7 +180,8 @@ impl Device {
                 keep(&lost, format!("the device was lost: {text}"));
             }
         });
-        Ok(Device { about, device, queue, limits, pipelines: Mutex::default(), trouble })
+        let page = limits.max_buffer_size / ALIGN * ALIGN;
+        Ok(Device { about, device, queue, limits, page, pipelines: Mutex::default(), trouble })
     }
 
     /// Something went wrong that the next run tells.

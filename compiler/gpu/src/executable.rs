@@ -17,7 +17,7 @@ use crate::record::{Recorder, Space};
 use crate::run::{FAULTS, Run, Seat};
 use crate::shader::{Bound, Form, Site};
 use crate::times::Clock;
-use crate::unit::{self, ALIGN, Unit};
+use crate::unit::{self, ALIGN, On, Unit};
 
 /// A program on a device. Its kernels are compiled when they first run.
 pub struct Executable {
@@ -32,7 +32,7 @@ impl Executable {
     pub fn new(device: &Arc<Device>, program: &Program) -> Executable {
         Executable {
             device: device.clone(),
-            unit: Unit::new(program, device.halves()),
+            unit: Unit::new(program, On { halves: device.halves(), page: device.page as usize }),
             space: RefCell::default(),
             counts: RefCell::default(),
         }
@@ -281,5 +281,66 @@ fn hand_over(words: &[u8], slot: &mut Slot) {
         Slot::WriteInts(to) => to.iter_mut().zip(floats).for_each(|(to, x)| *to = x.to_bits() as i32),
         Slot::WriteBools(to) => to.iter_mut().zip(floats).for_each(|(to, x)| *to = x.to_bits() != 0),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use align_compiler::interp::{Named, Precision, Value, run};
+    use align_compiler::kernel::fuse;
+    use align_compiler::tensor::{Axis, Graph, MapOp};
+
+    use super::*;
+
+    /// Sixteen products that live at once: more than a page holds.
+    fn graph() -> Graph {
+        let (m, n) = (Axis::fixed("m", 40), Axis::fixed("n", 40));
+        let mut g = Graph::new();
+        let x = g.input("x", vec![m.clone(), n.clone()], DType::Float);
+        let w = g.weight("w", vec![n.clone(), Axis::fixed("k", 40)]);
+        let products: Vec<_> = (0..16)
+            .map(|i| {
+                let scale = g.float(0.1 * f64::from(i));
+                let scaled = g.map(MapOp::Mul, &[x, scale]);
+                let scaled = g.map(MapOp::Sin, &[scaled]);
+                g.contract(scaled, w, std::slice::from_ref(&n))
+            })
+            .collect();
+        let mut all = products[0];
+        for (i, product) in products.iter().enumerate().skip(1) {
+            let back = products[products.len() - i];
+            let moved = g.map(MapOp::Mul, &[*product, back]);
+            all = g.map(MapOp::Add, &[all, moved]);
+        }
+        g.output("all", all);
+        g
+    }
+
+    #[test]
+    #[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
+    fn temporaries_lie_in_several_buffers() {
+        let g = graph();
+        let value = |seed: f64| (0..1600).map(|i| ((f64::from(i) * seed) % 1.0 - 0.5) as f32).collect::<Vec<f32>>();
+        let (x, w) = (value(0.377), value(0.719));
+        let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let axes = |names: [&str; 2]| names.map(|name| Axis::fixed(name, 40)).to_vec();
+        let given = Named::from([
+            ("x".into(), Value::floats(axes(["m", "n"]), wide(&x))),
+            ("w".into(), Value::floats(axes(["n", "k"]), wide(&w))),
+        ]);
+        let want = run(&g, &given, &Lengths::new(), Precision::F64).expect("it runs").remove(0).1;
+        let program = fuse(&g).expect("it has kernels");
+        let mut device = Device::open(None).unwrap_or_else(|e| panic!("{e}"));
+        // Two products to a page.
+        device.page = 2 * 6400 + 256;
+        let code = Executable::new(&Arc::new(device), &program);
+        assert!(code.memory(&Lengths::new()) > 7 * 13_056, "{}", code.memory(&Lengths::new()));
+        let mut all = vec![0.0; 1600];
+        let mut bindings =
+            Bindings::from([("x", Slot::Floats(&x)), ("w", Slot::Floats(&w)), ("all", Slot::Write(&mut all))]);
+        code.run(&Lengths::new(), &mut bindings).unwrap_or_else(|e| panic!("{e}"));
+        let output = program.buffer(program.named_output("all").expect("it is there"));
+        let want = want.laid_out(&output.axes, &Lengths::new()).data;
+        assert!(all.iter().zip(want).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-3), "numbers of other places");
     }
 }

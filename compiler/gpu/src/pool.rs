@@ -58,3 +58,42 @@ impl Pool {
         }
     }
 }
+
+/// Memory for temporaries: buffers of one size, the last of which may be smaller.
+#[derive(Clone, Debug, Default)]
+pub struct Arena {
+    pages: Vec<wgpu::Buffer>,
+    page: u64,
+    /// Bytes in all.
+    bytes: u64,
+}
+
+impl Arena {
+    /// At least so many bytes: those that are there, or new ones in their place.
+    pub fn reserve(&mut self, device: &Device, bytes: u64) -> Result<(), Fault> {
+        if bytes <= self.bytes && !self.pages.is_empty() {
+            return Ok(());
+        }
+        *self = Arena { page: device.page, ..Arena::default() };
+        // Some more, so that a slightly larger batch needs no new ones.
+        let wanted = (bytes + bytes / 8).max(u64::from(u16::MAX)).next_multiple_of(device.align());
+        let wanted = if bytes <= device.page { wanted.min(device.page) } else { wanted };
+        while self.bytes < wanted {
+            let size = (wanted - self.bytes).min(device.page);
+            self.pages.push(device.buffer("temporaries", size, ARENA)?);
+            self.bytes += size;
+        }
+        Ok(())
+    }
+
+    /// Bytes of one page from a place on.
+    pub fn part(&self, at: usize, bytes: usize) -> Place {
+        let (page, offset) = (at as u64 / self.page, at as u64 % self.page);
+        // One that is larger than a page is refused when it is bound.
+        debug_assert!(offset + bytes as u64 <= self.page || bytes as u64 > self.page, "layouts keep to pages");
+        Place { buffer: self.pages[page as usize].clone(), offset, bytes: bytes.max(4) as u64 }
+    }
+}
+
+const ARENA: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);

@@ -7,7 +7,7 @@ use align_compiler::kernel::Fault;
 
 use crate::device::Device;
 use crate::pipeline::Pipeline;
-use crate::pool::{Place, Pool};
+use crate::pool::{Arena, Place, Pool};
 use crate::times::Clock;
 use crate::unit;
 
@@ -22,7 +22,7 @@ pub struct Space {
     pub given: Pool,
     sizes: Pool,
     /// Temporaries.
-    arena: Option<(wgpu::Buffer, u64)>,
+    arena: Arena,
     /// What the host is to see, and where it sees it.
     results: Option<(wgpu::Buffer, wgpu::Buffer, u64)>,
     pub faults: Option<wgpu::Buffer>,
@@ -34,7 +34,7 @@ impl Default for Space {
         Space {
             given: Pool::new(storage, 1 << 20),
             sizes: Pool::new(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, 1 << 16),
-            arena: None,
+            arena: Arena::default(),
             results: None,
             faults: None,
         }
@@ -49,16 +49,9 @@ impl Space {
     }
 
     /// So many bytes of temporaries.
-    pub fn arena(&mut self, device: &Device, bytes: u64) -> Result<Place, Fault> {
-        if self.arena.as_ref().is_none_or(|(_, size)| *size < bytes) {
-            self.arena = None;
-            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            // Some more, so that a slightly larger batch needs no new one.
-            let size = (bytes + bytes / 8).min(device.limits.max_buffer_size).max(bytes).max(u64::from(u16::MAX));
-            self.arena = Some((device.buffer("temporaries", size, usage)?, size));
-        }
-        let (buffer, size) = self.arena.as_ref().expect("just made");
-        Ok(Place { buffer: buffer.clone(), offset: 0, bytes: *size })
+    pub fn arena(&mut self, device: &Device, bytes: u64) -> Result<Arena, Fault> {
+        self.arena.reserve(device, bytes)?;
+        Ok(self.arena.clone())
     }
 
     /// So many bytes that the host will see.

@@ -7,7 +7,7 @@ use align_compiler::kernel::{self, BufferId, BufferKind, Fault, Step};
 use align_compiler::tensor::{Axis, Lengths, TableKind};
 
 use crate::device::Device;
-use crate::pool::Place;
+use crate::pool::{Arena, Place};
 use crate::record::{Recorder, Space};
 use crate::shader::{self, Bind, Bound, Context, Field, Variant};
 use crate::unit::{self, Ready, Unit};
@@ -30,7 +30,7 @@ pub struct Run<'r, 'd> {
     pub space: &'r mut Space,
     /// All places where faults may be found, in the order of their numbers.
     pub sites: &'r mut Vec<unit::Fault>,
-    pub arena: Place,
+    pub arena: Arena,
 }
 
 /// A program that runs: whole, or a body.
@@ -39,7 +39,7 @@ pub struct Frame<'f> {
     pub seats: Vec<Seat>,
     pub lengths: &'f Lengths,
     /// Where memory of steps begins in the arena, behind temporaries.
-    pub beside: u64,
+    pub beside: usize,
     /// Tables that kernels read beside those of the program.
     tables: RefCell<Vec<(Axis, TableKind, Place)>>,
 }
@@ -55,7 +55,7 @@ impl<'d> Run<'_, 'd> {
         unit: &'f Unit,
         bound: Vec<Option<Seat>>,
         lengths: &'f Lengths,
-        base: u64,
+        base: usize,
     ) -> Result<Frame<'f>, Fault> {
         let kept: Vec<bool> = bound.iter().map(Option::is_some).collect();
         let placed = unit.placed(lengths, &kept);
@@ -73,13 +73,13 @@ impl<'d> Run<'_, 'd> {
                 }
                 (.., Some(words)) => self.recorder.give(self.space, bytemuck::cast_slice(words))?,
                 _ => {
-                    let bytes = form.bytes(buffer.size().get(lengths)).max(4) as u64;
-                    self.arena.part(base + placed.layout.offsets[i] as u64, bytes)
+                    let bytes = form.bytes(buffer.size().get(lengths));
+                    self.arena.part(base + placed.layout.offsets[i], bytes)
                 }
             };
             seats.push(Seat { place, bound: Bound::plain(form), first: 0 });
         }
-        let beside = base + (placed.layout.bytes.next_multiple_of(unit::ALIGN)) as u64;
+        let beside = base + placed.layout.bytes.next_multiple_of(unit::ALIGN);
         Ok(Frame { unit, seats, lengths, beside, tables: RefCell::default() })
     }
 
@@ -109,13 +109,8 @@ impl<'d> Run<'_, 'd> {
     fn step(&mut self, frame: &Frame, i: usize, step: &Step) -> Result<(), Fault> {
         let variant = shader::variant(step, frame.lengths);
         let ready = self.ready(frame, i, variant)?;
-        let mut at = frame.beside;
-        let scratch: Vec<Place> = (frame.unit.scratch(i, variant, frame.lengths).into_iter())
-            .map(|bytes| {
-                at += bytes as u64;
-                self.arena.part(at - bytes as u64, bytes as u64)
-            })
-            .collect();
+        let beside = frame.unit.beside(i, frame.beside, variant, frame.lengths);
+        let scratch: Vec<Place> = beside.pieces.iter().map(|(at, bytes)| self.arena.part(*at, *bytes)).collect();
         for (kernel, pipeline) in &ready.kernels {
             let mut places = vec![];
             for bind in &kernel.bindings {

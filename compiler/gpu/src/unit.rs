@@ -15,12 +15,30 @@ use crate::shader::{self, Bound, Context, Form, Kernel, Site, Variant, Words};
 /// Places in memory begin at multiples of this: no adapter asks for more.
 pub const ALIGN: usize = 256;
 
+/// What a unit must know of the device.
+#[derive(Clone, Copy, Debug)]
+pub struct On {
+    /// It has numbers of 16 bits.
+    pub halves: bool,
+    /// Bytes of a piece of the memory for temporaries: no tensor lies in two of them.
+    pub page: usize,
+}
+
+/// Where memory of a step lies, behind the temporaries of its program.
+pub struct Beside {
+    /// Places and sizes of what its dispatches hand on, or of what goes from round to round of its body, one side after the other.
+    pub pieces: Vec<(usize, usize)>,
+    /// Where temporaries of its body begin.
+    pub body: usize,
+    end: usize,
+}
+
 /// A program with its bodies.
 pub struct Unit {
     pub program: Program,
     /// The number of its first step: steps are counted over the program and all its bodies.
     pub first: usize,
-    halves: bool,
+    device: On,
     lives: Lives,
     /// For steps that have one.
     pub bodies: Vec<Option<Unit>>,
@@ -64,19 +82,18 @@ fn bytes_with_halves(buffer: &Buffer, entries: usize) -> usize {
 }
 
 impl Unit {
-    /// `halves`: the device has numbers of 16 bits.
-    pub fn new(program: &Program, halves: bool) -> Unit {
-        Unit::numbered(program, halves, &mut 0)
+    pub fn new(program: &Program, device: On) -> Unit {
+        Unit::numbered(program, device, &mut 0)
     }
 
     /// `steps`: how many steps have a number.
-    fn numbered(program: &Program, halves: bool, steps: &mut usize) -> Unit {
+    fn numbered(program: &Program, device: On, steps: &mut usize) -> Unit {
         let first = *steps;
         *steps += program.steps.len();
         let body = |step: &Step| match step {
-            Step::Chunked(c) => Some(Unit::numbered(&c.body, halves, steps)),
-            Step::Scan(s) => Some(Unit::numbered(&s.body, halves, steps)),
-            Step::Loop(l) => Some(Unit::numbered(&l.body, halves, steps)),
+            Step::Chunked(c) => Some(Unit::numbered(&c.body, device, steps)),
+            Step::Scan(s) => Some(Unit::numbered(&s.body, device, steps)),
+            Step::Loop(l) => Some(Unit::numbered(&l.body, device, steps)),
             _ => None,
         };
         let constants = program.buffers.iter().map(|buffer| match &buffer.kind {
@@ -86,9 +103,13 @@ impl Unit {
         Unit {
             lives: Lives::of(
                 program,
-                plan::Form { align: ALIGN, bytes: if halves { bytes_with_halves } else { bytes } },
+                plan::Form {
+                    align: ALIGN,
+                    page: device.page,
+                    bytes: if device.halves { bytes_with_halves } else { bytes },
+                },
             ),
-            halves,
+            device,
             bodies: program.steps.iter().map(body).collect(),
             constants: constants.collect(),
             first,
@@ -106,12 +127,12 @@ impl Unit {
 
     /// How a buffer that the program writes lies in memory.
     pub fn form(&self, buffer: &Buffer) -> Form {
-        Form::written(buffer.dtype, buffer.storage, self.halves)
+        Form::written(buffer.dtype, buffer.storage, self.device.halves)
     }
 
     /// How a buffer that the caller gives does.
     pub fn given(&self, buffer: &Buffer) -> Form {
-        Form::given(buffer.dtype, buffer.storage, self.halves)
+        Form::given(buffer.dtype, buffer.storage, self.device.halves)
     }
 
     /// Where temporaries lie, and outputs that are not kept.
@@ -130,7 +151,7 @@ impl Unit {
     }
 
     /// Bytes of each piece of memory that a step's dispatches hand on.
-    pub fn scratch(&self, step: usize, variant: Variant, lengths: &Lengths) -> Vec<usize> {
+    fn scratch(&self, step: usize, variant: Variant, lengths: &Lengths) -> Vec<usize> {
         let mut known = self.scratch.borrow_mut();
         let words = known.entry((step, variant)).or_insert_with(|| {
             let bound: Vec<Bound> = self.program.buffers.iter().map(|b| Bound::plain(self.form(b))).collect();
@@ -149,14 +170,29 @@ impl Unit {
 
     /// `own` bytes, and behind them the most that a step needs beside.
     pub fn memory_beside(&self, own: usize, lengths: &Lengths) -> usize {
-        let beside = |(i, step): (usize, &Step)| match &self.bodies[i] {
-            Some(body) => {
-                let carried = self.carried(step, lengths).into_iter().map(|bytes| 2 * bytes).sum::<usize>();
-                carried + body.memory_inside(&inner_lengths(step, lengths))
-            }
-            None => self.scratch(i, shader::variant(step, lengths), lengths).into_iter().sum(),
+        let own = own.next_multiple_of(ALIGN);
+        let end = |(i, step): (usize, &Step)| self.beside(i, own, shader::variant(step, lengths), lengths).end;
+        self.program.steps.iter().enumerate().map(end).max().unwrap_or(own)
+    }
+
+    /// Where memory of a step lies, from `at` on.
+    pub fn beside(&self, i: usize, at: usize, variant: Variant, lengths: &Lengths) -> Beside {
+        let step = &self.program.steps[i];
+        let sizes = match &self.bodies[i] {
+            Some(_) => self.carried(step, lengths).repeat(2),
+            None => self.scratch(i, variant, lengths),
         };
-        own.next_multiple_of(ALIGN) + self.program.steps.iter().enumerate().map(beside).max().unwrap_or(0)
+        let mut end = at;
+        let mut pieces = vec![];
+        for bytes in sizes {
+            let place = plan::fit(end, bytes, self.device.page);
+            pieces.push((place, bytes));
+            end = place + bytes;
+        }
+        let Some(body) = &self.bodies[i] else { return Beside { pieces, body: end, end } };
+        let need = body.memory_inside(&inner_lengths(step, lengths));
+        let body = plan::fit(end, need, self.device.page);
+        Beside { pieces, body, end: body + need }
     }
 
     /// As [`Unit::memory`], of a body: what it gives may not be kept.
@@ -165,7 +201,7 @@ impl Unit {
     }
 
     /// Bytes of each value that goes from round to round.
-    pub fn carried(&self, step: &Step, lengths: &Lengths) -> Vec<usize> {
+    fn carried(&self, step: &Step, lengths: &Lengths) -> Vec<usize> {
         let carries = match step {
             Step::Scan(s) => &s.carries[..],
             Step::Loop(l) => &l.carries[..],

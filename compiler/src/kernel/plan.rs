@@ -9,8 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Form {
     /// They begin at multiples of so many bytes.
     pub align: usize,
+    /// No temporary lies across a multiple of so many bytes: memory is in pieces of this size, itself a multiple of `align`.
+    pub page: usize,
     /// The bytes that so many entries of a buffer take.
     pub bytes: fn(&Buffer, usize) -> usize,
+}
+
+/// The first place from `at` on at which so many bytes lie in one page; those of more than a page begin one.
+pub fn fit(at: usize, bytes: usize, page: usize) -> usize {
+    if page == usize::MAX || at % page + bytes <= page || at.is_multiple_of(page) {
+        at
+    } else {
+        at.next_multiple_of(page)
+    }
 }
 
 /// For each buffer of a program what its place depends on.
@@ -108,7 +119,7 @@ impl Lives {
                     if *start >= at + bytes {
                         break;
                     }
-                    at = at.max(*end);
+                    at = fit(at.max(*end), bytes, self.form.page);
                 }
             }
             let place = placed.partition_point(|p| p.0 <= at);
