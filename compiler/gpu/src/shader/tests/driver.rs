@@ -13,16 +13,16 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// None where there is no adapter.
-    pub fn new() -> Option<Driver> {
+    pub fn new() -> Driver {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::VULKAN;
         let instance = wgpu::Instance::new(descriptor);
-        let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
+        let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+        let adapter = adapters.into_iter().next().expect("an adapter: a driver is installed");
         let descriptor =
             wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..wgpu::DeviceDescriptor::default() };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).ok()?;
-        Some(Driver { device, queue })
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+        Driver { device, queue }
     }
 
     fn memory(&self, words: &[u32]) -> wgpu::Buffer {
