@@ -48,6 +48,10 @@ pub struct Run {
     /// Where kernels run: `cpu`, `gpu`, `gpu:1`, or `auto`: the one that is likely to be faster
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
     pub device: Device,
+    /// Takes a GPU's kernels as they are likely to be fast, and times no others when a shape first runs. What was timed is
+    /// kept in align/kernels.json in the user's cache folder
+    #[arg(long)]
+    pub no_tune: bool,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

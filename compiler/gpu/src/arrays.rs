@@ -9,20 +9,20 @@ use align_compiler::kernel::device::{DeviceArray, DeviceBytes, DeviceError};
 
 use crate::device::Device;
 use crate::pool::Place;
-use crate::record::{Recorder, Space};
+use crate::record::Recorder;
 use crate::shader::Shader;
 
 /// f32 numbers in one buffer.
 pub struct Array {
     device: Arc<Device>,
     /// Why there is none is told by what is given it.
-    buffer: Result<wgpu::Buffer, Fault>,
+    buffer: Result<Arc<wgpu::Buffer>, Fault>,
     len: usize,
 }
 
 /// Floats in fewer bits than f32, as they lie in files.
 pub struct Bytes {
-    buffer: Result<wgpu::Buffer, Fault>,
+    buffer: Result<Arc<wgpu::Buffer>, Fault>,
     len: usize,
 }
 
@@ -93,7 +93,7 @@ impl Array {
     ) -> Result<(), Fault> {
         let shader = Shader { text: text.into(), key: text.into() };
         let pipeline = self.device.pipeline(&shader, true, 1 + others.len())?;
-        let mut space = Space::default();
+        let space = &mut *self.device.passes();
         let mut recorder = Recorder::new(&self.device);
         let most = self.device.piece();
         let mut at = range.start;
@@ -109,7 +109,7 @@ impl Array {
                 all.push(first as u32);
             }
             all.extend(sizes);
-            recorder.dispatch(&mut space, &pipeline, &all, &places, (end - at).div_ceil(group))?;
+            recorder.dispatch(space, &pipeline, &all, places, (end - at).div_ceil(group))?;
             at = end;
         }
         recorder.submit(&[])
@@ -131,7 +131,7 @@ impl Array {
         let most = self.device.piece();
         let text = SQUARES.to_string();
         let pipeline = self.device.pipeline(&Shader { key: text.clone(), text }, true, 2)?;
-        let mut space = Space::default();
+        let space = &mut *self.device.passes();
         let mut recorder = Recorder::new(&self.device);
         let sums = self.device.buffer("sums", 4 * self.len.div_ceil(GROUP) as u64 + self.device.align(), USAGE)?;
         let whole = Place { buffer: sums, offset: 0, bytes: 4 * self.len.div_ceil(GROUP) as u64 };
@@ -140,7 +140,7 @@ impl Array {
             let (place, first) = self.place(at..end)?;
             let sizes = [(end - at) as u32, first as u32, (at / GROUP) as u32];
             let groups = (end - at).div_ceil(GROUP);
-            recorder.dispatch(&mut space, &pipeline, &sizes, &[place, whole.clone()], groups)?;
+            recorder.dispatch(space, &pipeline, &sizes, vec![place, whole.clone()], groups)?;
         }
         let sums = recorder.read(&[whole])?;
         let sums: Vec<f32> = bytemuck::pod_collect_to_vec(&sums[0]);

@@ -122,8 +122,8 @@ impl Run<'_, '_> {
         let shader = Shader { key: text.clone(), text };
         let pipeline = self.device().pipeline(&shader, true, 2)?;
         let sizes = [entries as u32, to.first as u32, from.first as u32];
-        let places = [to.place.clone(), from.place.clone()];
-        self.recorder.dispatch(self.space, &pipeline, &sizes, &places, entries.div_ceil(WIDTH))
+        let places = vec![to.place.clone(), from.place.clone()];
+        self.recorder.dispatch(self.space, &pipeline, &sizes, places, entries.div_ceil(WIDTH))
     }
 
     /// Zeros in all of a buffer.
@@ -133,13 +133,7 @@ impl Run<'_, '_> {
         let seat = frame.seat(buffer);
         let entries = frame.unit.program.buffer(buffer).size().get(frame.lengths);
         let sizes = [entries as u32, seat.first as u32, 0];
-        self.recorder.dispatch(
-            self.space,
-            &pipeline,
-            &sizes,
-            std::slice::from_ref(&seat.place),
-            entries.div_ceil(WIDTH),
-        )
+        self.recorder.dispatch(self.space, &pipeline, &sizes, vec![seat.place.clone()], entries.div_ceil(WIDTH))
     }
 }
 

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use align_compiler::kernel::Fault;
 
 use crate::pipeline::Pipeline;
+use crate::record::Space;
+use crate::times::Timing;
+use crate::tune::Tuner;
+use crate::unit::On;
 
 /// How long the host waits for what a device has finished.
 const TOLD: Duration = Duration::from_secs(30);
@@ -68,6 +72,11 @@ pub struct Device {
     pub page: u64,
     /// By the neutral text of the shader.
     pub pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    /// How kernels are timed.
+    pub timing: Timing,
+    tuner: OnceLock<Tuner>,
+    /// Memory of passes over arrays.
+    passes: Mutex<Space>,
     /// What went wrong since it was last asked for.
     trouble: Arc<Mutex<Option<String>>>,
 }
@@ -180,13 +189,28 @@ impl Device {
                 keep(&lost, format!("the device was lost: {text}"));
             }
         });
-        let page = limits.max_buffer_size / ALIGN * ALIGN;
-        Ok(Device { about, device, queue, limits, page, pipelines: Mutex::default(), trouble })
+        Ok(Device {
+            timing: Timing::of(device.features()),
+            page: limits.max_buffer_size / ALIGN * ALIGN,
+            about,
+            device,
+            queue,
+            limits,
+            pipelines: Mutex::default(),
+            tuner: OnceLock::new(),
+            passes: Mutex::default(),
+            trouble,
+        })
     }
 
     /// Something went wrong that the next run tells.
     pub fn keep(&self, what: String) {
         keep(&self.trouble, what);
+    }
+
+    /// What programs must know of it.
+    pub fn on(&self) -> On {
+        On { halves: self.halves(), page: self.page as usize, tunes: self.tuner().is_some() }
     }
 
     /// Whether it has numbers of 16 bits, in which bf16 lies as it is.
@@ -200,8 +224,26 @@ impl Device {
         what.map(|what| Fault::Device { what: format!("{what} ({})", self.about.name) })
     }
 
+    /// From now on programs that are compiled may run candidates of their steps.
+    pub fn tune(&self, tuner: Tuner) {
+        // Who asks first decides.
+        let _ = self.tuner.set(tuner);
+    }
+
+    pub fn tuner(&self) -> Option<&Tuner> {
+        self.tuner.get()
+    }
+
+    /// What a pass over arrays works with; nothing that an earlier one bound is held.
+    pub fn passes(&self) -> MutexGuard<'_, Space> {
+        let mut space = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        space.clear();
+        space.forget();
+        space
+    }
+
     /// A buffer of so many bytes, or why there can be none.
-    pub fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer, Fault> {
+    pub fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Arc<wgpu::Buffer>, Fault> {
         let bytes = bytes.max(256).next_multiple_of(4);
         let most = self.limits.max_buffer_size;
         if bytes > most {
@@ -216,7 +258,7 @@ impl Device {
             mapped_at_creation: false,
         });
         match pollster::block_on(scope.pop()) {
-            None => Ok(buffer),
+            None => Ok(Arc::new(buffer)),
             Some(_) => {
                 let what = format!("the device has no memory for {what} of {bytes} bytes ({})", self.about.name);
                 Err(Fault::Device { what })

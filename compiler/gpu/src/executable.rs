@@ -13,11 +13,11 @@ use crate::arrays::{Array, Bytes};
 use crate::counted::Counts;
 use crate::device::Device;
 use crate::pool::Place;
-use crate::record::{Recorder, Space};
-use crate::run::{FAULTS, Run, Seat};
+use crate::record::{FAULTS, Recorder, Space};
+use crate::run::{Run, Seat};
 use crate::shader::{Bound, Form, Site};
 use crate::times::Clock;
-use crate::unit::{self, ALIGN, On, Unit};
+use crate::unit::{self, ALIGN, Unit};
 
 /// A program on a device. Its kernels are compiled when they first run.
 pub struct Executable {
@@ -32,7 +32,7 @@ impl Executable {
     pub fn new(device: &Arc<Device>, program: &Program) -> Executable {
         Executable {
             device: device.clone(),
-            unit: Unit::new(program, On { halves: device.halves(), page: device.page as usize }),
+            unit: Unit::new(program, device.on()),
             space: RefCell::default(),
             counts: RefCell::default(),
         }
@@ -110,12 +110,7 @@ impl Executable {
         let own = self.unit.placed(lengths, &kept).layout.bytes;
         let arena = space.arena(&self.device, self.unit.memory_beside(own, lengths) as u64)?;
         let mut run = Run { recorder, space, sites, arena };
-        if let Some(faults) = &run.space.faults {
-            self.device.queue.write_buffer(faults, 0, bytemuck::cast_slice(&[i32::MAX; FAULTS]));
-        } else {
-            let faults = run.faults()?;
-            self.device.queue.write_buffer(&faults.buffer, 0, bytemuck::cast_slice(&[i32::MAX; FAULTS]));
-        }
+        run.space.expect_faults(&self.device)?;
         let frame = run.frame(&self.unit, bound, lengths, 0)?;
         run.steps(&frame)?;
         // One place for all results, and one for faults.
@@ -134,6 +129,10 @@ impl Executable {
         let results = if with_results { read.next().unwrap_or_default() } else { vec![] };
         if let Some(faults) = read.next() {
             self.report(&faults, sites)?;
+        }
+        space.found_no_faults();
+        if let Some(tuner) = self.device.tuner() {
+            tuner.save();
         }
         for (id, at) in seen {
             let buffer = program.buffer(id);
@@ -207,8 +206,7 @@ impl Executable {
         if count != entries {
             return Err(wrong(format!("{entries} entries, not {count}")));
         }
-        let mut place = recorder.give(space, &words)?;
-        place.bytes = (words.len() as u64).next_multiple_of(4).max(4);
+        let place = recorder.give(space, &words)?;
         Ok(Seat { place, bound: Bound::plain(form), first: 0 })
     }
 

@@ -9,6 +9,7 @@ mod counted;
 mod dense;
 pub mod device;
 mod executable;
+mod groups;
 mod measure;
 mod pipeline;
 mod pool;
@@ -16,8 +17,10 @@ mod record;
 mod run;
 pub mod shader;
 mod times;
+mod tune;
 mod unit;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use align_compiler::kernel::Program;
@@ -26,6 +29,7 @@ pub use arrays::{Array, Bytes};
 pub use device::{About, OpenError, list};
 pub use executable::Executable;
 pub use measure::Rates;
+use tune::Tuner;
 
 /// A graphics device that programs run on.
 pub struct Gpu {
@@ -40,6 +44,24 @@ impl Gpu {
 
     pub fn about(&self) -> &About {
         &self.device.about
+    }
+
+    /// From now on programs that are compiled time a few variants of each step when a shape of it first runs, and go on with
+    /// the fastest. What was found is kept in the file. Only where the device can take times, and is no software unless
+    /// `always` is set, which also has no regard for how short a step is. A clause where the file cannot be read.
+    pub fn tune(&self, file: Option<PathBuf>, always: bool) -> Option<String> {
+        let About { name, driver, back_end, kind, times, .. } = self.about();
+        if !times || (*kind == "software" && !always) {
+            return None;
+        }
+        let (tuner, note) = Tuner::new(file, format!("{name}, {driver}, {back_end}"), always);
+        self.device.tune(tuner);
+        note
+    }
+
+    /// Steps whose variants were timed by this process.
+    pub fn timed(&self) -> usize {
+        self.device.tuner().map_or(0, Tuner::timed)
     }
 
     /// Entries of an array that one kernel can be given.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use align_compiler::kernel::Fault;
 
 use crate::device::Device;
-use crate::shader::Shader;
+use crate::shader::{Kernel, Shader};
 
 pub struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
@@ -35,6 +35,15 @@ impl Device {
         }
         known.insert(shader.key.clone(), made.clone());
         Ok(made)
+    }
+
+    /// Kernels with their pipelines.
+    pub fn pipelines_of(&self, kernels: Vec<Kernel>) -> Result<Vec<(Kernel, Arc<Pipeline>)>, Fault> {
+        let with = |kernel: Kernel| {
+            let pipeline = self.pipeline(&kernel.shader, !kernel.fields.is_empty(), kernel.bindings.len())?;
+            Ok((kernel, pipeline))
+        };
+        kernels.into_iter().map(with).collect()
     }
 
     fn make(&self, shader: &Shader, sizes: bool, bindings: usize) -> Pipeline {

@@ -1,13 +1,15 @@
 //! Buffers that a run fills from their beginning, kept for the next.
 
+use std::sync::Arc;
+
 use align_compiler::kernel::Fault;
 
 use crate::device::Device;
 
 /// A part of a buffer, in bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    pub buffer: wgpu::Buffer,
+    pub buffer: Arc<wgpu::Buffer>,
     pub offset: u64,
     pub bytes: u64,
 }
@@ -24,7 +26,7 @@ pub struct Pool {
     usage: wgpu::BufferUsages,
     /// Bytes of a buffer, unless what it is to hold is larger.
     each: u64,
-    buffers: Vec<(wgpu::Buffer, u64)>,
+    buffers: Vec<(Arc<wgpu::Buffer>, u64)>,
     /// The buffer that is being filled, and how much of it is.
     at: (usize, u64),
 }
@@ -39,14 +41,19 @@ impl Pool {
         self.at = (0, 0);
     }
 
-    /// A place that nothing else has until [`Pool::clear`].
-    pub fn take(&mut self, device: &Device, bytes: u64) -> Result<Place, Fault> {
-        let bytes = bytes.max(4).next_multiple_of(device.align());
+    /// A place that nothing else has until [`Pool::clear`]. It is rounded up, so that batches of about the same size are given
+    /// the same places.
+    pub fn take(&mut self, device: &Device, asked: u64) -> Result<Place, Fault> {
+        let most = device.limits.max_storage_buffer_binding_size;
+        let exact = asked.max(4).next_multiple_of(device.align());
+        let rounded = exact.next_multiple_of((exact.next_power_of_two() / 16).max(device.align()));
+        let bytes = if rounded <= most { rounded } else { exact };
         loop {
             let (i, used) = self.at;
             match self.buffers.get(i) {
                 Some((buffer, size)) if used + bytes <= *size => {
                     self.at.1 += bytes;
+                    let bytes = bytes.min(most.max(asked.next_multiple_of(4)));
                     return Ok(Place { buffer: buffer.clone(), offset: used, bytes });
                 }
                 Some(_) => self.at = (i + 1, 0),
@@ -62,17 +69,17 @@ impl Pool {
 /// Memory for temporaries: buffers of one size, the last of which may be smaller.
 #[derive(Clone, Debug, Default)]
 pub struct Arena {
-    pages: Vec<wgpu::Buffer>,
+    pages: Vec<Arc<wgpu::Buffer>>,
     page: u64,
     /// Bytes in all.
     bytes: u64,
 }
 
 impl Arena {
-    /// At least so many bytes: those that are there, or new ones in their place.
-    pub fn reserve(&mut self, device: &Device, bytes: u64) -> Result<(), Fault> {
+    /// At least so many bytes: those that are there, or new ones in their place. Whether they are new.
+    pub fn reserve(&mut self, device: &Device, bytes: u64) -> Result<bool, Fault> {
         if bytes <= self.bytes && !self.pages.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         *self = Arena { page: device.page, ..Arena::default() };
         // Some more, so that a slightly larger batch needs no new ones.
@@ -83,7 +90,7 @@ impl Arena {
             self.pages.push(device.buffer("temporaries", size, ARENA)?);
             self.bytes += size;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Bytes of one page from a place on.

@@ -1,18 +1,22 @@
 //! A run on its way to the device: dispatches go into one command buffer until the host must see a result.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use align_compiler::kernel::Fault;
 
 use crate::device::Device;
+use crate::groups::Groups;
 use crate::pipeline::Pipeline;
 use crate::pool::{Arena, Place, Pool};
-use crate::times::Clock;
+use crate::times::{Clock, MOST_TIMED};
 use crate::unit;
 
 /// Bytes of the sizes of a dispatch.
 const SIZES: u64 = 256;
+/// Words of the buffer of faults.
+pub const FAULTS: usize = 1 << 14;
 /// Workgroups in one dimension of a grid.
 const DIMENSION: usize = 65_535;
 
@@ -21,11 +25,18 @@ pub struct Space {
     /// What the host gives: inputs, tables, constants.
     pub given: Pool,
     sizes: Pool,
+    /// What stays as it is.
+    fixed: Pool,
+    /// Constants of programs: the number of the program's first step, and the buffer's.
+    constants: HashMap<(usize, usize), Place>,
     /// Temporaries.
     arena: Arena,
     /// What the host is to see, and where it sees it.
-    results: Option<(wgpu::Buffer, wgpu::Buffer, u64)>,
-    pub faults: Option<wgpu::Buffer>,
+    results: Option<(Arc<wgpu::Buffer>, Arc<wgpu::Buffer>, u64)>,
+    faults: Option<Arc<wgpu::Buffer>>,
+    /// Whether no fault is written there.
+    faultless: bool,
+    groups: Groups,
 }
 
 impl Default for Space {
@@ -34,9 +45,13 @@ impl Default for Space {
         Space {
             given: Pool::new(storage, 1 << 20),
             sizes: Pool::new(wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST, 1 << 16),
+            fixed: Pool::new(storage, 1 << 12),
+            constants: HashMap::new(),
             arena: Arena::default(),
             results: None,
             faults: None,
+            faultless: false,
+            groups: Groups::default(),
         }
     }
 }
@@ -46,11 +61,57 @@ impl Space {
     pub fn clear(&mut self) {
         self.given.clear();
         self.sizes.clear();
+        self.groups.age();
+    }
+
+    /// Nothing is kept of what was bound.
+    pub fn forget(&mut self) {
+        self.groups.clear();
+    }
+
+    /// The words of a constant, by a number of its own.
+    pub fn constant(&mut self, device: &Device, key: (usize, usize), words: &[u32]) -> Result<Place, Fault> {
+        if let Some(place) = self.constants.get(&key) {
+            return Ok(place.clone());
+        }
+        let place = self.fixed.take(device, 4 * words.len() as u64)?;
+        device.queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(words));
+        self.constants.insert(key, place.clone());
+        Ok(place)
+    }
+
+    /// Where faults are written.
+    pub fn faults(&mut self, device: &Device) -> Result<Place, Fault> {
+        let buffer = match &self.faults {
+            Some(buffer) => buffer.clone(),
+            None => {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+                let buffer = device.buffer("faults", 4 * FAULTS as u64, usage)?;
+                self.faults.insert(buffer).clone()
+            }
+        };
+        Ok(Place { buffer, offset: 0, bytes: 4 * FAULTS as u64 })
+    }
+
+    /// A run begins that may write faults.
+    pub fn expect_faults(&mut self, device: &Device) -> Result<(), Fault> {
+        if !std::mem::take(&mut self.faultless) {
+            let faults = self.faults(device)?;
+            device.queue.write_buffer(&faults.buffer, 0, bytemuck::cast_slice(&[i32::MAX; FAULTS]));
+        }
+        Ok(())
+    }
+
+    /// It wrote none.
+    pub fn found_no_faults(&mut self) {
+        self.faultless = true;
     }
 
     /// So many bytes of temporaries.
     pub fn arena(&mut self, device: &Device, bytes: u64) -> Result<Arena, Fault> {
-        self.arena.reserve(device, bytes)?;
+        if self.arena.reserve(device, bytes)? {
+            self.groups.clear();
+        }
         Ok(self.arena.clone())
     }
 
@@ -58,6 +119,7 @@ impl Space {
     pub fn results(&mut self, device: &Device, bytes: u64) -> Result<Place, Fault> {
         if self.results.as_ref().is_none_or(|(.., size)| *size < bytes) {
             self.results = None;
+            self.groups.clear();
             let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             let seen = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
             let size = bytes.next_multiple_of(1 << 12);
@@ -69,7 +131,7 @@ impl Space {
     }
 
     /// Where the host sees results.
-    pub fn seen(&self) -> Option<&wgpu::Buffer> {
+    pub fn seen(&self) -> Option<&Arc<wgpu::Buffer>> {
         self.results.as_ref().map(|(_, seen, _)| seen)
     }
 }
@@ -85,7 +147,14 @@ pub struct Dispatch {
 
 impl Dispatch {
     pub fn record(&self, pass: &mut wgpu::ComputePass) {
-        pass.set_pipeline(&self.pipeline.pipeline);
+        self.record_after(pass, None);
+    }
+
+    /// Behind another one in a pass.
+    fn record_after(&self, pass: &mut wgpu::ComputePass, last: Option<&Dispatch>) {
+        if last.is_none_or(|last| !Arc::ptr_eq(&last.pipeline, &self.pipeline)) {
+            pass.set_pipeline(&self.pipeline.pipeline);
+        }
         pass.set_bind_group(0, &self.group, &[]);
         pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
     }
@@ -94,28 +163,51 @@ impl Dispatch {
 pub struct Recorder<'d> {
     pub device: &'d Device,
     dispatches: Vec<Dispatch>,
-    /// Sizes that are to be written before the dispatches run.
-    sizes: Vec<(wgpu::Buffer, u64, Vec<u8>)>,
+    /// What is to be written before the dispatches run: one write costs about as much as a dispatch.
+    writes: Vec<Write>,
     /// Where the run is timed.
     pub clock: Option<Clock>,
 }
 
+/// Bytes for places that lie one behind the other.
+struct Write {
+    buffer: Arc<wgpu::Buffer>,
+    offset: u64,
+    /// Where the last place ends.
+    end: u64,
+    bytes: Vec<u8>,
+}
+
 impl<'d> Recorder<'d> {
     pub fn new(device: &'d Device) -> Recorder<'d> {
-        Recorder { device, dispatches: vec![], sizes: vec![], clock: None }
+        Recorder { device, dispatches: vec![], writes: vec![], clock: None }
     }
 
     /// Words that dispatches read. They are there for all that is recorded from now on.
     pub fn give(&mut self, space: &mut Space, words: &[u8]) -> Result<Place, Fault> {
         let place = space.given.take(self.device, words.len() as u64)?;
-        if words.len().is_multiple_of(4) {
-            self.device.queue.write_buffer(&place.buffer, place.offset, words);
-        } else {
-            let mut whole = words.to_vec();
-            whole.resize(words.len().next_multiple_of(4), 0);
-            self.device.queue.write_buffer(&place.buffer, place.offset, &whole);
-        }
+        self.write(&place, words);
         Ok(place)
+    }
+
+    /// Fills a place that nothing recorded reads yet.
+    fn write(&mut self, place: &Place, words: &[u8]) {
+        let whole = words.len().next_multiple_of(4);
+        let follows = |w: &&mut Write| Arc::ptr_eq(&w.buffer, &place.buffer) && w.end == place.offset;
+        let end = place.offset + place.bytes;
+        match self.writes.iter_mut().rev().find(follows) {
+            Some(write) => {
+                write.bytes.resize((place.offset - write.offset) as usize, 0);
+                write.bytes.extend(words);
+                write.bytes.resize((place.offset - write.offset) as usize + whole, 0);
+                write.end = end;
+            }
+            None => {
+                let mut bytes = words.to_vec();
+                bytes.resize(whole, 0);
+                self.writes.push(Write { buffer: place.buffer.clone(), offset: place.offset, end, bytes });
+            }
+        }
     }
 
     /// A dispatch of so many workgroups.
@@ -124,62 +216,33 @@ impl<'d> Recorder<'d> {
         space: &mut Space,
         pipeline: &Arc<Pipeline>,
         sizes: &[u32],
-        places: &[Place],
+        mut places: Vec<Place>,
         groups: usize,
     ) -> Result<(), Fault> {
         if groups == 0 {
             return Ok(());
         }
+        let most = self.device.limits.max_storage_buffer_binding_size;
+        if let Some(place) = places.iter().find(|place| place.bytes > most) {
+            let what = format!(
+                "a tensor of {} bytes is more than a kernel can be given: {most} ({})",
+                place.bytes, self.device.about.name
+            );
+            return Err(Fault::Device { what });
+        }
+        debug_assert!(places.iter().all(|place| place.offset.is_multiple_of(unit::ALIGN as u64)));
+        if !sizes.is_empty() {
+            let place = space.sizes.take(self.device, SIZES)?;
+            self.write(&place, bytemuck::cast_slice(sizes));
+            places.insert(0, Place { bytes: SIZES, ..place });
+        }
+        let first = u32::from(sizes.is_empty());
+        let group = space.groups.of(self.device, pipeline, first, places);
         let rows = groups.div_ceil(DIMENSION);
         let grid = [groups.div_ceil(rows) as u32, rows as u32];
-        let mut entries = vec![];
-        if !sizes.is_empty() {
-            let place = self.sizes_at(space, sizes)?;
-            entries.push(entry(0, place.0, place.1, SIZES));
-        }
-        for (i, place) in places.iter().enumerate() {
-            let most = self.device.limits.max_storage_buffer_binding_size;
-            if place.bytes > most {
-                let what = format!(
-                    "a tensor of {} bytes is more than a kernel can be given: {most} ({})",
-                    place.bytes, self.device.about.name
-                );
-                return Err(Fault::Device { what });
-            }
-            debug_assert_eq!(place.offset % unit::ALIGN as u64, 0);
-            entries.push(entry(i as u32 + 1, place.buffer.clone(), place.offset, place.bytes));
-        }
-        let resources: Vec<wgpu::BindGroupEntry> = (entries.iter())
-            .map(|(binding, buffer, offset, size)| wgpu::BindGroupEntry {
-                binding: *binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset: *offset,
-                    size: std::num::NonZeroU64::new(*size),
-                }),
-            })
-            .collect();
-        let group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &resources,
-        });
         let turn = self.clock.as_ref().and_then(Clock::turn);
         self.dispatches.push(Dispatch { pipeline: pipeline.clone(), group, grid, turn });
         Ok(())
-    }
-
-    fn sizes_at(&mut self, space: &mut Space, sizes: &[u32]) -> Result<(wgpu::Buffer, u64), Fault> {
-        let place = space.sizes.take(self.device, SIZES)?;
-        let bytes = bytemuck::cast_slice::<u32, u8>(sizes);
-        match self.sizes.last_mut() {
-            Some((buffer, _, all)) if *buffer == place.buffer => {
-                all.resize(all.len().next_multiple_of(SIZES as usize), 0);
-                all.extend(bytes);
-            }
-            _ => self.sizes.push((place.buffer.clone(), place.offset, bytes.to_vec())),
-        }
-        Ok((place.buffer, place.offset))
     }
 
     /// Copies bytes between two buffers before all that is recorded from now on runs.
@@ -194,7 +257,7 @@ impl<'d> Recorder<'d> {
 
     /// Sends what is recorded to the device; then copies of `seen` to where the host sees them.
     pub fn submit(&mut self, copies: &[(Place, &wgpu::Buffer, u64)]) -> Result<(), Fault> {
-        for (buffer, offset, bytes) in self.sizes.drain(..) {
+        for Write { buffer, offset, bytes, .. } in self.writes.drain(..) {
             self.device.queue.write_buffer(&buffer, offset, &bytes);
         }
         let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
@@ -202,7 +265,10 @@ impl<'d> Recorder<'d> {
             Some(clock) => clock.record(self.device, &mut encoder, &self.dispatches)?,
             None => {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                self.dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass));
+                let mut last = None;
+                for dispatch in &self.dispatches {
+                    dispatch.record_after(&mut pass, last.replace(dispatch));
+                }
             }
         }
         self.dispatches.clear();
@@ -211,6 +277,20 @@ impl<'d> Recorder<'d> {
         }
         self.device.queue.submit([encoder.finish()]);
         Ok(())
+    }
+
+    /// Runs what is recorded, and gives the seconds of each dispatch. The device takes times.
+    pub fn times(&mut self) -> Result<Vec<Duration>, Fault> {
+        let dispatches = std::mem::take(&mut self.dispatches);
+        self.submit(&[])?;
+        let (timing, mut took) = (self.device.timing, vec![]);
+        for some in dispatches.chunks(MOST_TIMED) {
+            let mut encoder = self.device.device.create_command_encoder(&Default::default());
+            let seen = timing.record(self.device, &mut encoder, some)?;
+            self.device.queue.submit([encoder.finish()]);
+            took.extend(timing.read(self.device, &seen, some.len())?.into_iter().map(|(_, took)| took));
+        }
+        Ok(took)
     }
 
     /// Runs what is recorded and reads some places.
@@ -249,7 +329,8 @@ impl<'d> Recorder<'d> {
         Ok(all)
     }
 
-    fn waited(&mut self, since: Instant) {
+    /// Since then the host did nothing for the run.
+    pub fn waited(&mut self, since: Instant) {
         if let Some(clock) = &mut self.clock {
             clock.waited(since);
         }
@@ -272,8 +353,4 @@ impl<'d> Recorder<'d> {
         }
         Ok(())
     }
-}
-
-fn entry(binding: u32, buffer: wgpu::Buffer, offset: u64, bytes: u64) -> (u32, wgpu::Buffer, u64, u64) {
-    (binding, buffer, offset, bytes)
 }

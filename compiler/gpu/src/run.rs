@@ -8,12 +8,9 @@ use align_compiler::tensor::{Axis, Lengths, TableKind};
 
 use crate::device::Device;
 use crate::pool::{Arena, Place};
-use crate::record::{Recorder, Space};
-use crate::shader::{self, Bind, Bound, Context, Field, Variant};
-use crate::unit::{self, Ready, Unit};
-
-/// Words of the buffer of faults.
-pub const FAULTS: usize = 1 << 14;
+use crate::record::{FAULTS, Recorder, Space};
+use crate::shader::{self, Bind, Bound, Context, Field, Kernel, Kernels, Variant, Words};
+use crate::unit::{self, Known, Ready, Unit, Way};
 
 /// Where a buffer is while a program runs.
 #[derive(Clone, Debug)]
@@ -38,6 +35,7 @@ pub struct Frame<'f> {
     pub unit: &'f Unit,
     pub seats: Vec<Seat>,
     pub lengths: &'f Lengths,
+    pub way: Rc<Way>,
     /// Where memory of steps begins in the arena, behind temporaries.
     pub beside: usize,
     /// Tables that kernels read beside those of the program.
@@ -71,16 +69,14 @@ impl<'d> Run<'_, 'd> {
                     let table = lengths.table(axis, *kind);
                     self.recorder.give(self.space, bytemuck::cast_slice(&table))?
                 }
-                (.., Some(words)) => self.recorder.give(self.space, bytemuck::cast_slice(words))?,
-                _ => {
-                    let bytes = form.bytes(buffer.size().get(lengths));
-                    self.arena.part(base + placed.layout.offsets[i], bytes)
-                }
+                (.., Some(words)) => self.space.constant(self.recorder.device, (unit.first, i), words)?,
+                _ => self.arena.part(base + placed.layout.offsets[i], placed.bytes[i]),
             };
             seats.push(Seat { place, bound: Bound::plain(form), first: 0 });
         }
         let beside = base + placed.layout.bytes.next_multiple_of(unit::ALIGN);
-        Ok(Frame { unit, seats, lengths, beside, tables: RefCell::default() })
+        let way = unit.way(seats.iter().map(|seat| &seat.bound));
+        Ok(Frame { unit, seats, lengths, way, beside, tables: RefCell::default() })
     }
 
     /// Records all steps.
@@ -107,49 +103,69 @@ impl<'d> Run<'_, 'd> {
     }
 
     fn step(&mut self, frame: &Frame, i: usize, step: &Step) -> Result<(), Fault> {
-        let variant = shader::variant(step, frame.lengths);
+        let variant = self.tuned(frame, i, step)?;
         let ready = self.ready(frame, i, variant)?;
-        let beside = frame.unit.beside(i, frame.beside, variant, frame.lengths);
-        let scratch: Vec<Place> = beside.pieces.iter().map(|(at, bytes)| self.arena.part(*at, *bytes)).collect();
+        let scratch = self.scratch(frame, &ready.scratch);
         for (kernel, pipeline) in &ready.kernels {
-            let mut places = vec![];
-            for bind in &kernel.bindings {
-                places.push(match bind {
-                    Bind::Buffer(id) => frame.seat(*id).place.clone(),
-                    Bind::Scratch(number) => scratch[*number].clone(),
-                    Bind::Faults => self.faults()?,
-                    Bind::Table(axis, kind) => self.table(frame, axis, *kind)?,
-                });
-            }
-            let size = |field: &Field| match field {
-                Field::Axis(axis) => frame.lengths.size(axis) as u32,
-                Field::First(id) => frame.seat(*id).first as u32,
-                Field::Fault => ready.fault as u32,
-            };
-            let sizes: Vec<u32> = kernel.fields.iter().map(size).collect();
-            let groups = kernel.grid.groups(frame.lengths);
-            self.recorder.dispatch(self.space, pipeline, &sizes, &places, groups)?;
+            let faults = self.faults()?;
+            let places = self.places(frame, kernel, &scratch, &faults, &|id| frame.seat(id).place.clone())?;
+            let sizes = frame.sizes(kernel, ready.fault);
+            self.recorder.dispatch(self.space, pipeline, &sizes, places, kernel.grid.groups(frame.lengths))?;
         }
         Ok(())
     }
 
+    /// What a step's dispatches hand on, behind temporaries.
+    pub fn scratch(&self, frame: &Frame, words: &[Words]) -> Vec<Place> {
+        let (pieces, _) = frame.unit.pieces(frame.beside, words.iter().map(|words| words.bytes(frame.lengths)));
+        pieces.into_iter().map(|(at, bytes)| self.arena.part(at, bytes)).collect()
+    }
+
+    /// What a kernel binds; `of` says where the buffers are.
+    pub fn places(
+        &mut self,
+        frame: &Frame,
+        kernel: &Kernel,
+        scratch: &[Place],
+        faults: &Place,
+        of: &dyn Fn(BufferId) -> Place,
+    ) -> Result<Vec<Place>, Fault> {
+        let place = |bind: &Bind| match bind {
+            Bind::Buffer(id) => Ok(of(*id)),
+            Bind::Scratch(number) => Ok(scratch[*number].clone()),
+            Bind::Faults => Ok(faults.clone()),
+            Bind::Table(axis, kind) => self.table(frame, axis, *kind),
+        };
+        kernel.bindings.iter().map(place).collect()
+    }
+
     /// The pipelines of a step whose buffers are bound as the frame says.
     fn ready(&mut self, frame: &Frame, i: usize, variant: Variant) -> Result<Rc<Ready>, Fault> {
+        let known = |known: &Known| known.ready.iter().find(|(of, _)| *of == variant).map(|(_, ready)| ready.clone());
+        if let Some(ready) = known(&frame.way.steps.borrow()[i]) {
+            return Ok(ready);
+        }
         let unit = frame.unit;
         let step = &unit.program.steps[i];
-        let bound: Vec<Bound> = frame.seats.iter().map(|seat| seat.bound).collect();
+        let bound = &frame.way.bound;
         let own: Vec<Bound> = step.accesses().into_iter().map(|(id, _)| bound[id.0 as usize]).collect();
         let key = (i, variant, own);
-        if let Some(ready) = unit.ready.borrow().get(&key) {
-            return Ok(ready.clone());
-        }
-        let context = Context { program: &unit.program, bound: &bound };
-        let made = shader::kernels(context, step, variant).unwrap_or_default();
-        let mut kernels = vec![];
-        for kernel in made.kernels {
-            let pipeline = self.device().pipeline(&kernel.shader, !kernel.fields.is_empty(), kernel.bindings.len())?;
-            kernels.push((kernel, pipeline));
-        }
+        let known = unit.ready.borrow().get(&key).cloned();
+        let ready = match known {
+            Some(ready) => ready,
+            None => {
+                let made = shader::kernels(frame.context(), step, variant).unwrap_or_default();
+                let ready = Rc::new(self.make(unit, step, made)?);
+                unit.ready.borrow_mut().insert(key, ready.clone());
+                ready
+            }
+        };
+        frame.way.steps.borrow_mut()[i].ready.push((variant, ready.clone()));
+        Ok(ready)
+    }
+
+    fn make(&mut self, unit: &Unit, step: &Step, made: Kernels) -> Result<Ready, Fault> {
+        let kernels = self.device().pipelines_of(made.kernels)?;
         let fault = self.sites.len();
         for site in made.sites {
             let name = |id: BufferId| unit.program.buffer(id).name.clone();
@@ -163,9 +179,7 @@ impl<'d> Run<'_, 'd> {
         if self.sites.len() > FAULTS {
             return Err(Fault::Device { what: "the program has too many places where an index is checked".into() });
         }
-        let ready = Rc::new(Ready { kernels, fault });
-        unit.ready.borrow_mut().insert(key, ready.clone());
-        Ok(ready)
+        Ok(Ready { kernels, scratch: made.scratch, fault })
     }
 
     fn table(&mut self, frame: &Frame, axis: &Axis, kind: TableKind) -> Result<Place, Fault> {
@@ -180,19 +194,27 @@ impl<'d> Run<'_, 'd> {
     }
 
     pub fn faults(&mut self) -> Result<Place, Fault> {
-        let device = self.device();
-        if self.space.faults.is_none() {
-            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-            self.space.faults = Some(device.buffer("faults", 4 * FAULTS as u64, usage)?);
-        }
-        let buffer = self.space.faults.clone().expect("just made");
-        Ok(Place { buffer, offset: 0, bytes: 4 * FAULTS as u64 })
+        self.space.faults(self.recorder.device)
     }
 }
 
 impl Frame<'_> {
     pub fn seat(&self, id: BufferId) -> &Seat {
         &self.seats[id.0 as usize]
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        Context { program: &self.unit.program, bound: &self.way.bound }
+    }
+
+    /// What the sizes of a kernel are; `fault` is the number of its step's first fault.
+    pub fn sizes(&self, kernel: &Kernel, fault: usize) -> Vec<u32> {
+        let size = |field: &Field| match field {
+            Field::Axis(axis) => self.lengths.size(axis) as u32,
+            Field::First(id) => self.seat(*id).first as u32,
+            Field::Fault => fault as u32,
+        };
+        kernel.fields.iter().map(size).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Times of dispatches, where they are asked for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use align_compiler::kernel::{Fault, Work};
@@ -19,7 +20,7 @@ pub enum Timing {
 }
 
 /// Dispatches of a pass that is timed: sets of queries have at most 4,096.
-const MOST: usize = 2048;
+pub const MOST_TIMED: usize = 2048;
 /// Bytes of a time.
 const EACH: u64 = 8;
 
@@ -49,23 +50,19 @@ struct Asked {
     sent: Instant,
     /// The turn of each dispatch.
     turns: Vec<Option<usize>>,
-    seen: wgpu::Buffer,
-}
-
-impl Device {
-    pub fn timing(&self) -> Timing {
-        let has = |feature| self.device.features().contains(feature);
-        match () {
-            () if has(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) => {
-                Timing::Inside
-            }
-            () if has(wgpu::Features::TIMESTAMP_QUERY) => Timing::Passes,
-            () => Timing::Waits,
-        }
-    }
+    seen: Arc<wgpu::Buffer>,
 }
 
 impl Timing {
+    /// The way that costs least.
+    pub fn of(features: wgpu::Features) -> Timing {
+        match () {
+            () if !features.contains(wgpu::Features::TIMESTAMP_QUERY) => Timing::Waits,
+            () if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) => Timing::Inside,
+            () => Timing::Passes,
+        }
+    }
+
     /// Where the times are at which a dispatch begins and ends.
     fn ends(self, dispatch: usize) -> [usize; 2] {
         match self {
@@ -80,7 +77,7 @@ impl Timing {
         device: &Device,
         encoder: &mut wgpu::CommandEncoder,
         dispatches: &[Dispatch],
-    ) -> Result<wgpu::Buffer, Fault> {
+    ) -> Result<Arc<wgpu::Buffer>, Fault> {
         let count = self.ends(dispatches.len() - 1)[1] + 1;
         let bytes = EACH * count as u64;
         let set = device.device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -143,7 +140,7 @@ impl Timing {
 impl Clock {
     /// A run begins.
     pub fn new(device: &Device) -> Clock {
-        let (start, timing) = (Instant::now(), device.timing());
+        let (start, timing) = (Instant::now(), device.timing);
         Clock { start, timing, turns: vec![], in_turn: false, asked: vec![], aside: Duration::ZERO }
     }
 
@@ -187,7 +184,7 @@ impl Clock {
         encoder: &mut wgpu::CommandEncoder,
         dispatches: &[Dispatch],
     ) -> Result<(), Fault> {
-        for some in dispatches.chunks(MOST) {
+        for some in dispatches.chunks(MOST_TIMED) {
             if self.timing == Timing::Waits {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 some.iter().for_each(|dispatch| dispatch.record(&mut pass));

@@ -11,6 +11,7 @@ use align_compiler::tensor::{DType, Lengths};
 
 use crate::pipeline::Pipeline;
 use crate::shader::{self, Bound, Context, Form, Kernel, Site, Variant, Words};
+use crate::tune::Tuned;
 
 /// Places in memory begin at multiples of this: no adapter asks for more.
 pub const ALIGN: usize = 256;
@@ -22,6 +23,8 @@ pub struct On {
     pub halves: bool,
     /// Bytes of a piece of the memory for temporaries: no tensor lies in two of them.
     pub page: usize,
+    /// Candidates may run in place of the variants that are likely to be fast.
+    pub tunes: bool,
 }
 
 /// Where memory of a step lies, behind the temporaries of its program.
@@ -38,31 +41,57 @@ pub struct Unit {
     pub program: Program,
     /// The number of its first step: steps are counted over the program and all its bodies.
     pub first: usize,
-    device: On,
+    pub device: On,
     lives: Lives,
     /// For steps that have one.
     pub bodies: Vec<Option<Unit>>,
     /// The numbers of constant buffers as words.
     pub constants: Vec<Option<Vec<u32>>>,
     scratch: RefCell<HashMap<(usize, Variant), Rc<Vec<Words>>>>,
-    /// Steps as pipelines, by how their buffers are bound.
+    /// Steps as pipelines, by how their own buffers are bound.
     pub ready: RefCell<HashMap<(usize, Variant, Vec<Bound>), Rc<Ready>>>,
-    placed: RefCell<Option<Rc<Placed>>>,
+    /// What is known by how all buffers are bound: few ways come up.
+    ways: RefCell<Vec<Rc<Way>>>,
+    placed: RefCell<Vec<Rc<Placed>>>,
+    /// Where memory of steps ends for the last lengths, behind so many bytes of temporaries.
+    most: RefCell<Option<(Lengths, usize, usize)>>,
 }
 
 /// A step's kernels.
 pub struct Ready {
     pub kernels: Vec<(Kernel, Arc<Pipeline>)>,
+    /// What its dispatches hand on.
+    pub scratch: Vec<Words>,
     /// The number of its first fault.
     pub fault: usize,
 }
 
-/// Where temporaries lie for some lengths.
+/// One way in which the buffers of a program are bound.
+pub struct Way {
+    pub bound: Vec<Bound>,
+    pub steps: RefCell<Vec<Known>>,
+}
+
+/// What is known of a step.
+#[derive(Clone, Default)]
+pub struct Known {
+    pub ready: Vec<(Variant, Rc<Ready>)>,
+    pub tuned: Tuned,
+}
+
+/// Where temporaries lie.
 pub struct Placed {
     lengths: Lengths,
     kept: Vec<bool>,
     pub layout: Layout,
+    /// Room for each buffer.
+    pub bytes: Vec<usize>,
 }
+
+/// Layouts that are kept.
+const LAYOUTS: usize = 4;
+/// Ways of binding that are kept.
+const WAYS: usize = 16;
 
 /// Where a fault may be found: the step's name, the buffer's, and what it is.
 pub struct Fault {
@@ -89,7 +118,8 @@ impl Unit {
     /// `steps`: how many steps have a number.
     fn numbered(program: &Program, device: On, steps: &mut usize) -> Unit {
         let first = *steps;
-        *steps += program.steps.len();
+        // No two units have the same first number.
+        *steps += program.steps.len().max(1);
         let body = |step: &Step| match step {
             Step::Chunked(c) => Some(Unit::numbered(&c.body, device, steps)),
             Step::Scan(s) => Some(Unit::numbered(&s.body, device, steps)),
@@ -116,13 +146,15 @@ impl Unit {
             program: program.clone(),
             scratch: RefCell::default(),
             ready: RefCell::default(),
+            ways: RefCell::default(),
             placed: RefCell::default(),
+            most: RefCell::default(),
         }
     }
 
-    /// How many steps it has, those of bodies included.
+    /// How many numbers its steps have, those of bodies included.
     pub fn count(&self) -> usize {
-        self.bodies.len() + self.bodies.iter().flatten().map(Unit::count).sum::<usize>()
+        self.bodies.len().max(1) + self.bodies.iter().flatten().map(Unit::count).sum::<usize>()
     }
 
     /// How a buffer that the program writes lies in memory.
@@ -135,18 +167,45 @@ impl Unit {
         Form::given(buffer.dtype, buffer.storage, self.device.halves)
     }
 
-    /// Where temporaries lie, and outputs that are not kept.
+    /// What is known where buffers are bound like this.
+    pub fn way<'s>(&self, bound: impl Iterator<Item = &'s Bound> + Clone) -> Rc<Way> {
+        let mut ways = self.ways.borrow_mut();
+        if let Some(way) = ways.iter().find(|way| way.bound.iter().eq(bound.clone())) {
+            return way.clone();
+        }
+        let steps = RefCell::new(vec![Known::default(); self.program.steps.len()]);
+        let way = Rc::new(Way { bound: bound.copied().collect(), steps });
+        if ways.len() == WAYS {
+            ways.remove(0);
+        }
+        ways.push(way.clone());
+        way
+    }
+
+    /// Where temporaries lie, and outputs that are not kept. They lie where they lay in the last run if there is room, so that
+    /// what was bound then can be bound again.
     pub fn placed(&self, lengths: &Lengths, kept: &[bool]) -> Rc<Placed> {
-        let mut last = self.placed.borrow_mut();
-        if let Some(placed) = &*last
-            && placed.lengths == *lengths
-            && placed.kept == kept
-        {
+        let room = |i: usize, buffer: &Buffer| match buffer.kind {
+            BufferKind::Temp | BufferKind::Output(_) => self.form(buffer).bytes(self.lives.entries(i, lengths)),
+            _ => 0,
+        };
+        // A body's memory is planned for the lengths at hand alone.
+        let fits = |placed: &Placed| {
+            let mut buffers = self.program.buffers.iter().enumerate();
+            self.first == 0 && buffers.all(|(i, buffer)| room(i, buffer) <= placed.bytes[i])
+        };
+        let mut all = self.placed.borrow_mut();
+        let known = all.iter().find(|p| p.kept == kept && (p.lengths == *lengths || fits(p)));
+        if let Some(placed) = known {
             return placed.clone();
         }
         let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
-        let placed = Rc::new(Placed { lengths: lengths.clone(), kept: kept.to_vec(), layout });
-        *last = Some(placed.clone());
+        let bytes = self.program.buffers.iter().enumerate().map(|(i, buffer)| room(i, buffer)).collect();
+        let placed = Rc::new(Placed { lengths: lengths.clone(), kept: kept.to_vec(), layout, bytes });
+        if all.len() == LAYOUTS {
+            all.remove(0);
+        }
+        all.push(placed.clone());
         placed
     }
 
@@ -159,20 +218,38 @@ impl Unit {
             let kernels = shader::kernels(context, &self.program.steps[step], variant);
             Rc::new(kernels.map(|k| k.scratch).unwrap_or_default())
         });
-        words.iter().map(|words| (4 * words.get(lengths)).next_multiple_of(ALIGN)).collect()
+        words.iter().map(|words| words.bytes(lengths)).collect()
     }
 
     /// Bytes of temporaries when all outputs are kept, with those of bodies.
     pub fn memory(&self, lengths: &Lengths) -> usize {
-        let own = self.lives.place(&self.program, lengths, |_| true).bytes;
+        let own = self.lives.place_all(&self.program, lengths).bytes;
         self.memory_beside(own, lengths)
     }
 
     /// `own` bytes, and behind them the most that a step needs beside.
     pub fn memory_beside(&self, own: usize, lengths: &Lengths) -> usize {
         let own = own.next_multiple_of(ALIGN);
-        let end = |(i, step): (usize, &Step)| self.beside(i, own, shader::variant(step, lengths), lengths).end;
-        self.program.steps.iter().enumerate().map(end).max().unwrap_or(own)
+        let mut last = self.most.borrow_mut();
+        match &*last {
+            Some((of, at, end)) if *at == own && of == lengths => *end,
+            _ => {
+                let end = (0..self.program.steps.len()).map(|i| self.end(i, own, lengths)).max().unwrap_or(own);
+                *last = Some((lengths.clone(), own, end));
+                end
+            }
+        }
+    }
+
+    /// Where memory of a step ends that begins at `at`, whichever variant runs.
+    fn end(&self, i: usize, at: usize, lengths: &Lengths) -> usize {
+        let step = &self.program.steps[i];
+        let variants = match self.device.tunes {
+            true => shader::candidates(step, lengths),
+            false => vec![shader::variant(step, lengths)],
+        };
+        let most = variants.into_iter().filter(|variant| variant.may_hand_on());
+        most.map(|variant| self.beside(i, at, variant, lengths).end).max().unwrap_or(at)
     }
 
     /// Where memory of a step lies, from `at` on.
@@ -182,6 +259,15 @@ impl Unit {
             Some(_) => self.carried(step, lengths).repeat(2),
             None => self.scratch(i, variant, lengths),
         };
+        let (pieces, end) = self.pieces(at, sizes.into_iter());
+        let Some(body) = &self.bodies[i] else { return Beside { pieces, body: end, end } };
+        let need = body.memory_inside(&inner_lengths(step, lengths));
+        let body = plan::fit(end, need, self.device.page);
+        Beside { pieces, body, end: body + need }
+    }
+
+    /// Where pieces of these sizes lie from `at` on, each with its size, and where they end.
+    pub fn pieces(&self, at: usize, sizes: impl Iterator<Item = usize>) -> (Vec<(usize, usize)>, usize) {
         let mut end = at;
         let mut pieces = vec![];
         for bytes in sizes {
@@ -189,10 +275,7 @@ impl Unit {
             pieces.push((place, bytes));
             end = place + bytes;
         }
-        let Some(body) = &self.bodies[i] else { return Beside { pieces, body: end, end } };
-        let need = body.memory_inside(&inner_lengths(step, lengths));
-        let body = plan::fit(end, need, self.device.page);
-        Beside { pieces, body, end: body + need }
+        (pieces, end)
     }
 
     /// As [`Unit::memory`], of a body: what it gives may not be kept.
@@ -212,6 +295,13 @@ impl Unit {
             self.form(first).bytes(first.size().get(lengths))
         };
         carries.iter().map(bytes).map(|b| b.next_multiple_of(ALIGN)).collect()
+    }
+}
+
+impl Words {
+    /// Bytes of a place for them.
+    pub fn bytes(&self, lengths: &Lengths) -> usize {
+        (4 * self.get(lengths)).next_multiple_of(ALIGN)
     }
 }
 

@@ -47,19 +47,33 @@ pub struct Hub {
 
 const ENDPOINT: &str = "https://huggingface.co";
 
+/// What a variable of the environment says.
+fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|text| text.trim().to_string()).filter(|text| !text.is_empty())
+}
+
+fn home() -> Option<PathBuf> {
+    said("HOME").or_else(|| said("USERPROFILE")).map(PathBuf::from)
+}
+
+fn under_home(path: String) -> PathBuf {
+    match path.strip_prefix("~/") {
+        Some(rest) => home().unwrap_or_default().join(rest),
+        None => PathBuf::from(path),
+    }
+}
+
+/// The user's folder of what can be had again: `XDG_CACHE_HOME`, or `.cache` in the home folder, if there is one.
+pub fn user_cache() -> Option<PathBuf> {
+    said("XDG_CACHE_HOME").map(under_home).or_else(|| Some(home()?.join(".cache")))
+}
+
 impl Hub {
     /// As the environment says, in the ecosystem's own variables: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
     /// `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `XDG_CACHE_HOME`.
     pub fn of_environment() -> Hub {
-        let said = |name: &str| std::env::var(name).ok().map(|text| text.trim().to_string()).filter(|t| !t.is_empty());
-        let home = said("HOME").or_else(|| said("USERPROFILE")).map_or_else(PathBuf::new, PathBuf::from);
-        let under_home = |path: String| match path.strip_prefix("~/") {
-            Some(rest) => home.join(rest),
-            None => PathBuf::from(path),
-        };
-        let folder = said("HF_HOME").map(under_home).unwrap_or_else(|| {
-            said("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), under_home).join("huggingface")
-        });
+        let in_cache = || user_cache().unwrap_or_else(|| PathBuf::from(".cache")).join("huggingface");
+        let folder = said("HF_HOME").map_or_else(in_cache, under_home);
         let token_file = said("HF_TOKEN_PATH").map_or_else(|| folder.join("token"), under_home);
         let stored = || std::fs::read_to_string(token_file).ok().map(|text| text.trim().to_string());
         Hub {

@@ -98,7 +98,7 @@ pub fn run(
 }
 
 /// Within 1e-4 |x| + 1e-5 max|x|; other than floats exactly.
-fn close(name: &str, want: &[f64], got: &[f64], float: bool, program: &Program) {
+pub fn close(name: &str, want: &[f64], got: &[f64], float: bool, program: &Program) {
     assert_eq!(want.len(), got.len(), "{name}");
     let finite = want.iter().filter(|x| x.is_finite());
     let largest = finite.fold(0f64, |m, x| m.max(x.abs()));

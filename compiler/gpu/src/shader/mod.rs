@@ -8,6 +8,7 @@
 //! writing in a dispatch is refused otherwise.
 
 mod attention;
+mod candidates;
 mod contraction;
 mod cumsum;
 mod library;
@@ -25,6 +26,7 @@ use align_compiler::kernel::{BufferId, Program, Size, Step, View};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Axis, DType, Lengths, TableKind};
 
+pub use candidates::candidates;
 pub use contraction::Tiling;
 pub use nest::Spread;
 pub use print::{dispatches, text};
@@ -212,6 +214,17 @@ pub enum Variant {
     Scatter(Places),
     /// There is one way.
     Only,
+}
+
+impl Variant {
+    /// Whether dispatches may hand something on ([`Kernels::scratch`]).
+    pub fn may_hand_on(self) -> bool {
+        match self {
+            Variant::Rows(spread) => spread.chunks > 1,
+            Variant::Contraction(tiling) => tiling.split > 1,
+            Variant::Scatter(_) | Variant::Only => true,
+        }
+    }
 }
 
 /// The step's dispatches. None for what runs as a body, or on the host.

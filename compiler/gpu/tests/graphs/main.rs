@@ -2,6 +2,7 @@
 
 mod counted;
 mod device;
+mod tuned;
 
 #[path = "../../../cpu/tests/graphs/bodies.rs"]
 mod bodies;

@@ -42,10 +42,20 @@ const BUSY: usize = 1 << 13;
 const GROUPS: usize = 256;
 const MOST_CHUNKS: usize = 64;
 
+/// Indices of its longest pass.
+fn longest(nest: &Rows, lengths: &Lengths) -> usize {
+    let length = |pass: &Pass| pass.loops.iter().map(|span| span.dim.size().get(lengths)).product::<usize>();
+    passes(nest).map(length).max().unwrap_or(0)
+}
+
+/// Whether there is a choice.
+pub fn has_long_passes(nest: &Rows, lengths: &Lengths) -> bool {
+    longest(nest, lengths) > SHORT
+}
+
 /// How the nest is likely to be fast.
 pub fn spread(nest: &Rows, lengths: &Lengths) -> Spread {
-    let length = |pass: &Pass| pass.loops.iter().map(|span| span.dim.size().get(lengths)).product::<usize>();
-    let longest = passes(nest).map(length).max().unwrap_or(0);
+    let longest = longest(nest, lengths);
     let rows: usize = nest.rows.iter().map(|dim| dim.size().get(lengths)).product();
     // As many chunks as leave each enough to do; powers of two, so that few shaders do.
     let chunks = |groups: usize, each: usize| match can_be_cut(nest) {
