@@ -88,6 +88,8 @@ pub struct Placed {
     pub bytes: Vec<usize>,
 }
 
+/// A layout may have one part in so many more than the lengths at hand need.
+const MORE: usize = 16;
 /// Layouts that are kept.
 const LAYOUTS: usize = 4;
 /// Ways of binding that are kept.
@@ -195,12 +197,20 @@ impl Unit {
             self.first == 0 && buffers.all(|(i, buffer)| room(i, buffer) <= placed.bytes[i])
         };
         let mut all = self.placed.borrow_mut();
-        let known = all.iter().find(|p| p.kept == kept && (p.lengths == *lengths || fits(p)));
+        let known = all.iter().rev().find(|p| p.kept == kept && (p.lengths == *lengths || fits(p)));
         if let Some(placed) = known {
             return placed.clone();
         }
-        let layout = self.lives.place(&self.program, lengths, |i| kept[i]);
-        let bytes = self.program.buffers.iter().enumerate().map(|(i, buffer)| room(i, buffer)).collect();
+        let mut layout = self.lives.place(&self.program, lengths, |i| kept[i]);
+        let mut bytes: Vec<usize> = self.program.buffers.iter().enumerate().map(|(i, b)| room(i, b)).collect();
+        // Room for what was larger in the last run too, where that takes little more.
+        if let Some(last) = all.iter().rev().find(|p| self.first == 0 && p.kept == kept) {
+            let both: Vec<usize> = bytes.iter().zip(&last.bytes).map(|(now, then)| *now.max(then)).collect();
+            let wider = self.lives.place_sizes(&self.program, |i| both[i], |i| kept[i]);
+            if wider.bytes <= layout.bytes + layout.bytes / MORE {
+                (layout, bytes) = (wider, both);
+            }
+        }
         let placed = Rc::new(Placed { lengths: lengths.clone(), kept: kept.to_vec(), layout, bytes });
         if all.len() == LAYOUTS {
             all.remove(0);

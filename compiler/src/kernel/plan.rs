@@ -96,6 +96,16 @@ impl Lives {
     /// Large ones first, each at the lowest place that is free for its life. An output that the caller does not keep
     /// (`kept` is false for it) is placed too.
     pub fn place(&self, program: &Program, lengths: &Lengths, kept: impl Fn(usize) -> bool) -> Layout {
+        self.place_sizes(program, |i| self.bytes(program, i, lengths), kept)
+    }
+
+    /// As [`Lives::place`], of temporaries of so many bytes.
+    pub fn place_sizes(
+        &self,
+        program: &Program,
+        bytes: impl Fn(usize) -> usize,
+        kept: impl Fn(usize) -> bool,
+    ) -> Layout {
         let mut wanted = vec![];
         for (i, buffer) in program.buffers.iter().enumerate() {
             // Outputs that lie here are read after the last step.
@@ -105,7 +115,7 @@ impl Lives {
                 _ => None,
             };
             if let Some(life) = life {
-                wanted.push((self.bytes(program, i, lengths), life, i));
+                wanted.push((bytes(i).next_multiple_of(self.form.align), life, i));
             }
         }
         wanted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
