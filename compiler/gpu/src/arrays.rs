@@ -133,8 +133,8 @@ impl Array {
         let pipeline = self.device.pipeline(&Shader { key: text.clone(), text }, true, 2)?;
         let space = &mut *self.device.passes();
         let mut recorder = Recorder::new(&self.device);
-        let sums = self.device.buffer("sums", 4 * self.len.div_ceil(GROUP) as u64 + self.device.align(), USAGE)?;
-        let whole = Place { buffer: sums, offset: 0, bytes: 4 * self.len.div_ceil(GROUP) as u64 };
+        let sums = self.device.buffer("sums", 8 * self.len.div_ceil(GROUP) as u64 + self.device.align(), USAGE)?;
+        let whole = Place { buffer: sums, offset: 0, bytes: 8 * self.len.div_ceil(GROUP) as u64 };
         for at in (0..self.len).step_by(most) {
             let end = self.len.min(at + most);
             let (place, first) = self.place(at..end)?;
@@ -144,7 +144,8 @@ impl Array {
         }
         let sums = recorder.read(&[whole])?;
         let sums: Vec<f32> = bytemuck::pod_collect_to_vec(&sums[0]);
-        Ok(sums.into_iter().map(f64::from).sum())
+        let square = |pair: &[f32]| f64::from(pair[0]).powi(2) * f64::from(pair[1]);
+        Ok(sums.chunks_exact(2).map(square).sum())
     }
 }
 

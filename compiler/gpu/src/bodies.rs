@@ -26,7 +26,7 @@ impl Run<'_, '_> {
             let bound = seats(unit, |name| {
                 let slice = |buffer: BufferId| {
                     let outermost = frame.unit.program.buffer(buffer).axes.first() == Some(&c.axis);
-                    if outermost { sliced(frame, buffer, from, count) } else { frame.seat(buffer).clone() }
+                    if outermost { sliced(frame, buffer, (from, c.block), count) } else { frame.seat(buffer).clone() }
                 };
                 if let Some(input) = c.inputs.iter().find(|b| b.name == name) {
                     return Some(slice(input.buffer));
@@ -51,7 +51,7 @@ impl Run<'_, '_> {
                 let find = |all: &[Binding]| all.iter().find(|b| b.name == name).map(|b| b.buffer);
                 let slice = find(&s.slices).or_else(|| find(&s.results));
                 slice
-                    .map(|buffer| sliced(frame, buffer, index, count))
+                    .map(|buffer| sliced(frame, buffer, (index, 1), count))
                     .or_else(|| find(&s.captured).map(|buffer| frame.seat(buffer).clone()))
                     .or_else(|| carried.seat(&s.carries, name))
             });
@@ -164,12 +164,14 @@ fn seats(unit: &Unit, of: impl Fn(&str) -> Option<Seat>) -> Vec<Option<Seat>> {
     unit.program.buffers.iter().map(|b| seat(&b.kind)).collect()
 }
 
-/// One index, or the indices from one on, of a buffer's outermost axis.
-fn sliced(frame: &Frame, buffer: BufferId, index: usize, count: usize) -> Seat {
+/// The part of a buffer from an index of its outermost axis on: a multiple of `step`, of `count`.
+fn sliced(frame: &Frame, buffer: BufferId, (index, step): (usize, usize), count: usize) -> Seat {
     let mut seat = frame.seat(buffer).clone();
     let each = entries_of(frame.lengths, frame, buffer) / count.max(1);
     let bytes = seat.bound.form.bytes(each);
-    let moves = !seat.bound.shifted && bytes.is_multiple_of(ALIGN) && seat.bound.form.bytes(2 * each) == 2 * bytes;
+    // Decided by the step, so that all parts have the same kernels.
+    let whole = seat.bound.form.bytes(2 * each) == 2 * bytes;
+    let moves = !seat.bound.shifted && whole && (step * bytes).is_multiple_of(ALIGN);
     match moves {
         true => {
             let by = (index * bytes) as u64;

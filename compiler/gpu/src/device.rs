@@ -54,7 +54,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Nothing => write!(f, "no GPU is found"),
-            OpenError::NoSuch { number, count } => write!(f, "there is no gpu:{number}, only {count} are found"),
+            OpenError::NoSuch { number, count } => write!(f, "there is no gpu:{number}: the last is gpu:{}", count - 1),
             OpenError::Refused { name, why } => write!(f, "{name} cannot be used: {why}"),
         }
     }
@@ -80,6 +80,9 @@ pub struct Device {
     /// What went wrong since it was last asked for.
     trouble: Arc<Mutex<Option<String>>>,
 }
+
+/// What helps where a device is too small.
+pub const LESS: &str = "fewer rows or tokens a step, fewer weights that are trained, or `--device cpu` need less of it";
 
 /// Pages of temporaries are multiples of so many bytes.
 const ALIGN: u64 = crate::unit::ALIGN as u64;
@@ -247,7 +250,7 @@ impl Device {
         let bytes = bytes.max(256).next_multiple_of(4);
         let most = self.limits.max_buffer_size;
         if bytes > most {
-            let what = format!("{what} need {bytes} bytes, a buffer has at most {most} ({})", self.about.name);
+            let what = format!("{what} need {bytes} bytes, a buffer has at most {most} ({}); {LESS}", self.about.name);
             return Err(Fault::Device { what });
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -260,7 +263,8 @@ impl Device {
         match pollster::block_on(scope.pop()) {
             None => Ok(Arc::new(buffer)),
             Some(_) => {
-                let what = format!("the device has no memory for {what} of {bytes} bytes ({})", self.about.name);
+                let what =
+                    format!("the device has no memory for {what} of {bytes} bytes ({}); {LESS}", self.about.name);
                 Err(Fault::Device { what })
             }
         }
@@ -282,20 +286,20 @@ impl Device {
     pub fn mapped<T>(&self, seen: &wgpu::Buffer, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T, Fault> {
         let (send, receive) = std::sync::mpsc::channel();
         seen.map_async(wgpu::MapMode::Read, 0..bytes, move |result| drop(send.send(result)));
-        self.wait()?;
         let failed = |what: String| Fault::Device { what: format!("{what} ({})", self.about.name) };
-        // Another thread that waits for the device may be the one that is told.
-        match receive.recv_timeout(TOLD) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("it gave no results".into())),
-        }
-        let read = {
+        let found = self.wait().and_then(|()| {
+            // Another thread that waits for the device may be the one that is told.
+            match receive.recv_timeout(TOLD) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(failed(error.to_string())),
+                Err(_) => return Err(failed("it gave no results".into())),
+            }
             let mapped = seen.slice(0..bytes).get_mapped_range().map_err(|error| failed(error.to_string()))?;
-            read(&mapped)
-        };
+            Ok(read(&mapped))
+        });
+        // Whatever happened: the next run copies into it.
         seen.unmap();
-        Ok(read)
+        found
     }
 
     /// Waits until all that was submitted is done.
@@ -315,7 +319,7 @@ fn keep(trouble: &Mutex<Option<String>>, what: String) {
 fn said(error: wgpu::Error) -> String {
     match error {
         wgpu::Error::OutOfMemory { .. } => "the device is out of memory".into(),
-        wgpu::Error::Validation { description, .. } => format!("a kernel was refused: {description}"),
+        wgpu::Error::Validation { description, .. } => format!("the device refused a command: {description}"),
         wgpu::Error::Internal { description, .. } => format!("the driver failed: {description}"),
     }
 }

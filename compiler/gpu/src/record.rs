@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use align_compiler::kernel::Fault;
 
-use crate::device::Device;
+use crate::device::{Device, LESS};
 use crate::groups::Groups;
 use crate::pipeline::Pipeline;
 use crate::pool::{Arena, Place, Pool};
@@ -225,7 +225,7 @@ impl<'d> Recorder<'d> {
         let most = self.device.limits.max_storage_buffer_binding_size;
         if let Some(place) = places.iter().find(|place| place.bytes > most) {
             let what = format!(
-                "a tensor of {} bytes is more than a kernel can be given: {most} ({})",
+                "a tensor of {} bytes is more than a kernel can be given: {most} ({}); {LESS}",
                 place.bytes, self.device.about.name
             );
             return Err(Fault::Device { what });

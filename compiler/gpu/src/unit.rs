@@ -53,6 +53,8 @@ pub struct Unit {
     /// What is known by how all buffers are bound: few ways come up.
     ways: RefCell<Vec<Rc<Way>>>,
     placed: RefCell<Vec<Rc<Placed>>>,
+    /// Bytes of a body's temporaries, by lengths.
+    inside: RefCell<Vec<(Lengths, usize)>>,
     /// Where memory of steps ends for the last lengths, behind so many bytes of temporaries.
     most: RefCell<Option<(Lengths, usize, usize)>>,
 }
@@ -150,6 +152,7 @@ impl Unit {
             ready: RefCell::default(),
             ways: RefCell::default(),
             placed: RefCell::default(),
+            inside: RefCell::default(),
             most: RefCell::default(),
         }
     }
@@ -271,7 +274,7 @@ impl Unit {
         };
         let (pieces, end) = self.pieces(at, sizes.into_iter());
         let Some(body) = &self.bodies[i] else { return Beside { pieces, body: end, end } };
-        let need = body.memory_inside(&inner_lengths(step, lengths));
+        let need = inner_lengths(step, lengths).iter().map(|lengths| body.memory_inside(lengths)).max().unwrap_or(0);
         let body = plan::fit(end, need, self.device.page);
         Beside { pieces, body, end: body + need }
     }
@@ -290,7 +293,19 @@ impl Unit {
 
     /// As [`Unit::memory`], of a body: what it gives may not be kept.
     fn memory_inside(&self, lengths: &Lengths) -> usize {
-        self.memory_beside(self.lives.place(&self.program, lengths, |_| false).bytes, lengths)
+        /// Lengths that runs come back to: those of a block, and of what is left.
+        const KNOWN: usize = 8;
+        if let Some((_, bytes)) = self.inside.borrow().iter().find(|(of, _)| of == lengths) {
+            return *bytes;
+        }
+        let of = |kept: bool| self.lives.place(&self.program, lengths, |_| kept).bytes;
+        let bytes = self.memory_beside(of(true).max(of(false)), lengths);
+        let mut known = self.inside.borrow_mut();
+        if known.len() == KNOWN {
+            known.remove(0);
+        }
+        known.push((lengths.clone(), bytes));
+        bytes
     }
 
     /// Bytes of each value that goes from round to round.
@@ -315,14 +330,15 @@ impl Words {
     }
 }
 
-/// The lengths of a body that need most memory.
-fn inner_lengths(step: &Step, lengths: &Lengths) -> Lengths {
+/// The lengths with which a body runs.
+fn inner_lengths(step: &Step, lengths: &Lengths) -> Vec<Lengths> {
     match step {
         Step::Chunked(c) => {
-            let size = lengths.size(&c.axis).min(c.block);
-            lengths.clone().with(c.axis.clone(), vec![size])
+            let count = lengths.size(&c.axis);
+            let of = |size: usize| lengths.clone().with(c.axis.clone(), vec![size]);
+            [count.min(c.block), count % c.block].into_iter().filter(|size| *size > 0).map(of).collect()
         }
-        _ => lengths.clone(),
+        _ => vec![lengths.clone()],
     }
 }
 

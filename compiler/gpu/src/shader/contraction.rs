@@ -233,7 +233,7 @@ fn product(context: Context, c: &Contraction, tiling: Tiling, shape: &Shape) -> 
     for r in 0..rows {
         let a = match rows {
             2 => format!("a[lane_row % 2u * 2u + {r}u]"),
-            _ => format!("a_{}.{}", r / 4, ["x", "y", "z", "w"][r % 4]),
+            _ => format!("a_{}.{}", r / 4, PARTS[r % 4]),
         };
         (0..column_fours).for_each(|f| s.line(format!("sum_{r}_{f} = fma(vec4({a}), b_{f}, sum_{r}_{f});")));
     }
@@ -289,65 +289,81 @@ fn tile_of(group: &str, inner: &str, count: &str, step: usize) -> String {
     }
 }
 
-/// The lanes fetch a tile of a factor: `k` terms of the sum for each of its rows or columns, as rows of vectors.
+/// The lanes fetch a tile of a factor: `k` terms of the sum for each of its rows or columns, as rows of vectors. A lane stores whole
+/// vectors: four lanes that store a component each would race.
 fn fetch(s: &mut Source, factor: &Factor, base: &str, k: usize, lanes: usize, (from, to): (&str, &str)) {
     let Factor { name, operand, loops, sum, stride, width, outer, size, fetch } = factor;
     let pitch = pitch(*width);
-    let (first, second) = match fetch {
-        Fetch::Sum => (("k", k, 1), ("j", *width, 1)),
-        Fetch::Outer => (("j", *width, 1), ("k", k, 1)),
-        Fetch::SumFours => (("k", k, 4), ("j", *width, 1)),
-        Fetch::OuterFours => (("j", *width, 4), ("k", k, 1)),
-    };
-    let count = first.1 / first.2 * second.1;
+    // A lane's terms of the sum, by four rows or columns.
+    let terms = if *fetch == Fetch::SumFours { 4 } else { 1 };
+    let (inner, outward) = (k / terms, width / 4);
+    let count = inner * outward;
     let place = if count == lanes { "lane" } else { "i" };
     match count == lanes {
         true => s.open(""),
         false => s.open(format!("for (var i = lane; i < {count}u; i += {lanes}u)")),
     }
-    let each = first.1 / first.2;
-    s.line(match first.2 {
-        1 => format!("let {} = {place} % {each}u;", first.0),
-        fours => format!("let {} = {place} % {each}u * {fours}u;", first.0),
-    });
-    s.line(format!("let {} = {place} / {each}u;", second.0));
+    // Neighbouring lanes read what lies together.
+    let times = |place: String, by: usize| if by == 1 { place } else { format!("{place} * {by}u") };
+    let (of_sum, of_outer) = match fetch {
+        Fetch::Sum | Fetch::SumFours => (format!("{place} % {inner}u"), format!("{place} / {inner}u")),
+        Fetch::Outer | Fetch::OuterFours => (format!("{place} / {outward}u"), format!("{place} % {outward}u")),
+    };
+    s.line(format!("let k = {};", times(of_sum, terms)));
+    s.line(format!("let j = {of_outer};"));
     // Where tiles fit there is nothing to be outside of.
     let whole_sum = from == "0u" && to.trim_end_matches('u').parse::<usize>().is_ok_and(|n| n.is_multiple_of(k));
     let whole = size.constant().is_some_and(|n| n.is_multiple_of(*width));
     let all = s.size(size);
-    let inside: Vec<String> =
-        [(!whole_sum).then(|| format!("first + k < {to}")), (!whole).then(|| format!("{outer} + j < {all}"))]
-            .into_iter()
-            .flatten()
-            .collect();
-    let own = along(s, loops, *stride, &format!("({outer} + j)"));
-    let summed = along(s, sum, *stride, "(first + k)");
-    let at = sum_of(&[base.to_string(), own, summed], false);
-    let fours = matches!(fetch, Fetch::SumFours | Fetch::OuterFours);
-    let value = match fours {
-        true => s.load_fours(operand.buffer, &format!("({at}) / 4u")),
-        false => s.load(operand.buffer, &at),
-    };
-    match inside.is_empty() {
-        true => s.line(format!("let x = {value};")),
-        false => {
-            s.line(format!("var x = {};", if fours { "vec4<f32>()" } else { "0.0" }));
-            s.open(format!("if {}", inside.join(" && ")));
-            s.line(format!("x = {value};"));
-            s.close();
+    let load = |s: &mut Source, into: &str, index: String, fours: bool| {
+        let inside: Vec<String> =
+            [(!whole_sum).then(|| format!("first + k < {to}")), (!whole).then(|| format!("{index} < {all}"))]
+                .into_iter()
+                .flatten()
+                .collect();
+        let own = along(s, loops, *stride, &format!("({index})"));
+        let summed = along(s, sum, *stride, "(first + k)");
+        let at = sum_of(&[base.to_string(), own, summed]);
+        let value = match fours {
+            true => s.load_fours(operand.buffer, &format!("({at}) / 4u")),
+            false => s.load(operand.buffer, &at),
+        };
+        if inside.is_empty() {
+            s.line(format!("{into} = {value};"));
+            return;
         }
-    }
+        s.open(format!("if {}", inside.join(" && ")));
+        s.line(format!("{into} = {value};"));
+        s.close();
+    };
+    let index = |i: usize| if i == 0 { format!("{outer} + j * 4u") } else { format!("{outer} + j * 4u + {i}u") };
     match fetch {
-        Fetch::OuterFours => s.line(format!("{name}[k * {pitch}u + j / 4u] = x;")),
+        Fetch::OuterFours => {
+            s.line("var x = vec4<f32>();");
+            load(s, "x", index(0), true);
+            s.line(format!("{name}[k * {pitch}u + j] = x;"));
+        }
+        Fetch::Sum | Fetch::Outer => {
+            s.line("var x = vec4<f32>();");
+            PARTS.into_iter().enumerate().for_each(|(i, part)| load(s, &format!("x.{part}"), index(i), false));
+            s.line(format!("{name}[k * {pitch}u + j] = x;"));
+        }
         Fetch::SumFours => {
-            for (i, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-                s.line(format!("{name}[(k + {i}u) * {pitch}u + j / 4u][j % 4u] = x.{part};"));
+            for i in 0..4 {
+                s.line(format!("var x_{i} = vec4<f32>();"));
+                load(s, &format!("x_{i}"), index(i), true);
+            }
+            for (i, part) in PARTS.into_iter().enumerate() {
+                let turned = (0..4).map(|j| format!("x_{j}.{part}")).collect::<Vec<_>>().join(", ");
+                s.line(format!("{name}[(k + {i}u) * {pitch}u + j] = vec4({turned});"));
             }
         }
-        Fetch::Sum | Fetch::Outer => s.line(format!("{name}[k * {pitch}u + j / 4u][j % 4u] = x;")),
     }
     s.close();
 }
+
+/// Components of a vector.
+const PARTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Where the sums of a lane go.
 struct Out<'c> {
@@ -382,7 +398,7 @@ impl Out<'_> {
             let at = match &between {
                 None => {
                     let row = along(s, &c.m, stride, &format!("({row})"));
-                    sum_of(&[base.clone(), row], false)
+                    sum_of(&[base.clone(), row])
                 }
                 Some(_) if batch == "1u" => format!("(part * {ms} + {row}) * {ns}"),
                 Some(_) => format!("((part * {batch} + product) * {ms} + {row}) * {ns}"),
@@ -402,7 +418,7 @@ impl Out<'_> {
                     }
                     continue;
                 }
-                for (i, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
+                for (i, part) in PARTS.into_iter().enumerate() {
                     let column = if i == 0 { column.clone() } else { format!("{column} + {i}u") };
                     if !whole_columns {
                         s.open(format!("if {column} < {ns}"));
@@ -410,7 +426,7 @@ impl Out<'_> {
                     match &between {
                         None => {
                             let at = along(s, &c.n, stride, &format!("({column})"));
-                            let at = sum_of(&[format!("row_{r}"), at], false);
+                            let at = sum_of(&[format!("row_{r}"), at]);
                             s.store(c.out.buffer, &at, &format!("{value}.{part}"), c.add);
                         }
                         Some(between) => s.line(format!("{between}[row_{r} + {column}] = {value}.{part};")),
@@ -449,7 +465,7 @@ fn sum(context: Context, c: &Contraction, tiling: Tiling, shape: &Shape) -> Kern
     let bases = bases(&mut s, c, "product", &c.batch);
     let row = along(&mut s, &c.m, |l| &l.out, "row");
     let column = along(&mut s, &c.n, |l| &l.out, "column");
-    let at = sum_of(&[bases[2].clone(), row, column], false);
+    let at = sum_of(&[bases[2].clone(), row, column]);
     s.store(c.out.buffer, &at, "total", c.add);
     let about = format!("{}: the sum of its {} parts", c.name, tiling.split);
     s.finish(&about, WIDTH, Grid(vec![(all, WIDTH)]))
@@ -462,7 +478,7 @@ fn bases(s: &mut Source, c: &Contraction, product: &str, batch: &[Strided]) -> [
     let names = ["of_left", "of_right", "of_out"];
     std::array::from_fn(|i| {
         let moved = along(s, batch, strides[i], product);
-        let text = sum_of(&[if offsets[i] > 0 { format!("{}u", offsets[i]) } else { "0u".into() }, moved], false);
+        let text = sum_of(&[if offsets[i] > 0 { format!("{}u", offsets[i]) } else { "0u".into() }, moved]);
         if text.contains(['+', '*', '/', '%']) {
             s.line(format!("let {} = {text};", names[i]));
             names[i].to_string()
@@ -489,12 +505,11 @@ fn along(s: &mut Source, loops: &[Strided], stride: fn(&Strided) -> &Size, index
         }
         parts.extend(s.times(&at, stride(l)));
     }
-    sum_of(&parts, false)
+    sum_of(&parts)
 }
 
-fn sum_of(parts: &[String], only_last: bool) -> String {
-    let parts: Vec<&str> =
-        parts.iter().skip(usize::from(only_last)).map(String::as_str).filter(|p| *p != "0u").collect();
+fn sum_of(parts: &[String]) -> String {
+    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| *p != "0u").collect();
     if parts.is_empty() { "0u".into() } else { parts.join(" + ") }
 }
 

@@ -140,7 +140,7 @@ pub enum Bind {
     Table(Axis, TableKind),
     /// Memory of the step's own, by its place in [`Kernels::scratch`].
     Scratch(usize),
-    /// Two words for each place where a fault may be found.
+    /// A word for each place where a fault may be found: the least wrong index, or the largest Int.
     Faults,
 }
 

@@ -7,7 +7,7 @@ use wgpu::naga::keywords::wgsl as keywords;
 use super::library;
 
 /// Names that all kernels have.
-const TAKEN: [&str; 7] = ["sizes", "faults", "group", "groups", "group_id", "lane", "main"];
+const TAKEN: [&str; 8] = ["Sizes", "sizes", "faults", "group", "groups", "group_id", "lane", "main"];
 
 fn is_taken(name: &str) -> bool {
     let of_language = keywords::RESERVED.contains(&name) || keywords::BUILTIN_IDENTIFIERS.contains(&name);

@@ -20,6 +20,7 @@ pub struct Source<'p> {
     /// Bound as vectors of four.
     fours: BTreeSet<usize>,
     fields: Vec<(Field, String)>,
+    field_names: Names,
     functions: BTreeSet<Function>,
     /// Functions that read buffers which are not f32: their bindings.
     readers: BTreeSet<usize>,
@@ -37,6 +38,7 @@ impl<'p> Source<'p> {
             bindings: vec![],
             fours: BTreeSet::new(),
             fields: vec![],
+            field_names: Names::default(),
             functions: BTreeSet::new(),
             readers: BTreeSet::new(),
             names: Names::default(),
@@ -82,8 +84,7 @@ impl<'p> Source<'p> {
     fn field(&mut self, field: Field, name: &str) -> String {
         let known = self.fields.iter().find(|(f, _)| *f == field).map(|(_, name)| name.clone());
         let name = known.unwrap_or_else(|| {
-            let taken = self.fields.iter().filter(|(_, n)| n == name || n.starts_with(&format!("{name}_"))).count();
-            let name = if taken == 0 { name.to_string() } else { format!("{name}_{}", taken + 1) };
+            let name = self.field_names.give(name);
             self.fields.push((field, name.clone()));
             name
         });
@@ -94,11 +95,7 @@ impl<'p> Source<'p> {
     pub fn axis(&mut self, axis: &Axis) -> String {
         match axis.fixed_size() {
             Some(n) => format!("{n}u"),
-            None => {
-                let plain: String =
-                    axis.name().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-                self.field(Field::Axis(axis.clone()), plain.trim_matches('_'))
-            }
+            None => self.field(Field::Axis(axis.clone()), axis.name()),
         }
     }
 
@@ -238,7 +235,8 @@ impl<'p> Source<'p> {
         let rounds = narrow.dtype == DType::Float && narrow.storage == Storage::Bf16;
         let (name, at) = self.place(buffer, at);
         if self.bound(buffer).form == Form::Half {
-            let sum = if add { format!("{value} + {}", self.load(buffer, &at)) } else { value.to_string() };
+            let old = format!("bitcast<f32>(u32({name}[{at}]) << 16u)");
+            let sum = if add { format!("{old} + {value}") } else { value.to_string() };
             let rounded = self.call(Function::Bf16, &[&sum]);
             self.line(format!("{name}[{at}] = u16(bitcast<u32>({rounded}) >> 16u);"));
             return;
@@ -320,13 +318,21 @@ impl<'p> Source<'p> {
         let of_lines = self.lines.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         of_lines.for_each(|word| names.take(word));
         let program = self.context.program;
-        let own: Vec<String> = (self.bindings.iter())
-            .map(|bind| match bind {
-                Bind::Buffer(id) => names.give(&program.buffer(*id).name),
-                Bind::Table(axis, kind) => names.give(&format!("{}_{kind:?}", axis.name()).to_lowercase()),
-                Bind::Scratch(_) => names.give("between"),
-                Bind::Faults => "faults".into(),
-            })
+        let give = |names: &mut Names, bind: &Bind| match bind {
+            Bind::Buffer(id) => names.give(&program.buffer(*id).name),
+            Bind::Table(axis, kind) => names.give(&format!("{}_{kind:?}", axis.name()).to_lowercase()),
+            Bind::Scratch(_) => names.give("between"),
+            Bind::Faults => "faults".into(),
+        };
+        let mut own: Vec<Option<String>> = vec![None; self.bindings.len()];
+        // Those that have a function which reads them, and then its name, first.
+        self.readers.iter().for_each(|i| own[*i] = Some(give(&mut names, &self.bindings[*i])));
+        let read: Vec<String> = own.iter().flatten().map(|name| format!("{name}_at")).collect();
+        read.iter().for_each(|name| names.take(name));
+        let own: Vec<String> = own
+            .into_iter()
+            .zip(&self.bindings)
+            .map(|(known, bind)| known.unwrap_or_else(|| give(&mut names, bind)))
             .collect();
         let mut text = String::new();
         let is_half = |bind: &Bind| matches!(bind, Bind::Buffer(id) if self.context.of(*id).form == Form::Half);

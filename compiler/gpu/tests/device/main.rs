@@ -165,6 +165,12 @@ fn passes_over_arrays() {
     let x = GPU.array(&values);
     let norm = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     assert!((x.norm().expect("it is there") / norm - 1.0).abs() < 1e-6);
+    for size in [1e25, 1e-25] {
+        let far = GPU.array(&[3.0 * size, 4.0 * size]);
+        assert!((far.norm().expect("it is there") / (5.0 * f64::from(size)) - 1.0).abs() < 1e-6, "{size}");
+    }
+    assert!(!GPU.array(&[1.0, f32::NAN]).norm().expect("it is there").is_finite());
+    assert!(!GPU.array(&[1.0, f32::INFINITY]).norm().expect("it is there").is_finite());
     x.scale(0.5);
     assert_eq!(x.read(77..79).expect("it is there"), [0.5 * values[77], 0.5 * values[78]]);
     let y = x.zeros(count);

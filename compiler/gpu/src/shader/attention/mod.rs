@@ -270,7 +270,9 @@ impl<'a, 'p> Writer<'a, 'p> {
     fn product(&mut self, name: &str, weights: &str, right: &Rows) {
         let own = Self::own_fours(right.width);
         let fours = 8 * own;
-        let places = (SECOND / fours).min(TILE);
+        // A power of two: tiles are made of whole parts, and these of fours.
+        let places = 1 << (SECOND / fours).min(TILE).ilog2();
+        debug_assert!(places >= 4 && TILE.is_multiple_of(places));
         let (first, second) = (self.first.clone(), self.second.clone());
         self.s.line("workgroupBarrier();");
         for i in 0..ROWS {

@@ -176,6 +176,7 @@ fn attention_within_segments() {
         Shape { window: Some(1), kv: 1, rep: 1, hdim: 3, vdim: 3, ..base(&[100]) },
         Shape { rep: 1, hdim: 33, vdim: 64, window: Some(9), ..base(&[12, 31, 40]) },
         Shape { kv: 1, rep: 2, hdim: 64, vdim: 64, ..base(&[200, 2]) },
+        Shape { kv: 1, rep: 2, hdim: 80, vdim: 96, ..base(&[50, 9]) },
         Shape { kv: 1, rep: 2, hdim: 150, vdim: 30, ..base(&[40, 50]) },
         Shape { kv: 1, rep: 1, hdim: 128, vdim: 300, ..base(&[45, 1, 1]) },
         Shape { kv: 1, rep: 1, hdim: 256, vdim: 128, ..base(&[37]) },
