@@ -1,7 +1,7 @@
 //! Graphs run by kernels on a graphics device.
 
 use align_compiler::kernel::device::{DeviceArray, DeviceBytes};
-use align_compiler::kernel::{Layouts, fuse_in};
+use align_compiler::kernel::{self, Layouts, fuse_in};
 use align_compiler::tensor::{Graph, Lengths};
 use align_gpu::{Executable, Gpu};
 
@@ -33,6 +33,10 @@ impl Engine for Gpu {
     fn piece(&self) -> usize {
         Gpu::piece(self)
     }
+
+    fn tokens(&self) -> usize {
+        16_384
+    }
 }
 
 impl Device for Gpu {
@@ -55,7 +59,7 @@ impl Device for Gpu {
 
 impl Compiled for Executable {
     fn run(&self, lengths: &Lengths, bindings: &mut Bindings) -> std::result::Result<(), Fault> {
-        Executable::run(self, lengths, bindings).map_err(|fault| Fault { what: fault.to_string() })
+        Executable::run(self, lengths, bindings).map_err(|fault| Fault { what: told(&fault) })
     }
 
     fn memory(&self, lengths: &Lengths) -> usize {
@@ -72,5 +76,15 @@ impl Compiled for Executable {
 
     fn spent(&self) -> Vec<Spent> {
         Executable::spent(self)
+    }
+}
+
+/// A clause, with what can be done where the device is at fault and not the program.
+fn told(fault: &kernel::Fault) -> String {
+    match fault {
+        kernel::Fault::Device { what } => {
+            format!("{what}; less --memory cuts steps into smaller parts, --device cpu runs without a GPU")
+        }
+        fault => fault.to_string(),
     }
 }

@@ -42,6 +42,10 @@ pub trait Engine {
     fn device(&self) -> Option<&dyn Device> {
         None
     }
+    /// Tokens of a micro-batch beyond which more of them make nothing faster.
+    fn tokens(&self) -> usize {
+        4096
+    }
     /// Entries that a pointwise update takes at once at most. On the host results that are copied back lie in the cache until
     /// then; a device has no need for a bound, but for what one run of its kernels can take.
     fn piece(&self) -> usize {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::items::pack;
 use align_compiler::stage::train::{StageLength, TrainStage};
-use align_runtime::engine::Cpu;
+use align_runtime::engine::{Cpu, Engine};
 use align_runtime::policy::load;
 use align_runtime::run::Silent;
 use align_runtime::train::{Job, Launch, Saving, Settings, train};
@@ -29,11 +29,11 @@ fn column(lines: &str, name: &str) -> Vec<f64> {
 /// many.
 fn curve(
     model: &str,
+    engine: &dyn Engine,
     rows: usize,
     with: impl Fn(&dyn Fn(usize, usize) -> (Vec<f64>, Vec<f64>), usize, &dyn Fn(usize) -> usize),
 ) {
     let stored = crate::json("smollm2/curves.json");
-    let engine = Cpu::new(std::thread::available_parallelism().map_or(1, |n| n.get()));
     ids::with(model, rows, |graph| {
         let node = ids::train(graph);
         let model = node.policy.model.clone().unwrap();
@@ -52,7 +52,7 @@ fn curve(
             let stage = TrainStage { length: StageLength::Steps(steps), ..node.stage.clone() };
             let job = Job { stage: &stage, items: &items, fixed: vec![], evals: &[] };
             let mut settings = Settings {
-                engine: &engine,
+                engine,
                 memory,
                 saving: Saving::Steps(usize::MAX),
                 work: work.path(),
@@ -68,18 +68,41 @@ fn curve(
             println!("{steps} steps of {tokens} tokens in {:.1} s", begun.elapsed().as_secs_f64());
             (column(&lines, "loss"), column(&lines, "grad_norm"))
         };
-        let launch = Launch::new(&engine, &node.stage.step, &Layouts::default()).unwrap();
+        let launch = Launch::new(engine, &node.stage.step, &Layouts::default()).unwrap();
         let all = items.all();
         let alone = |item| launch.memory(&pack(&node.stage.layout, [item]));
         with(&run, 4 * node.policy.size(), &|rows| all.iter().take(rows).map(alone).max().unwrap());
     });
 }
 
+fn cpu() -> Cpu {
+    Cpu::new(std::thread::available_parallelism().map_or(1, |n| n.get()))
+}
+
 #[test]
 fn sft_of_a_real_model() {
     let Some(model) = crate::smollm() else { return };
+    as_stored(&model, &cpu());
+}
+
+/// Where the device is software, a step would take minutes.
+#[cfg(feature = "gpu")]
+#[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
+fn sft_of_a_real_model_on_a_gpu() {
+    let Some(model) = crate::smollm() else { return };
+    let gpu = align_runtime::engine::graphics::Gpu::open(None).unwrap_or_else(|error| panic!("{error}"));
+    if gpu.about().kind == "software" {
+        eprintln!("skipped: {} is software", gpu.about().name);
+        return;
+    }
+    as_stored(&model, &gpu);
+}
+
+/// The stored steps of PyTorch.
+fn as_stored(model: &str, engine: &dyn Engine) {
     let stored = crate::json("smollm2/curves.json");
-    curve(&model, 4, |run, _, _| {
+    curve(model, engine, 4, |run, _, _| {
         let (losses, norms) = run(1 << 36, steps());
         for (i, (loss, norm)) in losses.iter().zip(&norms).enumerate() {
             let want = |name: &str| stored["sft"]["log"][i][name].as_f64().unwrap();
@@ -98,7 +121,7 @@ fn sft_of_a_real_model_in_micro_batches() {
     let Some(model) = crate::smollm() else { return };
     const ROWS: usize = 12;
     let steps = if steps() > 3 { 4 } else { 1 };
-    curve(&model, ROWS, |run, weights, longest| {
+    curve(&model, &cpu(), ROWS, |run, weights, longest| {
         let (losses, norms) = run(1 << 36, steps);
         // Weights, gradient, the sum's carry, two states, and what an update needs.
         let (cut_losses, cut_norms) = run(5 * weights + (64 << 20) + longest(ROWS * steps), steps);

@@ -2,6 +2,8 @@
 
 mod device;
 mod files;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod groups;
 mod heads;
 mod kernels;

@@ -5,7 +5,7 @@ use super::*;
 use align_compiler::storage::Storage;
 use align_runtime::run::StepShown;
 
-const TRAINED: &str = r#"
+pub const TRAINED: &str = r#"
 use std.losses { sft }
 use std.optimizers { OPTIMIZER }
 
@@ -21,27 +21,27 @@ pipeline {
 }
 "#;
 
-struct Way<'a> {
-    optimizer: &'a str,
-    rate: &'a str,
-    steps: usize,
-    clip: &'a str,
-    slot: &'a str,
+pub struct Way<'a> {
+    pub optimizer: &'a str,
+    pub rate: &'a str,
+    pub steps: usize,
+    pub clip: &'a str,
+    pub slot: &'a str,
 }
 
-const FEW: Way = Way { optimizer: "adamw", rate: "1e-2", steps: 24, clip: "1.0", slot: "precision bf16" };
+pub const FEW: Way = Way { optimizer: "adamw", rate: "1e-2", steps: 24, clip: "1.0", slot: "precision bf16" };
 
-fn text(model: &str, way: &Way) -> String {
+pub fn text(model: &str, way: &Way) -> String {
     filled(&TRAINED.replace("MODEL", model), way)
 }
 
-fn filled(text: &str, way: &Way) -> String {
+pub fn filled(text: &str, way: &Way) -> String {
     let text = text.replace("OPTIMIZER", way.optimizer).replace("RATE", way.rate);
     text.replace("STEPS", &way.steps.to_string()).replace("CLIP", way.clip).replace("SLOT", way.slot)
 }
 
 /// The column of a stage's metrics.
-fn column(folder: &Path, name: &str) -> Vec<f64> {
+pub fn column(folder: &Path, name: &str) -> Vec<f64> {
     lines(folder).iter().map(|line| line[name].as_f64().unwrap()).collect()
 }
 
@@ -52,7 +52,7 @@ fn matrices(folder: &Path) -> Vec<f32> {
     read.filter(|(shape, _)| shape.len() > 1).flat_map(|(_, values)| values).collect()
 }
 
-fn ran(model: &str, way: &Way, engine: &dyn Engine) -> tempfile::TempDir {
+pub fn ran(model: &str, way: &Way, engine: &dyn Engine) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     run_in(folder.path(), &text(model, way), &[], engine, &mut Silent);
     folder
@@ -145,7 +145,7 @@ fn patches_train_in_bf16() {
 }
 
 /// Asks to stop after a step.
-struct StopAfter<'a>(usize, &'a AtomicBool);
+pub struct StopAfter<'a>(pub usize, pub &'a AtomicBool);
 
 impl Progress for StopAfter<'_> {
     fn step(&mut self, step: &StepShown) {

@@ -19,9 +19,6 @@ use crate::train::memory::refuse_too_big;
 /// them. Those of more carry on what is rounded off.
 pub(super) const FEW: usize = 4;
 
-/// Tokens of a micro-batch beyond which more of them make nothing faster.
-const ENOUGH: usize = 4096;
-
 impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
     pub(in crate::train) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
@@ -106,18 +103,15 @@ impl Trainer<'_, '_> {
     }
 
     fn is_little(&self, part: &[usize]) -> bool {
-        part.iter().map(|i| self.items[*i].tokens).sum::<usize>() <= ENOUGH
+        part.iter().map(|i| self.items[*i].tokens).sum::<usize>() <= self.settings.engine.tokens()
     }
 
     /// Some of the step's items with what keys their draws.
     pub(super) fn keyed(&self, mut packed: Packed, part: &[usize]) -> Packed {
         let cursor = self.batches.cursor();
-        // Rows that are taken with this step: no other step has this number.
         let taken = cursor.epoch.wrapping_mul(self.job.items.len() as u64).wrapping_add(cursor.taken as u64);
-        let key = draws(self.job.stage.seed, Purpose::Loss, taken & ((1 << 48) - 1)).next_u32();
-        let rows = part.iter().map(|i| self.rows[*i] as u32 as i32).collect();
-        packed.values.insert(DRAW_KEY.into(), ItemValue::Ints(vec![key as i32]));
-        packed.values.insert(DRAW_ROW.into(), ItemValue::Ints(rows));
+        let rows: Vec<usize> = part.iter().map(|i| self.rows[*i]).collect();
+        key(&mut packed, self.job.stage.seed, taken, &rows);
         packed
     }
 
@@ -145,8 +139,10 @@ impl Trainer<'_, '_> {
         for (name, (_, count)) in of.names.counts.iter().zip(&mut self.terms) {
             *count += of.counts.scalar(name);
         }
-        let result = result.map_err(|what| self.fault(0, what));
-        self.done(result)
+        match result {
+            Ok(()) => true,
+            Err(what) => self.interrupted(what),
+        }
     }
 
     pub(in crate::train) fn counted(&self, term: usize) -> f64 {
@@ -156,4 +152,12 @@ impl Trainer<'_, '_> {
     pub(in crate::train) fn set_scale(&mut self, term: usize, scale: f64) {
         self.objectives[self.at].scales[term] = scale as f32;
     }
+}
+
+/// Adds what keys the draws of a step's items: `taken` rows are taken with the step, a number that no other step has.
+pub(in crate::train) fn key(packed: &mut Packed, seed: u64, taken: u64, rows: &[usize]) {
+    let key = draws(seed, Purpose::Loss, taken & ((1 << 48) - 1)).next_u32();
+    let rows = rows.iter().map(|row| *row as u32 as i32).collect();
+    packed.values.insert(DRAW_KEY.into(), ItemValue::Ints(vec![key as i32]));
+    packed.values.insert(DRAW_ROW.into(), ItemValue::Ints(rows));
 }

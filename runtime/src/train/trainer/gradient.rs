@@ -3,9 +3,9 @@
 use align_compiler::stage::items::pack;
 use align_compiler::stage::train::WeightSpec;
 
+use super::Trainer;
 use super::batch::FEW;
 use super::objective::Objective;
-use super::{Trainer, lost};
 use crate::engine::{Array, Bindings, Slot};
 use crate::profile::Section;
 use crate::train::culprit::first_not_finite;
@@ -33,8 +33,10 @@ impl Trainer<'_, '_> {
             track.0 += sum;
             track.1 += count;
         }
-        let result = result.map_err(|what| self.fault(0, what));
-        self.done(result)
+        match result {
+            Ok(()) => true,
+            Err(what) => self.interrupted(what),
+        }
     }
 
     fn run(&mut self, micro: usize, carried: bool) -> std::result::Result<(), String> {
@@ -77,7 +79,7 @@ impl Trainer<'_, '_> {
         match self.gradient.norm(self.plan.threads) {
             Ok(norm) => norm,
             Err(error) => {
-                self.fails(lost(self.job.stage, error));
+                self.fails(self.fault(self.steps + 1, error.0));
                 f64::NAN
             }
         }

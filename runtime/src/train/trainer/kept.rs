@@ -31,6 +31,7 @@ impl Trainer<'_, '_> {
             result = log.step(stage, &text, &time, self.num_tokens - tokens as u64);
         }
         self.counted_step();
+        self.steps = step;
         let (tokens_per_second, seconds) = self.rate.now();
         let left = Duration::from_secs_f64((seconds * (self.total - step) as f64).clamp(0.0, 1e9));
         self.settings.progress.step(&StepShown { stage, step, total: self.total, loss, tokens_per_second, left });

@@ -130,6 +130,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     /// Numerators and denominators of terms and of tracked values over the step.
     terms: Vec<(f64, f64)>,
     tracks: Vec<(f64, f64)>,
+    /// Steps that are made.
+    steps: usize,
     /// Values of the schedules that are logged.
     rates: Vec<f64>,
     evaluated: Vec<(String, f64)>,
@@ -156,6 +158,7 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     let program = bridge::compile(job.stage)?;
     let mut trainer = Trainer::new(job, weights, settings)?;
     let start = trainer.resume()?;
+    trainer.steps = start;
     trainer.refuse_steps_too_big(start)?;
     trainer.settings.progress.begins(&job.stage.name, start, trainer.total);
     let (begun, tokens) = (Instant::now(), trainer.num_tokens);
@@ -242,6 +245,7 @@ impl<'a, 's> Trainer<'a, 's> {
             packed: vec![],
             terms: vec![(0.0, 0.0); stage.terms.len()],
             tracks: vec![(0.0, 0.0); stage.tracks.len()],
+            steps: 0,
             rates: vec![0.0; stage.optimizer.rates.len()],
             evaluated: vec![],
             num_tokens: 0,
@@ -313,7 +317,10 @@ impl<'a, 's> Trainer<'a, 's> {
                 format!("The checkpoint was made by {}: numbers agree with it up to rounding.", state.plan.engine);
             self.settings.progress.note(&text);
         }
-        self.plan.memory = state.plan.memory;
+        // Another device has another memory; what there is less of now is not there for the plan either.
+        if state.plan.engine == self.plan.engine {
+            self.plan.memory = self.plan.memory.min(state.plan.memory);
+        }
         Ok(())
     }
 
@@ -337,6 +344,16 @@ impl<'a, 's> Trainer<'a, 's> {
     fn fault(&self, step: usize, what: String) -> StageFault {
         let rows = self.rows.iter().map(|row| self.job.items.place(*row)).collect();
         StageFault { stage: self.job.stage.name.clone(), step, what, rows, kept: None }
+    }
+
+    /// A kernel of the step at hand could not run to its end. What was reached is saved, unless the weights are at a point
+    /// that the optimizer asked for.
+    fn interrupted(&mut self, what: String) -> bool {
+        let mut fault = self.fault(self.steps + 1, what);
+        if self.step_kept.is_none() && self.save_as(self.steps, true).is_ok() {
+            fault.kept = Some(self.steps);
+        }
+        self.fails(fault)
     }
 
     pub(in crate::train) fn stop_asked(&self) -> bool {

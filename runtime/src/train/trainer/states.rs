@@ -89,6 +89,6 @@ impl Trainer<'_, '_> {
         for cell in &mut self.states.cells {
             bindings.insert(&cell.start, cell.now.all().write());
         }
-        start.run(&self.packed[0], bindings).map_err(|what| self.fault(0, what).into())
+        start.run(&self.packed[0], bindings).map_err(|what| self.fault(self.steps + 1, what).into())
     }
 }
