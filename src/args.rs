@@ -64,6 +64,9 @@ pub struct Run {
     /// Shows where time goes, by kernel and line; profile.json and trace.json in the run's folder have all of it
     #[arg(long)]
     pub profile: bool,
+    /// Only runs the first step of each training stage, on all devices and by the interpreter, and shows where they differ
+    #[arg(long)]
+    pub verify: bool,
     /// Prints only results
     #[arg(long, conflicts_with = "json")]
     pub quiet: bool,

@@ -2,24 +2,37 @@
 
 use crate::args::{Device, Run};
 use crate::failure::Failure;
+use align_compiler::stage::graph::StageGraph;
 use align_runtime::engine::{Cpu, Engine};
 #[cfg(feature = "gpu")]
 use align_runtime::hub::user_cache;
 
-/// The engine that was asked for, and what the user is told of the choice.
-pub fn engine(args: &Run, threads: usize) -> Result<(Box<dyn Engine>, Vec<String>), Failure> {
+/// An engine, and what the user is told of the choice.
+type Chosen = (Box<dyn Engine>, Vec<String>);
+
+/// The engine that was asked for.
+pub fn engine(args: &Run, threads: usize, graph: &StageGraph) -> Result<Chosen, Failure> {
     match args.device {
-        Device::Auto | Device::Cpu => Ok((Box::new(Cpu::new(threads)), vec![])),
+        Device::Auto => Ok(auto(args, threads, graph)),
+        Device::Cpu => Ok((Box::new(Cpu::new(threads)), vec![])),
         Device::Gpu(number) => gpu(number, args),
     }
 }
 
 #[cfg(feature = "gpu")]
-fn gpu(number: Option<usize>, args: &Run) -> Result<(Box<dyn Engine>, Vec<String>), Failure> {
+pub fn gpu(number: Option<usize>, args: &Run) -> Result<Chosen, Failure> {
     let gpu = align_runtime::engine::graphics::Gpu::open(number).map_err(|error| {
         Failure::new(format!("{error}\n  help: `alignc devices` lists what is there; `--device cpu` needs no driver"))
     })?;
-    let mut notes = vec![format!("The device is {} ({}).", gpu.about().name, gpu.about().back_end)];
+    let note = format!("The device is {} ({}).", gpu.about().name, gpu.about().back_end);
+    let notes = std::iter::once(note).chain(prepared(&gpu, args)).collect();
+    Ok((Box::new(gpu), notes))
+}
+
+/// Kernels are picked by what they took before; what is to be told of that, and of what a profile lacks.
+#[cfg(feature = "gpu")]
+fn prepared(gpu: &align_runtime::engine::graphics::Gpu, args: &Run) -> Vec<String> {
+    let mut notes = vec![];
     if !args.no_tune {
         let file = user_cache().map(|folder| folder.join("align/kernels.json"));
         notes.extend(gpu.tune(file, false).map(|what| format!("{what}. It is made anew.")));
@@ -29,10 +42,57 @@ fn gpu(number: Option<usize>, args: &Run) -> Result<(Box<dyn Engine>, Vec<String
             "It cannot time its kernels: the profile has how long the host waited for each, which is more.".into(),
         );
     }
-    Ok((Box::new(gpu), notes))
+    notes
+}
+
+/// The device that is likely to be faster. Where there is no GPU that is one, this is the CPU, and nothing is measured.
+#[cfg(feature = "gpu")]
+fn auto(args: &Run, threads: usize, graph: &StageGraph) -> Chosen {
+    use align_compiler::kernel::estimate::Rates;
+    use align_runtime::engine::choice::{self, FirstStep};
+    use align_runtime::engine::graphics::{Gpu, list};
+    use align_runtime::train::bytes;
+    /// Seconds that a dispatch costs, recorded and begun.
+    const DISPATCH: f64 = 4e-6;
+
+    let cpu = Cpu::new(threads);
+    let number = list().iter().position(|about| about.kind != "software");
+    let (Some(number), Some(step)) = (number, FirstStep::of(graph)) else { return (Box::new(cpu), vec![]) };
+    let stays = |cpu: Cpu, why: String| -> Chosen { (Box::new(cpu), vec![format!("The device is the CPU: {why}.")]) };
+    let gpu = match Gpu::open(Some(number)) {
+        Ok(gpu) => gpu,
+        Err(error) => return stays(cpu, error.to_string()),
+    };
+    let name = gpu.about().name.clone();
+    if step.held > gpu.memory() {
+        let why = format!("{} holds {} and {name} has {}", step.stage, bytes(step.held), bytes(gpu.memory()));
+        return stays(cpu, why);
+    }
+    let measured = match gpu.rates() {
+        Ok(rates) => Rates { product: rates.product, memory: rates.memory, kernel: DISPATCH, run: rates.run },
+        Err(fault) => return stays(cpu, fault.to_string()),
+    };
+    let Some(own) = choice::rates(&cpu) else { return (Box::new(cpu), vec![]) };
+    let (there, here) = (step.seconds(&measured), step.seconds(&own));
+    let of = |seconds: f64| format!("{} ms", crate::table::number(1e3 * seconds));
+    let (less, more) = (of(there.min(here)), of(there.max(here)));
+    let why = format!("a step of {} is likely to take {less} there and {more} on", step.stage);
+    match there < here {
+        true => {
+            let note = format!("The device is {name} ({}): {why} the CPU.", gpu.about().back_end);
+            let notes = std::iter::once(note).chain(prepared(&gpu, args)).collect();
+            (Box::new(gpu), notes)
+        }
+        false => stays(cpu, format!("{why} {name}")),
+    }
 }
 
 #[cfg(not(feature = "gpu"))]
-fn gpu(_: Option<usize>, _: &Run) -> Result<(Box<dyn Engine>, Vec<String>), Failure> {
+pub fn gpu(_: Option<usize>, _: &Run) -> Result<Chosen, Failure> {
     Err(Failure::new("this alignc is built without GPUs (the feature `gpu`)\n  help: `--device cpu`"))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn auto(_: &Run, threads: usize, _: &StageGraph) -> Chosen {
+    (Box::new(Cpu::new(threads)), vec![])
 }

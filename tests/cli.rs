@@ -162,6 +162,26 @@ fn a_profile_says_where_time_goes_and_changes_nothing() {
     assert!(!text(&again.stdout).contains("steps of"), "{}", text(&again.stdout));
 }
 
+/// It shows where devices and the interpreter are farthest apart, trains nothing, and leaves nothing.
+#[test]
+fn a_first_step_is_verified() {
+    let folder = project();
+    let page = succeeds(folder.path(), &["run", "small.align", "--verify", "--device", "cpu", "--quiet"]);
+    let lines: Vec<&str> = page.lines().collect();
+    assert!(lines[1].starts_with("trained: ") && lines[1].ends_with("against the interpreter"), "{page}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{page}");
+    assert!(lines.iter().filter(|line| line.starts_with("cpu  ")).count() == 20, "{page}");
+    assert!(page.contains("allowed: 1e-3 of the largest number"), "{page}");
+    assert!(!folder.path().join("out").exists());
+    let event = succeeds(folder.path(), &["run", "small.align", "--verify", "--device", "cpu", "--json"]);
+    let event: serde_json::Value = serde_json::from_str(event.lines().last().expect("a line")).expect("JSON");
+    let differences = event["differences"].as_array().expect("differences");
+    for name in ["loss.sft", "gradient of "] {
+        assert!(differences.iter().any(|d| d["what"].as_str().is_some_and(|what| what.starts_with(name))), "{event}");
+    }
+    assert!(differences.iter().all(|d| d["relative"].as_f64() < Some(1e-4)), "{event}");
+}
+
 #[test]
 fn settings_are_checked() {
     let folder = project();

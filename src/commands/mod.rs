@@ -9,6 +9,7 @@ pub mod fmt;
 pub mod run;
 pub mod score;
 pub mod test;
+pub mod verify;
 
 use crate::args::Settings;
 use crate::failure::{Failure, read};

@@ -1,7 +1,7 @@
 //! `alignc run`: runs a program to its end, or to where it is stopped.
 
 use crate::args::Run;
-use crate::commands::{build, checked, report, stop_at_interrupt, threads};
+use crate::commands::{build, checked, report, stop_at_interrupt, threads, verify};
 use crate::device;
 use crate::failure::Failure;
 use crate::fetching::Fetching;
@@ -37,14 +37,18 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         profile: args.profile.then(|| program.sources.clone()),
         about: about(&program, args.settings.seed),
     };
-    let (engine, notes) = device::engine(args, threads(args.threads))?;
-    let stop = stop_at_interrupt("stopping after this step")?;
     let mut progress: Box<dyn Progress> = match () {
         () if args.json => Box::new(Json::new()),
         () if args.quiet => Box::new(Quiet),
         () if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         () => Box::new(Lines::new()),
     };
+    if args.verify {
+        graph.notes.iter().for_each(|note| progress.note(note));
+        return verify::verify(args, &program, &graph, &options, progress.as_mut());
+    }
+    let (engine, notes) = device::engine(args, threads(args.threads), &graph)?;
+    let stop = stop_at_interrupt("stopping after this step")?;
     graph.notes.iter().chain(&notes).for_each(|note| progress.note(note));
     let result = run::run(&graph, &options, &*engine, progress.as_mut(), &stop);
     drop(progress);

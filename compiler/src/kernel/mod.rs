@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod device;
+pub mod estimate;
 pub mod fuse;
 pub mod ir;
 mod overlay;

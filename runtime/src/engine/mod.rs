@@ -8,6 +8,7 @@ use crate::error::Result;
 
 mod arena;
 mod array;
+pub mod choice;
 mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;

@@ -7,6 +7,7 @@ mod options;
 mod progress;
 mod report;
 mod stages;
+mod verify;
 mod weights;
 
 pub use error::{RunError, StageFault};
@@ -14,6 +15,7 @@ pub use log::{RunLog, now, steps};
 pub use options::{About, RunOptions, default_memory, size};
 pub use progress::{Progress, Silent, StepShown};
 pub use report::{Asserted, Curve, Finding, Report, Shown};
+pub use verify::verify;
 
 use std::collections::HashMap;
 use std::fs;
@@ -36,9 +38,20 @@ pub fn run(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Report, RunError> {
+    stages(graph, options, engine, progress, stop)?.run()
+}
+
+/// All stages before the first is run.
+fn stages<'a, 'p>(
+    graph: &'a StageGraph<'p>,
+    options: &'a RunOptions,
+    engine: &'a dyn Engine,
+    progress: &'a mut dyn Progress,
+    stop: &'a AtomicBool,
+) -> Result<stages::Stages<'a, 'p>, RunError> {
     fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, "create", &e))?;
     let memory = options.memory.or_else(|| engine.device()?.memory());
-    let stages = stages::Stages {
+    Ok(stages::Stages {
         graph,
         options,
         engine,
@@ -55,6 +68,5 @@ pub fn run(
         weights: HashMap::new(),
         trained: HashMap::new(),
         evaluated: HashMap::new(),
-    };
-    stages.run()
+    })
 }

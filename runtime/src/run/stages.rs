@@ -282,7 +282,7 @@ impl Stages<'_, '_> {
 
     /// The weights that a stage trains, end to end, and by their names in its graphs all others that it reads. Weights are
     /// made one by one, so that the numbers of those in fewer bits are not held in full beside them.
-    fn gathered(&mut self, id: StageId, node: &TrainNode) -> Done<(Vec<f32>, Vec<(String, Held)>)> {
+    pub(super) fn gathered(&mut self, id: StageId, node: &TrainNode) -> Done<(Vec<f32>, Vec<(String, Held)>)> {
         let stage = &node.stage;
         if !stage.narrow.is_empty() {
             self.weights.clear();

@@ -11,6 +11,7 @@ mod optimizer;
 mod rate;
 pub mod times;
 mod trainer;
+pub mod verify;
 mod weights;
 
 pub use batches::micro_batches;

@@ -15,6 +15,7 @@ mod reports;
 mod rules;
 mod states;
 mod stored;
+mod verify;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -42,6 +42,7 @@ mod states;
 mod swept;
 mod update;
 
+pub(in crate::train) use batch::key;
 use made::Made;
 use objective::Objective;
 use states::States;
