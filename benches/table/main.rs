@@ -1,10 +1,11 @@
 //! How fast training is and what memory it takes, as one table:
-//! `cargo bench --bench table -- [--only full,lora,small,rows,lengths] [--python PYTHON] [--threads N] [--rounds N]`.
+//! `cargo bench --bench table -- [--only full,lora,small,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
 //!
 //! With `--python`, an interpreter that has torch, transformers, trl and peft, the same work is done there too, turn by turn with
 //! ours on the same machine; `--model` is then the folder of the model for transformers.
 
 mod cost;
+mod gpu;
 mod job;
 mod row;
 mod works;
@@ -61,7 +62,8 @@ fn table(options: &Options) -> Result<(), String> {
             "small" => works::small(options, &place)?,
             "rows" => cost::rows(options, &place)?,
             "lengths" => cost::lengths(options, &place)?,
-            other => return Err(format!("there is no part `{other}`: full, lora, small, rows, lengths")),
+            "gpu" => gpu::gpu(options, &place)?,
+            other => return Err(format!("there is no part `{other}`: full, lora, small, rows, lengths, gpu")),
         };
         rows.iter().for_each(|row| println!("{row}"));
     }
