@@ -6,8 +6,33 @@ use wgpu::naga::keywords::wgsl as keywords;
 
 use super::library;
 
-/// Names that all kernels have.
-const TAKEN: [&str; 8] = ["Sizes", "sizes", "faults", "group", "groups", "group_id", "lane", "main"];
+/// Names that kernels give to things of their own. An axis may be called so, too.
+const TAKEN: [&str; 24] = [
+    "Sizes",
+    "sizes",
+    "faults",
+    "group",
+    "groups",
+    "group_id",
+    "lane",
+    "main",
+    "row",
+    "own_row",
+    "slice",
+    "chunk",
+    "part",
+    "entry",
+    "product",
+    "column",
+    "lane_row",
+    "lane_column",
+    "first",
+    "i",
+    "j",
+    "k",
+    "x",
+    "a",
+];
 
 fn is_taken(name: &str) -> bool {
     let of_language = keywords::RESERVED.contains(&name) || keywords::BUILTIN_IDENTIFIERS.contains(&name);

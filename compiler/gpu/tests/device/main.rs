@@ -195,3 +195,27 @@ fn a_number_that_no_adapter_has() {
     let told = Gpu::open(Some(1000)).err().expect("there are not so many").to_string();
     assert!(told.starts_with("there is no gpu:1000") || told == "no GPU is found", "{told}");
 }
+
+/// Axes may have the names of what kernels call their own.
+#[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
+fn axes_have_any_name() {
+    let names = ["row", "entry", "part", "chunk", "slice", "lane", "group", "column", "product", "sizes", "first", "k"];
+    for pair in names.windows(2) {
+        let [a, b] = [0, 1].map(|i| Axis::fixed(pair[i], 40 + i));
+        let code = GPU.compile(&program(|g| {
+            let x = g.input("x", vec![a.clone(), b.clone()], DType::Float);
+            let y = g.map(MapOp::Exp, &[x]);
+            let sums = [&a, &b].map(|axis| g.sum(y, std::slice::from_ref(axis)));
+            let product = g.contract(x, y, std::slice::from_ref(&b));
+            [("y", y), ("first", sums[0]), ("second", sums[1]), ("product", product)]
+                .into_iter()
+                .for_each(|(name, node)| g.output(name, node));
+        }));
+        let x = vec![0.0; 40 * 41];
+        let mut second = vec![0.0; 40];
+        let mut bindings = Bindings::from([("x", Slot::Floats(&x)), ("second", Slot::Write(&mut second))]);
+        code.run(&Lengths::new(), &mut bindings).unwrap_or_else(|e| panic!("{pair:?}: {e}"));
+        assert_eq!(second, [41.0; 40], "{pair:?}");
+    }
+}
