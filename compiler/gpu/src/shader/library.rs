@@ -46,40 +46,43 @@ pub enum Function {
 
 use Function::*;
 
+/// What texts call each function, in the order of [`Function`].
+const NAMES: [(Function, &str); 30] = [
+    (Bits, "float_of"),
+    (IsNan, "is_nan"),
+    (Max, "larger"),
+    (Min, "smaller"),
+    (Bf16, "to_bf16"),
+    (Angle, "quarter_turns"),
+    (Sin, "sine"),
+    (Cos, "cosine"),
+    (Tanh, "tangent"),
+    (Sigmoid, "sigmoid"),
+    (Pow, "power"),
+    (PowInt, "power_int"),
+    (Rem, "remainder"),
+    (Checked, "checked"),
+    (DivInt, "divided"),
+    (RemInt, "rest"),
+    (Wide, "product_of"),
+    (Philox, "philox"),
+    (Uniform, "draw_uniform"),
+    (Normal, "draw_normal"),
+    (GroupSum, "group_sum"),
+    (GroupProd, "group_prod"),
+    (GroupMax, "group_max"),
+    (GroupMin, "group_min"),
+    (GroupSumInt, "group_sum_int"),
+    (GroupProdInt, "group_prod_int"),
+    (GroupMaxInt, "group_max_int"),
+    (GroupMinInt, "group_min_int"),
+    (GroupAny, "group_any"),
+    (GroupAll, "group_all"),
+];
+
 impl Function {
     pub fn name(self) -> &'static str {
-        match self {
-            Bits => "float_of",
-            IsNan => "is_nan",
-            Max => "larger",
-            Min => "smaller",
-            Bf16 => "to_bf16",
-            Angle => "quarter_turns",
-            Sin => "sine",
-            Cos => "cosine",
-            Tanh => "tangent",
-            Sigmoid => "sigmoid",
-            Pow => "power",
-            PowInt => "power_int",
-            Rem => "remainder",
-            Checked => "checked",
-            DivInt => "divided",
-            RemInt => "rest",
-            Wide => "product_of",
-            Philox => "philox",
-            Uniform => "draw_uniform",
-            Normal => "draw_normal",
-            GroupSum => "group_sum",
-            GroupProd => "group_prod",
-            GroupMax => "group_max",
-            GroupMin => "group_min",
-            GroupSumInt => "group_sum_int",
-            GroupProdInt => "group_prod_int",
-            GroupMaxInt => "group_max_int",
-            GroupMinInt => "group_min_int",
-            GroupAny => "group_any",
-            GroupAll => "group_all",
-        }
+        NAMES[self as usize].1
     }
 
     /// The functions that it calls.
@@ -169,41 +172,8 @@ fn tree(function: Function, of: &str, joined: &str, (width, rows): (usize, usize
 
 /// Whether a function has this name.
 pub fn is_name(name: &str) -> bool {
-    ALL.iter().any(|function| function.name() == name)
+    NAMES.iter().any(|(_, own)| *own == name)
 }
-
-const ALL: [Function; 30] = [
-    Bits,
-    IsNan,
-    Max,
-    Min,
-    Bf16,
-    Angle,
-    Sin,
-    Cos,
-    Tanh,
-    Sigmoid,
-    Pow,
-    PowInt,
-    Rem,
-    Checked,
-    DivInt,
-    RemInt,
-    Wide,
-    Philox,
-    Uniform,
-    Normal,
-    GroupSum,
-    GroupProd,
-    GroupMax,
-    GroupMin,
-    GroupSumInt,
-    GroupProdInt,
-    GroupMaxInt,
-    GroupMinInt,
-    GroupAny,
-    GroupAll,
-];
 
 /// The functions and all that they call, each before its callers.
 pub fn with_what_they_call(functions: &BTreeSet<Function>) -> BTreeSet<Function> {
@@ -226,4 +196,14 @@ pub fn reader(form: Form, name: &str) -> String {
         Form::F32 | Form::I32 | Form::Bool | Form::Half => return String::new(),
     };
     text.replace("BUFFER", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_functions() {
+        assert!(NAMES.iter().enumerate().all(|(i, (function, _))| *function as usize == i));
+    }
 }
