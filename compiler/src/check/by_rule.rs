@@ -319,6 +319,15 @@ impl<'p> Checker<'p> {
     }
 
     fn joined_along(&mut self, rule: Rule, at: Span, brackets: &Brackets, spans: &[Span], types: &[Type]) -> Type {
+        // Of a list the length is not known here.
+        if let ([Type::List(of)], [(_, axis, _)]) = (types, &brackets[..])
+            && of.is_numeric()
+        {
+            let kind = if rule == Rule::Stack { AxisKind::Fixed(None) } else { AxisKind::Open };
+            let rest = of.axes().without(std::slice::from_ref(&axis.name));
+            let elem = element_of(Elem::Number, std::slice::from_ref(of));
+            return elem.each(rest.with(Axis { name: axis.name.clone(), kind }));
+        }
         if types.iter().any(|t| !t.is_numeric()) || brackets.len() != 1 {
             return Type::Unknown;
         }

@@ -223,9 +223,13 @@ pub(crate) fn join(eval: &mut Eval, call: &Call) -> Res<Value> {
     let Some((word, at)) = call.brackets.and_then(|b| super::bind::bracket_words(b).next()) else {
         return wrong(call, call.span, "takes one axis in its brackets");
     };
-    let values = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
+    let given = call.positional.iter().map(|a| eval.arg(a, call.env)).collect::<Res<Vec<_>>>()?;
+    let values = match &given[..] {
+        [Value::List(list)] => list.to_vec(),
+        _ => given,
+    };
     if values.is_empty() {
-        return wrong(call, call.span, "takes values");
+        return wrong(call, call.span, "takes values, or a list of them");
     }
     let mut nodes = values.iter().map(|v| eval.node(v, call.span)).collect::<Res<Vec<Node>>>()?;
     let mut from: Vec<Axis> = vec![];
