@@ -14,7 +14,7 @@ use crate::rewrite::simplify::simplify;
 use crate::stage::items::{ItemInput, ItemLayout};
 use crate::tensor::graph::is_ragged;
 use crate::tensor::{Axis, AxisKind, DType, Graph, Op};
-use align_syntax::ast::{BindTarget, BindValue, Binder, Clause, Pattern};
+use align_syntax::ast::{BindTarget, BindValue, Binder, Clause, Param, Pattern, TypeKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -373,7 +373,8 @@ impl Eval<'_> {
         let params = code.def.params.first().map_or(&[][..], |p| p);
         let mut given: Vec<(Rc<str>, Value, Span)> = named;
         for (name, value) in &applied.named {
-            let value = self.of_item(value, item.as_ref(), applied.span)?;
+            let param = params.iter().find(|param| *param_name(param) == **name);
+            let value = self.of_item(param, value, item.as_ref(), applied.span)?;
             given.push((name.clone(), value, applied.span));
         }
         let is_given = |given: &[(Rc<str>, Value, Span)], name: &str| given.iter().any(|(n, ..)| &**n == name);
@@ -389,7 +390,7 @@ impl Eval<'_> {
             let Some(param) = free.next() else {
                 return fault("E0111", applied.span, format!("{what} has no place for so many settings"));
             };
-            let value = self.of_item(value, item.as_ref(), applied.span)?;
+            let value = self.of_item(Some(param), value, item.as_ref(), applied.span)?;
             given.push((param_name(param).as_str().into(), value, applied.span));
         }
         for (value, at) in rest {
@@ -448,12 +449,13 @@ impl Eval<'_> {
         value
     }
 
-    /// A setting that is a field or a function of the item, for this item.
-    fn of_item(&mut self, setting: &Value, item: Option<&Value>, span: Span) -> Res<Value> {
+    /// A setting that is a field or a function of the item, for this item. What a parameter takes as a function stays one.
+    fn of_item(&mut self, param: Option<&Param>, setting: &Value, item: Option<&Value>, span: Span) -> Res<Value> {
+        let takes_one = param.and_then(|param| param.ty.as_ref()).is_some_and(|ty| matches!(ty.kind, TypeKind::Fn(..)));
         let is_function =
             matches!(setting, Value::Function(f) if matches!(**f, Function::Accessor(_) | Function::Lambda { .. }));
         match item {
-            Some(item) if is_function => self.call_value(setting, vec![item.clone()], span),
+            Some(item) if is_function && !takes_one => self.call_value(setting, vec![item.clone()], span),
             _ => Ok(setting.clone()),
         }
     }
