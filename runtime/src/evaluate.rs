@@ -39,6 +39,13 @@ pub struct Evaluated {
     pub answers: Vec<Vec<Vec<f64>>>,
 }
 
+impl Evaluated {
+    /// An answer of one number a row, for all rows.
+    pub fn column(&self, answer: usize) -> Vec<f64> {
+        self.answers.get(answer).into_iter().flatten().filter_map(|values| values.first().copied()).collect()
+    }
+}
+
 impl<'a> Evaluation<'a> {
     /// `layouts` says how the weights of the graph lie in memory.
     pub fn new(engine: &dyn Engine, stage: &'a EvaluateStage<'a>, layouts: &Layouts) -> Result<Evaluation<'a>> {

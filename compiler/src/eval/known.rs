@@ -4,7 +4,7 @@ use super::value::{Foreign, Record, Tuple, Value};
 use super::{Eval, Res, fault};
 use crate::interp::{self, Named, Precision};
 use crate::rewrite::simplify::simplify;
-use crate::tensor::{DType, Lengths, Op};
+use crate::tensor::{DType, Graph, Lengths, Node, Op};
 use align_syntax::span::Span;
 use std::any::Any;
 use std::rc::Rc;
@@ -45,10 +45,7 @@ impl Eval<'_> {
     /// The numbers of a tensor that reads neither weights nor rows, in f64. `None` for any other value.
     pub fn constant(&self, value: &Value, span: Span) -> Res<Option<interp::Value>> {
         let Value::Tensor(tensor) = value else { return Ok(None) };
-        let mut graph = self.frames[tensor.frame as usize].graph.clone();
-        graph.outputs.clear();
-        graph.output("value", tensor.node);
-        let graph = simplify(&graph);
+        let graph = alone(&self.frames[tensor.frame as usize].graph, tensor.node);
         if graph.nodes().any(|(_, data)| matches!(data.op, Op::Input(_) | Op::Weight(_))) {
             return Ok(None);
         }
@@ -85,7 +82,8 @@ impl Eval<'_> {
         mapped(value, &mut thaw).unwrap_or(Value::Unit)
     }
 
-    /// A tensor without axes as the number that it is, where that needs no run. Other values stay as they are.
+    /// A tensor without axes as the number that it is, where that needs no run or only what evaluations give for rows. Other
+    /// values stay as they are.
     pub fn as_number(&self, value: Value, span: Span) -> Res<Value> {
         Ok(match self.constant(&value, span)? {
             Some(interp::Value { axes, dtype, data }) if axes.is_empty() => match dtype {
@@ -93,7 +91,27 @@ impl Eval<'_> {
                 DType::Int => Value::Int(data[0] as i64),
                 DType::Bool => Value::Bool(data[0] != 0.0),
             },
-            _ => value,
+            Some(_) => value,
+            None => self.later(&value).unwrap_or(value),
         })
     }
+
+    /// A tensor without axes as a number that a run gives.
+    fn later(&self, value: &Value) -> Option<Value> {
+        let (Value::Tensor(tensor), Some(hooks)) = (value, &self.hooks) else { return None };
+        let graph = &self.frames[tensor.frame as usize].graph;
+        if !graph.axes(tensor.node).is_empty() {
+            return None;
+        }
+        let is_bool = graph.dtype(tensor.node) == DType::Bool;
+        hooks.later(alone(graph, tensor.node), is_bool)
+    }
+}
+
+/// What one node of a graph needs.
+fn alone(graph: &Graph, node: Node) -> Graph {
+    let mut graph = graph.clone();
+    graph.outputs.clear();
+    graph.output("value", node);
+    simplify(&graph)
 }

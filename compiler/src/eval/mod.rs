@@ -138,6 +138,14 @@ pub trait Hooks {
     fn merged(&self, _eval: &mut Eval, _net: &Rc<Net>, _span: Span) -> Option<Res<Value>> {
         None
     }
+    /// Data as a tensor with one axis: a number of each row.
+    fn column(&self, _eval: &mut Eval, _of: &Value, _axis: &str, _span: Span) -> Option<Res<Value>> {
+        None
+    }
+    /// The one number that a graph gives, if all it reads is what evaluations give for rows.
+    fn later(&self, _graph: crate::tensor::Graph, _is_bool: bool) -> Option<Value> {
+        None
+    }
     /// A name is about to be bound to a value: it names the stages that the value asks for. Gives back the name that
     /// held before.
     fn binds(&self, _name: Option<String>, _at: Span) -> Option<String> {

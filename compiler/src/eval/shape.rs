@@ -72,6 +72,15 @@ pub(crate) fn tensor(eval: &mut Eval, call: &Call) -> Res<Value> {
     if let Some(read) = eval.test_array(&list_value, brackets, call)? {
         return Ok(read);
     }
+    if let ([bracket], Some(hooks)) = (&brackets.positional[..], eval.hooks.clone())
+        && let ExprKind::Word(word) = &*bracket.kind
+        && let Some(column) = hooks.column(eval, &list_value, word, list.span())
+    {
+        let column = column?;
+        let axes = eval.axes_of(&column);
+        call.env.body().see(&axes);
+        return Ok(column);
+    }
     let row = match &list_value {
         Value::Foreign(foreign) => foreign.as_any().downcast_ref::<ItemNumbers>(),
         _ => None,

@@ -7,7 +7,7 @@ use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::items::ItemLayout;
-use super::number::Number;
+use super::number::{Number, OfRows};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
@@ -17,7 +17,7 @@ use crate::eval::value::{Foreign, Function, Net, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
 use crate::rewrite::Rewrites;
-use crate::tensor::MapOp;
+use crate::tensor::{Graph, MapOp};
 use crate::world::World;
 use align_syntax::ast::{self, Block, DefKind, Expr, InfixOp, ItemKind, Name, Pattern, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
@@ -348,11 +348,20 @@ impl Hooks for Builder<'_> {
     }
 
     /// Arithmetic on numbers that only a run gives.
-    fn map(&self, _: &mut Eval, op: MapOp, inputs: &[Value], _: Span) -> Option<Res<Value>> {
-        let numbers: Vec<Number> = inputs.iter().map(number).collect::<Option<_>>()?;
+    fn map(&self, eval: &mut Eval, op: MapOp, inputs: &[Value], span: Span) -> Option<Res<Value>> {
+        let one = |input: &Value| number(&eval.as_number(input.clone(), span).ok()?);
+        let numbers: Vec<Number> = inputs.iter().map(one).collect::<Option<_>>()?;
         use MapOp::*;
         let is_bool = matches!(op, Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsNan);
         Some(Ok(Later::value(Number::map(op, numbers), is_bool)))
+    }
+
+    fn column(&self, eval: &mut Eval, of: &Value, axis: &str, span: Span) -> Option<Res<Value>> {
+        cast::<Rows>(of).map(|rows| super::metric::column(self, eval, rows, axis, span))
+    }
+
+    fn later(&self, graph: Graph, is_bool: bool) -> Option<Value> {
+        OfRows::new(graph).map(|of| Later::value(Number::OfRows(Rc::new(of)), is_bool))
     }
 
     fn binds(&self, name: Option<String>, at: Span) -> Option<String> {
@@ -418,7 +427,10 @@ impl Hooks for RowHooks {
     }
 
     fn data(&self, value: Value) -> Value {
-        words::as_data(&value).map_or(value, Rows::value)
+        match cast::<Rows>(&value) {
+            Some(_) => value,
+            None => words::as_data(&value).map_or(value, Rows::value),
+        }
     }
 
     fn generator(

@@ -37,12 +37,11 @@ fn add<'p>(
     builder: &Builder<'p>,
     word: &Name,
     kind: StageKind<'p>,
-    numbers: &[(StageId, usize)],
+    numbers: &[(StageId, Reads)],
     reads: &[(StageId, Reads)],
 ) {
     let mut all: Vec<(StageId, Reads)> = vec![];
-    let numbers = numbers.iter().map(|(stage, output)| (*stage, Reads::Number(*output)));
-    for read in reads.iter().copied().chain(numbers) {
+    for read in reads.iter().chain(numbers).copied() {
         if !all.contains(&read) {
             all.push(read);
         }
@@ -77,7 +76,8 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
             Value::Record(record) => {
                 for (name, value) in &record.fields {
                     line.head.push(format!("{label}.{name}"));
-                    line.rows[0].push(cell(value, expr.span)?);
+                    let value = eval.as_number(value.clone(), expr.span)?;
+                    line.rows[0].push(cell(&value, expr.span)?);
                 }
             }
             value => {

@@ -8,14 +8,14 @@ use super::foreign::{Decoded, Later, Rows, cast};
 use super::graph::{Cell, Reads, Stage, StageId, StageKind, Table};
 use super::hash::Hasher;
 use super::nets;
-use super::number::Number;
+use super::number::{self, Number};
 use super::rows::{Reading, item_type};
 use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
-use crate::tensor::{AxisKind, Graph};
+use crate::tensor::{Axis, AxisKind, DType, Graph};
 use crate::world::Tokenizer;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -80,6 +80,37 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
         }
     }
     Ok(Value::Float(sum / rows.data.len() as f64))
+}
+
+/// `tensor[row](data)`: a number of each row. What policies say of rows is an evaluation, whose answers only a run gives.
+pub(super) fn column(builder: &Builder, eval: &mut Eval, rows: &Rows, axis: &str, span: Span) -> Res<Value> {
+    let axis = Axis::fixed(axis, rows.data.len());
+    if let Some((base, f)) = rows.mapped.as_ref().filter(|(base, _)| !base.is_empty()) {
+        let first = base.get(eval, 0)?;
+        let traced = has_text(&item_type(eval.program, &first)).then(|| trace(eval, f, &first, span)).transpose()?;
+        if let Some(Traced { mut graph, value: Value::Tensor(tensor) }) = traced {
+            let axes = graph.axes(tensor.node).to_vec();
+            if !axes.is_empty() {
+                let message = format!("a column has one number for each row, these have {}", eval.show_axes(&axes));
+                return fault("E0113", span, message);
+            }
+            let name = "row".to_string();
+            graph.output(name.clone(), tensor.node);
+            let stage = evaluate(builder, eval, base, graph, &[], &[(name, AnswerKind::Number)], span)?;
+            let node = eval.graph().input(number::column(stage, 0), vec![axis], DType::Float);
+            return Ok(eval.tensor(node));
+        }
+    }
+    let mut values = vec![];
+    for row in 0..rows.data.len() {
+        let value = rows.data.get(eval, row)?;
+        match eval.as_number(value, span)?.number() {
+            Some(x) => values.push(x),
+            None => return fault("E0113", span, "a column has one number for each row"),
+        }
+    }
+    let node = eval.graph().array(values, vec![axis], DType::Float);
+    Ok(eval.tensor(node))
 }
 
 /// `decode(policy, tokens)`: token ids that a traced function makes, as text.

@@ -185,6 +185,10 @@ fn number(n: &Number) -> String {
     let (op, inputs) = match n {
         Number::Known(value) => return value.to_string(),
         Number::Of { stage, output } => return format!("%{}.{output}", stage.index()),
+        Number::OfRows(_) => {
+            let read: Vec<String> = n.reads().iter().map(|(stage, _)| format!("%{}", stage.index())).collect();
+            return format!("of the rows of {}", read.join(", "));
+        }
         Number::Map(op, inputs) => (op, inputs.iter().map(number).collect::<Vec<_>>()),
     };
     let symbol = match op {

@@ -365,9 +365,12 @@ impl Stages<'_, '_> {
     // ------------------------------------------------------------------------------------ what is asked for
 
     fn value(&self, number: &Number) -> f64 {
-        number.value(&|stage, output| {
+        let number_of = |stage: StageId, output: usize| {
             self.evaluated.get(&stage).and_then(|found| found.numbers.get(output)).copied().unwrap_or(f64::NAN)
-        })
+        };
+        let rows_of =
+            |stage: StageId, output: usize| self.evaluated.get(&stage).map_or(vec![], |found| found.column(output));
+        number.value(&number_of, &rows_of)
     }
 
     fn shown(&self, table: &Table) -> Shown {

@@ -11,6 +11,7 @@ mod noise;
 mod optimizers;
 mod patches;
 mod precision;
+mod preferences;
 mod reports;
 mod rules;
 mod states;

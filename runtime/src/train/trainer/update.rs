@@ -162,14 +162,16 @@ impl Trainer<'_, '_> {
                     own.or_else(|| self.fixed.iter().find(|(p, _)| *p == path).map(|(_, numbers)| numbers.slot()))
                 };
                 match part.run(&weight, free, &stop) {
-                    Ok(result) => found.push(result.unwrap_or_default().numbers),
+                    Ok(result) => found.push(result.unwrap_or_default()),
                     Err(error) => return self.fails(error),
                 }
             }
             let number = |stage: StageId, output: usize| {
-                found.get(stage.index()).and_then(|numbers| numbers.get(output)).copied().unwrap_or(f64::NAN)
+                found.get(stage.index()).and_then(|one| one.numbers.get(output)).copied().unwrap_or(f64::NAN)
             };
-            self.evaluated.push((eval.name.clone(), eval.number.value(&number)));
+            let rows =
+                |stage: StageId, output: usize| found.get(stage.index()).map_or(vec![], |one| one.column(output));
+            self.evaluated.push((eval.name.clone(), eval.number.value(&number, &rows)));
         }
         if let Some(name) = keep.decides()
             && let Some((_, value)) = self.evaluated.iter().find(|(n, _)| n == name)

@@ -21,7 +21,7 @@ fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
             assert_eq!(eval.evaluations[0].policies.len(), 1);
             assert_eq!(eval.number.reads()[0].0.index(), 0);
         }
-        assert!((node.evals[0].number.value(&|_, _| 1.0) - 1f64.exp()).abs() < 1e-12);
+        assert!((node.evals[0].number.value(&|_, _| 1.0, &|_, _| vec![]) - 1f64.exp()).abs() < 1e-12);
         assert!(!graph.stages().any(|(_, stage)| matches!(stage.kind, StageKind::Evaluate(_))));
     });
 }
@@ -65,7 +65,7 @@ fn what_is_shown_saved_and_asserted() {
             unreachable!()
         };
         assert_eq!(assert.parts.len(), 2);
-        let holds = |sign: f64| assert.holds.value(&|stage, _| sign * f64::from(stage.index() as u32));
+        let holds = |sign: f64| assert.holds.value(&|stage, _| sign * f64::from(stage.index() as u32), &|_, _| vec![]);
         assert_eq!((holds(1.0), holds(-1.0)), (1.0, 0.0), "the tuned policy was evaluated first");
     });
     let kind = AnswerKind::Number;
