@@ -1,5 +1,6 @@
 //! What is written after `alignc`.
 
+use align_compiler::stage::passes::Passes;
 use align_runtime::run::size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -112,6 +113,9 @@ pub struct Settings {
     /// The seed of all draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Leaves out a pass over the stage graph: results stay the same up to rounding
+    #[arg(long = "without", value_name = "PASS", value_parser = pass)]
+    pub without: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +157,9 @@ pub struct Emit {
     /// The stage, for levels below `stages` [default: the first that trains]
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
+    /// Of the level `stages`: the graph before all passes, and what each pass changes
+    #[arg(long)]
+    pub passes: bool,
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -231,6 +238,10 @@ fn setting(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
         _ => Err("expected NAME=VALUE".into()),
     }
+}
+
+fn pass(text: &str) -> Result<String, String> {
+    Passes::without([text]).map(|_| text.to_string())
 }
 
 fn memory(text: &str) -> Result<usize, String> {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::profile::{Clock, Section};
 use crate::run::{RunError, StageFault};
 use crate::train::held::{Numbers, Resident, resident};
-use crate::train::{Launch, micro_batches, refuse_too_big};
+use crate::train::{Launch, micro_batches, refuse_too_big, rows_taken};
 
 /// Rows that are made into items at once.
 const WINDOW: usize = 1024;
@@ -23,6 +23,8 @@ pub struct Evaluation<'a> {
     stage: &'a EvaluateStage<'a>,
     launch: Launch,
     clock: Clock,
+    /// More tokens at once would not make them faster.
+    tokens: usize,
     /// Weights that the graph reads, by path.
     weights: Vec<String>,
     /// Names of numerator and denominator of each number.
@@ -35,8 +37,42 @@ pub struct Evaluation<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluated {
     pub numbers: Vec<f64>,
-    /// For each answer and each row its values.
-    pub answers: Vec<Vec<Vec<f64>>>,
+    /// The rows that were asked for, ascending; all without it.
+    pub rows: Option<Vec<usize>>,
+    pub answers: Vec<Column>,
+}
+
+/// What an answer is for each row that was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Column {
+    /// Where the values of each row end.
+    pub ends: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+impl Column {
+    /// Of rows of values.
+    fn new(rows: Vec<Vec<f64>>) -> Column {
+        let mut column = Column::default();
+        for row in rows {
+            column.values.extend(row);
+            column.ends.push(column.values.len());
+        }
+        column
+    }
+}
+
+impl Evaluated {
+    /// The values of an answer for a row.
+    pub fn answer(&self, output: usize, row: usize) -> Option<&[f64]> {
+        let at = match &self.rows {
+            Some(rows) => rows.binary_search(&row).ok()?,
+            None => row,
+        };
+        let column = self.answers.get(output)?;
+        let start = at.checked_sub(1).map_or(Some(0), |before| column.ends.get(before).copied())?;
+        column.values.get(start..*column.ends.get(at)?)
+    }
 }
 
 impl Evaluated {
@@ -63,6 +99,7 @@ impl<'a> Evaluation<'a> {
         Ok(Evaluation {
             launch: Launch::new(engine, &stage.graph, layouts)?,
             clock: Clock::default(),
+            tokens: engine.tokens(),
             weights: crate::engine::weights(&stage.graph),
             numbers: stage.numbers.iter().map(|n| (format!("track.{n}"), format!("track_count.{n}"))).collect(),
             answers: stage.answers.iter().map(|a| answer(&a.name)).collect::<Result<_>>()?,
@@ -107,18 +144,23 @@ impl<'a> Evaluation<'a> {
         stop: &AtomicBool,
     ) -> std::result::Result<Option<Evaluated>, RunError> {
         let items = &self.stage.items;
+        let taken = self.stage.taken.as_ref().map(|taken| rows_taken(&**items, taken)).transpose()?;
+        let count = taken.as_ref().map_or(items.len(), Vec::len);
+        let row_of = |i: usize| taken.as_ref().map_or(i, |rows| rows[i]);
         let mut sums = vec![(0.0f64, 0.0f64); self.numbers.len()];
-        let mut answers = vec![vec![vec![]; items.len()]; self.answers.len()];
-        for start in (0..items.len()).step_by(WINDOW) {
+        let mut answers = vec![vec![vec![]; count]; self.answers.len()];
+        for start in (0..count).step_by(WINDOW) {
             let begun = self.clock.start();
-            let rows = start..(start + WINDOW).min(items.len());
-            let window = rows.map(|row| items.item(row)).collect::<std::result::Result<Vec<Item>, _>>()?;
+            let rows = start..(start + WINDOW).min(count);
+            let window = rows.map(|i| items.item(row_of(i))).collect::<std::result::Result<Vec<Item>, _>>()?;
             self.clock.end(Section::Load, begun);
             let begun = self.clock.start();
             let packed = |part: &[usize]| pack(&self.stage.layout, part.iter().map(|i| &window[*i]));
-            let parts = micro_batches(&window, |part| self.launch.memory(&packed(part)) <= memory);
+            let little = |part: &[usize]| part.iter().map(|i| window[*i].tokens).sum::<usize>() <= self.tokens;
+            let fits = |part: &[usize]| part.len() == 1 || little(part);
+            let parts = micro_batches(&window, |part| fits(part) && self.launch.memory(&packed(part)) <= memory);
             let need = |part: &[usize]| self.launch.memory(&packed(part));
-            let place = |i: usize| items.place(start + i);
+            let place = |i: usize| items.place(row_of(start + i));
             refuse_too_big("an evaluation of this row", &window, &parts, need, memory, place)?;
             self.clock.end(Section::Plan, begun);
             for part in parts {
@@ -141,7 +183,7 @@ impl<'a> Evaluation<'a> {
                 }
                 self.launch.run(&packed, bindings).map_err(|what| StageFault {
                     what,
-                    rows: part.iter().map(|i| items.place(start + i)).collect(),
+                    rows: part.iter().map(|i| items.place(row_of(start + i))).collect(),
                     ..StageFault::default()
                 })?;
                 self.clock.end(Section::Evaluate, begun);
@@ -165,7 +207,7 @@ impl<'a> Evaluation<'a> {
             }
         }
         let numbers = sums.iter().map(|(sum, count)| if *count > 0.0 { sum / count } else { f64::NAN }).collect();
-        Ok(Some(Evaluated { numbers, answers }))
+        Ok(Some(Evaluated { numbers, rows: taken, answers: answers.into_iter().map(Column::new).collect() }))
     }
 }
 

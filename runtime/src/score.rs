@@ -71,6 +71,8 @@ impl Scorer {
             numbers: found.numbers.clone(),
             answers: found.answers.clone(),
             policies: found.policies.clone(),
+            narrow: vec![],
+            taken: None,
         };
         Ok(Scorer { weights, tokenizer, stage, memory })
     }
@@ -106,7 +108,7 @@ impl Scorer {
         let placed = evaluation.placed(engine, &weight);
         let weight = |path: &str| placed.get(path).map(Resident::slot);
         let evaluated = evaluation.run(&weight, self.memory, &AtomicBool::new(false))?.unwrap_or_default();
-        let logps = evaluated.answers.into_iter().next().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
+        let logps = evaluated.answer(0, 0).map(<[f64]>::to_vec).unwrap_or_default();
         Ok(Scored { prompt_ids, reply_ids, logps })
     }
 

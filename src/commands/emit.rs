@@ -1,12 +1,14 @@
 //! `alignc emit`: a level of the compilation as text.
 
 use crate::args::{Emit, Level};
-use crate::commands::{build, checked, report};
+use crate::commands::{build, build_with, checked, options, report};
 use crate::failure::{Failure, read};
-use crate::print::out;
+use crate::print::{out, outln};
 use align_compiler::check::print_types;
 use align_compiler::kernel;
+use align_compiler::program::Program;
 use align_compiler::stage::graph::{StageGraph, StageKind, TrainNode};
+use align_compiler::stage::passes::{PASSES, Passes};
 use align_compiler::tensor::print::print;
 use align_runtime::engine::Cpu;
 use align_runtime::world::Files;
@@ -23,6 +25,9 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
         return Ok(());
     }
     let graph = build(&program, &args.settings, &world)?;
+    if args.passes {
+        return passes(args, &program, &world);
+    }
     if args.level == Level::Stages {
         out!("{graph}");
         return Ok(());
@@ -38,6 +43,59 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
         Level::Tree | Level::Types | Level::Stages => unreachable!("printed above"),
     }
     Ok(())
+}
+
+/// The stages before all passes, then for each pass the lines that it takes away and those that it adds.
+fn passes(args: &Emit, program: &Program, world: &Files) -> Result<(), Failure> {
+    if args.level != Level::Stages {
+        return Err(Failure::Usage("`--passes` goes with `--level stages`".into()));
+    }
+    let of = |count: usize| -> Result<String, Failure> {
+        let mut building = options(&args.settings);
+        let left_out: Vec<&str> = building.passes.left_out().collect();
+        let mut passes = Passes::first(count);
+        left_out.into_iter().for_each(|name| passes.leave_out(name));
+        building.passes = passes;
+        Ok(build_with(program, &building, world)?.planned())
+    };
+    let mut before = of(0)?;
+    out!("{before}");
+    for (at, pass) in PASSES.iter().enumerate() {
+        let after = of(at + 1)?;
+        outln!("\n{}: {}", pass.name, pass.does);
+        let changed = changes(&before, &after);
+        out!("{}", if changed.is_empty() { "  nothing changes\n" } else { &changed });
+        before = after;
+    }
+    Ok(())
+}
+
+/// The lines that are in one text alone, in order: `- ` of the first, `+ ` of the second.
+fn changes(before: &str, after: &str) -> String {
+    let (a, b): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    // The longest common subsequence from each pair of places on.
+    let mut longest = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            longest[i][j] = match a[i] == b[j] {
+                true => longest[i + 1][j + 1] + 1,
+                false => longest[i + 1][j].max(longest[i][j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut text) = (0, 0, String::new());
+    while i < a.len() || j < b.len() {
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            (i, j) = (i + 1, j + 1);
+        } else if i < a.len() && (j == b.len() || longest[i + 1][j] >= longest[i][j + 1]) {
+            text += &format!("- {}\n", a[i]);
+            i += 1;
+        } else {
+            text += &format!("+ {}\n", b[j]);
+            j += 1;
+        }
+    }
+    text
 }
 
 fn tree(args: &Emit) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use align_compiler::check::Checked;
 use align_compiler::program::{self, Program};
 use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::graph::StageGraph;
+use align_compiler::stage::passes::Passes;
 use align_compiler::stage::{self};
 use align_runtime::world::Files;
 use align_syntax::diag::{self, Diagnostic, Severity};
@@ -44,7 +45,9 @@ fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Res
 }
 
 fn options(settings: &Settings) -> BuildOptions {
-    BuildOptions { sets: settings.sets.clone(), seed: settings.seed, ..BuildOptions::default() }
+    // The names were looked at when the command line was read.
+    let passes = Passes::without(settings.without.iter().map(String::as_str)).unwrap_or_default();
+    BuildOptions { sets: settings.sets.clone(), seed: settings.seed, passes, ..BuildOptions::default() }
 }
 
 fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files) -> Result<StageGraph<'p>, Failure> {

@@ -1,7 +1,7 @@
 //! `alignc run`: runs a program to its end, or to where it is stopped.
 
 use crate::args::Run;
-use crate::commands::{build, checked, report, stop_at_interrupt, threads, verify};
+use crate::commands::{build_with, checked, options, report, stop_at_interrupt, threads, verify};
 use crate::device;
 use crate::failure::Failure;
 use crate::fetching::Fetching;
@@ -9,6 +9,7 @@ use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
 use align_compiler::program::Program;
+use align_compiler::stage::passes::REFERENCE;
 use align_runtime::run::{self, About, Progress, RunError, RunOptions};
 use align_runtime::world::Files;
 use std::io::IsTerminal;
@@ -27,7 +28,12 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         let help = "help: write `pipeline { .. }` with what is to be trained, shown and saved";
         return Err(Failure::new(format!("{} has no pipeline, so nothing is run\n  {help}", args.file.display())));
     }
-    let graph = build(&program, &args.settings, &world)?;
+    let mut building = options(&args.settings);
+    if args.verify {
+        // The whole step is compared.
+        building.passes.leave_out(REFERENCE);
+    }
+    let graph = build_with(&program, &building, &world)?;
     let options = RunOptions {
         out: args.out.clone().unwrap_or_else(|| default_out(&args.file)),
         store: PathBuf::from(".align/store"),

@@ -8,6 +8,7 @@ use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::items::ItemLayout;
 use super::number::{Number, OfRows};
+use super::passes::{EQUAL, Passes, UNREAD};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
@@ -37,6 +38,8 @@ pub struct BuildOptions {
     /// Makes stages whose data are looked at ([`super::look`]): rows are not read before they are asked for, and none is cut to
     /// the context or left out. Not enough to run either.
     pub uncut: bool,
+    /// The passes over the stage graph.
+    pub passes: Passes,
 }
 
 /// The stages of all pipelines and studies of a program, in order. Data are read, checked and hashed here; nothing is
@@ -64,6 +67,7 @@ pub fn build<'p>(
         true => {
             let mut graph = std::mem::take(&mut builder.state.borrow_mut().graph);
             graph.params = builder.params();
+            graph.runs_all = !builder.passes.has(UNREAD);
             Ok(graph)
         }
         false => Err(diagnostics),
@@ -77,6 +81,7 @@ pub struct Builder<'p> {
     pub(super) seed: u64,
     sampled: bool,
     uncut: bool,
+    pub(super) passes: Passes,
     settings: HashMap<String, Value>,
     pub(super) state: RefCell<State<'p>>,
 }
@@ -102,15 +107,25 @@ impl<'p> Builder<'p> {
         options: &BuildOptions,
         world: &'p dyn World,
     ) -> Result<Rc<Builder<'p>>, Vec<Diagnostic>> {
-        let BuildOptions { sets, seed, sampled, uncut } = options;
+        let BuildOptions { sets, seed, sampled, uncut, passes } = options;
         let settings = super::params::settings(program, sets, world, *seed)?;
-        let (seed, sampled, uncut) = (*seed, *sampled, *uncut);
-        Ok(Rc::new(Builder { program, world, seed, sampled, uncut, settings, state: RefCell::default() }))
+        let (seed, sampled, uncut, passes) = (*seed, *sampled, *uncut, passes.clone());
+        Ok(Rc::new(Builder { program, world, seed, sampled, uncut, passes, settings, state: RefCell::default() }))
     }
 
     /// The rewrites of training steps. A program that is not run does without.
     pub(super) fn rewrites(&self) -> Rewrites {
-        if self.sampled || self.uncut { Rewrites::none() } else { Rewrites::default() }
+        if self.runs() { self.passes.rewrites() } else { Rewrites::none() }
+    }
+
+    /// Those of evaluations.
+    pub(super) fn rewrites_of_evaluations(&self) -> Rewrites {
+        self.passes.rewrites()
+    }
+
+    /// Whether the stages are made to be run.
+    pub(super) fn runs(&self) -> bool {
+        !self.sampled && !self.uncut
     }
 
     /// An evaluator of the program for rows of data, long after the pipeline was read.
@@ -161,7 +176,7 @@ impl<'p> Builder<'p> {
     /// Adds a stage, or finds its equal.
     pub(super) fn add(&self, mut stage: Stage<'p>, reads: &[(StageId, Reads)]) -> StageId {
         let mut state = self.state.borrow_mut();
-        if let Some(id) = state.known.get(&stage.hash) {
+        if let Some(id) = state.known.get(&stage.hash).filter(|_| self.passes.has(EQUAL)) {
             return *id;
         }
         if let StageKind::Train(node) = &mut stage.kind {
@@ -187,7 +202,7 @@ impl<'p> Builder<'p> {
 
     /// The stage that does this, if there is one.
     pub(super) fn known(&self, hash: ContentHash) -> Option<StageId> {
-        self.state.borrow().known.get(&hash).copied()
+        self.state.borrow().known.get(&hash).copied().filter(|_| self.passes.has(EQUAL))
     }
 
     /// The name that the value of the current statement is bound to, or none.

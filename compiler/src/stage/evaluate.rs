@@ -1,8 +1,10 @@
 //! An evaluation: a graph run over all rows of some data with policies that stay as they are, and means of what it gives.
 
 use super::items::ItemLayout;
+use super::narrow::Narrow;
 use super::policy::PolicySpec;
 use super::source::ItemSource;
+use super::train::{BatchSize, Order, StageLength};
 use crate::tensor::Graph;
 use crate::world::Tokenizer;
 use std::rc::Rc;
@@ -21,6 +23,31 @@ pub struct EvaluateStage<'p> {
     pub answers: Vec<Answer>,
     /// The policies whose weights the graph reads, each with what its paths begin with.
     pub policies: Vec<PolicyUse>,
+    /// What is held in fewer bits of their weights.
+    pub narrow: Vec<Narrow>,
+    /// The rows that are asked for; all without it.
+    pub taken: Option<Taken>,
+}
+
+/// The rows that a training stage takes in all its steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    pub batch: BatchSize,
+    pub length: StageLength,
+    pub order: Order,
+    pub seed: u64,
+}
+
+impl Taken {
+    /// Of these many rows; `None` if the stage surely takes all.
+    pub fn of(rows: usize, batch: BatchSize, length: StageLength, order: Order, seed: u64) -> Option<Taken> {
+        let all = match (length, batch) {
+            (StageLength::Epochs(epochs), _) => epochs >= 1.0,
+            (StageLength::Steps(steps), BatchSize::Examples(n)) => steps.saturating_mul(n) >= rows,
+            (StageLength::Steps(_), BatchSize::Tokens(_)) => false,
+        };
+        (!all).then_some(Taken { batch, length, order, seed })
+    }
 }
 
 /// What an evaluation gives for each row, beside means.

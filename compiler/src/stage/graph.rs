@@ -27,6 +27,8 @@ pub struct StageGraph<'p> {
     pub notes: Vec<String>,
     /// The program's `param`s and their values, for reports.
     pub params: Vec<(String, String)>,
+    /// Stages that nothing reads are run too.
+    pub runs_all: bool,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
@@ -52,6 +54,8 @@ pub enum Reads {
     Answer(usize),
     /// What a training stage logged.
     History,
+    /// Values for each row, worked out before the stage that trains on these rows.
+    Kept,
 }
 
 pub enum StageKind<'p> {
@@ -290,18 +294,31 @@ impl<'p> StageGraph<'p> {
         self.inputs(id).into_iter().find(|(_, w)| *w == what).map(|(from, _)| from)
     }
 
+    /// Whether a stage is read by those alone that train with its values: it runs when they do.
+    pub fn only_kept(&self, id: StageId) -> bool {
+        let mut readers = self.graph.edges_directed(id, Direction::Outgoing).peekable();
+        readers.peek().is_some() && readers.all(|edge| *edge.weight() == Reads::Kept)
+    }
+
     /// Stages that something shown, saved or asserted needs, each after what it reads, else as written.
     pub fn order(&self) -> Vec<StageId> {
         let mut needed = vec![false; self.graph.node_count()];
         for id in self.graph.node_indices().rev() {
             // A training stage runs even if nothing reads it: its metrics and its result are kept.
-            if needed[id.index()] || self.graph[id].kind.is_wanted() {
+            if needed[id.index()] || self.runs_all || self.graph[id].kind.is_wanted() {
                 needed[id.index()] = true;
                 self.graph.neighbors_directed(id, Direction::Incoming).for_each(|n| needed[n.index()] = true);
             }
         }
         debug_assert!(!algo::is_cyclic_directed(&self.graph));
         self.graph.node_indices().filter(|id| needed[id.index()]).collect()
+    }
+}
+
+impl StageGraph<'_> {
+    /// The stages that are run, by names instead of numbers and hashes, and what each holds that passes decide.
+    pub fn planned(&self) -> String {
+        super::print::planned(self)
     }
 }
 

@@ -3,14 +3,19 @@
 use super::beside::{self, Traced};
 use super::build::Builder;
 use super::data::Data;
-use super::evaluate::PolicyUse;
-use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
+use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse, Taken};
+use super::graph::{Reads, SampleRow, Stage, StageEval, StageId, StageKind, TrainNode};
 use super::hash::{ContentHash, Hasher};
+use super::hoist::{Hoisted, hoist};
+use super::items::{ItemInput, ItemLayout};
+use super::narrow::Narrow;
 use super::optimizer::OptimizerStage;
+use super::passes::REFERENCE;
 use super::path::Path;
 use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
+use super::source::ItemSource;
 use super::sources::Source;
 use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, narrow, nets, words, written};
@@ -69,8 +74,8 @@ pub(super) fn train(
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
     let lowered = lower(builder, eval, &from, &Traced { moving: &moving, item: &item }, &said, name.clone())?;
-    let LoweredStage { stage, frozen, losses } = lowered;
-    let mut reading = metric::reading(&uses(&from, &stage), *on_span)?;
+    let LoweredStage { mut stage, frozen, read, losses, kept } = lowered;
+    let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
     }
@@ -78,10 +83,14 @@ pub(super) fn train(
     let sample = sample(builder, eval, &data)?;
     let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &losses, &from, &frozen, items.identity(), &evals, said.bf16);
+    let hash = hash(builder, &stage, &losses, &from, &read, items.identity(), &evals, said.bf16);
     let data = builder.data(&items, *on_span);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
+    if let Some(kept) = kept {
+        stage.layout.inputs.extend(kept.inputs.iter().cloned());
+        reads.push((keep(builder, kept, &stage, &items, data, span), Reads::Kept));
+    }
     let policy = from.policy.clone();
     let node = TrainNode { policy: policy.clone(), stage, items, evals, said: said_slots, sample };
     let stage = builder.add(Stage { name, span, hash, kind: StageKind::Train(Box::new(node)) }, &reads);
@@ -127,8 +136,98 @@ struct LoweredStage {
     stage: TrainStage,
     /// The stages that make the policies of [`TrainStage::frozen`].
     frozen: Vec<Source>,
+    /// Those and all others that the program's losses read, whatever passes make of them.
+    read: Vec<Source>,
     /// The graph of the loss for one item, before any pass, and those of the losses beside it, each with its terms.
     losses: Vec<(Graph, Vec<Objective>)>,
+    /// What is worked out before the stage.
+    kept: Option<Kept>,
+}
+
+/// An evaluation before a stage, of what its loss reads of policies that stay as they are.
+struct Kept {
+    /// For one item, and for a micro-batch.
+    traced: Graph,
+    graph: Graph,
+    answers: Vec<Answer>,
+    inputs: Vec<ItemInput>,
+    policies: Vec<PolicyUse>,
+    sources: Vec<Source>,
+    narrow: Vec<Narrow>,
+    /// What the rows are read as.
+    layout: ItemLayout,
+    bf16: bool,
+}
+
+/// Takes out of a loss for one item what an evaluation can work out before the stage. The loss that is left, if it is another.
+fn kept(
+    builder: &Builder,
+    eval: &mut Eval,
+    loss: &Graph,
+    of: &Source,
+    said: &Said,
+    layout: &ItemLayout,
+) -> Res<Option<(Graph, Kept)>> {
+    let span = said.loss.1;
+    if !builder.runs() || !builder.passes.has(REFERENCE) {
+        return Ok(None);
+    }
+    let Some(Hoisted { loss, kept, inputs }) = hoist(loss, |path| path.split_once(':').map(|(policy, _)| policy))
+    else {
+        return Ok(None);
+    };
+    let (traced, policies, sources) = nets::used(builder, eval, &kept, span)?;
+    let kind = |input: &ItemInput| if input.axes.is_empty() { AnswerKind::Number } else { AnswerKind::Numbers };
+    let answers: Vec<(String, AnswerKind)> = inputs.iter().map(|input| (input.name.clone(), kind(input))).collect();
+    let rewrites = rewrites(builder, said.bf16, &traced, &|_| false);
+    // What cannot be packed alone stays where it is.
+    let Ok(graph) = metric::packed(&traced, &[], &answers, &rewrites, span) else { return Ok(None) };
+    let narrow = narrow::narrow([&traced], &of.policy, &policies, |_| false, said.frozen);
+    let answers = answers.into_iter().map(|(name, kind)| Answer { name, kind }).collect();
+    let (layout, bf16) = (layout.clone(), said.bf16);
+    Ok(Some((loss, Kept { traced, graph, answers, inputs, policies, sources, narrow, layout, bf16 })))
+}
+
+/// The stage of that evaluation.
+fn keep<'p>(
+    builder: &Builder<'p>,
+    kept: Kept,
+    stage: &TrainStage,
+    items: &Rc<dyn ItemSource + 'p>,
+    data: StageId,
+    span: Span,
+) -> StageId {
+    let taken = Taken::of(items.len(), stage.batch, stage.length, stage.order, stage.seed);
+    let mut hasher = Hasher::new("keep");
+    hasher.graph("graph", &kept.traced).hash("items", &items.identity());
+    for source in &kept.sources {
+        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
+    }
+    if kept.bf16 {
+        hasher.text("precision", "bf16");
+    }
+    for narrow in &kept.narrow {
+        hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
+    }
+    if let Some(taken) = &taken {
+        hasher.text("taken", &format!("{taken:?}"));
+    }
+    let hash = hasher.finish();
+    let mut reads: Vec<(StageId, Reads)> =
+        kept.sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
+    reads.push((data, Reads::Data));
+    let evaluation = EvaluateStage {
+        graph: kept.graph,
+        layout: kept.layout,
+        items: items.clone(),
+        numbers: vec![],
+        answers: kept.answers,
+        policies: kept.policies,
+        narrow: kept.narrow,
+        taken,
+    };
+    let name = format!("{}.reference", if stage.name.is_empty() { "train" } else { &stage.name });
+    builder.add(Stage { name, span, hash, kind: StageKind::Evaluate(Box::new(evaluation)) }, &reads)
 }
 
 fn lower(
@@ -141,7 +240,15 @@ fn lower(
 ) -> Res<LoweredStage> {
     let span = said.loss.1;
     let traced = of.loss(eval, &said.loss.0, span)?;
-    let (graph, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
+    let (whole, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
+    let mut layout = nets::layout(&whole, span)?;
+    let (mut graph, mut before) = (whole.clone(), None);
+    let mut read = sources.clone();
+    if let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, said, &layout)? {
+        (graph, frozen, sources) = nets::used(builder, eval, &loss, span)?;
+        before = Some(kept);
+    }
+    let own_sources = sources.len();
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let own = moving(&from.policy, said)?;
     let states = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
@@ -167,7 +274,6 @@ fn lower(
     let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
     frozen.extend(more);
     sources.extend(others);
-    let mut layout = nets::layout(&graph, span)?;
     let policies = (&mut frozen, &mut sources);
     let at = said.optimizer.1;
     let lowered =
@@ -203,8 +309,9 @@ fn lower(
         eval_every: said.eval_every,
         keep: said.keep.clone(),
     };
-    let losses = std::iter::once((graph, objectives)).chain(others).collect();
-    Ok(LoweredStage { stage, frozen: sources, losses })
+    let losses = std::iter::once((whole, objectives)).chain(others).collect();
+    read.extend_from_slice(&sources[own_sources..]);
+    Ok(LoweredStage { stage, frozen: sources, read, losses, kept: before })
 }
 
 /// The rewrites of a step on this loss, in bf16 or not.
@@ -263,9 +370,10 @@ fn refuse_states_of_items(traced: &TracedLoss, graphs: &TrainingGraphs) -> Res<(
 }
 
 /// All policies of a stage, to see how they read text.
-fn uses(from: &Source, stage: &TrainStage) -> Vec<PolicyUse> {
+fn uses(from: &Source, stage: &TrainStage, kept: &Option<Kept>) -> Vec<PolicyUse> {
     let own = PolicyUse { prefix: String::new(), policy: from.policy.clone() };
-    [own].into_iter().chain(stage.frozen.iter().cloned()).collect()
+    let kept = kept.iter().flat_map(|kept| kept.policies.iter().cloned());
+    [own].into_iter().chain(stage.frozen.iter().cloned()).chain(kept).collect()
 }
 
 /// Everything that decides what the stage makes.
@@ -321,6 +429,9 @@ fn hash(
         hasher.int("seed of draws", stage.seed);
     }
     decision(&mut hasher, stage, evals);
+    for pass in builder.passes.left_out() {
+        hasher.text("without", pass);
+    }
     hasher.finish()
 }
 

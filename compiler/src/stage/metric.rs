@@ -14,7 +14,7 @@ use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
 use crate::eval::{Call, Eval, Res, fault};
-use crate::rewrite::{PACKED, PER_ITEM, Rewrites, rewrite};
+use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 use crate::world::Tokenizer;
 use align_syntax::span::Span;
@@ -228,12 +228,14 @@ fn evaluate<'p>(
         return Ok(known);
     }
     let stage = EvaluateStage {
-        graph: packed(&traced, means, answers, span)?,
+        graph: packed(&traced, means, answers, &builder.rewrites_of_evaluations(), span)?,
         layout,
         items,
         numbers: means.iter().map(|name| name.to_string()).collect(),
         answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
         policies,
+        narrow: vec![],
+        taken: None,
     };
     if let Some((_, evaluations)) = &mut builder.state.borrow_mut().moving {
         // Of a stage's own: by its place among them.
@@ -248,8 +250,14 @@ fn evaluate<'p>(
 }
 
 /// The graph of an evaluation for a micro-batch: means as tracked values, answers as they are.
-fn packed(item: &Graph, means: &[&str], answers: &[(String, AnswerKind)], span: Span) -> Res<Graph> {
-    let item = rewrite(item, PER_ITEM, &Rewrites::default());
+pub(super) fn packed(
+    item: &Graph,
+    means: &[&str],
+    answers: &[(String, AnswerKind)],
+    rewrites: &Rewrites,
+    span: Span,
+) -> Res<Graph> {
+    let item = rewrite(item, PER_ITEM, rewrites);
     let packed = batch(&item, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
     let tracks: Vec<Track> =
         means.iter().map(|name| Track { name: name.to_string(), value: name.to_string(), weight: None }).collect();
@@ -264,7 +272,8 @@ fn packed(item: &Graph, means: &[&str], answers: &[(String, AnswerKind)], span: 
         }
         summed.output(name.clone(), node);
     }
-    Ok(rewrite(&summed, PACKED, &Rewrites::default()))
+    let packed = rewrite(&summed, PACKED, rewrites);
+    Ok(if rewrites.bf16.is_some() { rewrite(&packed, STEP, rewrites) } else { packed })
 }
 
 /// How the policies of a stage read text: they must agree.

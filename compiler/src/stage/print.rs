@@ -6,7 +6,9 @@ use super::graph::{
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
-use crate::tensor::MapOp;
+use crate::rewrite::Rewrites;
+use crate::tensor::{Axis, AxisKind, Graph, MapOp};
+use std::collections::HashMap;
 use std::fmt;
 
 /// A stage: what it is, what it reads, and its slots on lines of their own.
@@ -40,6 +42,9 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             for (from, _) in inputs.iter().filter(|(_, reads)| matches!(reads, Reads::Frozen(_))) {
                 write!(f, ", reads %{}", from.index())?;
             }
+            if let Some(kept) = of(|r| *r == Reads::Kept) {
+                write!(f, ", with %{kept}")?;
+            }
             if let Some(data) = of(|r| *r == Reads::Data) {
                 write!(f, " on %{data}")?;
             }
@@ -67,6 +72,84 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             Ok(())
         }
     }
+}
+
+/// See [`StageGraph::planned`].
+pub(super) fn planned(graph: &StageGraph) -> String {
+    let order = graph.order();
+    let mut labels: HashMap<usize, String> = HashMap::new();
+    for id in &order {
+        let stage = graph.get(*id);
+        let name = if stage.name.is_empty() { word(&stage.kind) } else { &stage.name };
+        let others = (2..).map(|i| format!("{name}#{i}"));
+        let free = std::iter::once(name.to_string()).chain(others).find(|label| labels.values().all(|l| l != label));
+        labels.insert(id.index(), free.unwrap_or_default());
+    }
+    let mut text = String::new();
+    for id in &order {
+        let stage = graph.get(*id);
+        let printed = Printed(graph, *id).to_string();
+        for (at, line) in printed.lines().enumerate() {
+            let line = match at {
+                0 => line.rsplit_once("  #").map_or(line, |(line, _)| line),
+                _ => line,
+            };
+            let line = match (at, line.split_once(' ')) {
+                // The label says the name.
+                (0, Some((number, rest))) => {
+                    let kind = word(&stage.kind);
+                    let rest = rest.strip_prefix(kind).unwrap_or(rest);
+                    let rest = rest
+                        .strip_prefix(&format!(" {}", stage.name))
+                        .filter(|_| !stage.name.is_empty())
+                        .unwrap_or(rest);
+                    format!("{number}: {kind}{rest}")
+                }
+                _ => line.to_string(),
+            };
+            text += &named(&line, &labels);
+            text.push('\n');
+        }
+        if let StageKind::Train(node) = &stage.kind {
+            let wide = wide_values(&node.stage.step);
+            text += &match wide.iter().max() {
+                Some(most) => format!("  holds {} values of up to {} numbers a token\n", wide.len(), grouped(*most)),
+                None => "  holds no logits\n".to_string(),
+            };
+        }
+    }
+    text
+}
+
+struct Printed<'g, 'p>(&'g StageGraph<'p>, StageId);
+
+impl fmt::Display for Printed<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        stage(f, self.0, self.1, self.0.get(self.1))
+    }
+}
+
+/// The text with labels for `%1`, `%2`, ..
+fn named(text: &str, labels: &HashMap<usize, String>) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        match part[..digits].parse().ok().and_then(|id: usize| labels.get(&id)) {
+            Some(label) => out += &format!("{label}{}", &part[digits..]),
+            None => out += &format!("%{part}"),
+        }
+    }
+    out
+}
+
+/// Of values that a step holds for every token, the numbers a token of those that are as wide as logits.
+fn wide_values(step: &Graph) -> Vec<usize> {
+    let wide = Rewrites::default().wide;
+    let packed = |axis: &Axis| matches!(axis.kind(), AxisKind::Packed(_));
+    let values = step.nodes().filter(|(_, data)| data.axes.iter().any(packed));
+    let numbers = values.map(|(_, data)| data.axes.iter().filter_map(Axis::fixed_size).product());
+    numbers.filter(|n| *n >= wide).collect()
 }
 
 fn word(kind: &StageKind) -> &'static str {

@@ -8,10 +8,12 @@ use align_compiler::stage::graph::{StageGraph, StageKind, TrainNode};
 use align_compiler::stage::items::{Item, pack};
 use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::source::ItemSource;
 use align_compiler::stage::train::BatchSize;
 use align_compiler::tensor::{Axis, DType, Graph, Lengths, MapOp};
 
 use super::{Bindings, Cpu, Slot};
+use crate::train::kept::WithKept;
 
 /// Tokens of the rows that are looked at: more make an estimate no better.
 const ENOUGH: usize = 16_384;
@@ -52,7 +54,7 @@ impl FirstStep {
             if full || tokens >= ENOUGH {
                 break;
             }
-            let item = train.items.item(row).ok()?;
+            let item = WithKept::new(&*train.items, &stage.layout, None).item(row).ok()?;
             tokens += item.tokens;
             items.push(item);
         }

@@ -1,5 +1,6 @@
 //! Running a program's stages.
 
+mod answers;
 mod board;
 mod error;
 mod log;

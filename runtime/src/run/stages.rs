@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use align_compiler::kernel::Layouts;
-use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
+use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::{
     AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
+use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::number::Number;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::log::steps;
 use super::options::RunOptions;
@@ -26,6 +26,7 @@ use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
 use crate::train::held::{Held, Numbers, Resident, bytes_of};
+use crate::train::kept::WithKept;
 use crate::train::metrics::Lines;
 use crate::train::{Job, Made, Outcome, Settings, Weights, memory, train};
 
@@ -145,6 +146,8 @@ impl Stages<'_, '_> {
                     }
                     self.report_now_and_then()?;
                 }
+                // Asked for by the stage that trains with it.
+                StageKind::Evaluate(_) if self.graph.only_kept(*id) => {}
                 StageKind::Evaluate(node) => {
                     if !self.evaluate(*id, node)? {
                         report.stopped = true;
@@ -243,10 +246,19 @@ impl Stages<'_, '_> {
             return Ok(true);
         }
         let _lock = entry.lock()?;
+        let before = self.graph.input(id, Reads::Kept);
+        if let Some(before) = before
+            && let StageKind::Evaluate(evaluation) = &self.graph.get(before).kind
+            && !self.evaluate(before, evaluation)?
+        {
+            return Ok(false);
+        }
         let (values, held) = self.gathered(id, node)?;
         memory::give_back();
         let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
-        let job = Job { stage: &node.stage, items: &*node.items, fixed, evals: &node.evals };
+        let kept = before.and_then(|before| self.evaluated.remove(&before));
+        let items = WithKept::new(&*node.items, &node.stage.layout, kept.as_ref());
+        let job = Job { stage: &node.stage, items: &items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
             engine: self.engine,
@@ -322,22 +334,31 @@ impl Stages<'_, '_> {
         let name = self.graph.get(id).name.clone();
         let entry = self.entry(id);
         if self.is_kept(id)? {
-            if let Some(evaluated) = Evaluated::from_json(&entry.read()?.value) {
+            if let Some(evaluated) = Evaluated::of_kept(entry.read()?) {
                 self.evaluated.insert(id, evaluated);
                 self.not_profiled(&name);
                 return Ok(true);
             }
             entry.forget()?;
         }
-        let mut policies = vec![];
-        for i in 0..node.policies.len() {
-            policies.push(self.weights(self.input(id, Reads::Frozen(i))?)?);
+        let mut weights = vec![];
+        let mut holding = Holding::new();
+        for (i, used) in node.policies.iter().enumerate() {
+            let from = self.input(id, Reads::Frozen(i))?;
+            if node.narrow.is_empty() {
+                self.weights(from)?;
+            }
+            for weight in &used.policy.weights {
+                let name = format!("{}{}", used.prefix, weight.path);
+                let form = node.narrow.iter().find(|narrow| narrow.name == name).map(|narrow| &narrow.form);
+                weights.push((name, self.held(from, &weight.path, form, &mut holding)?));
+            }
         }
         self.progress.begins(&name, 0, 0);
-        let named: HashMap<String, Numbers> =
-            node.policies.iter().zip(&policies).flat_map(|(used, weights)| named(used, weights)).collect();
+        let named: HashMap<&str, Numbers> =
+            weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
         let held = bytes_of(named.values().copied());
-        let mut evaluation = Evaluation::new(self.engine, node, &Layouts::default())?;
+        let mut evaluation = Evaluation::new(self.engine, node, &layouts(&node.narrow))?;
         if self.profile.is_some() {
             evaluation.count(false);
         }
@@ -356,7 +377,9 @@ impl Stages<'_, '_> {
             profile.add(StageSpent { name: name.clone(), steps, tokens: 0, seconds, clock, kernels, memory });
         }
         let Some(evaluated) = found else { return Ok(false) };
-        entry.finish(&name, &[], evaluated.to_json())?;
+        let (arrays, value) = evaluated.kept();
+        let arrays: Vec<(&str, &[f32])> = arrays.iter().map(|(name, values)| (name.as_str(), &values[..])).collect();
+        entry.finish(&name, &arrays, value)?;
         self.evaluated.insert(id, evaluated);
         self.progress.ends(&name, false);
         Ok(true)
@@ -385,7 +408,7 @@ impl Stages<'_, '_> {
 
     fn answer(&self, stage: StageId, output: usize, row: usize) -> String {
         let StageKind::Evaluate(node) = &self.graph.get(stage).kind else { return String::new() };
-        let values = self.evaluated.get(&stage).and_then(|found| found.answers.get(output)?.get(row));
+        let values = self.evaluated.get(&stage).and_then(|found| found.answer(output, row));
         match (node.answers.get(output), values) {
             (Some(answer), Some(values)) => answer.kind.show(values),
             _ => String::new(),
@@ -418,12 +441,6 @@ impl Stages<'_, '_> {
     }
 }
 
-/// The weights of a policy under their names in a graph.
-fn named<'w>(used: &PolicyUse, weights: &'w Weights) -> Vec<(String, Numbers<'w>)> {
-    let name = |path: &str| format!("{}{path}", used.prefix);
-    weights.iter().map(|(weight, values)| (name(&weight.path), Numbers::Floats(values))).collect()
-}
-
 fn missing(path: &str) -> Error {
     Error::new(path, "this weight is not in the policy")
 }
@@ -434,25 +451,5 @@ fn short(x: f64) -> String {
         x if x == x.round() && x.abs() < 1e15 => format!("{x}"),
         x if x.abs() >= 1e-3 && x.abs() < 1e6 => format!("{x:.4}"),
         x => format!("{x:.4e}"),
-    }
-}
-
-impl Evaluated {
-    fn to_json(&self) -> Value {
-        // Numbers that JSON does not have are kept as their bits.
-        let bits = |x: &f64| json!(x.to_bits());
-        let answers =
-            |rows: &Vec<Vec<f64>>| rows.iter().map(|row| row.iter().map(bits).collect()).collect::<Vec<Vec<_>>>();
-        json!({
-            "numbers": self.numbers.iter().map(bits).collect::<Vec<_>>(),
-            "answers": self.answers.iter().map(answers).collect::<Vec<_>>(),
-        })
-    }
-
-    fn from_json(json: &Value) -> Option<Evaluated> {
-        let list = |json: &Value| json.as_array()?.iter().map(|x| Some(f64::from_bits(x.as_u64()?))).collect();
-        let rows = |json: &Value| json.as_array()?.iter().map(list).collect::<Option<Vec<Vec<f64>>>>();
-        let answers = json["answers"].as_array()?.iter().map(rows).collect::<Option<_>>()?;
-        Some(Evaluated { numbers: list(&json["numbers"])?, answers })
     }
 }

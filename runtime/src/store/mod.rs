@@ -4,4 +4,4 @@ pub mod arrays;
 pub mod checkpoint;
 mod folder;
 
-pub use folder::{Entry, Store};
+pub use folder::{Entry, Kept, Store};

@@ -1,10 +1,14 @@
 //! Which rows each step takes, and how they are cut into micro-batches.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 
 use align_compiler::stage::data::{Permutation, Purpose};
+use align_compiler::stage::evaluate::Taken;
 use align_compiler::stage::items::Item;
-use align_compiler::stage::train::{BatchSize, Order};
+use align_compiler::stage::source::ItemSource;
+use align_compiler::stage::train::{BatchSize, Order, StageLength};
+use align_syntax::diag::Diagnostic;
 
 /// A place in the rows: the epoch, and the rows of it that are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +101,24 @@ impl Batches {
         self.cursor = kept;
         Ok(all)
     }
+}
+
+/// The rows that a stage takes in all its steps, ascending.
+pub(crate) fn rows_taken(items: &dyn ItemSource, taken: &Taken) -> Result<Vec<usize>, Box<Diagnostic>> {
+    let mut batches = Batches::new(items.len(), taken.batch, taken.order, taken.seed);
+    let tokens = |row: usize| items.item(row).map(|item| item.tokens);
+    let steps = match taken.length {
+        StageLength::Steps(steps) => steps,
+        StageLength::Epochs(epochs) => batches.steps(epochs, tokens)?,
+    };
+    let mut rows = BTreeSet::new();
+    for _ in 0..steps {
+        rows.extend(batches.next(tokens)?);
+        if rows.len() == items.len() {
+            break;
+        }
+    }
+    Ok(rows.into_iter().collect())
 }
 
 /// Cuts a step's items into micro-batches of places in `items`: longest first, each as many as `fits` allows, at least

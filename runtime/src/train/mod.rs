@@ -4,6 +4,7 @@ mod batches;
 mod bridge;
 mod culprit;
 pub mod held;
+pub mod kept;
 mod launch;
 pub(crate) mod memory;
 pub mod metrics;
@@ -15,6 +16,7 @@ pub mod verify;
 mod weights;
 
 pub use batches::micro_batches;
+pub(crate) use batches::rows_taken;
 pub use launch::Launch;
 pub use memory::bytes;
 pub(crate) use memory::refuse_too_big;
