@@ -73,12 +73,10 @@ impl Evaluated {
         let start = at.checked_sub(1).map_or(Some(0), |before| column.ends.get(before).copied())?;
         column.values.get(start..*column.ends.get(at)?)
     }
-}
 
-impl Evaluated {
     /// An answer of one number a row, for all rows.
     pub fn column(&self, answer: usize) -> Vec<f64> {
-        self.answers.get(answer).into_iter().flatten().filter_map(|values| values.first().copied()).collect()
+        self.answers.get(answer).map(|column| column.values.clone()).unwrap_or_default()
     }
 }
 

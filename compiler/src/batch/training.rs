@@ -24,6 +24,9 @@ pub const DRAW_ROW: &str = "draw.row";
 /// Begins the name of the input that holds how a weight moves, of the weight's axes in its order.
 pub const DIRECTION: &str = "direction.";
 
+/// Begins the name of the output that holds the sum of a gradient that nobody asks for.
+pub const UNUSED: &str = "unused.";
+
 /// Whether an input of the graph of an item is no part of the item: a state, or what keys draws.
 pub fn is_of_the_step(input: &str) -> bool {
     input.starts_with(STATE) || input == DRAW_KEY || input == DRAW_ROW
@@ -191,7 +194,19 @@ fn with_gradients(mut step: Graph, weights: &[(String, Node)], item: &Graph, rew
     let nodes: Vec<Node> = weights.iter().map(|(_, node)| *node).collect();
     let objective = step.outputs.iter().position(|(name, _)| name == OBJECTIVE).expect("the weights were found by it");
     let (_, objective) = step.outputs.remove(objective);
-    let grads = vjp(&mut step, objective, None, &nodes);
+    // All others of the policy, where they are to have gradients too.
+    let own = |path: &str| !path.contains(':') && !weights.iter().any(|(trained, _)| trained == path);
+    let others = step.nodes().filter_map(|(node, data)| match &data.op {
+        Op::Weight(path) if !rewrites.frozen && own(path) => Some(node),
+        _ => None,
+    });
+    let all: Vec<Node> = nodes.iter().copied().chain(others.collect::<Vec<_>>()).collect();
+    let mut grads = vjp(&mut step, objective, None, &all);
+    for (i, grad) in grads.split_off(nodes.len()).into_iter().enumerate() {
+        let axes = step.axes(grad).to_vec();
+        let sum = step.sum(grad, &axes);
+        step.output(format!("{UNUSED}{i}"), sum);
+    }
     for ((path, _), grad) in weights.iter().zip(&grads) {
         step.output(format!("grad.{path}"), *grad);
     }

@@ -26,6 +26,8 @@ pub struct Rewrites {
     pub sink: bool,
     pub chunk: bool,
     pub one_hot: bool,
+    /// Weights that are not trained have no gradient. Without it they have one, of which only its sum is left.
+    pub frozen: bool,
     /// Products in bf16, but for the weights of these names: not an equal graph, but one that a stage may ask for.
     pub bf16: Option<Vec<String>>,
     /// A fixed axis with at least so many entries is wide: values on packed rows with it are not stored.
@@ -34,7 +36,16 @@ pub struct Rewrites {
 
 impl Default for Rewrites {
     fn default() -> Rewrites {
-        Rewrites { simplify: true, attention: true, sink: true, chunk: true, one_hot: true, bf16: None, wide: 4096 }
+        Rewrites {
+            simplify: true,
+            attention: true,
+            sink: true,
+            chunk: true,
+            one_hot: true,
+            frozen: true,
+            bf16: None,
+            wide: 4096,
+        }
     }
 }
 
@@ -47,6 +58,7 @@ impl Rewrites {
             sink: false,
             chunk: false,
             one_hot: false,
+            frozen: true,
             bf16: None,
             wide: 4096,
         }
@@ -60,6 +72,7 @@ impl Rewrites {
             "sink" => &mut self.sink,
             "chunk" => &mut self.chunk,
             "one_hot" => &mut self.one_hot,
+            "frozen" => &mut self.frozen,
             _ => return false,
         };
         *flag = on;

@@ -1,14 +1,14 @@
 //! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
 
 use super::adapted::Stored;
-use super::data::Data;
+use super::data::{Data, READ_FIRST};
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::items::ItemLayout;
 use super::number::{Number, OfRows};
-use super::passes::{EQUAL, Passes, UNREAD};
+use super::passes::{EQUAL, MAPS, Passes, SHARED, UNREAD};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
@@ -68,6 +68,7 @@ pub fn build<'p>(
             let mut graph = std::mem::take(&mut builder.state.borrow_mut().graph);
             graph.params = builder.params();
             graph.runs_all = !builder.passes.has(UNREAD);
+            graph.copies = !builder.passes.has(SHARED);
             Ok(graph)
         }
         false => Err(diagnostics),
@@ -256,7 +257,7 @@ impl<'p> Builder<'p> {
     /// The rows of a stage as a stage of their own.
     pub(super) fn data(&self, items: &Rc<dyn ItemSource + 'p>, span: Span) -> StageId {
         let hash = Hasher::new("data").hash("items", &items.identity()).finish();
-        let kind = StageKind::Data(DataStage { rows: items.len() });
+        let kind = StageKind::Data(DataStage { rows: items.len(), passes: items.passes() });
         // Words of the library say nothing of the program.
         let name = if span.file == self.program.main() { self.words(span) } else { String::new() };
         self.add(Stage { name, span, hash, kind }, &[])
@@ -271,6 +272,15 @@ impl<'p> Builder<'p> {
     pub(super) fn words(&self, span: Span) -> String {
         self.program.sources.slice(span).split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Data with all rows made, so that what is made of them is a pass of its own. Rows that only policies can make stay as they
+/// are, and so do very many.
+fn apart(eval: &mut Eval, value: Value) -> Res<Value> {
+    let Some(rows) = cast::<Rows>(&value).filter(|rows| rows.data.len() <= READ_FIRST) else { return Ok(value) };
+    let Ok(made) = rows.data.made(eval) else { return Ok(value) };
+    let mapped = rows.mapped.clone();
+    Ok(Value::Foreign(Rc::new(Rows { data: made, mapped })))
 }
 
 /// Primitives of the pipeline, beside the [`words`] of data.
@@ -320,6 +330,10 @@ impl Hooks for Builder<'_> {
                 }
             }
             "decode" => super::metric::decode(eval, call),
+            "map" if !self.passes.has(MAPS) && self.runs() => {
+                let mapped = RowHooks.call(eval, name, call)?;
+                apart(eval, mapped)
+            }
             _ => RowHooks.call(eval, name, call),
         }
     }

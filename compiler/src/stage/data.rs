@@ -12,7 +12,7 @@ use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
-use sources::{File, Generated, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
+use sources::{File, Generated, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -61,22 +61,24 @@ pub struct Data<V> {
     source: Rc<dyn RowSource<V>>,
     /// Functions between a row and what it was made of: the draws of each are apart.
     maps: u64,
+    /// How often rows are gone through to make them all.
+    passes: u64,
 }
 
 impl<V> Clone for Data<V> {
     fn clone(&self) -> Self {
-        Data { source: self.source.clone(), maps: self.maps }
+        Data { source: self.source.clone(), maps: self.maps, passes: self.passes }
     }
 }
 
 impl<V: 'static> Data<V> {
     pub fn new(source: impl RowSource<V> + 'static) -> Data<V> {
-        Data { source: Rc::new(source), maps: 0 }
+        Data { source: Rc::new(source), maps: 0, passes: 1 }
     }
 
     /// Rows that are made of these.
     fn over<W>(&self, source: impl RowSource<W> + 'static) -> Data<W> {
-        Data { source: Rc::new(source), maps: self.maps }
+        Data { source: Rc::new(source), maps: self.maps, passes: self.passes }
     }
 
     /// `len` rows, each a function of its number; `key` tells what function it is.
@@ -99,6 +101,20 @@ impl<V: 'static> Data<V> {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How often rows are gone through to make them all.
+    pub fn passes(&self) -> u64 {
+        self.passes
+    }
+
+    /// The same rows, all made now and held; so later ones are made of these.
+    pub fn made(&self, eval: &mut Eval) -> Res<Data<V>>
+    where
+        V: Clone,
+    {
+        let rows = (0..self.len()).map(|i| self.get(eval, i)).collect::<Res<Vec<V>>>()?;
+        Ok(Data { source: Rc::new(MadeRows { of: self.clone(), rows }), maps: self.maps, passes: self.passes + 1 })
     }
 
     /// A row. An error says which row it is of.
@@ -126,7 +142,8 @@ impl<V: 'static> Data<V> {
         f: impl Fn(&mut Eval, V) -> Res<W> + 'static,
     ) -> Data<W> {
         let maps = self.maps + 1;
-        Data { source: Rc::new(Mapped { of: self.clone(), maps, key: Box::new(key), f }), maps }
+        let source = Rc::new(Mapped { of: self.clone(), maps, key: Box::new(key), f });
+        Data { source, maps, passes: self.passes }
     }
 
     /// A row of this and the row of `other` at the same place. Both have one length.
@@ -134,6 +151,7 @@ impl<V: 'static> Data<V> {
         Data {
             source: Rc::new(Zipped { left: self.clone(), right: other.clone(), f }),
             maps: self.maps.max(other.maps),
+            passes: self.passes.max(other.passes),
         }
     }
 

@@ -29,6 +29,8 @@ pub struct StageGraph<'p> {
     pub params: Vec<(String, String)>,
     /// Stages that nothing reads are run too.
     pub runs_all: bool,
+    /// Policies hold copies of weights that they could share.
+    pub copies: bool,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
@@ -150,6 +152,8 @@ pub struct MergedWeight {
 
 pub struct DataStage {
     pub rows: usize,
+    /// How often rows are gone through to make them all.
+    pub passes: u64,
 }
 
 /// A training stage, and where its items come from.

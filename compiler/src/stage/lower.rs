@@ -241,10 +241,12 @@ fn lower(
     let span = said.loss.1;
     let traced = of.loss(eval, &said.loss.0, span)?;
     let (whole, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
-    let mut layout = nets::layout(&whole, span)?;
+    let layout = nets::layout(&whole, span);
     let (mut graph, mut before) = (whole.clone(), None);
     let mut read = sources.clone();
-    if let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, said, &layout)? {
+    if let Ok(layout) = &layout
+        && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, said, layout)?
+    {
         (graph, frozen, sources) = nets::used(builder, eval, &loss, span)?;
         before = Some(kept);
     }
@@ -260,6 +262,7 @@ fn lower(
             let place = obstacle(&traced.graph, &options);
             nets::at(place.unwrap_or(span), &error.what)
         })?;
+    let mut layout = layout?;
     refuse_states_of_items(&traced, &graphs)?;
     let mut weights: Vec<WeightSpec> = vec![];
     for (path, axes) in &graphs.weights {

@@ -13,6 +13,12 @@ pub struct Pass {
 
 /// What losses read of policies that stay as they are is worked out before the stage: [`super::hoist`].
 pub const REFERENCE: &str = "reference";
+/// What is not trained has no gradient, and nothing below the lowest trained weight a derivative: [`crate::batch::training`].
+pub const FROZEN: &str = "frozen";
+/// Policies share the weights that they have in common, such as a policy with an adapter and its reference without.
+pub const SHARED: &str = "shared";
+/// Functions that rows go through one after another are one pass over the rows.
+pub const MAPS: &str = "maps";
 /// Logits exist only where a loss reads them, and only a block of them at a time: `rewrite::sink`, `rewrite::chunk`.
 pub const LOGITS: &str = "logits";
 /// Equal stages are one.
@@ -22,11 +28,17 @@ pub const UNREAD: &str = "unread";
 
 /// All of them, in the order in which they act.
 pub const PASSES: &[Pass] = &[
+    Pass { name: MAPS, does: "adjacent maps of data are one pass over the rows" },
     Pass { name: EQUAL, does: "equal stages are one" },
     Pass { name: UNREAD, does: "nets, data and evaluations that nothing reads are left out" },
     Pass {
         name: REFERENCE,
         does: "what losses read of policies that do not change is worked out once, before the stage",
+    },
+    Pass { name: SHARED, does: "policies share the weights that they have in common" },
+    Pass {
+        name: FROZEN,
+        does: "weights that are not trained have no gradient, and what is below the lowest trained one no derivative",
     },
     Pass { name: LOGITS, does: "logits exist only where a loss reads them, a block at a time" },
 ];
@@ -73,7 +85,7 @@ impl Passes {
     /// The rewrites of tensor graphs under these passes.
     pub fn rewrites(&self) -> Rewrites {
         let logits = self.has(LOGITS);
-        Rewrites { sink: logits, chunk: logits, ..Rewrites::default() }
+        Rewrites { sink: logits, chunk: logits, frozen: self.has(FROZEN), ..Rewrites::default() }
     }
 }
 
@@ -86,7 +98,7 @@ mod tests {
         let some = Passes::without(["logits", "reference"]).unwrap();
         assert!(!some.has(LOGITS) && !some.has(REFERENCE) && some.has(EQUAL));
         assert!(!some.rewrites().chunk && Passes::default().rewrites() == Rewrites::default());
-        assert!(Passes::without(["hoist"]).unwrap_err().contains("the passes are equal, "));
+        assert!(Passes::without(["hoist"]).unwrap_err().contains("the passes are maps, "));
         assert_eq!(Passes::first(PASSES.len()), Passes::default());
         assert!(PASSES.iter().all(|pass| !Passes::first(0).has(pass.name)));
     }

@@ -6,6 +6,7 @@ use super::graph::{
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
+use crate::batch::training::UNUSED;
 use crate::rewrite::Rewrites;
 use crate::tensor::{Axis, AxisKind, Graph, MapOp};
 use std::collections::HashMap;
@@ -34,7 +35,12 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             let from = of(|r| *r == Reads::Policy).unwrap_or_default();
             write!(f, " = {} of %{from}", net(&merge.policy))?;
         }
-        StageKind::Data(data) => write!(f, ": {} rows", grouped(data.rows))?,
+        StageKind::Data(data) => {
+            write!(f, ": {} rows", grouped(data.rows))?;
+            if data.passes > 1 {
+                write!(f, " in {} passes", data.passes)?;
+            }
+        }
         StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Save(_) => {
             if let Some(policy) = of(|r| *r == Reads::Policy) {
                 write!(f, " %{policy}")?;
@@ -112,6 +118,14 @@ pub(super) fn planned(graph: &StageGraph) -> String {
         }
         if let StageKind::Train(node) = &stage.kind {
             let wide = wide_values(&node.stage.step);
+            let others = node.stage.frozen.len() + node.policy.patches.len();
+            if others > 0 && !graph.copies {
+                text += "  holds weights that policies have in common once\n";
+            }
+            let unused = node.stage.step.outputs.iter().filter(|(name, _)| name.starts_with(UNUSED)).count();
+            if unused > 0 {
+                text += &format!("  works out the gradients of {unused} weights that are not trained\n");
+            }
             text += &match wide.iter().max() {
                 Some(most) => format!("  holds {} values of up to {} numbers a token\n", wide.len(), grouped(*most)),
                 None => "  holds no logits\n".to_string(),

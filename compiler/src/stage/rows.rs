@@ -175,6 +175,10 @@ impl ItemSource for RowItems<'_> {
         self.identity
     }
 
+    fn passes(&self) -> u64 {
+        self.data.passes()
+    }
+
     fn looked(&self) -> Option<&dyn Looked> {
         Some(self)
     }

@@ -18,6 +18,10 @@ pub trait ItemSource {
     fn place(&self, index: usize) -> String;
     /// Identifies the rows and how they become items.
     fn identity(&self) -> ContentHash;
+    /// How often rows are gone through to make them all.
+    fn passes(&self) -> u64 {
+        1
+    }
     /// The rows of a program, as somebody looks at them.
     fn looked(&self) -> Option<&dyn Looked> {
         None

@@ -124,7 +124,8 @@ impl Stages<'_, '_> {
     /// One weight of the policy that a stage gives, in this form; as f32 without one.
     pub(super) fn held(&mut self, id: StageId, path: &str, form: Option<&Form>, holding: &mut Holding) -> Done<Held> {
         let origin = self.origin(id, path)?;
-        let key = (origin, path.to_string(), form.cloned());
+        let copies = self.graph.copies;
+        let key = (if copies { id } else { origin }, path.to_string(), form.cloned());
         if let Some(held) = holding.get(&key) {
             return Ok(held.clone());
         }
@@ -137,6 +138,7 @@ impl Stages<'_, '_> {
             None => self.made(origin, at)?,
         };
         let held = match (form, made) {
+            (None, Made::Shared(shared)) if copies => Held::Floats(Shared::from(shared.values().to_vec())),
             (None, Made::Shared(shared)) => Held::Floats(shared),
             (None, Made::New(values)) => Held::Floats(Shared::from(values)),
             (Some(form), made) => {

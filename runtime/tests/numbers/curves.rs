@@ -10,7 +10,7 @@ use align_runtime::engine::{Cpu, Engine};
 use align_runtime::policy::load;
 use align_runtime::run::Silent;
 use align_runtime::train::{Job, Launch, Saving, Settings, train};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ids::{self, Ids};
 
@@ -134,4 +134,40 @@ fn sft_of_a_real_model_in_micro_batches() {
             assert!(cut_norms[i] != norms[i], "it was cut");
         }
     });
+}
+
+/// DPO of a real model on pairs, beside PyTorch: with and without the passes that its step is made of.
+#[test]
+fn dpo_of_a_real_model() {
+    let Some(model) = crate::smollm() else { return };
+    let stored = &crate::json("smollm2/curves.json")["dpo"];
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("pairs.jsonl");
+    // The program ends each reply with the stop token itself.
+    let text = |pair: &Value| {
+        let part = |name: &str| json!(pair[name].as_str().unwrap().trim_end_matches("<|im_end|>"));
+        json!({ "prompt": pair["prompt"], "chosen": part("chosen"), "rejected": part("rejected") }).to_string() + "\n"
+    };
+    std::fs::write(&rows, stored["pairs"].as_array().unwrap().iter().map(text).collect::<String>()).unwrap();
+    let program = format!(
+        "use std.losses {{ dpo }}\nuse std.optimizers {{ adamw }}\n\
+         record Pair {{ prompt: Prompt, chosen: Reply[prompt], rejected: Reply[prompt] }}\n\
+         data pairs = jsonl({rows:?}) |> map(x => Pair {{\n\
+           prompt: \"\"\"{{x.prompt}}\"\"\", chosen: \"\"\"{{x.chosen}}\"\"\", rejected: \"\"\"{{x.rejected}}\"\"\" }})\n\
+         policy base = load({model:?})\n\
+         pipeline {{ let tuned = train base {{ on pairs; loss dpo(reference: base, beta: 0.1)\n\
+           optimizer adamw(lr: 5e-6, weight_decay: 0); batch 2 examples; steps {}; clip none; order given }} }}\n",
+        steps()
+    );
+    for without in [&[][..], &["reference"], &["logits"]] {
+        let lines = crate::programs::lines(&program, without);
+        for (i, line) in lines.iter().enumerate() {
+            let of = |name: &str| line[name].as_f64().unwrap();
+            let want = |name: &str| stored["log"][i][name].as_f64().unwrap();
+            let (loss, norm) = (of("loss") / want("loss") - 1.0, of("grad_norm") / want("grad_norm") - 1.0);
+            let margin = of("rewards.margins") - want("margin");
+            println!("step {} without {without:?}: loss {loss:+.1e}, margin {margin:+.1e}, norm {norm:+.1e}", i + 1);
+            assert!(loss.abs() <= 2e-3 && margin.abs() <= 2e-3 && norm.abs() <= 1e-2);
+        }
+    }
 }

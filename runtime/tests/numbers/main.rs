@@ -4,6 +4,7 @@ mod adapters;
 mod curves;
 mod ids;
 mod inner;
+mod programs;
 mod reach;
 mod scores;
 mod tiny;

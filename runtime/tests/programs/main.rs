@@ -9,6 +9,7 @@ mod heads;
 mod kernels;
 mod noise;
 mod optimizers;
+mod passes;
 mod patches;
 mod precision;
 mod preferences;

@@ -20,10 +20,20 @@ fn built<T>(
     sets: &[(&str, &str)],
     look: impl FnOnce(&StageGraph) -> T,
 ) -> Result<T, String> {
+    built_with(text, world, sets, Passes::default(), look)
+}
+
+fn built_with<T>(
+    text: &str,
+    world: &Memory,
+    sets: &[(&str, &str)],
+    passes: Passes,
+    look: impl FnOnce(&StageGraph) -> T,
+) -> Result<T, String> {
     let (program, diagnostics) = load("main.align", text, world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    let options = BuildOptions { sets, ..BuildOptions::default() };
+    let options = BuildOptions { sets, passes, ..BuildOptions::default() };
     match build(&program, &options, world) {
         Ok(graph) => Ok(look(&graph)),
         Err(errors) => Err(errors.iter().map(|e| format!("{} {}", e.code, e.message)).collect::<Vec<_>>().join("\n")),

@@ -62,6 +62,30 @@ pub fn unplaced(code: &'static str, message: String) -> Box<Diagnostic> {
     Box::new(Diagnostic::error(code, Span::new(FileId(0), 0, 0), message))
 }
 
+/// Rows that are held.
+pub struct MadeRows<V> {
+    pub of: Data<V>,
+    pub rows: Vec<V>,
+}
+
+impl<V: Clone + 'static> RowSource<V> for MadeRows<V> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn get(&self, _: &mut Eval, index: usize) -> Res<V> {
+        Ok(self.rows[index].clone())
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(index)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        self.of.identity(eval)
+    }
+}
+
 pub struct Mapped<V, F> {
     pub of: Data<V>,
     /// Which function in a row's making this is, from 1.

@@ -93,7 +93,15 @@ fn a_step_has_the_loss_of_an_even_guess_and_a_gradient_that_lowers_it() {
 fn a_policy_that_stays_as_it_is_gets_no_gradient() {
     let slots = "on demos\nloss (p, x) => sum[time](logp(start, x.reply) - logp(p, x.reply))\n\
                  optimizer adamw(lr: 1e-3)\nbatch 4 examples\nsteps 3";
+    // Worked out before the stage, it is no policy of it.
     graph(&program(DEMOS, slots, ""), |graph| {
+        assert_eq!(train(graph, "tuned").stage.frozen.len(), 0);
+        let [tuned, reference] = ["tuned", "tuned.reference"].map(|name| graph.find(name).unwrap());
+        assert_eq!(graph.input(tuned, Reads::Kept), Some(reference));
+        assert_eq!(graph.input(reference, Reads::Frozen(0)), graph.input(tuned, Reads::Policy));
+    });
+    let passes = Passes::without(["reference"]).unwrap();
+    let built = built_with(&program(DEMOS, slots, ""), &Memory::default(), &[], passes, |graph| {
         let node = train(graph, "tuned");
         assert_eq!(node.stage.frozen.len(), 1);
         assert_eq!(node.stage.frozen[0].prefix, "p0:");
@@ -111,6 +119,7 @@ fn a_policy_that_stays_as_it_is_gets_no_gradient() {
         let out = run(node, 0..3, &weights, &[("loss", 1.0)]);
         assert!(out["loss.loss"].data[0].abs() < 1e-9, "the policies are equal");
     });
+    built.unwrap();
 }
 
 /// What the batch pass cannot do is shown where the program asks for it, not where the loss is named.
