@@ -212,11 +212,11 @@ mod tests {
         fn score(&mut self, prefix: &str) -> Node {
             let x = self.wide(prefix);
             let out = self.graph.weight(format!("{prefix}out"), vec![self.dim.clone()]);
-            self.graph.contract(x, out, &[self.dim.clone()])
+            self.graph.contract(x, out, std::slice::from_ref(&self.dim))
         }
 
         fn loss(mut self, of: Node) -> Graph {
-            let sum = self.graph.sum(of, &[self.time.clone()]);
+            let sum = self.graph.sum(of, std::slice::from_ref(&self.time));
             self.graph.output("loss", sum);
             self.graph
         }
@@ -242,7 +242,7 @@ mod tests {
         let mut pair = Pair::new();
         let (own, teacher) = (pair.wide(""), pair.wide("7:"));
         let (score, reference) = (pair.score("7:"), pair.score("8:"));
-        let product = pair.graph.contract(own, teacher, &[pair.dim.clone()]);
+        let product = pair.graph.contract(own, teacher, std::slice::from_ref(&pair.dim));
         let sum = pair.graph.map(MapOp::Add, &[product, score]);
         let sum = pair.graph.map(MapOp::Add, &[sum, reference]);
         let hoisted = hoist(&pair.loss(sum), policy).unwrap();
@@ -250,7 +250,7 @@ mod tests {
         assert!(paths(&hoisted.loss).contains(&"7:out"));
         let mut alone = Pair::new();
         let (own, teacher) = (alone.wide(""), alone.wide("7:"));
-        let product = alone.graph.contract(own, teacher, &[alone.dim.clone()]);
+        let product = alone.graph.contract(own, teacher, std::slice::from_ref(&alone.dim));
         assert!(hoist(&alone.loss(product), policy).is_none());
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let mut decay = Pair::new();
         let own = decay.score("");
         let far = decay.graph.weight("7:out", vec![decay.dim.clone()]);
-        let far = decay.graph.sum(far, &[decay.dim.clone()]);
+        let far = decay.graph.sum(far, std::slice::from_ref(&decay.dim));
         let sum = decay.graph.map(MapOp::Sub, &[own, far]);
         assert!(hoist(&decay.loss(sum), policy).is_none());
     }
