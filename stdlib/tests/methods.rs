@@ -2,7 +2,8 @@
 //!
 //! A header is the doc comment of a declaration: `/// Signum (arXiv 1802.04434, algorithm 1): what it does.` Title, paper
 //! and text are taken from it; tests and vectors are found in the file. A paragraph that begins with `Demonstration:` says
-//! what was measured, one that begins with `Assumed:` what the paper leaves open.
+//! what was measured, one that begins with `Assumed:` what the paper leaves open. What the library does not have, and why, stands in
+//! `open.txt` beside this file.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -250,7 +251,57 @@ fn page() -> String {
             .expect("a text grows");
         rows.iter().for_each(|method| writeln!(page, "{}", row(method)).expect("a text grows"));
     }
+    page.push_str("\n## Not there, or in part\n\n| name | method | paper | what is there | what is missing |\n|---|---|---|---|---|\n");
+    open_methods().iter().for_each(|open| writeln!(page, "{}", open.row()).expect("a text grows"));
     page
+}
+
+/// A method that the library lacks, or has in part: a line of `open.txt`, five cells between bars.
+struct Open {
+    name: String,
+    title: String,
+    paper: String,
+    there: String,
+    missing: String,
+}
+
+impl Open {
+    fn row(&self) -> String {
+        let paper = format!("[{0}](https://arxiv.org/abs/{0})", self.paper);
+        format!("| `{}` | {} | {paper} | {} | {} |", self.name, self.title, self.there, self.missing)
+    }
+}
+
+fn open_methods() -> Vec<Open> {
+    let path = root().join("stdlib/tests/open.txt");
+    let text = fs::read_to_string(&path).expect("the list of what is not there");
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let open = lines.map(|line| {
+        let cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_string()).collect();
+        let Ok([name, title, paper, there, missing]) = <[String; 5]>::try_from(cells) else {
+            panic!("{}: five cells between bars are expected: {line}", path.display())
+        };
+        Open { name, title, paper, there, missing }
+    });
+    let mut open: Vec<Open> = open.collect();
+    open.sort_by(|a, b| a.name.cmp(&b.name));
+    open
+}
+
+/// What is said to be there in part is there, and nothing is missing twice.
+#[test]
+fn what_is_open_names_what_there_is() {
+    let library = files(&root().join("stdlib/std"));
+    let all: Vec<Method> = library.iter().flat_map(|path| methods(path)).collect();
+    let mut names = vec![];
+    for open in open_methods() {
+        assert!(!open.missing.is_empty() && open.paper.contains('.'), "{} says nothing of what is missing", open.name);
+        for there in open.there.split('`').skip(1).step_by(2) {
+            assert!(all.iter().any(|method| method.name == there), "{}: there is no `{there}`", open.name);
+        }
+        assert!(!names.contains(&open.name), "{} stands there twice", open.name);
+        names.push(open.name);
+    }
 }
 
 #[test]

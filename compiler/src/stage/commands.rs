@@ -14,6 +14,7 @@ use crate::eval::{Arg, Eval, Res, fault};
 use align_syntax::ast::{Args, Expr, ExprKind, InfixOp, Name};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
+use std::rc::Rc;
 
 /// Rows of data that `show` prints.
 const SHOWN: usize = 20;
@@ -71,13 +72,14 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
                 tables.push(metric::table(builder, eval, rows, SHOWN, expr.span)?);
             }
             Value::List(list) if list.iter().any(|v| matches!(v, Value::Record(_))) => {
-                tables.push(list_table(list, expr.span)?);
+                let rows = list.iter().map(|row| numbers_of(eval, row, expr.span)).collect::<Res<Vec<_>>>()?;
+                tables.push(list_table(&rows, expr.span)?);
             }
-            Value::Record(record) => {
+            Value::Record(_) => {
+                let Value::Record(record) = numbers_of(eval, &value, expr.span)? else { continue };
                 for (name, value) in &record.fields {
                     line.head.push(format!("{label}.{name}"));
-                    let value = eval.as_number(value.clone(), expr.span)?;
-                    line.rows[0].push(cell(&value, expr.span)?);
+                    line.rows[0].push(cell(value, expr.span)?);
                 }
             }
             value => {
@@ -105,6 +107,16 @@ fn show(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         add(builder, word, StageKind::Show(ShowStage { table }), &numbers, &answers);
     }
     Ok(())
+}
+
+/// A record whose tensors without axes are numbers; another value as it is.
+fn numbers_of(eval: &Eval, row: &Value, span: Span) -> Res<Value> {
+    let Value::Record(record) = row else { return Ok(row.clone()) };
+    let mut record = (**record).clone();
+    for (_, value) in &mut record.fields {
+        *value = eval.as_number(value.clone(), span)?;
+    }
+    Ok(Value::Record(Rc::new(record)))
 }
 
 /// Tells the tables of a loop's rounds apart: each row begins with what the loop has bound.
