@@ -111,7 +111,7 @@ impl Progress for Quiet {
     }
 }
 
-/// One object a line on standard output. `seconds` of a step: since its stage began.
+/// One object a line on standard output. `seconds`: since the stage began.
 pub struct Json {
     begun: Instant,
 }
@@ -139,7 +139,8 @@ impl Progress for Json {
     }
 
     fn ends(&mut self, stage: &str, kept: bool) {
-        outln!("{}", json!({ "event": "end", "stage": stage, "kept": kept }));
+        let seconds = self.begun.elapsed().as_secs_f64();
+        outln!("{}", json!({ "event": "end", "stage": stage, "kept": kept, "seconds": seconds }));
     }
 
     fn found(&mut self, finding: &Finding) {

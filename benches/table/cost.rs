@@ -43,7 +43,7 @@ fn seconds(rows: usize, options: &Options, place: &Place) -> Result<f64, String>
     place.write("cost.align", &text.replace("8 examples", &format!("{rows} examples")))?;
     let mut rounds = vec![];
     for _ in 0..options.rounds {
-        let ran = place.train("cost.align", &[("steps", STEPS)], &[])?;
+        let ran = place.train("cost.align", &[("steps", &STEPS.to_string())], &[])?;
         let steps = ran.ends.windows(2).map(|pair| pair[1] - pair[0]);
         rounds.push(median(steps.collect()));
     }

@@ -11,7 +11,8 @@ const TOKENS: usize = 16_384;
 
 /// Full fine-tuning of SmolLM2-135M, 16,384 tokens of GSM8K a step.
 pub fn gpu(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
-    let program = ("benches/gpu.align", [("steps", options.steps)]);
+    let steps = options.steps.to_string();
+    let program = ("benches/gpu.align", [("steps", steps.as_str())]);
     let plain = place.train(program.0, &program.1, &["--device", "gpu"])?;
     let mut torch = None;
     if let Some(interpreter) = &options.python {

@@ -25,6 +25,8 @@ struct Ran {
 pub struct Training {
     /// Seconds since the stage began, at the end of each step.
     pub ends: Vec<f64>,
+    /// Seconds of the stages before it.
+    pub before: f64,
     pub tokens: f64,
     pub peak: f64,
     /// `profile.json`, if it was asked for.
@@ -47,7 +49,7 @@ impl Place {
     }
 
     /// Runs a program.
-    pub fn train(&self, program: &str, settings: &[(&str, usize)], flags: &[&str]) -> Result<Training, String> {
+    pub fn train(&self, program: &str, settings: &[(&str, &str)], flags: &[&str]) -> Result<Training, String> {
         let at = self.folder.path();
         for left in ["out", ".align"] {
             let _ = std::fs::remove_dir_all(at.join(left));
@@ -60,8 +62,10 @@ impl Place {
         let ran = run(&mut command)?;
         let events: Vec<Value> = ran.text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let steps = events.iter().filter(|event| event["event"] == "step");
-        let ends: Vec<f64> = steps.filter_map(|event| event["seconds"].as_f64()).collect();
-        let stage = events.iter().find_map(|event| event["stage"].as_str()).ok_or(format!("{program} ran no stage"))?;
+        let ends: Vec<f64> = steps.clone().filter_map(|event| event["seconds"].as_f64()).collect();
+        let stage = steps.clone().find_map(|event| event["stage"].as_str()).ok_or(format!("{program} ran no stage"))?;
+        let others = events.iter().filter(|event| event["event"] == "end" && event["stage"] != stage);
+        let before = others.filter_map(|event| event["seconds"].as_f64()).sum();
         let stem = Path::new(program).file_stem().unwrap_or_default();
         let folder = at.join("out").join(stem);
         let lines = read(&folder.join("metrics.jsonl"))?;
@@ -71,7 +75,7 @@ impl Place {
             true => serde_json::from_str(&read(&folder.join("profile.json"))?).ok(),
             false => None,
         };
-        Ok(Training { ends, tokens, peak: ran.peak, profile })
+        Ok(Training { ends, before, tokens, peak: ran.peak, profile })
     }
 }
 

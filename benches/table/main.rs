@@ -1,5 +1,5 @@
 //! How fast training is and what memory it takes, as one table:
-//! `cargo bench --bench table -- [--only full,lora,small,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
+//! `cargo bench --bench table -- [--only full,lora,dpo,small,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
 //!
 //! With `--python`, an interpreter that has torch, transformers, trl and peft, the same work is done there too, turn by turn with
 //! ours on the same machine; `--model` is then the folder of the model for transformers.
@@ -24,6 +24,9 @@ pub struct Options {
     /// The Hugging Face folder of SmolLM2-135M-Instruct that it trains
     #[arg(long, default_value = "models/SmolLM2-135M-Instruct")]
     model: PathBuf,
+    /// Pairs of DPO: objects with prompt, chosen and rejected, one a line
+    #[arg(long, default_value = "examples/data/hh-harmless-sample.jsonl")]
+    pairs: String,
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Steps of fine-tuning
@@ -33,7 +36,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Parts of the table, by commas
-    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "small", "rows", "lengths"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "dpo", "small", "rows", "lengths"].map(String::from))]
     only: Vec<String>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
@@ -59,11 +62,12 @@ fn table(options: &Options) -> Result<(), String> {
         let rows: Vec<Row> = match part.as_str() {
             "full" => works::full(options, &place)?,
             "lora" => works::lora(options, &place)?,
+            "dpo" => works::dpo(options, &place)?,
             "small" => works::small(options, &place)?,
             "rows" => cost::rows(options, &place)?,
             "lengths" => cost::lengths(options, &place)?,
             "gpu" => gpu::gpu(options, &place)?,
-            other => return Err(format!("there is no part `{other}`: full, lora, small, rows, lengths, gpu")),
+            other => return Err(format!("there is no part `{other}`: full, lora, dpo, small, rows, lengths, gpu")),
         };
         rows.iter().for_each(|row| println!("{row}"));
     }

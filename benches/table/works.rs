@@ -8,7 +8,7 @@ use std::process::Command;
 /// Full fine-tuning of SmolLM2-135M, four rows of GSM8K a step, in f32.
 pub fn full(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     let mut rows = tuning("full fine-tuning", "full", "benches/sft.align", options, place)?;
-    let profiled = place.train("benches/sft.align", &[("steps", options.steps)], &["--profile"])?;
+    let profiled = place.train("benches/sft.align", &[("steps", &options.steps.to_string())], &["--profile"])?;
     let profile = profiled.profile.ok_or("there is no profile")?;
     let of = |value: &serde_json::Value| value.as_f64().ok_or("the profile lacks a rate".to_string());
     let peak = of(&profile["peak_flops_per_second"])? / 1e9;
@@ -34,7 +34,7 @@ pub fn small(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     const STEPS: usize = 500;
     let (mut own, mut torch) = (vec![], vec![]);
     for _ in 0..options.rounds {
-        let ran = place.train("benches/small.align", &[("steps", STEPS)], &[])?;
+        let ran = place.train("benches/small.align", &[("steps", &STEPS.to_string())], &[])?;
         own.push(steps_a_second(&ran)?);
         if let Some(interpreter) = &options.python {
             let script = place.project.join("benches/peer/small.py");
@@ -46,6 +46,34 @@ pub fn small(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     }
     let torch = (!torch.is_empty()).then(|| ("PyTorch", median(torch)));
     Ok(vec![Row::new("small decoder, 64 sums a step", median(own), " steps/s", torch)])
+}
+
+/// DPO of SmolLM2-135M, two pairs a step, against itself as it was: all weights, and an adapter.
+pub fn dpo(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
+    let mut rows = vec![];
+    for (what, kind, rank) in [("DPO, all weights", "full", "0"), ("DPO, LoRA of rank 8", "lora", "8")] {
+        let (mut own, mut peaks, mut theirs, mut their_peaks) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..options.rounds {
+            let settings = [("steps", &*options.steps.to_string()), ("rank", rank), ("rows", &options.pairs)];
+            let ran = place.train("benches/dpo.align", &settings, &[])?;
+            let seconds = ran.before + ran.ends.last().copied().unwrap_or(f64::NAN);
+            own.push((2 * options.steps) as f64 / seconds);
+            peaks.push(ran.peak / 1e9);
+            if let Some(interpreter) = &options.python {
+                let mut command = Command::new(interpreter);
+                command.current_dir(&place.project).arg("benches/peer/dpo.py").arg(&options.model).arg(&options.pairs);
+                command.args([options.steps.to_string(), place.threads.clone(), kind.to_string()]);
+                let (found, peak) = python(&mut command)?;
+                let of = |name: &str| found[name].as_f64().ok_or(format!("dpo.py gives no {name}"));
+                theirs.push(of("pairs")? / of("seconds")?);
+                their_peaks.push(peak / 1e9);
+            }
+        }
+        let of = |all: Vec<f64>| (!all.is_empty()).then(|| ("TRL", median(all)));
+        rows.push(Row::new(what, median(own), " pairs/s", of(theirs)));
+        rows.push(Row::new(format!("… {what}, peak memory"), median(peaks), " GB", of(their_peaks)));
+    }
+    Ok(rows)
 }
 
 fn tuning(what: &str, kind: &str, program: &str, options: &Options, place: &Place) -> Result<Vec<Row>, String> {
@@ -73,7 +101,7 @@ fn tuning(what: &str, kind: &str, program: &str, options: &Options, place: &Plac
 }
 
 fn ours(program: &str, options: &Options, place: &Place) -> Result<Training, String> {
-    place.train(program, &[("steps", options.steps)], &[])
+    place.train(program, &[("steps", &options.steps.to_string())], &[])
 }
 
 /// Tokens a second of the whole stage, its preparation included.
