@@ -12,7 +12,7 @@ use super::number::{self, Number};
 use super::rows::{Reading, item_type};
 use crate::batch::objective::{OBJECTIVE, Track, add_objectives};
 use crate::batch::{BatchOptions, batch};
-use crate::eval::value::{FieldType, Item, ItemType, Stream, Value};
+use crate::eval::value::{FieldType, Item, ItemType, Record, Stream, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, AxisKind, DType, Graph};
@@ -43,7 +43,8 @@ fn has_text(ty: &ItemType) -> bool {
     })
 }
 
-/// `mean(data)`
+/// `mean(data)`: of numbers, or of records of numbers, whose means are fields of a record. What policies say of a row they say
+/// once, in all fields.
 pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) -> Res<Value> {
     if rows.data.is_empty() {
         return fault("E0706", span, "the data has no rows, so it has no mean");
@@ -60,26 +61,73 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
                     let stage = evaluate(builder, eval, base, graph, &["mean"], &[], span)?;
                     return Ok(Later::value(Number::Of { stage, output: 0 }, false));
                 }
+                Ok(Traced { graph, value: Value::Record(record) }) if !text || nets::reads_weights(&graph) => {
+                    if let Some(means) = means(builder, eval, base, graph, &record, span)? {
+                        return Ok(means);
+                    }
+                }
                 Ok(_) => {}
                 // Perhaps it is host code.
                 Err(error) => untraced = Some(error),
             }
         }
     }
-    let mut sum = 0.0;
+    let mut sums: Vec<f64> = vec![];
+    let mut shape: Option<Rc<Record>> = None;
     for row in 0..rows.data.len() {
         let value = match (rows.data.get(eval, row), &untraced) {
             (Ok(value), _) => value,
             (Err(_), Some(error)) => return Err(error.clone()),
             (Err(error), None) => return Err(error),
         };
-        let value = eval.as_number(value, span)?;
-        match value.number() {
-            Some(x) => sum += x,
-            None => return fault("E0113", span, format!("`mean` takes numbers, a row is {}", value.kind())),
+        let numbers = match &value {
+            Value::Record(record) => {
+                shape.get_or_insert_with(|| record.clone());
+                record.fields.iter().map(|(_, value)| value.clone()).collect()
+            }
+            _ => vec![value],
+        };
+        sums.resize(numbers.len().max(sums.len()), 0.0);
+        for (sum, value) in sums.iter_mut().zip(numbers) {
+            let value = eval.as_number(value, span)?;
+            match value.number() {
+                Some(x) => *sum += x,
+                None => return fault("E0113", span, format!("`mean` takes numbers, a row is {}", value.kind())),
+            }
         }
     }
-    Ok(Value::Float(sum / rows.data.len() as f64))
+    let mut means = sums.into_iter().map(|sum| Value::Float(sum / rows.data.len() as f64));
+    Ok(match shape {
+        None => means.next().unwrap_or(Value::Unit),
+        Some(first) => {
+            let mut record = Record { name: None, ..(*first).clone() };
+            record.fields.iter_mut().zip(means).for_each(|((_, field), mean)| *field = mean);
+            Value::Record(Rc::new(record))
+        }
+    })
+}
+
+/// The means of the fields of a record by one evaluation; `None` if not all of them are tensor code.
+fn means(
+    builder: &Builder,
+    eval: &mut Eval,
+    data: &Data<Value>,
+    mut graph: Graph,
+    record: &Record,
+    span: Span,
+) -> Res<Option<Value>> {
+    let mut names: Vec<&str> = vec![];
+    for (name, value) in &record.fields {
+        let Value::Tensor(tensor) = value else { return Ok(None) };
+        graph.output(name.to_string(), tensor.node);
+        names.push(name);
+    }
+    let stage = evaluate(builder, eval, data, graph, &names, &[], span)?;
+    let mut found = Record { name: None, ..record.clone() };
+    for (output, (_, field)) in found.fields.iter_mut().enumerate() {
+        *field = Later::value(Number::Of { stage, output }, false);
+    }
+    Ok(Some(Value::Record(Rc::new(found))))
 }
 
 /// `tensor[row](data)`: a number of each row. What policies say of rows is an evaluation, whose answers only a run gives.

@@ -26,6 +26,25 @@ fn evaluations_of_a_stage_read_the_policy_as_it_trains() {
     });
 }
 
+/// Means of the fields of a record are numbers of one evaluation; where no policy is asked they are known at once.
+#[test]
+fn means_of_records() {
+    let rest = "let m = mean(demos |> map(x => { sum: sum[time](logp(tuned, x.reply)), token: logp(start, x.reply) }))\n\
+                show m.sum, m.token\n\
+                let n = mean([{ a: 1.0, b: 4 }, { a: 2.0, b: 5 }])\n\
+                assert n.a == 1.5 and n.b == 4.5";
+    graph(&program(DEMOS, SLOTS, rest), |graph| {
+        let evaluations: Vec<_> = graph
+            .stages()
+            .filter_map(|(_, s)| if let StageKind::Evaluate(e) = &s.kind { Some(e) } else { None })
+            .collect();
+        let [one] = &evaluations[..] else { panic!("{}", evaluations.len()) };
+        assert_eq!((&one.numbers[..], one.policies.len()), (&["sum".to_string(), "token".to_string()][..], 2));
+        let holds = graph.stages().find_map(|(_, s)| if let StageKind::Assert(a) = &s.kind { Some(a) } else { None });
+        assert_eq!(holds.unwrap().holds.known(), Some(1.0));
+    });
+}
+
 #[test]
 fn the_least_is_kept() {
     let slots = format!("{SLOTS}\neval perplexity(demos), every: 5\nkeep least(perplexity)");
