@@ -217,6 +217,9 @@ impl Eval<'_> {
         values: Values,
         span: Span,
     ) -> Res<Value> {
+        if let Some(result) = self.lifted(function, &values, span) {
+            return result;
+        }
         match function {
             Value::Function(f) => match &**f {
                 Function::Def { def, given } => self.call_def(def, given.as_ref(), brackets, values, span),

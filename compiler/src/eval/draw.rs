@@ -60,10 +60,7 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
         ("uniform", [low, high]) => Dist::Uniform { low: *low, high: *high },
         _ => return wrong(call, call.span, "takes other numbers"),
     };
-    if let Some(like) = call.named("like") {
-        let like = eval.arg(like, call.env)?;
-        return drawn_like(eval, &dist, &like, call);
-    }
+    let like = call.named("like").map(|like| eval.arg(like, call.env)).transpose()?;
     let seed = match call.named("seed").map(|a| eval.arg(a, call.env)).transpose()? {
         None | Some(Value::None) => None,
         Some(seed) => match seed.whole() {
@@ -71,6 +68,9 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
             None => return wrong(call, call.span, "takes an Int as its seed"),
         },
     };
+    if let Some(like) = like {
+        return drawn_like(eval, &dist, &like, seed, call);
+    }
     if call.brackets.is_none() {
         let dist = Value::Dist(Start { dist, seed });
         return if numbers.is_empty() { eval.draw(&dist, call.span) } else { Ok(dist) };
@@ -82,18 +82,18 @@ pub(crate) fn distribution(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// `normal(like: x)`: a draw for every entry of x. In the optimizer of a stage other ones in each step, in its loss for each
 /// row of each step.
-fn drawn_like(eval: &mut Eval, dist: &Dist, like: &Value, call: &Call) -> Res<Value> {
+fn drawn_like(eval: &mut Eval, dist: &Dist, like: &Value, seed: Option<u64>, call: &Call) -> Res<Value> {
     let axes = eval.axes_of(like);
     let kind = match dist {
         Dist::Uniform { .. } => RandomKind::Uniform,
         _ => RandomKind::Normal,
     };
-    let node = match eval.step_draws(kind, &axes) {
+    let node = match eval.tree_draws(kind, &axes, seed).or_else(|| eval.step_draws(kind, &axes)) {
         None => eval.loss_draws(kind, &axes, call.span)?,
         node => node,
     };
     let Some(node) = node else {
-        let mut random = eval.host_random();
+        let mut random = seed.map_or_else(|| eval.host_random(), |seed| Philox::new(seed, 0));
         return draws(eval, dist, axes, &mut random, call);
     };
     let (shift, scale) = match dist {

@@ -2,7 +2,7 @@
 
 use super::call::Arg;
 use super::env::Env;
-use super::value::{Function, LambdaCode, Record, Tuple, Value};
+use super::value::{Foreign, Function, LambdaCode, Record, Tuple, Value};
 use super::{Draws, Eval, Hooks, Res, fault, stack};
 use crate::stage::text::{Origin, Pieces};
 use crate::tensor::MapOp;
@@ -175,19 +175,7 @@ impl Eval<'_> {
     fn condition(&mut self, cond: &Expr, then: &Expr, otherwise: Option<&Expr>, env: &Env) -> Res<Value> {
         let holds = match self.apart(cond, env)? {
             Value::Bool(holds) => holds,
-            Value::Foreign(foreign) => {
-                let decided = self.hooks.clone().and_then(|h| h.branch(self, &foreign, cond.span));
-                match decided {
-                    Some(decided) => decided?,
-                    None => {
-                        return fault(
-                            "E0124",
-                            cond.span,
-                            format!("a condition is a Bool, this is a {}", foreign.kind()),
-                        );
-                    }
-                }
-            }
+            Value::Foreign(of) => return self.later_condition(&of, cond.span, then, otherwise, env),
             condition @ Value::Tensor(_) => match self.branches(&condition, [Some(then), otherwise]) {
                 Some(holds) => holds,
                 None => return self.select(condition, cond.span, then, otherwise, env),
@@ -298,6 +286,8 @@ impl Eval<'_> {
             IterateOver::In(pattern, expr) => (self.apart(expr, env)?, expr.span, Some(pattern)),
         };
         let mut state = self.apart(from, env)?;
+        // Whether the loop has ended, where only the run knows.
+        let mut ended: Option<Rc<dyn Foreign>> = None;
         for i in 0..self.elements(&list, span)? {
             let inner = env.inner();
             if let Some(element) = element {
@@ -306,15 +296,18 @@ impl Eval<'_> {
             }
             self.destructure(pattern, state.clone(), &inner)?;
             if let Some(until) = until {
-                match self.apart(until, &inner)? {
+                match self.beside(ended.as_ref(), false, |eval| eval.apart(until, &inner))? {
                     Value::Bool(true) => break,
                     Value::Bool(false) => {}
+                    Value::Foreign(ends) => ended = Some(self.ends(ended, ends, until.span, env)?),
                     other => {
                         return fault("E0124", until.span, format!("a condition is a Bool, this is {}", other.kind()));
                     }
                 }
             }
-            state = self.round(i as u64, |eval| eval.block(body, &inner.inner()))?;
+            let mut round = |eval: &mut Self| eval.round(i as u64, |eval| eval.block(body, &inner.inner()));
+            let next = self.beside(ended.as_ref(), false, &mut round)?;
+            state = self.taken(ended.as_ref(), state, next, from.span)?;
         }
         Ok(state)
     }

@@ -23,6 +23,9 @@ pub(crate) fn weights(eval: &mut Eval, call: &Call) -> Res<Value> {
         Value::Net(net) => net,
         other => return wrong(call, operand.span(), format!("takes a net, this is {}", other.kind())),
     };
+    if let Some(value) = eval.numbers_of(&net) {
+        return Ok(value);
+    }
     let (mut nodes, mut from): (Vec<Node>, Vec<Axis>) = (vec![], vec![]);
     for weight in eval.net_weights(&net, call.span)? {
         let value = match net.given.iter().find(|(path, _)| *path == weight.path) {

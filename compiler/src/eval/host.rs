@@ -159,6 +159,11 @@ impl Eval<'_> {
         {
             return value;
         }
+        if let Value::Net(net) = &left
+            && let Some(value) = self.with_tree(net, right, span)
+        {
+            return value;
+        }
         match (&left, right) {
             (Value::Record(x), Value::Record(changes)) => {
                 let mut record: Record = (**x).clone();

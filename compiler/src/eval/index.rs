@@ -3,7 +3,7 @@
 use super::call::{Call, wrong};
 use super::env::Env;
 use super::read::with_index;
-use super::value::{Function, Value};
+use super::value::{Function, NetShape, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, NodeData, Op};
 use align_syntax::ast::{Args, Expr, Name};
@@ -238,6 +238,17 @@ impl Eval<'_> {
             }
             (Value::Foreign(foreign), index) if let Some(list) = super::tests::as_list(foreign.as_ref()) => {
                 self.place(&list, index, span)
+            }
+            (Value::Net(net), index) if let NetShape::Stack { layers, of } = &*net.shape => {
+                let layer = |i: usize| Value::Net(Rc::new(net.part(&i.to_string(), of)));
+                if let Value::Range(from, to) = index {
+                    return Ok(Value::list(bounds(*layers, *from, *to, span)?.map(layer).collect()));
+                }
+                let i = index.whole().map(|i| if i < 0 { i + *layers as i64 } else { i });
+                match i.and_then(|i| usize::try_from(i).ok()).filter(|i| i < layers) {
+                    Some(i) => Ok(layer(i)),
+                    None => fault("E0334", span, format!("this is no layer of {layers}, which count from 0")),
+                }
             }
             (Value::Foreign(_) | Value::Net(_), _) if self.hooks.is_some() => {
                 let hooks = self.hooks.clone().expect("just seen");

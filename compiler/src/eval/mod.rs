@@ -25,6 +25,7 @@ mod here;
 mod host;
 mod index;
 mod known;
+mod later;
 mod leaves;
 mod linalg;
 pub mod loss;
@@ -42,6 +43,7 @@ mod shape;
 mod stack;
 mod tensor;
 pub mod tests;
+pub mod tree;
 pub mod value;
 pub mod weights;
 
@@ -146,14 +148,36 @@ pub trait Hooks {
     fn later(&self, _graph: crate::tensor::Graph, _is_bool: bool) -> Option<Value> {
         None
     }
+    /// What a foreign value is in the graph that is being traced; `None` if it is no number.
+    fn node(&self, _eval: &mut Eval, _of: &Rc<dyn Foreign>, _span: Span) -> Option<Res<Node>> {
+        None
+    }
+    /// Whether code here makes stages.
+    fn has_stages(&self) -> bool {
+        false
+    }
+    /// The net whose weights a stage works out from those of others.
+    fn combined(&self, _eval: &mut Eval, _tree: tree::Tree, span: Span) -> Res<Value> {
+        fault("E0141", span, "weights are worked out in a pipeline")
+    }
+    /// How the weights of such a net are worked out.
+    fn made_of(&self, _net: &Net) -> Option<tree::Tree> {
+        None
+    }
     /// A name is about to be bound to a value: it names the stages that the value asks for. Gives back the name that
     /// held before.
     fn binds(&self, _name: Option<String>, _at: Span) -> Option<String> {
         None
     }
-    /// The condition of an `if` that only a run decides.
-    fn branch(&self, _eval: &mut Eval, _condition: &Rc<dyn Foreign>, _span: Span) -> Option<Res<bool>> {
-        None
+    /// Whether a value is a condition that only a run decides.
+    fn decides(&self, _condition: &Rc<dyn Foreign>) -> bool {
+        false
+    }
+    /// The code that follows stands in the side of an `if` where such a condition holds, or does not; `None`: no longer.
+    fn side(&self, _condition: &Rc<dyn Foreign>, _holds: Option<bool>) {}
+    /// The one value where such a condition holds, else the other.
+    fn choose(&self, _: &mut Eval, of: &Rc<dyn Foreign>, _then: &Value, _otherwise: &Value, at: Span) -> Res<Value> {
+        fault("E0124", at, format!("a condition is a Bool, this is a {}", of.kind()))
     }
 }
 
@@ -189,6 +213,10 @@ pub struct Eval<'p> {
     pub(crate) prefixes: Vec<(u32, String)>,
     /// Weights of the graphs that are being traced with the patches that are on them.
     patched: Vec<(Tensor, Vec<value::PatchedWeight>)>,
+    /// How many graphs are being traced: none where code of a pipeline runs.
+    traced: usize,
+    /// The function of weights that runs.
+    drawing: Option<tree::Drawing>,
     /// Where inner values of a net are noted.
     reading: Option<read::Reading>,
     /// Names of origins of ragged axes: `chosen`.
@@ -253,6 +281,8 @@ impl<'p> Eval<'p> {
             under: vec![],
             prefixes: vec![],
             patched: vec![],
+            traced: 0,
+            drawing: None,
             reading: None,
             origins: vec![],
             tracing: Tracing::Nothing,
@@ -438,10 +468,17 @@ impl<'p> Eval<'p> {
         let outer = std::mem::replace(&mut self.frames, vec![Frame::default()]);
         let under = std::mem::take(&mut self.under);
         let patched = std::mem::take(&mut self.patched);
+        self.traced += 1;
         let result = f(self);
+        self.traced -= 1;
         let mut frames = std::mem::replace(&mut self.frames, outer);
         (self.under, self.patched) = (under, patched);
         Ok((result?, frames.pop().expect("the new graph").graph))
+    }
+
+    /// Whether code stands in a graph that is being traced, not in a pipeline.
+    pub(crate) fn is_tracing(&self) -> bool {
+        self.traced > 0
     }
 
     /// The axes of a tensor; none for anything else.

@@ -237,7 +237,7 @@ impl Net {
     }
 
     /// A part of this net, with its weights under this one's.
-    fn part(&self, name: &str, of: &Net) -> Net {
+    pub(super) fn part(&self, name: &str, of: &Net) -> Net {
         let under = |(path, value): &(String, Value)| {
             let rest = path.strip_prefix(name)?.strip_prefix('.')?;
             Some((rest.to_string(), value.clone()))

@@ -26,6 +26,9 @@ impl Eval<'_> {
         {
             return result;
         }
+        if let Some(result) = self.tree_operator(op, &left, &right, span) {
+            return result;
+        }
         let map = match op {
             InfixOp::Add => MapOp::Add,
             InfixOp::Sub => MapOp::Sub,
@@ -65,6 +68,10 @@ impl Eval<'_> {
             Value::Applied(_) | Value::Sum(_) => {
                 let minus = combination(InfixOp::Mul, &Value::Float(-1.0), &value);
                 Ok(minus.expect("a loss has multiples"))
+            }
+            Value::Net(_) => self.operator(InfixOp::Mul, Value::Float(-1.0), value, span, span, env),
+            Value::Foreign(_) if self.hooks.is_some() && super::tree::is_tree(&value) => {
+                self.operator(InfixOp::Mul, Value::Float(-1.0), value, span, span, env)
             }
             value => self.map(MapOp::Neg, &[value], span, env),
         }
@@ -202,7 +209,7 @@ impl Eval<'_> {
     }
 
     /// Names in sight that the branches assign, with their values before.
-    fn assigned_names(&self, branches: &[Option<&Expr>], env: &Env) -> Vec<(String, Value)> {
+    pub(super) fn assigned_names(&self, branches: &[Option<&Expr>], env: &Env) -> Vec<(String, Value)> {
         let mut names = vec![];
         for expr in branches.iter().flatten() {
             super::tensor::assigned(expr, &mut names);

@@ -30,6 +30,12 @@ impl Eval<'_> {
                     diagnostic.help("make it a number or a Bool of the item first: `|> map(x => x with { flag: .. })`"),
                 ))
             }
+            Value::Foreign(of) if self.hooks.is_some() => {
+                match self.hooks.clone().and_then(|hooks| hooks.node(self, of, span)) {
+                    Some(node) => node,
+                    None => fault("E0113", span, format!("a number or a Tensor is expected, this is {}", value.kind())),
+                }
+            }
             Value::Net(_) => fault("E0113", span, "a net is not a number; call it, or one of its functions"),
             other => fault("E0113", span, format!("a number or a Tensor is expected, this is {}", other.kind())),
         }

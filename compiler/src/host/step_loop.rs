@@ -46,7 +46,7 @@ pub mod calls {
     pub const AT_POINT: Call = Call { name: "at_point", params: &[], result: None };
     /// `(t, value, factor)`: goes on with the objective at the point, and its gradient times `factor`.
     pub const ANSWER: Call = call("answer", &[Int, Float, Float], Int);
-    /// `(step)`: evaluations after that many steps.
+    /// `(step)`: what the stage itself moves after that many steps, and evaluations.
     pub const EVALUATE: Call = call("evaluate", &[Int], Bool);
     /// `(step, loss, norm)`: a line of metrics.
     pub const LOG: Call = call("log", &[Int, Float, Float], Bool);
@@ -242,7 +242,7 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         }
     }
     body.push(Stmt::Set(step, next()));
-    if stage.eval_every.is_some() {
+    if stage.eval_every.is_some() || !stage.moves.events.is_empty() {
         body.push(need(call(calls::EVALUATE, vec![read(step)])));
     }
     body.push(need(call(calls::LOG, vec![read(step), read(loss), read(norm)])));

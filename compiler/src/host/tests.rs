@@ -1,6 +1,7 @@
 use super::*;
 use crate::stage::items::ItemLayout;
 use crate::stage::optimizer::OptimizerStage;
+use crate::stage::states::StageStates;
 use crate::stage::train::*;
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 
@@ -50,6 +51,7 @@ fn update(entry: &Axis) -> Graph {
 
 fn stage() -> TrainStage {
     TrainStage {
+        moves: StageStates::default(),
         name: "tuned".into(),
         states: vec![],
         start: Graph::new(),

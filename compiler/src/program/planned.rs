@@ -122,7 +122,7 @@ pub const MODULES: &[(&str, &[&str])] = &[
     ("std.optimizers", &["adamw", "adam", "sgd", "rmsprop", "lion", "sophia", "shampoo", "cautious", "along"]),
     ("std.schedules", &["cosine", "linear", "constant", "wsd", "in_steps"]),
     ("std.groups", &["best_and_worst", "right_and_wrong", "tournament", "best", "pair", "balance", "label", "recent"]),
-    ("std.merge", &["merge", "ties", "diloco"]),
+    ("std.merge", &["diloco"]),
     (
         "std.search",
         &[

@@ -42,7 +42,7 @@ pub(super) struct Lowered {
 }
 
 /// Lowers the losses that `optimizer` asks for, for the weights of the stage. What they read of items comes to `layout`, policies
-/// that stay as they are to `frozen`.
+/// that stay as they are to `frozen` ([`nets::used_by`] says what `numbers` are).
 #[expect(clippy::too_many_arguments, reason = "they are borrowed apart")]
 pub(super) fn lower(
     builder: &Builder,
@@ -52,7 +52,7 @@ pub(super) fn lower(
     optimizer: &OptimizerStage,
     weights: &[WeightSpec],
     layout: &mut ItemLayout,
-    (frozen, sources): (&mut Vec<PolicyUse>, &mut Vec<Source>),
+    (numbers, frozen, sources): (&mut Vec<String>, &mut Vec<PolicyUse>, &mut Vec<Source>),
     bf16: bool,
     span: Span,
 ) -> Res<Vec<Lowered>> {
@@ -66,7 +66,7 @@ pub(super) fn lower(
             return fault("E0190", at, "examples that meet in a loss in an optimizer's setting are not built yet");
         }
         let mut graph = traced.graph.clone();
-        let (uses, others) = nets::used_by(builder, eval, &mut [&mut graph], frozen.len(), span)?;
+        let (uses, others) = nets::used_by(builder, eval, &mut [&mut graph], numbers, span)?;
         frozen.extend(uses);
         sources.extend(others);
         let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();

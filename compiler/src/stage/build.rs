@@ -4,7 +4,7 @@ use super::adapted::Stored;
 use super::data::{Data, READ_FIRST};
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
-use super::graph::{DataStage, Reads, Stage, StageGraph, StageId, StageKind};
+use super::graph::{DataStage, Guards, Reads, Stage, StageGraph, StageId, StageKind};
 use super::hash::{ContentHash, Hasher};
 use super::items::ItemLayout;
 use super::number::{Number, OfRows};
@@ -12,13 +12,15 @@ use super::passes::{EQUAL, MAPS, Passes, SHARED, UNREAD};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
 use super::source::ItemSource;
 use super::sources::Entry;
+use super::states::Moving;
 use super::{columns, words};
 use crate::eval::env::Env;
+use crate::eval::tree::Tree;
 use crate::eval::value::{Foreign, Function, Net, NetShape, Value};
 use crate::eval::{Call, Eval, Hooks, Res, fault};
 use crate::program::Program;
 use crate::rewrite::Rewrites;
-use crate::tensor::{Graph, MapOp};
+use crate::tensor::{Graph, MapOp, Node};
 use crate::world::World;
 use align_syntax::ast::{self, Block, DefKind, Expr, InfixOp, ItemKind, Name, Pattern, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
@@ -98,6 +100,8 @@ pub(super) struct State<'p> {
     binding: Option<String>,
     /// The pipeline that is worked out: a `let` of a function that it calls names nothing.
     within: Option<Span>,
+    /// The sides of `if`s that only the run decides in which the code stands, the outermost first.
+    pub guards: Guards,
     /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
     pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
 }
@@ -144,7 +148,12 @@ impl<'p> Builder<'p> {
             ast::Body::Block(block) => block,
             ast::Body::Expr(expr) => return eval.eval(expr, &env).map(drop),
         };
-        self.state.borrow_mut().within = Some(block.span);
+        {
+            let mut state = self.state.borrow_mut();
+            state.within = Some(block.span);
+            // An error may have ended the last pipeline anywhere.
+            state.guards.clear();
+        }
         for stmt in &block.stmts {
             self.state.borrow_mut().binding = None;
             eval.stmt(stmt, &env)?;
@@ -177,8 +186,11 @@ impl<'p> Builder<'p> {
     /// Adds a stage, or finds its equal.
     pub(super) fn add(&self, mut stage: Stage<'p>, reads: &[(StageId, Reads)]) -> StageId {
         let mut state = self.state.borrow_mut();
-        if let Some(id) = state.known.get(&stage.hash).filter(|_| self.passes.has(EQUAL)) {
-            return *id;
+        if let Some(id) = state.known.get(&stage.hash).filter(|_| self.passes.has(EQUAL)).copied() {
+            if state.guards.is_empty() {
+                state.graph.unguard(id);
+            }
+            return id;
         }
         if let StageKind::Train(node) = &mut stage.kind {
             // Rounds of a loop share a `let`.
@@ -194,6 +206,13 @@ impl<'p> Builder<'p> {
         let id = state.graph.add(stage);
         for (from, what) in reads {
             state.graph.reads(id, *from, *what);
+        }
+        if !state.guards.is_empty() {
+            let guards = state.guards.clone();
+            for (stage, what) in guards.iter().flat_map(|(number, _)| number.reads()) {
+                state.graph.reads(id, stage, what);
+            }
+            state.graph.guard(id, guards);
         }
         if is_result {
             state.known.insert(hash, id);
@@ -378,6 +397,10 @@ impl Hooks for Builder<'_> {
 
     /// Arithmetic on numbers that only a run gives.
     fn map(&self, eval: &mut Eval, op: MapOp, inputs: &[Value], span: Span) -> Option<Res<Value>> {
+        // In traced code these are tensors.
+        if let Some(moving) = Moving::map(op, inputs).filter(|_| !eval.is_tracing()) {
+            return Some(Ok(moving));
+        }
         let one = |input: &Value| number(&eval.as_number(input.clone(), span).ok()?);
         let numbers: Vec<Number> = inputs.iter().map(one).collect::<Option<_>>()?;
         use MapOp::*;
@@ -391,6 +414,44 @@ impl Hooks for Builder<'_> {
 
     fn later(&self, graph: Graph, is_bool: bool) -> Option<Value> {
         OfRows::new(graph).map(|of| Later::value(Number::OfRows(Rc::new(of)), is_bool))
+    }
+
+    fn node(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, span: Span) -> Option<Res<Node>> {
+        Some(of.as_any().downcast_ref::<Moving>()?.node(eval, span))
+    }
+
+    fn has_stages(&self) -> bool {
+        true
+    }
+
+    fn combined(&self, _: &mut Eval, tree: Tree, _: Span) -> Res<Value> {
+        let (net, name) = (self.add_net(&tree.net, None, None), self.binding());
+        self.state.borrow_mut().nets[super::sources::place(net.source)].made = Some((tree, name));
+        Ok(Value::Net(net))
+    }
+
+    fn made_of(&self, net: &Net) -> Option<Tree> {
+        let state = self.state.borrow();
+        state.nets.get(super::sources::place(net.source))?.made.as_ref().map(|(tree, _)| tree.clone())
+    }
+
+    fn decides(&self, condition: &Rc<dyn Foreign>) -> bool {
+        condition.as_any().downcast_ref::<Later>().is_some_and(|later| later.is_bool)
+    }
+
+    fn side(&self, condition: &Rc<dyn Foreign>, holds: Option<bool>) {
+        let guards = &mut self.state.borrow_mut().guards;
+        match (holds, condition.as_any().downcast_ref::<Later>()) {
+            (Some(holds), Some(later)) => guards.push((later.number.clone(), holds)),
+            _ => drop(guards.pop()),
+        }
+    }
+
+    fn choose(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, then: &Value, otherwise: &Value, at: Span) -> Res<Value> {
+        match of.as_any().downcast_ref::<Later>() {
+            Some(later) => super::choose::value(self, eval, &later.number, (then, otherwise), at),
+            None => fault("E0124", at, format!("a condition is a Bool, this is a {}", of.kind())),
+        }
     }
 
     fn binds(&self, name: Option<String>, at: Span) -> Option<String> {

@@ -12,6 +12,7 @@ use align_syntax::span::Span;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use petgraph::{Direction, algo};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -31,6 +32,8 @@ pub struct StageGraph<'p> {
     pub runs_all: bool,
     /// Policies hold copies of weights that they could share.
     pub copies: bool,
+    /// Stages that nothing but a side of an `if` asks for.
+    guarded: HashMap<StageId, Guards>,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
@@ -47,7 +50,8 @@ pub struct Stage<'p> {
 pub enum Reads {
     /// The policy that is trained, evaluated or saved.
     Policy,
-    /// A policy that stays as it is, by its place in [`super::train::TrainStage::frozen`] or in an evaluation's policies.
+    /// A policy that stays as it is, by its place in [`super::train::TrainStage::frozen`], in an evaluation's policies, or
+    /// behind the first of a merge.
     Frozen(usize),
     Data,
     /// A number of an evaluation.
@@ -58,6 +62,8 @@ pub enum Reads {
     History,
     /// Values for each row, worked out before the stage that trains on these rows.
     Kept,
+    /// A side of a [`ChooseStage`], by whether its condition holds.
+    Side(bool),
 }
 
 pub enum StageKind<'p> {
@@ -69,6 +75,8 @@ pub enum StageKind<'p> {
     Load(LoadStage),
     /// The weights of another policy with its patches in them.
     Merge(MergeStage),
+    /// The weights of one of two policies.
+    Choose(ChooseStage),
     /// Rows. They are read when a stage asks for them.
     Data(DataStage),
     Train(Box<TrainNode<'p>>),
@@ -89,8 +97,31 @@ impl StageKind<'_> {
             | StageKind::Patch(_)
             | StageKind::Load(_)
             | StageKind::Merge(_)
+            | StageKind::Choose(_)
             | StageKind::Data(_)
             | StageKind::Evaluate(_) => false,
+        }
+    }
+
+    /// The numbers that the stage itself works out.
+    fn numbers(&self) -> Vec<&Number> {
+        match self {
+            StageKind::Choose(choose) => vec![&choose.condition],
+            StageKind::Show(show) => {
+                let cells = show.table.rows.iter().flatten();
+                cells.filter_map(|cell| if let Cell::Number(number) = cell { Some(number) } else { None }).collect()
+            }
+            StageKind::Assert(assert) => {
+                [&assert.holds].into_iter().chain(assert.parts.iter().map(|(_, n)| n)).collect()
+            }
+            StageKind::Plot(plot) => {
+                let points = plot.series.iter().filter_map(|series| match &series.points {
+                    Points::Numbers(points) => Some(points),
+                    Points::Logged { .. } => None,
+                });
+                points.flatten().flat_map(|(x, y)| [x, y]).collect()
+            }
+            _ => vec![],
         }
     }
 }
@@ -130,7 +161,7 @@ pub struct LoadStage {
     pub path: String,
 }
 
-/// Weights that are functions of the weights of another policy; those that nothing says are that policy's.
+/// Weights that are functions of the weights of other policies; those that nothing says are the first one's.
 pub struct MergeStage {
     pub policy: Rc<PolicySpec>,
     pub weights: Vec<MergedWeight>,
@@ -144,11 +175,31 @@ pub const MERGED: &str = "merged";
 /// A weight that a [`MergeStage`] works out.
 pub struct MergedWeight {
     pub path: String,
-    /// The place of its graph.
-    pub graph: usize,
-    /// The paths of what the graph reads, in the other policy.
-    pub of: Vec<String>,
+    /// The place of its graph; without one it is what it reads.
+    pub graph: Option<usize>,
+    /// What is read: the place of the policy among the stage's, and the weight's path there.
+    pub of: Vec<(usize, String)>,
 }
+
+impl MergeStage {
+    /// How the stage reads the policy at this place.
+    pub fn reads(place: usize) -> Reads {
+        match place {
+            0 => Reads::Policy,
+            other => Reads::Frozen(other - 1),
+        }
+    }
+}
+
+/// `if c then a else b` of two policies with the same weights, c known only in the run: the one or the other.
+pub struct ChooseStage {
+    pub policy: Rc<PolicySpec>,
+    /// Not 0 for [`Reads::Side`] of true.
+    pub condition: Number,
+}
+
+/// Under what a stage runs that stands in a side of an `if` which the run decides: each number, and whether it is not 0.
+pub type Guards = Vec<(Number, bool)>;
 
 pub struct DataStage {
     pub rows: usize,
@@ -261,6 +312,71 @@ pub enum Points {
 impl<'p> StageGraph<'p> {
     pub fn add(&mut self, stage: Stage<'p>) -> StageId {
         self.graph.add_node(stage)
+    }
+
+    /// A stage runs only where these hold, or where something that runs reads it.
+    pub fn guard(&mut self, id: StageId, guards: Guards) {
+        self.guarded.insert(id, guards);
+    }
+
+    /// Something beside a side of an `if` asks for the stage.
+    pub fn unguard(&mut self, id: StageId) {
+        self.guarded.remove(&id);
+    }
+
+    /// Whether a stage has to run, as far as the numbers at hand say: it is wanted in itself, or something that has to run
+    /// reads it.
+    pub fn is_needed(&self, id: StageId, known: &dyn Fn(&Number) -> Option<f64>) -> bool {
+        let mut needed = vec![None; self.graph.node_count()];
+        self.needed(id, known, &mut needed)
+    }
+
+    fn needed(&self, id: StageId, known: &dyn Fn(&Number) -> Option<f64>, found: &mut [Option<bool>]) -> bool {
+        if let Some(known) = found[id.index()] {
+            return known;
+        }
+        let holds = |(number, holds): &(Number, bool)| number.decided(known).map(|value| (value != 0.0) == *holds);
+        // The first guard that is not known, or does not hold, decides: later ones stand inside of it.
+        let guards = self.guarded.get(&id).into_iter().flatten();
+        let allowed = guards.map(holds).take_while(|holds| holds.is_some()).all(|holds| holds == Some(true));
+        let mut is_needed = self.graph[id].kind.is_wanted() && allowed;
+        let mut readers = self.graph.edges_directed(id, Direction::Outgoing);
+        while let (false, Some(edge)) = (is_needed, readers.next()) {
+            is_needed =
+                self.is_read(id, edge.target(), *edge.weight(), known) && self.needed(edge.target(), known, found);
+        }
+        found[id.index()] = Some(is_needed);
+        is_needed
+    }
+
+    /// Whether `reader`, if it runs, reads this of a stage.
+    fn is_read(
+        &self,
+        from: StageId,
+        reader: StageId,
+        what: Reads,
+        known: &dyn Fn(&Number) -> Option<f64>,
+    ) -> bool {
+        let kind = &self.graph[reader].kind;
+        match (what, kind) {
+            (Reads::Side(side), StageKind::Choose(choose)) => {
+                choose.condition.decided(known).is_none_or(|value| (value != 0.0) == side)
+            }
+            (Reads::Number(_) | Reads::Answer(_), _) => {
+                let shows = |cell: &Cell| match (cell, what) {
+                    (Cell::Answer { stage, output, .. }, Reads::Answer(asked)) => *stage == from && *output == asked,
+                    _ => false,
+                };
+                let is_shown = match kind {
+                    StageKind::Show(show) => show.table.rows.iter().flatten().any(shows),
+                    _ => false,
+                };
+                let guards = self.guarded.get(&reader).into_iter().flatten().map(|(number, _)| number);
+                let mut numbers = kind.numbers().into_iter().chain(guards);
+                is_shown || numbers.any(|number| number.open(known).contains(&(from, what)))
+            }
+            _ => true,
+        }
     }
 
     /// Gives a stage another name in reports.

@@ -17,6 +17,7 @@ use super::rows::item_type;
 use super::slots::{self, Said};
 use super::source::ItemSource;
 use super::sources::Source;
+use super::states::Declared;
 use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
 use super::{metric, narrow, nets, words, written};
 use crate::batch::objective::Objective;
@@ -63,7 +64,8 @@ pub(super) fn train(
         inner.bind(&name.text, Value::Net(moving.clone()));
         refuse_drawn(slots, &name.text)?;
     }
-    let said = slots::read(eval, slots, span, &inner)?;
+    let mut states = Declared::default();
+    let said = slots::read(builder, eval, slots, span, &inner, &mut states)?;
     let (on, on_span) = &said.on;
     let Some(data) = words::as_data(on) else {
         return fault("E0113", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
@@ -73,7 +75,8 @@ pub(super) fn train(
     }
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
-    let lowered = lower(builder, eval, &from, &Traced { moving: &moving, item: &item }, &said, name.clone())?;
+    let traced = Traced { moving: &moving, item: &item };
+    let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), name.clone())?;
     let LoweredStage { mut stage, frozen, read, losses, kept } = lowered;
     let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;
     if let Some(reading) = &mut reading {
@@ -165,17 +168,16 @@ fn kept(
     eval: &mut Eval,
     loss: &Graph,
     of: &Source,
-    said: &Said,
+    (said, states): (&Said, &Declared),
     layout: &ItemLayout,
 ) -> Res<Option<(Graph, Kept)>> {
     let span = said.loss.1;
     if !builder.runs() || !builder.passes.has(REFERENCE) {
         return Ok(None);
     }
-    let Some(Hoisted { loss, kept, inputs }) = hoist(loss, |path| path.split_once(':').map(|(policy, _)| policy))
-    else {
-        return Ok(None);
-    };
+    // A policy in a state does not stay as it is.
+    let cut = hoist(loss, |path| path.split_once(':').map(|(policy, _)| policy).filter(|policy| !states.has(policy)));
+    let Some(Hoisted { loss, kept, inputs }) = cut else { return Ok(None) };
     let (traced, policies, sources) = nets::used(builder, eval, &kept, span)?;
     let kind = |input: &ItemInput| if input.axes.is_empty() { AnswerKind::Number } else { AnswerKind::Numbers };
     let answers: Vec<(String, AnswerKind)> = inputs.iter().map(|input| (input.name.clone(), kind(input))).collect();
@@ -236,27 +238,27 @@ fn lower(
     from: &Source,
     of: &Traced,
     said: &Said,
+    (states, env): (&Declared, &Env),
     name: String,
 ) -> Res<LoweredStage> {
     let span = said.loss.1;
     let traced = of.loss(eval, &said.loss.0, span)?;
-    let (whole, mut frozen, mut sources) = nets::used(builder, eval, &traced.graph, span)?;
+    let (whole, _, mut read) = nets::used(builder, eval, &traced.graph, span)?;
     let layout = nets::layout(&whole, span);
-    let (mut graph, mut before) = (whole.clone(), None);
-    let mut read = sources.clone();
+    let (mut graph, mut before, mut numbers) = (traced.graph.clone(), None, vec![]);
     if let Ok(layout) = &layout
-        && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, said, layout)?
+        && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, (said, states), layout)?
     {
-        (graph, frozen, sources) = nets::used(builder, eval, &loss, span)?;
-        before = Some(kept);
+        (graph, before) = (loss, Some(kept));
     }
+    let (mut frozen, mut sources) = nets::used_by(builder, eval, &mut [&mut graph], &mut numbers, span)?;
     let own_sources = sources.len();
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
     let own = moving(&from.policy, said)?;
-    let states = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
-    let step_inputs = states.chain([DRAW_KEY.to_string()]).collect();
+    let cells = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
+    let step_inputs = cells.chain(states.inputs()).chain([DRAW_KEY.to_string()]).collect();
     let options = BatchOptions { step_inputs };
-    let rewrites = rewrites(builder, said.bf16, &graph, &|path| own.contains(path));
+    let rewrites = rewrites(builder, said.bf16, &graph, &|path| own.contains(path) || states.holds(&numbers, path));
     let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &rewrites, |path| own.contains(path))
         .map_err(|error| {
             let place = obstacle(&traced.graph, &options);
@@ -274,21 +276,26 @@ fn lower(
     weights.sort_by_key(|w| w.offset);
     let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
     let (mut optimizer, losses) = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
-    let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), frozen.len(), said.optimizer.1)?;
+    let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), &mut numbers, said.optimizer.1)?;
     frozen.extend(more);
     sources.extend(others);
-    let policies = (&mut frozen, &mut sources);
+    let policies = (&mut numbers, &mut frozen, &mut sources);
     let at = said.optimizer.1;
     let lowered =
         beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, said.bf16, at)?;
     let (beside, others): (Vec<_>, Vec<_>) = lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
     let along = optimizer.asks_along(0);
     let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
+    let policies = (&mut numbers, &mut frozen, &mut sources);
+    let moves = states.traced(builder, eval, (of.moving, from, &is_trained), policies, env)?;
+    // What moves is held as what is trained is.
+    let is_trained = |name: &str| is_trained(name) || states.holds(&numbers, name);
     let all = std::iter::once(&graph).chain(others.iter().map(|(traced, _)| traced));
     let narrow = narrow::narrow(all, &from.policy, &frozen, is_trained, said.frozen);
     let stage = TrainStage {
         name,
         states: traced.states.iter().map(loss_state).collect(),
+        moves,
         coupled: coupling(&traced, span),
         along: along.then(|| graphs.along(&rewrites)),
         swept_along: if along { graphs.swept_along(&rewrites) } else { None },
@@ -400,6 +407,7 @@ fn hash(
         hasher.graph("loss", traced);
     }
     update(&mut hasher, &stage.optimizer);
+    stage.moves.hash(&mut hasher);
     for weight in &stage.weights {
         hasher.text("trained", &weight.path);
     }

@@ -4,6 +4,7 @@ mod adapted;
 mod adapter;
 mod beside;
 pub mod build;
+pub(crate) mod choose;
 mod code;
 mod columns;
 pub mod commands;
@@ -35,6 +36,7 @@ pub mod rows;
 pub mod slots;
 pub mod source;
 mod sources;
+pub mod states;
 #[cfg(test)]
 pub mod testing;
 pub mod text;

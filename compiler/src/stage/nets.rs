@@ -203,32 +203,33 @@ pub(super) fn used(
     span: Span,
 ) -> Res<(Graph, Vec<PolicyUse>, Vec<Source>)> {
     let mut graph = graph.clone();
-    let (uses, sources) = used_by(builder, eval, &mut [&mut graph], 0, span)?;
+    let (uses, sources) = used_by(builder, eval, &mut [&mut graph], &mut vec![], span)?;
     Ok((graph, uses, sources))
 }
 
-/// As [`used`], of several graphs, whose prefixes become `p<first>:` and so on.
+/// As [`used`], of several graphs. `known`: the sources of the policies that other graphs read, whose prefixes go by their
+/// places in it; new ones come to it, and only these are given back.
 pub(super) fn used_by(
     builder: &Builder,
     eval: &mut Eval,
     graphs: &mut [&mut Graph],
-    first: usize,
+    known: &mut Vec<String>,
     span: Span,
 ) -> Res<(Vec<PolicyUse>, Vec<Source>)> {
-    let mut numbers = vec![];
+    let first = known.len();
     for graph in graphs.iter() {
         weight_paths(graph, &mut |path| {
             if let Some((number, _)) = path.split_once(':')
-                && !numbers.iter().any(|n| n == number)
+                && !known.iter().any(|n| n == number)
             {
-                numbers.push(number.to_string());
+                known.push(number.to_string());
             }
         });
     }
     let moving = builder.state.borrow().moving.as_ref().map(|(source, _)| source.to_string());
     let (mut uses, mut sources) = (vec![], vec![]);
-    for (i, number) in numbers.iter().enumerate() {
-        let prefix = format!("p{}:", first + i);
+    for (i, number) in known.iter().enumerate().skip(first) {
+        let prefix = format!("p{i}:");
         let source = number.parse().ok().and_then(|number: u32| builder.net(number));
         let Some(net) = source else {
             return fault("E0113", span, "this reads a policy that the pipeline does not know");
@@ -244,11 +245,11 @@ pub(super) fn used_by(
         uses.push(PolicyUse { prefix, policy: source.policy.clone() });
         sources.push(source);
     }
-    for graph in graphs.iter_mut().filter(|_| !numbers.is_empty()) {
+    for graph in graphs.iter_mut().filter(|_| !known.is_empty()) {
         **graph = renamed(graph, &|path| match path.split_once(':') {
             Some((number, rest)) => {
-                let at = numbers.iter().position(|n| n == number).expect("every prefix was collected");
-                format!("p{}:{rest}", first + at)
+                let at = known.iter().position(|n| n == number).expect("every prefix was collected");
+                format!("p{at}:{rest}")
             }
             None => path.to_string(),
         });

@@ -69,6 +69,11 @@ impl OfRows {
         Some(OfRows { graph, columns })
     }
 
+    /// The graph.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     fn value(&self, rows: &dyn Fn(StageId, usize) -> Vec<f64>) -> f64 {
         let input = |column: &Column| {
             let data = rows(column.stage, column.output);
@@ -123,6 +128,42 @@ impl Number {
         }
     }
 
+    /// The value as far as the results at hand decide it: the side of a choice that is not taken has no part in it. `known`
+    /// gives what evaluations say, once they have run.
+    pub fn decided(&self, known: &dyn Fn(&Number) -> Option<f64>) -> Option<f64> {
+        let (op, inputs) = match self {
+            Number::Known(value) => return Some(*value),
+            Number::Of { .. } | Number::OfRows(_) => return known(self),
+            Number::Map(op, inputs) => (op, inputs),
+        };
+        let mut values = inputs.iter().map(|input| input.decided(known));
+        match op {
+            MapOp::Where => inputs[if values.next()?? != 0.0 { 1 } else { 2 }].decided(known),
+            MapOp::And | MapOp::Or => {
+                let values: Vec<Option<f64>> = values.collect();
+                let ends = |value: &f64| (*value != 0.0) == (*op == MapOp::Or);
+                match values.iter().flatten().any(ends) {
+                    true => Some(f64::from(u8::from(*op == MapOp::Or))),
+                    false => scalar(*op, &values.into_iter().collect::<Option<Vec<f64>>>()?, false),
+                }
+            }
+            _ => scalar(*op, &values.collect::<Option<Vec<f64>>>()?, false),
+        }
+    }
+
+    /// What of evaluations the value still depends on, given the results at hand.
+    pub fn open(&self, known: &dyn Fn(&Number) -> Option<f64>) -> Vec<(StageId, Reads)> {
+        match self {
+            _ if self.decided(known).is_some() => vec![],
+            Number::Map(MapOp::Where, inputs) => match inputs[0].decided(known) {
+                Some(taken) => inputs[if taken != 0.0 { 1 } else { 2 }].open(known),
+                None => inputs.iter().flat_map(|input| input.open(known)).collect(),
+            },
+            Number::Map(_, inputs) => inputs.iter().flat_map(|input| input.open(known)).collect(),
+            number => number.reads(),
+        }
+    }
+
     /// The evaluations it reads, with what of each.
     pub fn reads(&self) -> Vec<(StageId, Reads)> {
         match self {
@@ -168,5 +209,24 @@ mod tests {
         assert!(given(&[1.0]).is_nan());
         graph.input("other", vec![axis], DType::Float);
         assert_eq!(OfRows::new(graph), None);
+    }
+
+    /// Of a choice only the side that is taken is asked for.
+    #[test]
+    fn what_a_choice_reads() {
+        let of = |stage| Number::Of { stage: StageId::new(stage), output: 0 };
+        let more = Number::map(MapOp::Gt, vec![of(0), Number::Known(0.5)]);
+        let chosen = Number::map(MapOp::Where, vec![more.clone(), of(1), of(2)]);
+        let known = |values: &'static [f64]| {
+            move |number: &Number| match number {
+                Number::Of { stage, .. } => values.get(stage.index()).copied(),
+                _ => None,
+            }
+        };
+        let open = |values| chosen.open(&known(values)).iter().map(|(stage, _)| stage.index()).collect::<Vec<_>>();
+        assert_eq!((open(&[]), open(&[1.0]), open(&[0.0])), (vec![0, 1, 2], vec![1], vec![2]));
+        assert_eq!((chosen.decided(&known(&[1.0, 7.0])), chosen.decided(&known(&[0.0, 7.0]))), (Some(7.0), None));
+        let either = Number::map(MapOp::Or, vec![more, of(1)]);
+        assert_eq!((either.decided(&known(&[1.0])), either.decided(&known(&[0.0]))), (Some(1.0), None));
     }
 }

@@ -34,6 +34,13 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         StageKind::Merge(merge) => {
             let from = of(|r| *r == Reads::Policy).unwrap_or_default();
             write!(f, " = {} of %{from}", net(&merge.policy))?;
+            for (from, _) in inputs.iter().filter(|(_, reads)| matches!(reads, Reads::Frozen(_))) {
+                write!(f, ", %{}", from.index())?;
+            }
+        }
+        StageKind::Choose(choose) => {
+            let [then, otherwise] = [true, false].map(|side| of_side(&inputs, side));
+            write!(f, " = {} of %{then} if {} else %{otherwise}", net(&choose.policy), number(&choose.condition))?;
         }
         StageKind::Data(data) => {
             write!(f, ": {} rows", grouped(data.rows))?;
@@ -74,9 +81,12 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             Points::Numbers(points) => writeln!(f, "  {} points as {:?}", points.len(), series.label),
         }),
         StageKind::Assert(assert) => writeln!(f, "  {}", number(&assert.holds)),
-        StageKind::Init(_) | StageKind::Patch(_) | StageKind::Load(_) | StageKind::Merge(_) | StageKind::Data(_) => {
-            Ok(())
-        }
+        StageKind::Init(_)
+        | StageKind::Patch(_)
+        | StageKind::Load(_)
+        | StageKind::Merge(_)
+        | StageKind::Choose(_)
+        | StageKind::Data(_) => Ok(()),
     }
 }
 
@@ -166,12 +176,18 @@ fn wide_values(step: &Graph) -> Vec<usize> {
     numbers.filter(|n| *n >= wide).collect()
 }
 
+/// The stage that a choice takes if its condition holds, or does not.
+fn of_side(inputs: &[(StageId, Reads)], side: bool) -> usize {
+    inputs.iter().find(|(_, reads)| *reads == Reads::Side(side)).map_or(0, |(from, _)| from.index())
+}
+
 fn word(kind: &StageKind) -> &'static str {
     match kind {
         StageKind::Init(_) => "init",
         StageKind::Patch(_) => "patch",
         StageKind::Load(_) => "load",
         StageKind::Merge(_) => "merge",
+        StageKind::Choose(_) => "choose",
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",

@@ -1,8 +1,10 @@
 //! The slots of `train`, read: what each says, checked by itself.
 
+use super::build::Builder;
 use super::convert::shown;
 use super::encode::Truncate;
 use super::path::Path;
+use super::states::Declared;
 use super::train::{BatchSize, Keep, Order, StageLength};
 use crate::eval::env::Env;
 use crate::eval::value::Value;
@@ -40,8 +42,15 @@ pub struct Said {
     pub except: Vec<(Path, Span)>,
 }
 
-/// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy.
-pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> {
+/// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy; `states` come to it.
+pub(super) fn read<'s>(
+    builder: &Builder,
+    eval: &mut Eval,
+    slots: &'s Slots,
+    span: Span,
+    env: &Env,
+    states: &mut Declared<'s>,
+) -> Res<Said> {
     let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
     let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
     let (mut only, mut except, mut bf16, mut frozen) = (vec![], vec![], false, Storage::F32);
@@ -53,8 +62,15 @@ pub fn read(eval: &mut Eval, slots: &Slots, span: Span, env: &Env) -> Res<Said> 
                 eval.bind(bind, env)?;
                 continue;
             }
-            SlotKind::Bind(bind) => return later(bind.word_span, "`state` in `train`"),
-            SlotKind::Each { .. } => return later(line.span, "`each` in `train`"),
+            SlotKind::Bind(bind) if bind.word == align_syntax::ast::BindWord::State => {
+                states.bind(builder, eval, bind, env)?;
+                continue;
+            }
+            SlotKind::Bind(bind) => return later(bind.word_span, "this in `train`"),
+            SlotKind::Each { count, body } => {
+                states.each(eval, count, body, env)?;
+                continue;
+            }
             SlotKind::Slot { word, args, slots: None } => (word, args),
             SlotKind::Slot { word, .. } => return later(word.span, &format!("`{}` with slots of its own", word.text)),
         };

@@ -5,6 +5,7 @@ use super::graph::{InitStage, LoadStage, PatchStage, PatchStart, Reads, Stage, S
 use super::hash::Hasher;
 use super::policy::PolicySpec;
 use super::words;
+use crate::eval::tree::Tree;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::world::Model;
@@ -23,6 +24,8 @@ pub(super) struct Entry {
     pub from: Option<u32>,
     /// Where the weights of that patch are stored, if they are not drawn.
     pub stored: Option<StoredPatch>,
+    /// For a net whose weights are worked out from those of others: how, and what it is called.
+    pub made: Option<(Tree, String)>,
 }
 
 /// Where a source stands among the nets: they count from 1, since 0 is a net that no pipeline knows.
@@ -43,6 +46,11 @@ impl<'p> Builder<'p> {
         self.state.borrow().nets.get(place(source)).map(|entry| entry.net.clone())
     }
 
+    /// Whether a net's weights are worked out from those of others.
+    pub(super) fn made(&self, net: &Net) -> bool {
+        self.state.borrow().nets.get(place(net.source)).is_some_and(|entry| entry.made.is_some())
+    }
+
     /// What the stage that makes a net's weights is called.
     pub(super) fn policy_name(&self, net: &Net) -> Option<String> {
         let state = self.state.borrow();
@@ -54,7 +62,7 @@ impl<'p> Builder<'p> {
         let nets = &mut self.state.borrow_mut().nets;
         let born = Net { source: nets.len() as u32 + 1, ..Net::new(of.shape.clone()) };
         let net = Rc::new(Net { patches: of.patches.clone(), ..born });
-        nets.push(Entry { net: net.clone(), policy, stage, from: None, stored: None });
+        nets.push(Entry { net: net.clone(), policy, stage, from: None, stored: None, made: None });
         net
     }
 
@@ -68,6 +76,13 @@ impl<'p> Builder<'p> {
         let Some(net) = self.net(net.source) else {
             return fault("E0113", span, "this policy does not belong to the pipeline");
         };
+        let made = self.state.borrow().nets[place(net.source)].made.clone();
+        if let Some((tree, name)) = made {
+            let source = super::merge::combined(self, eval, &tree, name, span)?;
+            let entry = &mut self.state.borrow_mut().nets[place(net.source)];
+            (entry.policy, entry.stage) = (Some(source.policy.clone()), Some(source.stage));
+            return Ok(source);
+        }
         let (from, stored) = {
             let entry = &self.state.borrow().nets[place(net.source)];
             (entry.from, entry.stored.clone())

@@ -4,6 +4,7 @@ use super::evaluate::PolicyUse;
 use super::items::ItemLayout;
 use super::narrow::Narrow;
 use super::optimizer::OptimizerStage;
+use super::states::StageStates;
 use crate::batch::training::Swept;
 use crate::tensor::{Axis, Graph};
 use align_syntax::span::Span;
@@ -26,6 +27,8 @@ pub struct TrainStage {
     pub along: Option<Graph>,
     /// Values that the loss keeps from step to step: inputs `state.<name>` and outputs `next.<name>` of `step`.
     pub states: Vec<LossState>,
+    /// Policies and numbers that the stage itself keeps, and moves between steps.
+    pub moves: StageStates,
     /// What they begin with, on the items of the first step: outputs `start.<name>`.
     pub start: Graph,
     /// Where the program reads all items of a step together. Then `step` is right only on all of them at once.

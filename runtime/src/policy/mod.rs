@@ -8,7 +8,7 @@ mod start;
 
 pub use adapter::save_adapter;
 pub use load::{load, load_weight, stored_weight, with_stored};
-pub use merge::merge;
+pub use merge::{MergeGraphs, merge, merged_weight};
 pub use save::{can_save, save};
 pub use start::{draw, is_new, patch};
 

@@ -68,6 +68,7 @@ fn stages<'a, 'p>(
         log: RunLog::open(&options.out, options.tensorboard)?,
         weights: HashMap::new(),
         trained: HashMap::new(),
+        merging: HashMap::new(),
         evaluated: HashMap::new(),
     })
 }

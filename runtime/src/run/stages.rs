@@ -21,7 +21,7 @@ use super::{Progress, RunError, RunLog, StageFault};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
-use crate::policy;
+use crate::policy::{self, MergeGraphs};
 use crate::profile::{Profile, Section, StageSpent, Table as Spent};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Store};
@@ -51,6 +51,8 @@ pub(super) struct Stages<'a, 'p> {
     pub weights: HashMap<StageId, Weights>,
     /// Of these, what training stages have kept.
     pub trained: HashMap<StageId, Weights>,
+    /// Graphs of merges, while something reads these.
+    pub merging: HashMap<StageId, MergeGraphs>,
     pub evaluated: HashMap<StageId, Evaluated>,
     pub found: Vec<Finding>,
     /// Training stages that an earlier run had finished.
@@ -128,6 +130,9 @@ impl Stages<'_, '_> {
         let order = self.graph.order();
         for (at, id) in order.iter().enumerate() {
             let stage = self.graph.get(*id);
+            if !self.graph.is_needed(*id, &|number| self.known(number)) {
+                continue;
+            }
             if self.stop.load(Ordering::Relaxed) {
                 report.stopped = true;
                 return Ok(report);
@@ -138,6 +143,7 @@ impl Stages<'_, '_> {
                 | StageKind::Patch(_)
                 | StageKind::Load(_)
                 | StageKind::Merge(_)
+                | StageKind::Choose(_)
                 | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
@@ -214,6 +220,7 @@ impl Stages<'_, '_> {
         let read = |id: &StageId| rest.iter().any(|later| graph.inputs(*later).iter().any(|(from, _)| from == id));
         self.weights.retain(|id, _| read(id));
         self.trained.clear();
+        self.merging.clear();
     }
 
     /// Whether a stage is finished, and its result whole. A damaged one is removed.
@@ -387,7 +394,13 @@ impl Stages<'_, '_> {
 
     // ------------------------------------------------------------------------------------ what is asked for
 
-    fn value(&self, number: &Number) -> f64 {
+    /// What evaluations say, once they have run.
+    fn known(&self, number: &Number) -> Option<f64> {
+        let have = |(stage, _): &(StageId, Reads)| self.evaluated.contains_key(stage);
+        number.reads().iter().all(have).then(|| self.value(number))
+    }
+
+    pub(super) fn value(&self, number: &Number) -> f64 {
         let number_of = |stage: StageId, output: usize| {
             self.evaluated.get(&stage).and_then(|found| found.numbers.get(output)).copied().unwrap_or(f64::NAN)
         };

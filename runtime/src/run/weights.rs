@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageId, StageKind};
+use align_compiler::stage::graph::{MergeStage, MergedWeight, PatchStage, PatchStart, Reads, StageId, StageKind};
 use align_compiler::stage::narrow::Form;
 use align_compiler::stage::policy::PolicySpec;
 
@@ -28,9 +28,10 @@ impl Stages<'_, '_> {
         }
         let weights = match &self.graph.get(id).kind {
             StageKind::Merge(merge) => {
-                let from = self.weights(self.input(id, Reads::Policy)?)?;
-                policy::merge(self.engine, merge, &from)?
+                let policy = merge.policy.clone();
+                Weights::make(&policy, |_, weight| self.floats(id, &weight.path).map(Made::Shared))?
             }
+            StageKind::Choose(_) => self.weights(self.taken(id)?)?,
             _ => {
                 let policy = self.policy(id)?;
                 let mut shares = false;
@@ -77,17 +78,35 @@ impl Stages<'_, '_> {
             StageKind::Patch(patch) => Ok(patch.policy.clone()),
             StageKind::Merge(merge) => Ok(merge.policy.clone()),
             StageKind::Load(load) => Ok(load.policy.clone()),
+            StageKind::Choose(choose) => Ok(choose.policy.clone()),
             StageKind::Train(node) => Ok(node.policy.clone()),
             _ => Err(Error::new(&self.graph.get(id).name, "this stage gives no policy")),
         }
     }
 
+    /// The side of a choice that is taken: its condition is known, since it was asked for before.
+    fn taken(&self, id: StageId) -> Result<StageId> {
+        match &self.graph.get(id).kind {
+            StageKind::Choose(choose) => self.input(id, Reads::Side(self.value(&choose.condition) != 0.0)),
+            _ => Ok(id),
+        }
+    }
+
     /// The stage that makes the numbers of a weight of the policy that a stage gives: the stage itself, or one below it.
     fn origin(&self, id: StageId, path: &str) -> Result<StageId> {
+        if matches!(self.graph.get(id).kind, StageKind::Choose(_)) {
+            return self.origin(self.taken(id)?, path);
+        }
         let below = || self.input(id, Reads::Policy);
         let shared = match &self.graph.get(id).kind {
             StageKind::Patch(patch) => !is_of(patch, path) && has(&*self.policy(below()?)?, path),
-            StageKind::Merge(merge) => !merge.weights.iter().any(|merged| merged.path == path),
+            StageKind::Merge(merge) => match merge.weights.iter().find(|merged| merged.path == path) {
+                None => true,
+                Some(MergedWeight { graph: None, of, .. }) if of[0].1 == path => {
+                    return self.origin(self.input(id, MergeStage::reads(of[0].0))?, path);
+                }
+                Some(_) => false,
+            },
             StageKind::Train(node) => !node.stage.weights.iter().any(|weight| weight.path == path),
             _ => false,
         };
@@ -108,6 +127,13 @@ impl Stages<'_, '_> {
                 let model = model.ok_or_else(|| Error::new(&load.path, "this model was not opened"))?;
                 Made::New(policy::load_weight(&load.policy, at, &**model, &load.path)?)
             }
+            StageKind::Merge(merge) => {
+                let (mut graphs, engine) = (self.merging.remove(&id).unwrap_or_default(), self.engine);
+                let mut read = |policy, path: &str| self.floats(self.input(id, MergeStage::reads(policy))?, path);
+                let made = policy::merged_weight(engine, merge, at, &mut graphs, &mut read)?;
+                self.merging.insert(id, graphs);
+                made
+            }
             StageKind::Train(node) => {
                 let path = &node.policy.weights[at].path;
                 let missing = || Error::new(path, "this weight is not in the policy");
@@ -119,6 +145,14 @@ impl Stages<'_, '_> {
                 Made::Shared(self.weights(id)?.share(&policy.weights[at].path).ok_or_else(missing)?)
             }
         })
+    }
+
+    /// One weight of the policy that a stage gives, as f32.
+    fn floats(&mut self, id: StageId, path: &str) -> Done<Shared> {
+        match self.held(id, path, None, &mut Holding::new())? {
+            Held::Floats(floats) => Ok(floats),
+            Held::Narrow(_) => Err(Error::new(path, "this weight is held in fewer bits").into()),
+        }
     }
 
     /// One weight of the policy that a stage gives, in this form; as f32 without one.

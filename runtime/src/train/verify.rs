@@ -202,6 +202,8 @@ impl<'a> Given<'a> {
             let scale = if count > 0.0 { term.coefficient / count } else { 0.0 };
             given.floats.push((format!("scale.{}", term.name), vec![scale as f32]));
         }
+        let numbers = stage.moves.numbers.iter().map(|number| (number.input.clone(), vec![number.start as f32]));
+        given.floats.extend(numbers);
         if !stage.states.is_empty() {
             let begun = given.run(host, &stage.start)?;
             for state in &stage.states {

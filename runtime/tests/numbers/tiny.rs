@@ -8,6 +8,7 @@ use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
 use align_compiler::stage::items::pack;
+use align_runtime::Error;
 use align_runtime::engine::{Bindings, Cpu, Engine, Slot};
 use align_runtime::evaluate::Evaluation;
 use align_runtime::model::save::{Saved, save};
@@ -163,7 +164,11 @@ fn weights(graph: &StageGraph, stage: StageId) -> Weights {
             with_stored(policy, &below(), stored).unwrap()
         }
         StageKind::Patch(PatchStage { policy, start: PatchStart::Drawn { seed } }) => patch(policy, &below(), *seed),
-        StageKind::Merge(stage) => merge(&Cpu::new(1), stage, &below()).unwrap(),
+        StageKind::Merge(stage) => {
+            let below = below();
+            let mut read = |_, path: &str| below.share(path).ok_or_else(|| Error::new(path, "it is not there"));
+            merge(&Cpu::new(1), stage, &mut read).unwrap()
+        }
         _ => panic!("nothing here trains"),
     }
 }

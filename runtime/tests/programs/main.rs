@@ -1,5 +1,6 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
+mod arithmetic;
 mod device;
 mod files;
 #[cfg(feature = "gpu")]
@@ -7,10 +8,12 @@ mod gpu;
 mod groups;
 mod heads;
 mod kernels;
+mod moving;
 mod noise;
 mod optimizers;
 mod passes;
 mod patches;
+mod pipelines;
 mod precision;
 mod preferences;
 mod reports;

@@ -11,6 +11,7 @@ use align_compiler::stage::hash::ContentHash;
 use align_compiler::stage::items::{Item, ItemInput, ItemLayout, ItemValue};
 use align_compiler::stage::optimizer::{OptimizerStage, OptimizerState, UpdateGroup, UpdatePhase, UpdateVariant};
 use align_compiler::stage::source::ItemSource;
+use align_compiler::stage::states::StageStates;
 use align_compiler::stage::train::*;
 use align_compiler::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node};
 use align_runtime::engine::{Engine, Interpreter};
@@ -137,6 +138,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         WeightSpec { path: path.clone(), axes: axes.clone(), offset: offset - len, len }
     };
     TrainStage {
+        moves: StageStates::default(),
         name: "fitted".into(),
         weights: made.weights.iter().map(&mut weight).collect(),
         states,

@@ -11,6 +11,7 @@ mod scope;
 mod stage;
 mod view;
 
+use super::tree::Tree;
 use super::value::{Applied, Function, Net, Value};
 use super::{Eval, Res, fault};
 use crate::stage::optimizer::Objective;
@@ -167,5 +168,21 @@ impl Eval<'_> {
         let axes = self.entry_axes();
         let node = self.graph().weight(path, axes);
         Ok(self.tensor(node))
+    }
+
+    /// As [`Eval::weights_of`], of sums of policies.
+    fn tree_in_optimizer(&mut self, value: &Value, span: Span) -> Res<Value> {
+        match value {
+            Value::Foreign(of) if self.stage_trace().is_some() => match of.as_any().downcast_ref::<Tree>().cloned() {
+                Some(tree) => {
+                    let axes = self.entry_axes();
+                    // Weights go by their sources alone here: each stands for that of the weight that is updated.
+                    let node = self.tree_weight(&tree, (0, ""), &axes, span)?;
+                    Ok(self.tensor(node))
+                }
+                None => fault("E0113", span, format!("weights are expected, this is {}", value.kind())),
+            },
+            _ => fault("E0113", span, "weights of policies are read by an optimizer of a stage; give a Tensor here"),
+        }
     }
 }

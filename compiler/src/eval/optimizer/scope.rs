@@ -165,9 +165,10 @@ impl Eval<'_> {
         let name = param_name(param);
         let Some(value) = env.get(&name) else { return Ok(()) };
         let value = match &value {
-            value @ (Value::Net(_) | Value::Tensor(_)) if is_named(param, "Weights") => {
+            value @ (Value::Net(_) | Value::Tensor(_) | Value::Foreign(_)) if is_named(param, "Weights") => {
                 let own = match value {
                     Value::Net(net) => self.weights_of(net, span)?,
+                    Value::Foreign(_) => self.tree_in_optimizer(value, span)?,
                     value => self.entries_of(value, span)?,
                 };
                 let names = self.names_seen(w);

@@ -116,7 +116,7 @@ impl Trainer<'_, '_> {
     }
 
     /// Bytes that a step holds beside the temporaries of a micro-batch, by what they are for.
-    pub(super) fn parts(&self, carried: bool) -> [(&'static str, usize); 7] {
+    pub(super) fn parts(&self, carried: bool) -> [(&'static str, usize); 8] {
         let arena = |there: bool| if there { 4 * self.weights.len() } else { 0 };
         [
             ("weights", arena(true)),
@@ -126,6 +126,7 @@ impl Trainer<'_, '_> {
             ("weights that are not trained", bytes_of(self.job.fixed.iter().map(|(_, values)| *values))),
             ("the optimizer", self.optimizer.memory),
             ("states of the loss", self.states.memory()),
+            ("states of the stage", self.moved_bytes()),
         ]
     }
 

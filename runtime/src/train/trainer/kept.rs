@@ -72,13 +72,17 @@ impl Trainer<'_, '_> {
             plan: self.plan.clone(),
         };
         let states = self.optimizer.states();
+        let moved = self.moved()?;
         let mut arrays = vec![("weights", &self.weights)];
         arrays.extend(states.iter().map(|(name, values)| (name.as_str(), *values)));
         arrays.extend(self.states.cells.iter().map(|cell| (cell.kept.as_str(), &cell.now)));
+        arrays.extend(self.states.held.iter().map(|(input, now)| (input.as_str(), now)));
         arrays.extend(self.best.as_ref().map(|(_, weights)| ("best", weights)));
         let read = arrays.into_iter().map(|(name, values)| Ok((name, values.read()?)));
         let read = read.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| lost(self.job.stage, error))?;
-        let arrays: Vec<(&str, &[f32])> = read.iter().map(|(name, values)| (*name, &values[..])).collect();
+        let arrays = read.iter().map(|(name, values)| (*name, &values[..]));
+        let moved = moved.iter().map(|(name, values)| (name.as_str(), &values[..]));
+        let arrays: Vec<(&str, &[f32])> = arrays.chain(moved).collect();
         checkpoint::save(self.settings.work, &state, &arrays)?;
         self.saved = Instant::now();
         self.saving_took = begun.elapsed();

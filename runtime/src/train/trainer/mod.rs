@@ -36,6 +36,7 @@ mod coupled;
 mod gradient;
 mod kept;
 mod made;
+mod moves;
 mod objective;
 mod profiled;
 mod states;
@@ -44,6 +45,7 @@ mod update;
 
 pub(in crate::train) use batch::key;
 use made::Made;
+use moves::Moves;
 use objective::Objective;
 use states::States;
 use swept::Swept;
@@ -112,6 +114,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     /// The direction in the weights along which derivatives are taken now.
     direction: Option<Array>,
     states: States,
+    moves: Moves,
     /// How a step is made whose items do not fit together: there from the first such step.
     swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
@@ -231,6 +234,7 @@ impl<'a, 's> Trainer<'a, 's> {
             step_kept: None,
             direction: None,
             swept: None,
+            moves: Moves::new(engine, &stage.moves)?,
             states: States::new(engine, stage, Launch::new(engine, &stage.start, &layouts)?),
             layout,
             evals,
@@ -304,6 +308,8 @@ impl<'a, 's> Trainer<'a, 's> {
         self.optimizer.restore(&mut take)?;
         let cells =
             (self.states.cells.iter()).map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<Vec<_>>>()?;
+        let held = (self.states.held.iter()).map(|(input, _)| take(input, 1)).collect::<Result<Vec<_>>>()?;
+        let moved = self.take_moved(&mut take)?;
         let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
         let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
         self.weights.set(weights);
@@ -311,6 +317,9 @@ impl<'a, 's> Trainer<'a, 's> {
         self.lines = lines;
         self.states.cells.iter_mut().zip(cells).for_each(|(cell, values)| cell.now.set(values));
         self.states.have_begun();
+        let engine = self.settings.engine;
+        self.states.held.iter_mut().zip(held).for_each(|((_, now), values)| *now = engine.array(values));
+        self.set_moved(moved);
         self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;
         if state.plan.engine != self.plan.engine {

@@ -1,6 +1,7 @@
 //! Values that a loss keeps from step to step.
 
 use align_compiler::batch::training::{NEXT, START, STATE};
+use align_compiler::stage::states::NumberState;
 use align_compiler::stage::train::TrainStage;
 
 use super::Trainer;
@@ -13,6 +14,8 @@ pub struct States {
     /// Begins them, until the first step has.
     start: Option<Launch>,
     pub cells: Vec<Cell>,
+    /// Numbers of the stage itself, each with the input that holds it.
+    pub held: Vec<(String, Array)>,
 }
 
 pub struct Cell {
@@ -37,7 +40,9 @@ impl States {
             next: engine.zeros(state.len),
         };
         let cells: Vec<Cell> = stage.states.iter().map(cell).collect();
-        States { start: (!cells.is_empty()).then_some(start), cells }
+        let number = |number: &NumberState| (number.input.clone(), engine.array(vec![number.start as f32]));
+        let held = stage.moves.numbers.iter().map(number).collect();
+        States { start: (!cells.is_empty()).then_some(start), cells, held }
     }
 
     /// They come from a checkpoint.
@@ -47,6 +52,7 @@ impl States {
 
     /// Adds what a step reads and writes.
     pub fn bind<'a>(&'a mut self, bindings: &mut Bindings<'a>) {
+        bindings.extend(self.held.iter().map(|(input, now)| (input.as_str(), now.whole())));
         for cell in &mut self.cells {
             bindings.insert(&cell.input, cell.now.whole());
             bindings.insert(&cell.output, cell.next.all().write());
@@ -55,7 +61,8 @@ impl States {
 
     /// What a step reads, by name.
     pub fn read(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now))
+        let held = self.held.iter().map(|(input, now)| (input.as_str(), now));
+        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now)).chain(held)
     }
 
     /// What they are after the step.
@@ -86,6 +93,7 @@ impl Trainer<'_, '_> {
         let mut bindings = Bindings::new();
         bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
         bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
+        bindings.extend(self.states.held.iter().map(|(input, now)| (input.as_str(), now.whole())));
         for cell in &mut self.states.cells {
             bindings.insert(&cell.start, cell.now.all().write());
         }

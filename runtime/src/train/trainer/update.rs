@@ -134,6 +134,9 @@ impl Trainer<'_, '_> {
 
     pub(in crate::train) fn evaluate(&mut self, step: usize) -> bool {
         self.evaluated.clear();
+        if let Err(what) = self.events(step) {
+            return self.fails(self.fault(step, what));
+        }
         let keep = &self.job.stage.keep;
         let due = self.job.stage.eval_every.is_some_and(|every| step.is_multiple_of(every.max(1)));
         let due = due || (step == self.total && keep.decides().is_some());

@@ -35,10 +35,10 @@ fn what_cannot_be_saved_alone_or_merged() {
     assert_eq!(wrong("save merged(demos), to: \"out\""), "E0301 `merged` takes a policy, this is a Data");
 }
 
-fn merge(graph: &StageGraph) -> (usize, Vec<(String, usize, Vec<String>)>) {
+fn merge(graph: &StageGraph) -> (usize, Vec<(String, usize, Vec<(usize, String)>)>) {
     let found = graph.stages().find_map(|(_, stage)| match &stage.kind {
         StageKind::Merge(MergeStage { weights, graphs, .. }) => {
-            Some((graphs.len(), weights.iter().map(|w| (w.path.clone(), w.graph, w.of.clone())).collect()))
+            Some((graphs.len(), weights.iter().map(|w| (w.path.clone(), w.graph.unwrap(), w.of.clone())).collect()))
         }
         _ => None,
     });
@@ -61,8 +61,8 @@ fn equal_weights_are_merged_by_one_graph() {
         assert_eq!(places[0], (q(0).as_str(), 0, 5));
         assert_eq!(places[1], (q(1).as_str(), 0, 5));
         assert_eq!((places[2].1, places[2].2, places.len()), (1, 3, 4));
-        assert_eq!(weights[1].2[0], q(1));
-        assert!(weights[1].2.contains(&format!("lora2.{}.b", q(1))), "{:?}", weights[1].2);
+        assert_eq!(weights[1].2[0], (0, q(1)));
+        assert!(weights[1].2.contains(&(0, format!("lora2.{}.b", q(1)))), "{:?}", weights[1].2);
     });
 }
 
