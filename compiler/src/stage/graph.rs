@@ -350,13 +350,7 @@ impl<'p> StageGraph<'p> {
     }
 
     /// Whether `reader`, if it runs, reads this of a stage.
-    fn is_read(
-        &self,
-        from: StageId,
-        reader: StageId,
-        what: Reads,
-        known: &dyn Fn(&Number) -> Option<f64>,
-    ) -> bool {
+    fn is_read(&self, from: StageId, reader: StageId, what: Reads, known: &dyn Fn(&Number) -> Option<f64>) -> bool {
         let kind = &self.graph[reader].kind;
         match (what, kind) {
             (Reads::Side(side), StageKind::Choose(choose)) => {
