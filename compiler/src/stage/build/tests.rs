@@ -182,7 +182,7 @@ fn slots_are_checked() {
     assert_eq!(with("epochs 2", "epochs 2\nprecision f16"), "E0134 `precision` is one of f32, bf16");
     assert!(with("epochs 2", "epochs 2\norder backwards").starts_with("E0134"));
     assert!(with("epochs 2", "epochs 2\nkeep best(accuracy)").starts_with("E0134 `keep best(accuracy)` needs"));
-    assert!(with("epochs 2", "epochs 2\nstate x = 1").starts_with("E0190"));
+    assert!(with("epochs 2", "epochs 2\nstate x = \"a text\"").starts_with("E0190"));
     assert!(with("on demos", "on demos, truncate: middle").starts_with("E0134 `truncate` is one of drop, start, end"));
     assert!(with("on demos", "on demos\ntruncate middle").starts_with("E0134 `truncate` is one of drop, start, end"));
     assert!(with("on demos", "on 3").starts_with("E0113 a stage is trained on Data or a List"));
