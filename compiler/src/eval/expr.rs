@@ -305,8 +305,8 @@ impl Eval<'_> {
                     }
                 }
             }
-            let mut round = |eval: &mut Self| eval.round(i as u64, |eval| eval.block(body, &inner.inner()));
-            let next = self.beside(ended.as_ref(), false, &mut round)?;
+            let round = |eval: &mut Self| eval.round(i as u64, |eval| eval.block(body, &inner.inner()));
+            let next = self.beside(ended.as_ref(), false, round)?;
             state = self.taken(ended.as_ref(), state, next, from.span)?;
         }
         Ok(state)
