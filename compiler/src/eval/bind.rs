@@ -2,7 +2,7 @@
 
 use super::call::Arg;
 use super::env::{Body, Env};
-use super::value::{Function, Given, Item, KindWord, Value};
+use super::value::{Function, Given, KindWord, Value};
 use super::{Eval, Res, fault};
 use crate::tensor::Axis;
 use align_syntax::ast::{Args, Expr, ExprKind, Generic, InfixOp, Name, Param, Pattern, Type, TypeArg, TypeKind};
@@ -303,11 +303,16 @@ impl Eval<'_> {
     }
 
     /// What a parameter of a loss without a setting is given: the item itself for a record, else the field of its name.
-    pub(crate) fn captured(&mut self, param: &Param, item: &Rc<Item>, env: &Env) -> Res<Option<Value>> {
+    pub(crate) fn captured(&mut self, param: &Param, item: &Value, env: &Env) -> Res<Option<Value>> {
         let name = param_name(param);
-        if item.ty.fields.iter().any(|(field, _)| *field == name) {
+        let has_field = match item {
+            Value::Item(item) => item.ty.fields.iter().any(|(field, _)| *field == name),
+            Value::Record(record) => record.get(&name).is_some(),
+            _ => return Ok(None),
+        };
+        if has_field {
             let name = Name { text: name, span: pattern_span(&param.pattern) };
-            return self.field(&Value::Item(item.clone()), &name, env).map(Some);
+            return self.field(item, &name, env).map(Some);
         }
         let is_record = match param.ty.as_ref().map(|t| &t.kind) {
             Some(TypeKind::Named { name, .. }) => name.text == "Group" || self.record_fields(&name.text, env).is_some(),
@@ -315,7 +320,7 @@ impl Eval<'_> {
             Some(_) => false,
             None => true,
         };
-        Ok(is_record.then(|| Value::Item(item.clone())))
+        Ok(is_record.then(|| item.clone()))
     }
 }
 

@@ -76,10 +76,26 @@ impl Eval<'_> {
         prefixes: &[(u32, String)],
         span: Span,
     ) -> Res<TracedLoss> {
+        self.trace_loss_of(loss, trained, (item, None), prefixes, span)
+    }
+
+    /// As [`Eval::trace_loss`], of what a function makes of an item.
+    pub fn trace_loss_of(
+        &mut self,
+        loss: &Value,
+        trained: &Value,
+        (item, through): (&ItemType, Option<&Value>),
+        prefixes: &[(u32, String)],
+        span: Span,
+    ) -> Res<TracedLoss> {
         let terms = self.loss_terms(loss, span)?;
-        let item = Rc::new(Item { ty: item.clone(), prefix: String::new() });
+        let item = Value::Item(Rc::new(Item { ty: item.clone(), prefix: String::new() }));
         let noise = Some(Noise::new(&spread(trained)));
         self.traced(Step::Items, noise, prefixes, span, |eval, out| {
+            let item = match through {
+                Some(f) => eval.call_value(f, vec![item], span)?,
+                None => item,
+            };
             for (coefficient, term) in terms {
                 let (name, per) = match &term {
                     Value::Applied(applied) => (applied.code.name().to_string(), per_of(applied)),
@@ -92,17 +108,12 @@ impl Eval<'_> {
                     trace.term.clone_from(&name);
                 }
                 let value = match &term {
-                    Value::Applied(applied) => eval.loss_value(
-                        applied,
-                        spread(trained),
-                        Some(Value::Item(item.clone())),
-                        vec![],
-                        vec![],
-                        span,
-                    )?,
+                    Value::Applied(applied) => {
+                        eval.loss_value(applied, spread(trained), Some(item.clone()), vec![], vec![], span)?
+                    }
                     f => {
                         let mut args = spread(trained);
-                        args.push(Value::Item(item.clone()));
+                        args.push(item.clone());
                         eval.call_value(f, args, span)?
                     }
                 };
@@ -404,8 +415,8 @@ impl Eval<'_> {
                 continue;
             }
             let captured = match &item {
-                Some(Value::Item(item)) => self.captured(param, item, &top)?,
-                _ => None,
+                Some(item) => self.captured(param, item, &top)?,
+                None => None,
             };
             match captured {
                 Some(value) => given.push((param_name(param).as_str().into(), value, applied.span)),

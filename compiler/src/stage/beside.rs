@@ -23,13 +23,15 @@ use std::rc::Rc;
 pub(super) struct Traced<'a> {
     pub moving: &'a Rc<Net>,
     pub item: &'a ItemType,
+    /// What makes of it what the losses read.
+    pub through: Option<&'a Value>,
 }
 
 impl Traced<'_> {
     /// A loss for one item.
     pub fn loss(&self, eval: &mut Eval, loss: &Value, span: Span) -> Res<TracedLoss> {
         let moving = Value::Net(self.moving.clone());
-        eval.trace_loss(loss, &moving, self.item, &[(self.moving.source, String::new())], span)
+        eval.trace_loss_of(loss, &moving, (self.item, self.through), &[(self.moving.source, String::new())], span)
     }
 }
 

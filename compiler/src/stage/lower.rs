@@ -73,9 +73,10 @@ pub(super) fn train(
     if data.is_empty() {
         return fault("E0706", *on_span, "the data has no rows");
     }
+    let (data, through) = metric::before_policies(eval, on, data, *on_span);
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
-    let traced = Traced { moving: &moving, item: &item };
+    let traced = Traced { moving: &moving, item: &item, through: through.as_ref() };
     let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), name.clone())?;
     let LoweredStage { mut stage, frozen, read, losses, kept } = lowered;
     let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;

@@ -33,6 +33,25 @@ fn trace(eval: &mut Eval, f: &Value, row: &Value, span: Span) -> Res<Traced> {
     Ok(Traced { graph, value })
 }
 
+/// Rows that a stage reads, and what makes of them what its loss reads: where their last `map` asks policies, that is part of
+/// the loss, and the rows are those before it.
+pub(super) fn before_policies(
+    eval: &mut Eval,
+    on: &Value,
+    data: Data<Value>,
+    span: Span,
+) -> (Data<Value>, Option<Value>) {
+    let Some(Rows { mapped: Some((base, f)), .. }) = cast::<Rows>(on) else { return (data, None) };
+    if base.is_empty() || data.get(eval, 0).is_ok() {
+        return (data, None);
+    }
+    let Ok(first) = base.get(eval, 0) else { return (data, None) };
+    match trace(eval, f, &first, span) {
+        Ok(traced) if nets::reads_weights(&traced.graph) => (base.clone(), Some(f.clone())),
+        _ => (data, None),
+    }
+}
+
 /// Whether traced code could read anything of such rows that host code cannot: text as tokens.
 fn has_text(ty: &ItemType) -> bool {
     ty.fields.iter().any(|(_, ty)| match ty {

@@ -123,3 +123,46 @@ fn a_loop_ends_when_the_run_says() {
     // The first round is one stage; later ones of the loop begin with what the run has chosen.
     assert_eq!(trained.len(), want + 2, "{trained:?}");
 }
+
+const WEIGHED: &str = r#"
+use std.nets { gpt }
+use std.data { Pair }
+use std.losses { sft, bradley_terry }
+use std.optimizers { sgd }
+
+data pairs = for a in 0..6, b in 0..4 { Pair { prompt: """{a}+{b}=""", chosen: """{a + b}""", rejected: """{a + b + 10}""" } }
+policy base = gpt(layers: 1, width: 16, heads: 2, inner: 16, tokenizer: bytes)
+
+loss weighed(policy: Policy, chosen: Reply, gap: Float) per example {
+  track gap = gap
+  sigmoid(gap) * -sum[time](logp(policy, chosen))
+}
+loss direct(policy: Policy, pair: Pair, judge: Scorer) per example {
+  let gap = score(judge, pair.chosen) - score(judge, pair.rejected)
+  track gap = gap
+  sigmoid(gap) * -sum[time](logp(policy, pair.chosen))
+}
+
+pipeline {
+  let judge = train base with head() { on pairs; loss bradley_terry(); optimizer sgd(lr: 0.1); batch 12 examples; steps 3 }
+  let tuned = train base { on ROWS; loss LOSS; optimizer sgd(lr: 0.1); batch 12 examples; steps 4 }
+}
+"#;
+
+/// What a policy says of a row may be a field of it: the loss reads it as any other.
+#[test]
+fn fields_that_policies_give() {
+    let found = |rows: &str, loss: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = WEIGHED.replace("ROWS", rows).replace("LOSS", loss);
+        run_in(folder.path(), &text, &[], &Cpu::new(1), &mut Silent);
+        let row = |line: &Value| ["loss", "gap"].map(|name| line[name].as_f64());
+        lines(folder.path()).iter().filter(|line| line["stage"] == "tuned").map(row).collect::<Vec<_>>()
+    };
+    let fields = "pairs |> map(x => x with { gap: score(judge, x.chosen) - score(judge, x.rejected) })";
+    let (weighed, direct) = (found(fields, "weighed()"), found("pairs", "direct(judge: judge)"));
+    assert_eq!(weighed.len(), 4);
+    for (a, b) in weighed.iter().flatten().zip(direct.iter().flatten()) {
+        assert!((a.unwrap() - b.unwrap()).abs() < 1e-6, "{weighed:?}, not {direct:?}");
+    }
+}
