@@ -16,6 +16,18 @@ pub struct Cli {
 pub enum Command {
     /// Runs a program: trains, evaluates, saves
     Run(Run),
+    /// Says what a run would do: what is kept, what is new and why, memory, time
+    Plan(Plan),
+    /// Says why a stage would run again, down to the file, the setting or the code that changed
+    Why(Why),
+    /// Draws the stages of a program and what reads what
+    Graph(Graph),
+    /// Runs a program with all combinations of some settings, and compares them in one table
+    Sweep(Sweep),
+    /// Sets what was planned for a run beside what it took
+    Report(Report),
+    /// Lists what runs have kept, or removes some of it
+    Store(StoreArgs),
     /// Checks programs without running them
     Check(Check),
     /// Formats files in place
@@ -43,19 +55,12 @@ pub struct Run {
     /// The run's folder [default: out/<name of the file>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Memory that a stage may use, such as 2GiB
-    #[arg(long, value_name = "SIZE", value_parser = memory)]
-    pub memory: Option<usize>,
-    /// Where kernels run: `cpu`, `gpu`, `gpu:1`, or `auto`: the one that is likely to be faster
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
-    pub device: Device,
+    #[command(flatten)]
+    pub machine: Machine,
     /// Takes a GPU's kernels as they are likely to be fast, and times no others when a shape first runs. What was timed is
     /// kept in align/kernels.json in the user's cache folder
     #[arg(long)]
     pub no_tune: bool,
-    /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
     /// Saves a checkpoint every so many steps [default: once a minute]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
@@ -74,6 +79,130 @@ pub struct Run {
     /// Prints progress and results as JSON, one object a line
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The program
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// The run's folder, which plan.json goes to [default: out/<name of the file>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tries no steps: time follows from earlier runs, or from what the device reaches
+    #[arg(long)]
+    pub quick: bool,
+    /// Prints one JSON object a stage
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a program runs on.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Machine {
+    /// Memory that a stage may use, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<usize>,
+    /// Where kernels run: `cpu`, `gpu`, `gpu:1`, or `auto`: the one that is likely to be faster
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
+    pub device: Device,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The stage, by its name in `alignc plan`
+    pub stage: String,
+    /// The program
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// The program
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Writes a drawing (.svg) or a Graphviz file (.dot) [default: prints DOT]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// The program
+    pub file: PathBuf,
+    /// A `param` and its values: 0.05,0.1,0.3, or a range as in programs: 1..4 is 1, 2, 3. `seed` is that of all draws unless
+    /// a param is called so
+    #[arg(long = "set", value_name = "NAME=VALUES", value_parser = setting, required = true)]
+    pub sets: Vec<(String, String)>,
+    /// The seed of all draws, where it is not among the settings
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// The folder of the sweep [default: out/<name of the file>/sweep]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Prints one JSON object a combination
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The run's folder, or its program
+    pub run: PathBuf,
+    /// Prints one JSON object a stage
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    pub command: Option<StoreCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Lists kept stages, those that were used last at the end
+    Ls {
+        /// Prints one JSON object a stage
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes kept stages that all of the conditions hold for; never what a run is at work on, or uses
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// That were not used for so long, such as 12h, 30d or 8w
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub unused: Option<std::time::Duration>,
+    /// As many, those first that were not used for the longest time, as leave no more than this, such as 10GiB
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub down_to: Option<usize>,
+    /// That are not finished
+    #[arg(long)]
+    pub unfinished: bool,
+    /// That come from this program
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<String>,
+    /// Only says what would be removed
+    #[arg(long)]
+    pub dry: bool,
 }
 
 /// Where kernels run.
@@ -244,6 +373,15 @@ fn pass(text: &str) -> Result<String, String> {
     Passes::without([text]).map(|_| text.to_string())
 }
 
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    const UNITS: [(char, u64); 4] = [('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
+    let seconds = UNITS.iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+        number.checked_mul(*seconds)
+    });
+    seconds.map(std::time::Duration::from_secs).ok_or("expected an age such as 90m, 12h, 30d or 8w".into())
+}
+
 fn memory(text: &str) -> Result<usize, String> {
     size(text).filter(|bytes| *bytes > 0).ok_or("expected a size such as 512MiB or 2GiB".into())
 }
@@ -256,6 +394,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ages() {
+        let seconds = |text: &str| age(text).map(|age| age.as_secs());
+        assert_eq!([seconds("90m"), seconds("2d")], [Ok(5400), Ok(172_800)]);
+        assert!(["", "d", "3", "-1d", "1.5h", "99999999999999999w"].iter().all(|text| age(text).is_err()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which device a program runs on.
 
-use crate::args::{Device, Run};
+use crate::args::{Device, Machine, Run};
 use crate::failure::Failure;
 use align_compiler::stage::graph::StageGraph;
 use align_runtime::engine::{Cpu, Engine};
@@ -10,34 +10,55 @@ use align_runtime::hub::user_cache;
 /// An engine, and what the user is told of the choice.
 type Chosen = (Box<dyn Engine>, Vec<String>);
 
+/// What is asked of a device.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+pub struct Wanted {
+    pub device: Device,
+    pub no_tune: bool,
+    pub profile: bool,
+}
+
+impl From<&Run> for Wanted {
+    fn from(args: &Run) -> Wanted {
+        Wanted { device: args.machine.device, no_tune: args.no_tune, profile: args.profile }
+    }
+}
+
+impl From<Machine> for Wanted {
+    fn from(machine: Machine) -> Wanted {
+        Wanted { device: machine.device, no_tune: false, profile: false }
+    }
+}
+
 /// The engine that was asked for.
-pub fn engine(args: &Run, threads: usize, graph: &StageGraph) -> Result<Chosen, Failure> {
-    match args.device {
-        Device::Auto => Ok(auto(args, threads, graph)),
+pub fn engine(wanted: Wanted, threads: usize, graph: &StageGraph) -> Result<Chosen, Failure> {
+    match wanted.device {
+        Device::Auto => Ok(auto(wanted, threads, graph)),
         Device::Cpu => Ok((Box::new(Cpu::new(threads)), vec![])),
-        Device::Gpu(number) => gpu(number, args),
+        Device::Gpu(number) => gpu(number, wanted),
     }
 }
 
 #[cfg(feature = "gpu")]
-pub fn gpu(number: Option<usize>, args: &Run) -> Result<Chosen, Failure> {
+pub fn gpu(number: Option<usize>, wanted: Wanted) -> Result<Chosen, Failure> {
     let gpu = align_runtime::engine::graphics::Gpu::open(number).map_err(|error| {
         Failure::new(format!("{error}\n  help: `alignc devices` lists what is there; `--device cpu` needs no driver"))
     })?;
     let note = format!("The device is {} ({}).", gpu.about().name, gpu.about().back_end);
-    let notes = std::iter::once(note).chain(prepared(&gpu, args)).collect();
+    let notes = std::iter::once(note).chain(prepared(&gpu, wanted)).collect();
     Ok((Box::new(gpu), notes))
 }
 
 /// Kernels are picked by what they took before; what is to be told of that, and of what a profile lacks.
 #[cfg(feature = "gpu")]
-fn prepared(gpu: &align_runtime::engine::graphics::Gpu, args: &Run) -> Vec<String> {
+fn prepared(gpu: &align_runtime::engine::graphics::Gpu, wanted: Wanted) -> Vec<String> {
     let mut notes = vec![];
-    if !args.no_tune {
+    if !wanted.no_tune {
         let file = user_cache().map(|folder| folder.join("align/kernels.json"));
         notes.extend(gpu.tune(file, false).map(|what| format!("{what}. It is made anew.")));
     }
-    if args.profile && !gpu.about().times {
+    if wanted.profile && !gpu.about().times {
         notes.push(
             "It cannot time its kernels: the profile has how long the host waited for each, which is more.".into(),
         );
@@ -47,13 +68,10 @@ fn prepared(gpu: &align_runtime::engine::graphics::Gpu, args: &Run) -> Vec<Strin
 
 /// The device that is likely to be faster. Where there is no GPU that is one, this is the CPU, and nothing is measured.
 #[cfg(feature = "gpu")]
-fn auto(args: &Run, threads: usize, graph: &StageGraph) -> Chosen {
-    use align_compiler::kernel::estimate::Rates;
+fn auto(wanted: Wanted, threads: usize, graph: &StageGraph) -> Chosen {
     use align_runtime::engine::choice::{self, FirstStep};
     use align_runtime::engine::graphics::{Gpu, list};
     use align_runtime::train::bytes;
-    /// Seconds that a dispatch costs, recorded and begun.
-    const DISPATCH: f64 = 4e-6;
 
     let cpu = Cpu::new(threads);
     let number = list().iter().position(|about| about.kind != "software");
@@ -68,10 +86,7 @@ fn auto(args: &Run, threads: usize, graph: &StageGraph) -> Chosen {
         let why = format!("{} holds {} and {name} has {}", step.stage, bytes(step.held), bytes(gpu.memory()));
         return stays(cpu, why);
     }
-    let measured = match gpu.rates() {
-        Ok(rates) => Rates { product: rates.product, memory: rates.memory, kernel: DISPATCH, run: rates.run },
-        Err(fault) => return stays(cpu, fault.to_string()),
-    };
+    let Some(measured) = Engine::rates(&gpu) else { return stays(cpu, format!("{name} cannot be measured")) };
     let Some(own) = choice::rates(&cpu) else { return (Box::new(cpu), vec![]) };
     let (there, here) = (step.seconds(&measured), step.seconds(&own));
     let of = |seconds: f64| format!("{} ms", crate::table::number(1e3 * seconds));
@@ -80,7 +95,7 @@ fn auto(args: &Run, threads: usize, graph: &StageGraph) -> Chosen {
     match there < here {
         true => {
             let note = format!("The device is {name} ({}): {why} the CPU.", gpu.about().back_end);
-            let notes = std::iter::once(note).chain(prepared(&gpu, args)).collect();
+            let notes = std::iter::once(note).chain(prepared(&gpu, wanted)).collect();
             (Box::new(gpu), notes)
         }
         false => stays(cpu, format!("{why} {name}")),
@@ -88,11 +103,11 @@ fn auto(args: &Run, threads: usize, graph: &StageGraph) -> Chosen {
 }
 
 #[cfg(not(feature = "gpu"))]
-pub fn gpu(_: Option<usize>, _: &Run) -> Result<Chosen, Failure> {
+pub fn gpu(_: Option<usize>, _: Wanted) -> Result<Chosen, Failure> {
     Err(Failure::new("this alignc is built without GPUs (the feature `gpu`)\n  help: `--device cpu`"))
 }
 
 #[cfg(not(feature = "gpu"))]
-fn auto(_: &Run, threads: usize, _: &StageGraph) -> Chosen {
+fn auto(_: Wanted, threads: usize, _: &StageGraph) -> Chosen {
     (Box::new(Cpu::new(threads)), vec![])
 }

@@ -4,12 +4,14 @@ mod args;
 mod commands;
 mod data;
 mod device;
+mod drawing;
 mod failure;
 mod fetching;
 mod findings;
 mod print;
 mod profile;
 mod progress;
+mod states;
 mod table;
 
 use args::{Cli, Command};
@@ -36,6 +38,12 @@ fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Plan(args) => commands::plan::plan(&args),
+        Command::Why(args) => commands::why::why(&args),
+        Command::Graph(args) => commands::graph::graph(&args),
+        Command::Sweep(args) => commands::sweep::sweep(&args),
+        Command::Report(args) => commands::report::report(&args),
+        Command::Store(args) => commands::store::store(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Fmt(args) => commands::fmt::fmt(&args),
         Command::Test(args) => commands::test::test(&args),

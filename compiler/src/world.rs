@@ -123,6 +123,11 @@ pub trait Rows {
     fn row(&self, index: usize) -> Result<serde_json::Value, String>;
     /// A hash of the content.
     fn identity(&self) -> String;
+    /// The files, each with a hash of its content.
+    fn files(&self) -> Vec<(String, String)> {
+        let place = self.place(0);
+        vec![(place.rsplit_once(':').map_or(&*place, |(path, _)| path).to_string(), self.identity())]
+    }
     /// File and line of a row, for messages.
     fn place(&self, index: usize) -> String;
 }

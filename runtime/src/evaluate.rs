@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::evaluate::EvaluateStage;
-use align_compiler::stage::items::{Item, pack};
-use align_compiler::tensor::{Axis, DType};
+use align_compiler::stage::items::{Item, ItemValue, Packed, pack};
+use align_compiler::tensor::{Axis, DType, Lengths};
 
 use crate::engine::{Bindings, Engine, Slot, Spent};
 use crate::error::{Error, Result};
-use crate::profile::{Clock, Section};
+use crate::profile::{Clock, Section, forget_peak, peak_memory};
 use crate::run::{RunError, StageFault};
 use crate::train::held::{Numbers, Resident, resident};
-use crate::train::{Launch, micro_batches, refuse_too_big, rows_taken};
+use crate::train::{Launch, Tried, micro_batches, refuse_too_big, rows_taken};
 
 /// Rows that are made into items at once.
 const WINDOW: usize = 1024;
@@ -31,6 +32,18 @@ pub struct Evaluation<'a> {
     numbers: Vec<(String, String)>,
     /// The axis of each answer (`item`, or a packed one), and what its values are.
     answers: Vec<(Axis, DType)>,
+}
+
+/// What an evaluation needs, and what it runs over.
+pub struct Need {
+    /// Bytes beside the weights.
+    pub temporary: usize,
+    pub rows: usize,
+    /// Forward tokens.
+    pub tokens: u64,
+    /// Of its first micro-batch, and how many these are.
+    pub lengths: Option<Lengths>,
+    pub parts: f64,
 }
 
 /// What an evaluation found.
@@ -133,6 +146,102 @@ impl<'a> Evaluation<'a> {
         resident(engine.device(), read).into_iter().collect()
     }
 
+    /// What it needs where it may use `memory` bytes beside the weights.
+    pub fn need(&self, memory: usize) -> std::result::Result<Need, RunError> {
+        let (count, window) = self.first_window()?;
+        let rows = window.len();
+        let parts = self.parts(&window, memory, |i| self.stage.items.place(i))?;
+        let need = |part: &Vec<usize>| self.launch.memory(&self.packed(&window, part));
+        let tokens: usize = window.iter().map(|item| item.tokens).sum();
+        Ok(Need {
+            temporary: parts.iter().map(need).max().unwrap_or(0) + bytes(&window),
+            rows: count,
+            tokens: (tokens as f64 * count as f64 / rows.max(1) as f64) as u64,
+            lengths: parts.first().map(|part| self.packed(&window, part).lengths),
+            parts: parts.len() as f64 * count as f64 / rows.max(1) as f64,
+        })
+    }
+
+    /// Runs over its first micro-batches for about this time. Nothing where one cannot be run.
+    pub fn tried<'w>(
+        &mut self,
+        weight: &dyn Fn(&str) -> Option<Slot<'w>>,
+        memory: usize,
+        trial: Duration,
+    ) -> Option<Tried> {
+        let (begun, is_measured) = (Instant::now(), forget_peak());
+        let (_, window) = self.first_window().ok()?;
+        let made = begun.elapsed().as_secs_f64();
+        let tokens = |part: &[usize]| part.iter().map(|i| window[*i].tokens as u64).sum::<u64>();
+        let parts = self.parts(&window, memory, |i| self.stage.items.place(i)).ok()?;
+        let mut tried = Tried { steps: 0, tokens: 0, seconds: 0.0, beside: None };
+        let mut most = 0;
+        // The first run takes memory that later ones have; it counts where it is alone.
+        for part in parts.iter().cycle().take(parts.len().max(3)) {
+            let packed = self.packed(&window, part);
+            most = most.max(self.launch.memory(&packed));
+            let timed = Instant::now();
+            self.run_part(weight, &packed).ok()?.ok()?;
+            if tried.steps == 1 {
+                (tried.tokens, tried.seconds) = (0, 0.0);
+            }
+            tried.steps += 1;
+            tried.tokens += tokens(part);
+            tried.seconds += timed.elapsed().as_secs_f64();
+            if begun.elapsed() > trial {
+                break;
+            }
+        }
+        let all: u64 = window.iter().map(|item| item.tokens as u64).sum();
+        tried.seconds += made * tried.tokens as f64 / all.max(1) as f64;
+        let known = most + bytes(&window);
+        tried.beside = peak_memory().filter(|_| is_measured).map(|peak| peak.saturating_sub(known));
+        Some(tried)
+    }
+
+    /// Runs a micro-batch. Gives the answers for its rows.
+    fn run_part<'w>(
+        &mut self,
+        weight: &dyn Fn(&str) -> Option<Slot<'w>>,
+        packed: &Packed,
+    ) -> Result<std::result::Result<Vec<Found>, String>> {
+        let mut bindings = Bindings::new();
+        for path in &self.weights {
+            let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
+            bindings.insert(path, values);
+        }
+        let mut found: Vec<Found> =
+            self.answers.iter().map(|(axis, of)| Found::new(*of, packed.lengths.size(axis))).collect();
+        for (answer, values) in self.stage.answers.iter().zip(&mut found) {
+            bindings.insert(&answer.name, values.slot());
+        }
+        Ok(self.launch.run(packed, bindings).map(|()| found))
+    }
+
+    /// A micro-batch.
+    fn packed(&self, window: &[Item], part: &[usize]) -> Packed {
+        pack(&self.stage.layout, part.iter().map(|i| &window[*i]))
+    }
+
+    /// How many rows there are to run over, and the first of these.
+    fn first_window(&self) -> std::result::Result<(usize, Vec<Item>), RunError> {
+        let items = &self.stage.items;
+        let taken = self.stage.taken.as_ref().map(|taken| rows_taken(&**items, taken)).transpose()?;
+        let count = taken.as_ref().map_or(items.len(), Vec::len);
+        let row_of = |i: usize| taken.as_ref().map_or(i, |rows| rows[i]);
+        let window = (0..count.min(WINDOW)).map(|i| items.item(row_of(i)));
+        Ok((count, window.collect::<std::result::Result<_, _>>()?))
+    }
+
+    /// Rows cut into micro-batches that fit, and have no more tokens than make them faster.
+    fn parts(&self, window: &[Item], memory: usize, place: impl Fn(usize) -> String) -> Result<Vec<Vec<usize>>> {
+        let need = |part: &[usize]| self.launch.memory(&self.packed(window, part));
+        let little = |part: &[usize]| part.iter().map(|i| window[*i].tokens).sum::<usize>() <= self.tokens;
+        let parts = micro_batches(window, |part| (part.len() == 1 || little(part)) && need(part) <= memory);
+        refuse_too_big("an evaluation of this row", window, &parts, need, memory, place)?;
+        Ok(parts)
+    }
+
     /// Runs over all rows. `weight` finds a weight by its path in the graph; `memory` bytes may be used beside these. Gives
     /// nothing where `stop` becomes true before the end.
     pub fn run<'w>(
@@ -153,33 +262,17 @@ impl<'a> Evaluation<'a> {
             let window = rows.map(|i| items.item(row_of(i))).collect::<std::result::Result<Vec<Item>, _>>()?;
             self.clock.end(Section::Load, begun);
             let begun = self.clock.start();
-            let packed = |part: &[usize]| pack(&self.stage.layout, part.iter().map(|i| &window[*i]));
-            let little = |part: &[usize]| part.iter().map(|i| window[*i].tokens).sum::<usize>() <= self.tokens;
-            let fits = |part: &[usize]| part.len() == 1 || little(part);
-            let parts = micro_batches(&window, |part| fits(part) && self.launch.memory(&packed(part)) <= memory);
-            let need = |part: &[usize]| self.launch.memory(&packed(part));
-            let place = |i: usize| items.place(row_of(start + i));
-            refuse_too_big("an evaluation of this row", &window, &parts, need, memory, place)?;
+            let parts = self.parts(&window, memory, |i| items.place(row_of(start + i)))?;
             self.clock.end(Section::Plan, begun);
             for part in parts {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
                 let begun = self.clock.start();
-                let packed = packed(&part);
+                let packed = self.packed(&window, &part);
                 self.clock.end(Section::Pack, begun);
                 let begun = self.clock.start();
-                let mut bindings = Bindings::new();
-                for path in &self.weights {
-                    let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
-                    bindings.insert(path, values);
-                }
-                let mut found: Vec<Found> =
-                    self.answers.iter().map(|(axis, of)| Found::new(*of, packed.lengths.size(axis))).collect();
-                for (answer, values) in self.stage.answers.iter().zip(&mut found) {
-                    bindings.insert(&answer.name, values.slot());
-                }
-                self.launch.run(&packed, bindings).map_err(|what| StageFault {
+                let found = self.run_part(weight, &packed)?.map_err(|what| StageFault {
                     what,
                     rows: part.iter().map(|i| items.place(row_of(start + i))).collect(),
                     ..StageFault::default()
@@ -207,6 +300,11 @@ impl<'a> Evaluation<'a> {
         let numbers = sums.iter().map(|(sum, count)| if *count > 0.0 { sum / count } else { f64::NAN }).collect();
         Ok(Some(Evaluated { numbers, rows: taken, answers: answers.into_iter().map(Column::new).collect() }))
     }
+}
+
+/// Bytes of items.
+fn bytes(items: &[Item]) -> usize {
+    items.iter().flat_map(|item| &item.values).map(ItemValue::bytes).sum()
 }
 
 /// Where an answer is written.

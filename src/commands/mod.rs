@@ -6,10 +6,16 @@ pub mod devices;
 pub mod emit;
 pub mod explain;
 pub mod fmt;
+pub mod graph;
+pub mod plan;
+pub mod report;
 pub mod run;
 pub mod score;
+pub mod store;
+pub mod sweep;
 pub mod test;
 pub mod verify;
+pub mod why;
 
 use crate::args::Settings;
 use crate::failure::{Failure, read};
@@ -20,12 +26,13 @@ use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::graph::StageGraph;
 use align_compiler::stage::passes::Passes;
 use align_compiler::stage::{self};
+use align_runtime::run::{About, RunError};
 use align_runtime::world::Files;
 use align_syntax::diag::{self, Diagnostic, Severity};
 use align_syntax::render::{Style, render};
 use align_syntax::span::Sources;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,7 +51,7 @@ fn build<'p>(program: &'p Program, settings: &Settings, world: &'p Files) -> Res
     build_with(program, &options(settings), world)
 }
 
-fn options(settings: &Settings) -> BuildOptions {
+pub(crate) fn options(settings: &Settings) -> BuildOptions {
     // The names were looked at when the command line was read.
     let passes = Passes::without(settings.without.iter().map(String::as_str)).unwrap_or_default();
     BuildOptions { sets: settings.sets.clone(), seed: settings.seed, passes, ..BuildOptions::default() }
@@ -55,6 +62,40 @@ fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files
         let _ = report(&mut diagnostics, &program.sources);
         Failure::Said
     })
+}
+
+/// Finished stages and checkpoints of all runs from this folder.
+const STORE: &str = ".align/store";
+
+/// What reports and records say of a program.
+fn about(program: &Program, seed: u64) -> About {
+    let source = program.sources.get(program.main());
+    About { file: source.name.clone(), source: source.text.to_string(), seed }
+}
+
+/// `out/<file stem>`
+fn default_out(file: &Path) -> PathBuf {
+    Path::new("out").join(file.file_stem().unwrap_or(file.as_os_str()))
+}
+
+/// Fails where a program has nothing to run.
+fn must_run(program: &Program, file: &Path) -> Result<(), Failure> {
+    if program.runs() {
+        return Ok(());
+    }
+    let help = "help: write `pipeline { .. }` with what is to be trained, shown and saved";
+    Err(Failure::new(format!("{} has no pipeline, so nothing is run\n  {help}", file.display())))
+}
+
+/// A fault of a run: of the program with its place, else as it says itself.
+fn told(error: RunError, program: &Program) -> Failure {
+    match error {
+        RunError::Program(diagnostic) => {
+            let _ = report(&mut [*diagnostic], &program.sources);
+            Failure::Said
+        }
+        error => Failure::new(error),
+    }
 }
 
 /// Prints diagnostics to standard error. Fails if one is an error.

@@ -1,19 +1,19 @@
 //! `alignc run`: runs a program to its end, or to where it is stopped.
 
 use crate::args::Run;
-use crate::commands::{build_with, checked, options, report, stop_at_interrupt, threads, verify};
+use crate::commands::{
+    STORE, about, build_with, checked, default_out, must_run, options, stop_at_interrupt, threads, told, verify,
+};
 use crate::device;
 use crate::failure::Failure;
 use crate::fetching::Fetching;
 use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
-use align_compiler::program::Program;
 use align_compiler::stage::passes::REFERENCE;
-use align_runtime::run::{self, About, Progress, RunError, RunOptions};
+use align_runtime::run::{self, Progress, RunOptions};
 use align_runtime::world::Files;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 
 pub fn run(args: &Run) -> Result<(), Failure> {
     let shown = match () {
@@ -24,10 +24,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     };
     let world = Files::of_program(".", &args.file).fetching(move |part| shown.arrived(part));
     let (program, _) = checked(&args.file, &world)?;
-    if !program.runs() {
-        let help = "help: write `pipeline { .. }` with what is to be trained, shown and saved";
-        return Err(Failure::new(format!("{} has no pipeline, so nothing is run\n  {help}", args.file.display())));
-    }
+    must_run(&program, &args.file)?;
     let mut building = options(&args.settings);
     if args.verify {
         // The whole step is compared.
@@ -36,8 +33,8 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     let graph = build_with(&program, &building, &world)?;
     let options = RunOptions {
         out: args.out.clone().unwrap_or_else(|| default_out(&args.file)),
-        store: PathBuf::from(".align/store"),
-        memory: args.memory,
+        store: STORE.into(),
+        memory: args.machine.memory,
         checkpoint_every: args.checkpoint_every,
         tensorboard: args.tensorboard,
         profile: args.profile.then(|| program.sources.clone()),
@@ -53,18 +50,12 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         graph.notes.iter().for_each(|note| progress.note(note));
         return verify::verify(args, &program, &graph, &options, progress.as_mut());
     }
-    let (engine, notes) = device::engine(args, threads(args.threads), &graph)?;
+    let (engine, notes) = device::engine(args.into(), threads(args.machine.threads), &graph)?;
     let stop = stop_at_interrupt("stopping after this step")?;
     graph.notes.iter().chain(&notes).for_each(|note| progress.note(note));
     let result = run::run(&graph, &options, &*engine, progress.as_mut(), &stop);
     drop(progress);
-    let found = result.map_err(|error| match error {
-        RunError::Program(diagnostic) => {
-            let _ = report(&mut [*diagnostic], &program.sources);
-            Failure::Said
-        }
-        error => Failure::new(error),
-    })?;
+    let found = result.map_err(|error| told(error, &program))?;
     for table in &found.profile {
         match args.json {
             true => outln!("{}", profile::event(table)),
@@ -76,14 +67,4 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         (false, false) => Err(Failure::Said),
         (false, true) => Ok(()),
     }
-}
-
-fn about(program: &Program, seed: u64) -> About {
-    let source = program.sources.get(program.main());
-    About { file: source.name.clone(), source: source.text.to_string(), seed }
-}
-
-/// `out/<file stem>`
-fn default_out(file: &Path) -> PathBuf {
-    Path::new("out").join(file.file_stem().unwrap_or(file.as_os_str()))
 }

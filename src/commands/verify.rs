@@ -27,11 +27,11 @@ pub fn verify(
     options: &RunOptions,
     progress: &mut dyn Progress,
 ) -> Result<(), Failure> {
-    let cpu = Cpu::new(threads(args.threads));
-    let gpu = match args.device {
+    let cpu = Cpu::new(threads(args.machine.threads));
+    let gpu = match args.machine.device {
         Device::Cpu => None,
-        Device::Gpu(number) => Some(device::gpu(number, args)?),
-        Device::Auto => device::gpu(None, args).ok(),
+        Device::Gpu(number) => Some(device::gpu(number, args.into())?),
+        Device::Auto => device::gpu(None, args.into()).ok(),
     };
     gpu.iter().flat_map(|(_, notes)| notes).for_each(|note| progress.note(note));
     let mut engines: Vec<&dyn Engine> = vec![&cpu];

@@ -5,7 +5,7 @@ use super::data::{Data, READ_FIRST};
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, Guards, Reads, Stage, StageGraph, StageId, StageKind};
-use super::hash::{ContentHash, Hasher};
+use super::hash::{ContentHash, Inputs};
 use super::items::ItemLayout;
 use super::number::{Number, OfRows};
 use super::passes::{EQUAL, MAPS, Passes, SHARED, UNREAD};
@@ -275,11 +275,17 @@ impl<'p> Builder<'p> {
 
     /// The rows of a stage as a stage of their own.
     pub(super) fn data(&self, items: &Rc<dyn ItemSource + 'p>, span: Span) -> StageId {
-        let hash = Hasher::new("data").hash("items", &items.identity()).finish();
-        let kind = StageKind::Data(DataStage { rows: items.len(), passes: items.passes() });
+        let mut inputs = Inputs::new("data");
+        for (name, shown, hash) in items.parts() {
+            inputs.part(name, shown, |hasher| {
+                hasher.hash("of", &hash);
+            });
+        }
+        let (hash, inputs) = inputs.finish();
+        let kind = StageKind::Data(DataStage { rows: items.len(), passes: items.passes(), files: items.files() });
         // Words of the library say nothing of the program.
         let name = if span.file == self.program.main() { self.words(span) } else { String::new() };
-        self.add(Stage { name, span, hash, kind }, &[])
+        self.add(Stage { name, span, hash, inputs, kind }, &[])
     }
 
     /// What stages that the next expressions ask for are named by.

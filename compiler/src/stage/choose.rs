@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::foreign::{Later, Rows, cast, number};
 use super::graph::{ChooseStage, Reads, Stage, StageGraph, StageKind};
-use super::hash::Hasher;
+use super::hash::{Hasher, Inputs};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::sources::Source;
@@ -106,12 +106,11 @@ fn policy(
         let help = "both branches give policies with the same weights, read and saved the same way";
         return Err(Box::new(Diagnostic::error("E0205", span, what).help(help)));
     }
-    let hash = {
-        let graph = &builder.state.borrow().graph;
-        let mut hasher = Hasher::new("choose");
-        hash_number(graph, condition, &mut hasher);
-        hasher.hash("then", &graph.get(then.stage).hash).hash("otherwise", &graph.get(otherwise.stage).hash).finish()
-    };
+    let mut inputs = Inputs::new("choose");
+    builder.input(&mut inputs, "policy", then.stage);
+    builder.input(&mut inputs, "policy 2", otherwise.stage);
+    inputs.part("condition", "", |hasher| hash_number(&builder.state.borrow().graph, condition, hasher));
+    let (hash, inputs) = inputs.finish();
     let policy = then.policy.clone();
     let mut reads = vec![(then.stage, Reads::Side(true)), (otherwise.stage, Reads::Side(false))];
     for read in condition.reads() {
@@ -120,7 +119,7 @@ fn policy(
         }
     }
     let kind = StageKind::Choose(ChooseStage { policy: policy.clone(), condition: condition.clone() });
-    let stage = builder.add(Stage { name: builder.binding(), span, hash, kind }, &reads);
+    let stage = builder.add(Stage { name: builder.binding(), span, hash, inputs, kind }, &reads);
     Ok(builder.policy(a, Source { stage, policy }))
 }
 

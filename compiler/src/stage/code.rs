@@ -1,7 +1,7 @@
-//! Code as a hash: its text, and all that the words in it name.
+//! Code as a hash: its tree ([`tree`]), and all that the words in it name.
 //!
 //! What rows are worked out of is their identity where they are too many to be read first. The hash takes in too much
-//! rather than too little: a word counts as a use of everything of that name that is in sight. Code whose meaning lies
+//! rather than too little: a field counts as a use of everything of that name that is in sight, too. Code whose meaning lies
 //! outside of the program (it reads a file by itself) or in values that only a run gives has none.
 
 use super::foreign::{Rows, cast};
@@ -11,17 +11,20 @@ use super::words::READERS;
 use crate::eval::Eval;
 use crate::eval::env::Env;
 use crate::eval::value::{DefCode, Function, Value};
-use crate::program::Along;
-use align_syntax::ast::{Body, ItemKind, Pattern};
+use crate::program::ItemRef;
+use align_syntax::ast::{Block, Expr, ItemKind, Pattern, Type};
 use align_syntax::span::Span;
-use std::collections::HashSet;
+use std::collections::HashMap;
+use tree::Tree;
+
+mod tree;
 
 /// Adds up code. `None` of its methods: it has no hash.
 pub(super) struct Code<'e, 'p> {
     eval: &'e Eval<'p>,
     hasher: Hasher,
-    /// Spans that were taken in, each with the scope that it was read in (0: the top of its file).
-    seen: HashSet<(Span, usize)>,
+    /// Places that were taken in, each with the scope that it was read in (0: the top of its file), and their numbers.
+    seen: HashMap<(Span, usize), u64>,
 }
 
 impl<'e, 'p> Code<'e, 'p> {
@@ -29,7 +32,7 @@ impl<'e, 'p> Code<'e, 'p> {
     pub fn new(eval: &'e Eval<'p>, kind: &str) -> Code<'e, 'p> {
         let mut hasher = Hasher::new(kind);
         hasher.int("seed", eval.seed);
-        Code { eval, hasher, seen: HashSet::new() }
+        Code { eval, hasher, seen: HashMap::new() }
     }
 
     pub fn hasher(&mut self) -> &mut Hasher {
@@ -40,45 +43,40 @@ impl<'e, 'p> Code<'e, 'p> {
         self.hasher.finish()
     }
 
-    /// The text of a span, and what its words name where it stands.
-    pub fn text(&mut self, span: Span, env: &Env) -> Option<()> {
-        self.text_in(span, env, env.address())
+    /// The rounds of a loop whose body makes rows.
+    pub fn generator(&mut self, overs: &[(Pattern, Expr)], body: &Block, env: &Env) -> Option<()> {
+        let at = (body.span, env.address());
+        self.once(at, |code| Tree::new(code, env).rounds(overs, body))
     }
 
-    fn text_in(&mut self, span: Span, env: &Env, scope: usize) -> Option<()> {
-        if !self.seen.insert((span, scope)) {
+    /// A type of records, with what these are.
+    pub fn record(&mut self, ty: &Type, env: &Env) -> Option<()> {
+        let at = (ty.span, env.address());
+        self.once(at, |code| Tree::new(code, env).ty(ty))
+    }
+
+    /// Takes in what stands at a place; where it was before, its number among the places alone.
+    fn once(&mut self, at: (Span, usize), add: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        let next = self.seen.len() as u64;
+        if let Some(known) = self.seen.get(&at) {
+            self.hasher.int("again", *known);
             return Some(());
         }
-        let program = self.eval.program;
-        let text = program.sources.slice(span);
-        self.hasher.text("code", text);
-        let mut words = HashSet::new();
-        for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-            if word.starts_with(|c: char| c.is_ascii_digit()) || !words.insert(word) {
-                continue;
-            }
-            if READERS.contains(&word) {
-                return None;
-            }
-            if let Some(value) = env.get(word) {
-                self.hasher.text("is", word);
-                self.value(&value)?;
-            } else if let Some(at) = program.lookup(env.file(), word) {
-                let item = program.item(at);
-                if let ItemKind::Param { name, .. } = &item.kind
-                    && let Some(set) = self.eval.settings.get(&name.text)
-                {
-                    self.hasher.text("set", word);
-                    self.value(&set.clone())?;
-                }
-                self.text_in(item.span, &self.eval.top(at.file), 0)?;
-                // The word may stand with axes.
-                if let Along::Core(at) = program.along(env.file(), word) {
-                    self.text_in(program.item(at).span, &self.eval.top(at.file), 0)?;
-                }
-            }
+        self.seen.insert(at, next);
+        add(self)
+    }
+
+    /// What a word or the name of a type means at the top of its file.
+    pub(super) fn item(&mut self, at: ItemRef) -> Option<()> {
+        let (program, top) = (self.eval.program, self.eval.top(at.file));
+        let item = program.item(at);
+        if let ItemKind::Param { name, .. } = &item.kind
+            && let Some(set) = self.eval.settings.get(&name.text)
+        {
+            self.hasher.text("param", "set");
+            return self.value(&set.clone());
         }
-        Some(())
+        self.once((item.span, 0), |code| Tree::new(code, &top).item(&item.kind))
     }
 
     /// A value that code has captured.
@@ -152,9 +150,8 @@ impl<'e, 'p> Code<'e, 'p> {
     fn function(&mut self, function: &Function) -> Option<()> {
         match function {
             Function::Lambda { code, env } => {
-                // The names of its parameters stand before its body.
-                let start = code.params.first().map_or(code.body.span.start, |param| start(&param.pattern));
-                self.text(Span { start, ..code.body.span }, env)
+                let at = (code.body.span, env.address());
+                self.once(at, |all| Tree::new(all, env).lambda(&code.params, &code.body))
             }
             Function::Def { def, given } => {
                 self.def(def)?;
@@ -174,21 +171,10 @@ impl<'e, 'p> Code<'e, 'p> {
     }
 
     fn def(&mut self, def: &DefCode) -> Option<()> {
-        let end = match &def.def.body {
-            Body::Expr(expr) => expr.span.end,
-            Body::Block(block) => block.span.end,
+        let (env, scope) = match &def.env {
+            Some(env) => (env.clone(), env.address()),
+            None => (self.eval.top(def.file), 0),
         };
-        let span = Span { end, ..def.def.kind_span };
-        match &def.env {
-            Some(env) => self.text(span, env),
-            None => self.text_in(span, &self.eval.top(def.file), 0),
-        }
-    }
-}
-
-fn start(pattern: &Pattern) -> u32 {
-    match pattern {
-        Pattern::Name(name) => name.span.start,
-        Pattern::Tuple(_, span) => span.start,
+        self.once((def.def.kind_span, scope), |code| Tree::new(code, &env).def(&def.def))
     }
 }

@@ -68,10 +68,10 @@ pub fn cast_rows(
         }
     }
     // A record's own text, the functions that make its fields, and where `as` stands.
-    let (key, at, record) = (fields.clone(), env.clone(), ty.span);
+    let (key, at, record) = (fields.clone(), env.clone(), ty.clone());
     let key = move |eval: &Eval| {
         let mut code = Code::new(eval, "as");
-        code.text(record, &at)?;
+        code.record(&record, &at)?;
         for (field, value, _) in &key {
             code.hasher().text("field", field);
             code.value(value)?;

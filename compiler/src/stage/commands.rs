@@ -5,7 +5,7 @@ use super::foreign::{History, Rows, cast, number};
 use super::graph::{
     AssertStage, Cell, PlotStage, Points, Reads, SaveStage, Series, ShowStage, Stage, StageId, StageKind, Table,
 };
-use super::hash::Hasher;
+use super::hash::Inputs;
 use super::metric;
 use super::number::Number;
 use crate::eval::env::Env;
@@ -48,11 +48,12 @@ fn add<'p>(
         }
     }
     // A command makes nothing that others read: it is what it reads.
-    let mut hasher = Hasher::new(&word.text);
+    let mut inputs = Inputs::new("command");
     for (stage, _) in &all {
-        hasher.hash("of", &builder.state.borrow().graph.get(*stage).hash);
+        builder.input(&mut inputs, "of", *stage);
     }
-    let stage = Stage { name: String::new(), span: word.span, hash: hasher.finish(), kind };
+    let (hash, inputs) = inputs.finish();
+    let stage = Stage { name: String::new(), span: word.span, hash, inputs, kind };
     builder.add(stage, &all);
 }
 

@@ -51,6 +51,8 @@ pub trait RowSource<V> {
     fn place(&self, index: usize) -> String;
     /// What the rows are made of, without a look at any. Equal ones have equal rows. `None` where that cannot be told.
     fn identity(&self, eval: &Eval) -> Option<ContentHash>;
+    /// Adds the files that rows are read from, each with a hash of its content.
+    fn files(&self, to: &mut Vec<(String, String)>);
 }
 
 /// What a function of rows is.
@@ -207,6 +209,11 @@ impl<V: 'static> Data<V> {
     /// See [`RowSource::identity`].
     pub fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         self.source.identity(eval)
+    }
+
+    /// See [`RowSource::files`].
+    pub fn files(&self, to: &mut Vec<(String, String)>) {
+        self.source.files(to);
     }
 
     /// The hash of all rows, in order. Reads all rows, so what is wrong with any is found here; but of more than

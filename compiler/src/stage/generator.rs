@@ -13,7 +13,6 @@ use align_syntax::span::Span;
 struct Generator {
     overs: Vec<(Pattern, Expr)>,
     body: Block,
-    span: Span,
     env: Env,
     /// The rounds of the loops in which it stands: what keys its draws begins with them.
     rounds: Vec<u64>,
@@ -57,7 +56,6 @@ pub(super) fn generate(
     let mut made = Generator {
         overs: overs.to_vec(),
         body: body.clone(),
-        span,
         env: env.clone(),
         rounds: eval.keys().to_vec(),
         lists,
@@ -183,7 +181,7 @@ impl RowSource<Value> for Generator {
 
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         let mut code = Code::new(eval, "generator");
-        code.text(self.span, &self.env)?;
+        code.generator(&self.overs, &self.body, &self.env)?;
         for round in &self.rounds {
             code.hasher().int("round", *round);
         }
@@ -192,4 +190,6 @@ impl RowSource<Value> for Generator {
         }
         Some(code.finish())
     }
+
+    fn files(&self, _: &mut Vec<(String, String)>) {}
 }

@@ -1,7 +1,7 @@
 //! The stage graph: what a program does once, and which results each stage reads.
 
 use super::evaluate::EvaluateStage;
-use super::hash::ContentHash;
+use super::hash::{ContentHash, HashInput};
 use super::number::Number;
 use super::policy::PolicySpec;
 use super::source::ItemSource;
@@ -42,6 +42,8 @@ pub struct Stage<'p> {
     pub name: String,
     pub span: Span,
     pub hash: ContentHash,
+    /// What the hash is of.
+    pub inputs: Vec<HashInput>,
     pub kind: StageKind<'p>,
 }
 
@@ -205,6 +207,8 @@ pub struct DataStage {
     pub rows: usize,
     /// How often rows are gone through to make them all.
     pub passes: u64,
+    /// The files that rows are read from, each with a hash of its content.
+    pub files: Vec<(String, String)>,
 }
 
 /// A training stage, and where its items come from.

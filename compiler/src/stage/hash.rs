@@ -1,14 +1,17 @@
 //! Content hashes of stages: SHA-256 over what can change a result, and nothing else.
 //!
 //! A stage is hashed by its graphs as they were traced, so names, spans and layout of the program's text have no part in it,
-//! nor have names of stages, `eval`, `show`, devices and micro-batches.
+//! nor have names of stages, `track`, `eval`, `show`, devices and micro-batches. The parts of a hash are kept by name
+//! ([`HashInput`]), so that it can be said which of them changed.
 
-use crate::tensor::Graph;
+use super::canonical::canonical;
+use super::graph::StageId;
+use crate::tensor::{Graph, Node};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Raised when the passes change what a program computes.
-pub const SEMANTICS: u32 = 6;
+pub const SEMANTICS: u32 = 7;
 
 /// A content address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,11 +40,71 @@ impl ContentHash {
 /// Adds up parts. Each has a name and a length, so that parts never run into each other.
 pub struct Hasher(Sha256);
 
+/// One of the things that decide what a stage makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HashInput {
+    /// `loss`, `data`, `batch`: the same in every program.
+    pub name: String,
+    pub hash: ContentHash,
+    /// In the words of a program, as far as it can be said; equal words may stand for different code.
+    pub shown: String,
+    /// The stage that makes it.
+    pub stage: Option<StageId>,
+}
+
+/// The hash of a stage, part by part.
+pub struct Inputs {
+    kind: &'static str,
+    all: Vec<HashInput>,
+}
+
+impl Inputs {
+    pub fn new(kind: &'static str) -> Inputs {
+        let mut inputs = Inputs { kind, all: vec![] };
+        inputs.part("numerics", format!("version {SEMANTICS}"), |hasher| {
+            hasher.int("semantics", u64::from(SEMANTICS));
+        });
+        inputs
+    }
+
+    /// What another stage makes.
+    pub fn stage(&mut self, name: impl Into<String>, of: StageId, hash: ContentHash, shown: &str) -> &mut Inputs {
+        self.all.push(HashInput { name: name.into(), hash, shown: shown.into(), stage: Some(of) });
+        self
+    }
+
+    pub fn part(
+        &mut self,
+        name: impl Into<String>,
+        shown: impl Into<String>,
+        add: impl FnOnce(&mut Hasher),
+    ) -> &mut Inputs {
+        let name = name.into();
+        let mut hasher = Hasher::new(&name);
+        add(&mut hasher);
+        self.all.push(HashInput { name, hash: hasher.finish(), shown: shown.into(), stage: None });
+        self
+    }
+
+    /// The hash of all parts, and these.
+    pub fn finish(self) -> (ContentHash, Vec<HashInput>) {
+        let mut hasher = Hasher::new(self.kind);
+        for input in &self.all {
+            hasher.hash(&input.name, &input.hash);
+        }
+        (hasher.finish(), self.all)
+    }
+}
+
+/// `policy`, `policy 2`, ..
+pub fn numbered(name: &str, place: usize) -> String {
+    if place == 0 { name.into() } else { format!("{name} {}", place + 1) }
+}
+
 impl Hasher {
-    /// Of a kind of stage; holds the version of the passes too.
     pub fn new(kind: &str) -> Hasher {
         let mut hasher = Hasher(Sha256::new());
-        hasher.text("kind", kind).int("semantics", u64::from(SEMANTICS));
+        hasher.text("kind", kind);
         hasher
     }
 
@@ -69,16 +132,19 @@ impl Hasher {
         self.bytes(name, &value.0)
     }
 
-    /// The nodes and outputs of a graph, in order.
+    /// What a graph gives: its outputs with their names, in order.
     pub fn graph(&mut self, name: &str, graph: &Graph) -> &mut Hasher {
-        self.int(name, graph.len() as u64);
-        for (_, node) in graph.nodes() {
-            self.text("node", &format!("{node:?}"));
-        }
-        for (output, node) in &graph.outputs {
-            self.text("output", output).int("of", u64::from(node.0));
-        }
-        self
+        let (names, nodes): (Vec<&str>, Vec<Node>) =
+            graph.outputs.iter().map(|(name, node)| (name.as_str(), *node)).unzip();
+        names.iter().for_each(|output| {
+            self.text("output", output);
+        });
+        self.values(name, graph, &nodes)
+    }
+
+    /// What some nodes of a graph are, whatever else it holds.
+    pub fn values(&mut self, name: &str, graph: &Graph, of: &[Node]) -> &mut Hasher {
+        self.text(name, &canonical(graph, of))
     }
 
     pub fn finish(&mut self) -> ContentHash {

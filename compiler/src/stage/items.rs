@@ -61,6 +61,15 @@ impl ItemValue {
         }
     }
 
+    /// Bytes of its entries.
+    pub fn bytes(&self) -> usize {
+        match self {
+            ItemValue::Floats(v) => size_of_val(&v[..]),
+            ItemValue::Ints(v) => size_of_val(&v[..]),
+            ItemValue::Bools(v) => size_of_val(&v[..]),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

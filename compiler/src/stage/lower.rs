@@ -5,7 +5,7 @@ use super::build::Builder;
 use super::data::Data;
 use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse, Taken};
 use super::graph::{Reads, SampleRow, Stage, StageEval, StageId, StageKind, TrainNode};
-use super::hash::{ContentHash, Hasher};
+use super::hash::{ContentHash, HashInput, Hasher, Inputs, numbered};
 use super::hoist::{Hoisted, hoist};
 use super::items::{ItemInput, ItemLayout};
 use super::narrow::Narrow;
@@ -13,6 +13,7 @@ use super::optimizer::OptimizerStage;
 use super::passes::REFERENCE;
 use super::path::Path;
 use super::policy::PolicySpec;
+use super::print::grouped;
 use super::rows::item_type;
 use super::slots::{self, Said};
 use super::source::ItemSource;
@@ -29,7 +30,7 @@ use crate::eval::optimizer::WeightFacts;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
 use crate::rewrite::Rewrites;
-use crate::tensor::{Axis, Graph, NodeData, Op};
+use crate::tensor::{Axis, Graph, Node, NodeData, Op};
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -87,8 +88,9 @@ pub(super) fn train(
     let sample = sample(builder, eval, &data)?;
     let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
-    let hash = hash(builder, &stage, &losses, &from, &read, items.identity(), &evals, said.bf16);
     let data = builder.data(&items, *on_span);
+    let of = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
+    let (hash, inputs) = hash(builder, &of, from.stage, &read, data);
     let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
     reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
     if let Some(kept) = kept {
@@ -97,7 +99,7 @@ pub(super) fn train(
     }
     let policy = from.policy.clone();
     let node = TrainNode { policy: policy.clone(), stage, items, evals, said: said_slots, sample };
-    let stage = builder.add(Stage { name, span, hash, kind: StageKind::Train(Box::new(node)) }, &reads);
+    let stage = builder.add(Stage { name, span, hash, inputs, kind: StageKind::Train(Box::new(node)) }, &reads);
     Ok(builder.policy(start, Source { stage, policy }))
 }
 
@@ -201,21 +203,26 @@ fn keep<'p>(
     span: Span,
 ) -> StageId {
     let taken = Taken::of(items.len(), stage.batch, stage.length, stage.order, stage.seed);
-    let mut hasher = Hasher::new("keep");
-    hasher.graph("graph", &kept.traced).hash("items", &items.identity());
-    for source in &kept.sources {
-        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
+    let mut inputs = Inputs::new("keep");
+    inputs.part("code", "", |hasher| {
+        hasher.graph("graph", &kept.traced);
+    });
+    for (i, source) in kept.sources.iter().enumerate() {
+        builder.input(&mut inputs, numbered("policy", i), source.stage);
     }
-    if kept.bf16 {
-        hasher.text("precision", "bf16");
-    }
-    for narrow in &kept.narrow {
-        hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
-    }
+    builder.input(&mut inputs, "data", data);
+    inputs.part("precision", if kept.bf16 { "bf16" } else { "f32" }, |hasher| {
+        hasher.int("bf16", u64::from(kept.bf16));
+        for narrow in &kept.narrow {
+            hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
+        }
+    });
     if let Some(taken) = &taken {
-        hasher.text("taken", &format!("{taken:?}"));
+        inputs.part("rows that are taken", "", |hasher| {
+            hasher.text("taken", &format!("{taken:?}"));
+        });
     }
-    let hash = hasher.finish();
+    let (hash, inputs) = inputs.finish();
     let mut reads: Vec<(StageId, Reads)> =
         kept.sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
     reads.push((data, Reads::Data));
@@ -230,7 +237,7 @@ fn keep<'p>(
         taken,
     };
     let name = format!("{}.reference", if stage.name.is_empty() { "train" } else { &stage.name });
-    builder.add(Stage { name, span, hash, kind: StageKind::Evaluate(Box::new(evaluation)) }, &reads)
+    builder.add(Stage { name, span, hash, inputs, kind: StageKind::Evaluate(Box::new(evaluation)) }, &reads)
 }
 
 fn lower(
@@ -387,64 +394,103 @@ fn uses(from: &Source, stage: &TrainStage, kept: &Option<Kept>) -> Vec<PolicyUse
     [own].into_iter().chain(stage.frozen.iter().cloned()).chain(kept).collect()
 }
 
+/// What a stage's hash is of, beside what it reads.
+struct Hashed<'a, 'p> {
+    stage: &'a TrainStage,
+    losses: &'a [(Graph, Vec<Objective>)],
+    evals: &'a [StageEval<'p>],
+    /// The slots, for people.
+    said: &'a [(String, String)],
+    bf16: bool,
+}
+
 /// Everything that decides what the stage makes.
 fn hash(
     builder: &Builder,
-    stage: &TrainStage,
-    losses: &[(Graph, Vec<Objective>)],
-    from: &Source,
+    of: &Hashed,
+    from: StageId,
     frozen: &[Source],
-    items: ContentHash,
-    evals: &[StageEval],
-    bf16: bool,
-) -> ContentHash {
-    let mut hasher = Hasher::new("train");
-    let state = builder.state.borrow();
-    hasher.hash("from", &state.graph.get(from.stage).hash).hash("items", &items);
-    for source in frozen {
-        hasher.hash("frozen", &state.graph.get(source.stage).hash);
+    data: StageId,
+) -> (ContentHash, Vec<HashInput>) {
+    let Hashed { stage, losses, evals, said, bf16 } = of;
+    let said = |slot: &str| said.iter().find(|(name, _)| name == slot).map_or("", |(_, value)| value.as_str());
+    let mut inputs = Inputs::new("train");
+    builder.input(&mut inputs, "policy", from);
+    for (i, source) in frozen.iter().enumerate() {
+        builder.input(&mut inputs, numbered("frozen policy", i), source.stage);
     }
-    for (traced, _) in losses {
-        hasher.graph("loss", traced);
-    }
-    update(&mut hasher, &stage.optimizer);
-    stage.moves.hash(&mut hasher);
-    for weight in &stage.weights {
-        hasher.text("trained", &weight.path);
-    }
-    if bf16 {
-        hasher.text("precision", "bf16");
-    }
-    for narrow in &stage.narrow {
-        hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
-    }
-    let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
-    for (objective, term) in losses.iter().flat_map(|(_, objectives)| objectives).zip(terms.flatten()) {
-        hasher.text("objective", &format!("{objective:?}")).float("coefficient", term.coefficient);
-    }
-    match stage.batch {
-        BatchSize::Examples(n) => hasher.int("examples", n as u64),
-        BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
-    };
+    builder.input(&mut inputs, "data", data);
+    inputs.part("loss", said("loss"), |hasher| {
+        let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
+        for ((traced, objectives), terms) in losses.iter().zip(terms) {
+            hasher.values("loss", traced, &objective_nodes(traced, objectives));
+            for (objective, term) in objectives.iter().zip(terms) {
+                hasher.text("per", &format!("{:?}", objective.per)).float("coefficient", term.coefficient);
+                hasher.int("weighed", u64::from(objective.weight.is_some()));
+            }
+        }
+    });
+    inputs.part("optimizer", said("optimizer"), |hasher| update(hasher, &stage.optimizer));
+    inputs.part("states of the stage", "", |hasher| stage.moves.hash(hasher));
+    let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
+    let trained = format!("{} numbers in {} weights", grouped(trained), stage.weights.len());
+    inputs.part("trained weights", trained, |hasher| {
+        for weight in &stage.weights {
+            hasher.text("trained", &weight.path);
+        }
+    });
+    let precision = Some(said("precision")).filter(|said| !said.is_empty()).unwrap_or("f32");
+    inputs.part("precision", precision, |hasher| {
+        hasher.int("bf16", u64::from(*bf16));
+        for narrow in &stage.narrow {
+            hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
+        }
+    });
+    inputs.part("batch", said("batch"), |hasher| {
+        match stage.batch {
+            BatchSize::Examples(n) => hasher.int("examples", n as u64),
+            BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
+        };
+    });
     match stage.length {
-        StageLength::Steps(n) => hasher.int("steps", n as u64),
-        StageLength::Epochs(n) => hasher.float("epochs", n),
+        StageLength::Steps(n) => inputs.part("steps", n.to_string(), |hasher| {
+            hasher.int("steps", n as u64);
+        }),
+        StageLength::Epochs(n) => inputs.part("epochs", n.to_string(), |hasher| {
+            hasher.float("epochs", n);
+        }),
     };
-    hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
+    inputs.part("clip", said("clip"), |hasher| {
+        hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
+    });
+    let shuffled = stage.order == Order::Shuffled;
+    inputs.part("order", if shuffled { "shuffled" } else { "given" }, |hasher| {
+        hasher.int("shuffled", u64::from(shuffled));
+    });
     let of_loss = |(graph, _): &(Graph, _)| graph.nodes().any(|(_, data)| matches!(data.op, Op::Random(..)));
-    let draws = stage.optimizer.draws() || losses.iter().any(of_loss);
-    match stage.order {
-        Order::Shuffled => hasher.int("seed", stage.seed),
-        Order::Given => hasher.text("order", "given"),
-    };
-    if draws && stage.order == Order::Given {
-        hasher.int("seed of draws", stage.seed);
+    if shuffled || stage.optimizer.draws() || losses.iter().any(of_loss) {
+        inputs.part("seed", stage.seed.to_string(), |hasher| {
+            hasher.int("seed", stage.seed);
+        });
     }
-    decision(&mut hasher, stage, evals);
-    for pass in builder.passes.left_out() {
-        hasher.text("without", pass);
+    inputs.part("keep", said("keep"), |hasher| decision(hasher, stage, evals));
+    if let left_out = builder.passes.left_out().collect::<Vec<_>>()
+        && !left_out.is_empty()
+    {
+        inputs.part("passes left out", left_out.join(", "), |hasher| {
+            hasher.text("without", &left_out.join(", "));
+        });
     }
-    hasher.finish()
+    inputs.finish()
+}
+
+/// What a loss is of: its terms, what weighs them, and its states; not what is tracked.
+fn objective_nodes(traced: &Graph, objectives: &[Objective]) -> Vec<Node> {
+    let named = |name: &str| traced.outputs.iter().find(|(output, _)| output == name).map(|(_, node)| *node);
+    let terms = objectives.iter().flat_map(|of| std::iter::once(&of.value).chain(&of.weight)).filter_map(|n| named(n));
+    let is_state = |name: &str| name.starts_with(NEXT) || name.starts_with(START);
+    let states = traced.outputs.iter().filter(|(name, _)| is_state(name)).map(|(_, node)| *node);
+    terms.chain(states).collect()
 }
 
 /// How weights move.

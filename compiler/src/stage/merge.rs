@@ -3,7 +3,7 @@
 
 use super::build::Builder;
 use super::graph::{MERGED, MergeStage, MergedWeight, Stage, StageKind};
-use super::hash::Hasher;
+use super::hash::{Inputs, numbered};
 use super::nets::{self, renamed, weight_paths};
 use super::policy::PolicySpec;
 use super::sources::Source;
@@ -126,26 +126,25 @@ impl<'b, 'p> Making<'b, 'p> {
 
     fn stage(self, name: String, span: Span) -> Source {
         let Making { builder, policy, sources, weights, graphs } = self;
-        let mut hasher = Hasher::new("merge");
+        let mut inputs = Inputs::new("merge");
         for (i, source) in sources.iter().enumerate() {
-            hasher.hash(if i == 0 { "from" } else { "and" }, &builder.state.borrow().graph.get(source.stage).hash);
+            builder.input(&mut inputs, numbered("policy", i), source.stage);
         }
-        for weight in &weights {
-            hasher.text("merged", &weight.path);
-            if let Some(graph) = weight.graph {
-                hasher.graph("by", &graphs[graph]);
-            }
-            for (at, path) in &weight.of {
-                hasher.text("of", path);
-                if *at > 0 {
-                    hasher.int("in", *at as u64);
+        inputs.part("code", "", |hasher| {
+            for weight in &weights {
+                hasher.text("merged", &weight.path);
+                if let Some(graph) = weight.graph {
+                    hasher.graph("by", &graphs[graph]);
+                }
+                for (at, path) in &weight.of {
+                    hasher.text("of", path).int("in", *at as u64);
                 }
             }
-        }
-        let hash = hasher.finish();
+        });
+        let (hash, inputs) = inputs.finish();
         let reads: Vec<_> =
             sources.iter().enumerate().map(|(i, source)| (source.stage, MergeStage::reads(i))).collect();
         let kind = StageKind::Merge(MergeStage { policy: policy.clone(), weights, graphs });
-        Source { stage: builder.add(Stage { name, span, hash, kind }, &reads), policy }
+        Source { stage: builder.add(Stage { name, span, hash, inputs, kind }, &reads), policy }
     }
 }

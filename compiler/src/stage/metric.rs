@@ -6,7 +6,7 @@ use super::data::Data;
 use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse};
 use super::foreign::{Decoded, Later, Rows, cast};
 use super::graph::{Cell, Reads, Stage, StageId, StageKind, Table};
-use super::hash::Hasher;
+use super::hash::{Inputs, numbered};
 use super::nets;
 use super::number::{self, Number};
 use super::rows::{Reading, item_type};
@@ -15,7 +15,7 @@ use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{FieldType, Item, ItemType, Record, Stream, Value};
 use crate::eval::{Call, Eval, Res, fault};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
-use crate::tensor::{Axis, AxisKind, DType, Graph};
+use crate::tensor::{Axis, AxisKind, DType, Graph, Node};
 use crate::world::Tokenizer;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -284,36 +284,55 @@ fn evaluate<'p>(
     let (traced, policies, sources) = nets::used(builder, eval, &graph, span)?;
     let layout = nets::layout(&traced, span)?;
     let items = builder.items(eval, data, &layout, reading(&policies, span)?, span)?;
-    let mut hasher = Hasher::new("evaluate");
-    hasher.graph("graph", &traced).hash("items", &items.identity());
-    for source in &sources {
-        hasher.hash("policy", &builder.state.borrow().graph.get(source.stage).hash);
-    }
-    let hash = hasher.finish();
     let is_own = builder.state.borrow().moving.is_some();
-    if !is_own && let Some(known) = builder.known(hash) {
-        return Ok(known);
-    }
-    let stage = EvaluateStage {
-        graph: packed(&traced, means, answers, &builder.rewrites_of_evaluations(), span)?,
-        layout,
-        items,
-        numbers: means.iter().map(|name| name.to_string()).collect(),
-        answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
-        policies,
-        narrow: vec![],
-        taken: None,
+    let stage = |items| -> Res<EvaluateStage<'p>> {
+        Ok(EvaluateStage {
+            graph: packed(&traced, means, answers, &builder.rewrites_of_evaluations(), span)?,
+            layout,
+            items,
+            numbers: means.iter().map(|name| name.to_string()).collect(),
+            answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),
+            policies,
+            narrow: vec![],
+            taken: None,
+        })
     };
-    if let Some((_, evaluations)) = &mut builder.state.borrow_mut().moving {
+    if is_own {
+        let stage = stage(items)?;
+        let mut state = builder.state.borrow_mut();
+        let (_, evaluations) = state.moving.as_mut().expect("just seen");
         // Of a stage's own: by its place among them.
         evaluations.push(stage);
         return Ok(StageId::new(evaluations.len() - 1));
     }
+    let data = builder.data(&items, span);
+    let mut inputs = Inputs::new("evaluate");
+    inputs.part("code", "", |hasher| {
+        // In the order of what is kept of it; what that is called is nothing to it.
+        let outputs: Vec<Node> = traced.outputs.iter().map(|(_, node)| *node).collect();
+        hasher.values("graph", &traced, &outputs).int("means", means.len() as u64);
+        for (_, kind) in answers {
+            let (word, tokenizer) = match kind {
+                AnswerKind::Number => ("number", None),
+                AnswerKind::Numbers => ("numbers", None),
+                AnswerKind::Text(tokenizer) => ("text", Some(tokenizer.identity())),
+            };
+            hasher.text("answer", word).text("by", &tokenizer.unwrap_or_default());
+        }
+    });
+    for (i, source) in sources.iter().enumerate() {
+        builder.input(&mut inputs, numbered("policy", i), source.stage);
+    }
+    builder.input(&mut inputs, "data", data);
+    let (hash, inputs) = inputs.finish();
+    if let Some(known) = builder.known(hash) {
+        return Ok(known);
+    }
     let mut reads: Vec<(StageId, Reads)> =
         sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
-    reads.push((builder.data(&stage.items, span), Reads::Data));
-    let kind = StageKind::Evaluate(Box::new(stage));
-    Ok(builder.add(Stage { name: builder.binding(), span, hash, kind }, &reads))
+    reads.push((data, Reads::Data));
+    let kind = StageKind::Evaluate(Box::new(stage(items)?));
+    Ok(builder.add(Stage { name: builder.binding(), span, hash, inputs, kind }, &reads))
 }
 
 /// The graph of an evaluation for a micro-batch: means as tracked values, answers as they are.

@@ -4,6 +4,7 @@ mod adapted;
 mod adapter;
 mod beside;
 pub mod build;
+mod canonical;
 pub(crate) mod choose;
 mod code;
 mod columns;

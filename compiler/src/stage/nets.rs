@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::evaluate::PolicyUse;
-use super::hash::Hasher;
+use super::hash::Inputs;
 use super::items::{ItemInput, ItemLayout};
 use super::policy::{PatchSpec, PolicySpec};
 use super::sources::Source;
@@ -84,23 +84,29 @@ fn settings(net: &Net) -> serde_json::Map<String, serde_json::Value> {
 }
 
 /// Adds what the weights of a policy are, and how its text is read, to a hash.
-pub(super) fn hash(policy: &PolicySpec, hasher: &mut Hasher) {
-    for (weight, start) in policy.weights.iter().zip(&policy.starts) {
-        hasher.text("weight", &weight.path).text("axes", &format!("{:?}", weight.axes));
-        match start.dist {
-            Dist::Constant(x) => hasher.float("constant", x),
-            Dist::Normal { mean, std } => hasher.float("normal", mean).float("std", std),
-            Dist::Uniform { low, high } => hasher.float("uniform", low).float("high", high),
-        };
-        if let Some(seed) = start.seed {
-            hasher.int("drawn by", seed);
+pub(super) fn hash(policy: &PolicySpec, inputs: &mut Inputs) {
+    let settings =
+        policy.settings.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ");
+    inputs.part("net", format!("{}({settings})", policy.net), |hasher| {
+        for (weight, start) in policy.weights.iter().zip(&policy.starts) {
+            hasher.text("weight", &weight.path).text("axes", &format!("{:?}", weight.axes));
+            match start.dist {
+                Dist::Constant(x) => hasher.float("constant", x),
+                Dist::Normal { mean, std } => hasher.float("normal", mean).float("std", std),
+                Dist::Uniform { low, high } => hasher.float("uniform", low).float("high", high),
+            };
+            if let Some(seed) = start.seed {
+                hasher.int("drawn by", seed);
+            }
         }
-    }
-    for (weight, _) in policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| !**trains) {
-        hasher.text("left alone", &weight.path);
-    }
-    hasher.text("tokenizer", &policy.tokenizer.as_ref().map(|t| t.identity()).unwrap_or_default());
-    hasher.int("context", policy.context.map_or(0, |n| n as u64 + 1));
+        for (weight, _) in policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| !**trains) {
+            hasher.text("left alone", &weight.path);
+        }
+        hasher.int("context", policy.context.map_or(0, |n| n as u64 + 1));
+    });
+    inputs.part("tokenizer", "", |hasher| {
+        hasher.text("tokenizer", &policy.tokenizer.as_ref().map(|t| t.identity()).unwrap_or_default());
+    });
 }
 
 /// Where a model's configuration has what was put on its net.

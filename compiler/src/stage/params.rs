@@ -11,6 +11,16 @@ use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::collections::HashMap;
 
+/// Names of the `param`s of the program's own file.
+pub fn names(program: &Program) -> Vec<&str> {
+    let items = program.items(program.main());
+    let names = items.filter_map(|(_, item)| match &item.kind {
+        ItemKind::Param { name, .. } => Some(name.text.as_str()),
+        _ => None,
+    });
+    names.collect()
+}
+
 /// Values of all `param`s of the program's own file.
 pub fn settings(
     program: &Program,

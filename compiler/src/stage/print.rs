@@ -181,7 +181,8 @@ fn of_side(inputs: &[(StageId, Reads)], side: bool) -> usize {
     inputs.iter().find(|(_, reads)| *reads == Reads::Side(side)).map_or(0, |(from, _)| from.index())
 }
 
-fn word(kind: &StageKind) -> &'static str {
+/// What a stage does, in a word.
+pub fn word(kind: &StageKind) -> &'static str {
     match kind {
         StageKind::Init(_) => "init",
         StageKind::Patch(_) => "patch",

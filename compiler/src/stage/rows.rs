@@ -46,7 +46,8 @@ pub struct RowItems<'p> {
     /// The words of the program that gave the data.
     span: Span,
     name: String,
-    identity: ContentHash,
+    /// The hash of the rows.
+    content: ContentHash,
 }
 
 impl<'p> RowItems<'p> {
@@ -72,8 +73,7 @@ impl<'p> RowItems<'p> {
                 return fault("E0706", span, "no row fits the context, so nothing is left");
             }
         }
-        let identity = identity(&content, layout.inputs.iter().map(|input| &*input.name), reading.as_ref());
-        let items = RowItems { eval: RefCell::new(eval), data, layout, reading, span, name: String::new(), identity };
+        let items = RowItems { eval: RefCell::new(eval), data, layout, reading, span, name: String::new(), content };
         items.check()?;
         Ok(items)
     }
@@ -87,15 +87,11 @@ impl<'p> RowItems<'p> {
         span: Span,
         name: String,
     ) -> Res<RowItems<'p>> {
-        let made = match data.identity(&eval) {
+        let content = match data.identity(&eval) {
             Some(made) => made,
             None => data.content(&mut eval, hash).map_err(|error| placed(error, span))?,
         };
-        // What reads the same of the same rows is one, in whatever order it asks.
-        let mut names: Vec<&str> = layout.inputs.iter().map(|input| &*input.name).collect();
-        names.sort_unstable();
-        let identity = identity(&made, names.into_iter(), reading.as_ref());
-        Ok(RowItems { eval: RefCell::new(eval), data, layout, reading, span, name, identity })
+        Ok(RowItems { eval: RefCell::new(eval), data, layout, reading, span, name, content })
     }
 
     /// Checks the items of sampled rows.
@@ -130,17 +126,36 @@ impl<'p> RowItems<'p> {
     }
 }
 
-/// The rows, what is read of them and how.
-fn identity<'a>(rows: &ContentHash, inputs: impl Iterator<Item = &'a str>, reading: Option<&Reading>) -> ContentHash {
-    let mut hasher = Hasher::new("items");
-    hasher.hash("rows", rows);
-    for input in inputs {
+/// The rows, what is read of them and how: names, words, hashes.
+fn parts(
+    rows: &ContentHash,
+    layout: &ItemLayout,
+    reading: Option<&Reading>,
+) -> Vec<(&'static str, String, ContentHash)> {
+    let part = |name: &'static str, text: &str| (name, String::new(), Hasher::new(name).text("is", text).finish());
+    // What reads the same of the same rows is one, in whatever order it asks.
+    let mut inputs: Vec<&str> = layout.inputs.iter().map(|input| &*input.name).collect();
+    inputs.sort_unstable();
+    let mut hasher = Hasher::new("fields");
+    inputs.iter().for_each(|input| {
         hasher.text("input", input);
-    }
+    });
+    let mut parts = vec![("rows", String::new(), *rows), ("fields", inputs.join(", "), hasher.finish())];
     if let Some(reading) = reading {
-        hasher.text("tokenizer", &reading.tokenizer.identity());
-        hasher.text("template", &reading.model.as_ref().and_then(|m| m.chat_template()).unwrap_or_default());
-        hasher.text("truncate", &format!("{:?} {:?}", reading.truncate, reading.context));
+        parts.push(part("tokenizer", &reading.tokenizer.identity()));
+        parts.push(part("chat template", &reading.model.as_ref().and_then(|m| m.chat_template()).unwrap_or_default()));
+        let (cut, context) = (reading.truncate, reading.context);
+        let (_, _, hash) = part("context", &format!("{cut:?} {context:?}"));
+        let context = context.map_or("any length".into(), |n| format!("{n} tokens"));
+        parts.push(("context", cut.map_or(context.clone(), |cut| format!("{context}, {cut:?}").to_lowercase()), hash));
+    }
+    parts
+}
+
+fn identity(parts: &[(&'static str, String, ContentHash)]) -> ContentHash {
+    let mut hasher = Hasher::new("items");
+    for (name, _, hash) in parts {
+        hasher.hash(name, hash);
     }
     hasher.finish()
 }
@@ -172,7 +187,19 @@ impl ItemSource for RowItems<'_> {
     }
 
     fn identity(&self) -> ContentHash {
-        self.identity
+        identity(&self.parts())
+    }
+
+    fn parts(&self) -> Vec<(&'static str, String, ContentHash)> {
+        parts(&self.content, &self.layout, self.reading.as_ref())
+    }
+
+    fn files(&self) -> Vec<(String, String)> {
+        let mut files = vec![];
+        self.data.files(&mut files);
+        files.sort();
+        files.dedup();
+        files
     }
 
     fn passes(&self) -> u64 {

@@ -22,6 +22,14 @@ pub trait ItemSource {
     fn passes(&self) -> u64 {
         1
     }
+    /// The parts of [`ItemSource::identity`]: a name, what it is in words, and its hash.
+    fn parts(&self) -> Vec<(&'static str, String, ContentHash)> {
+        vec![("rows", String::new(), self.identity())]
+    }
+    /// The files that rows are read from, each with a hash of its content.
+    fn files(&self) -> Vec<(String, String)> {
+        vec![]
+    }
     /// The rows of a program, as somebody looks at them.
     fn looked(&self) -> Option<&dyn Looked> {
         None

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::graph::{InitStage, LoadStage, PatchStage, PatchStart, Reads, Stage, StageId, StageKind, StoredPatch};
-use super::hash::Hasher;
+use super::hash::Inputs;
 use super::policy::PolicySpec;
 use super::words;
 use crate::eval::tree::Tree;
@@ -58,6 +58,13 @@ impl<'p> Builder<'p> {
         Some(state.graph.get(stage).name.clone())
     }
 
+    /// What another stage makes, as a part of a hash.
+    pub(super) fn input(&self, inputs: &mut Inputs, name: impl Into<String>, of: StageId) {
+        let graph = &self.state.borrow().graph;
+        let stage = graph.get(of);
+        inputs.stage(name, of, stage.hash, &stage.name);
+    }
+
     pub(super) fn add_net(&self, of: &Net, policy: Option<Rc<PolicySpec>>, stage: Option<StageId>) -> Rc<Net> {
         let nets = &mut self.state.borrow_mut().nets;
         let born = Net { source: nets.len() as u32 + 1, ..Net::new(of.shape.clone()) };
@@ -93,31 +100,38 @@ impl<'p> Builder<'p> {
         };
         let model = from.as_ref().and_then(|from| from.policy.model.clone());
         let policy = Rc::new(super::nets::spec(eval, &net, model, span)?);
-        let mut hasher = Hasher::new(if from.is_some() { "patch" } else { "init" });
-        super::nets::hash(&policy, &mut hasher);
+        let mut inputs = Inputs::new(if from.is_some() { "patch" } else { "init" });
+        super::nets::hash(&policy, &mut inputs);
         let name = policy.net.clone();
         let stage = match from {
             Some(from) => {
-                hasher.hash("from", &self.state.borrow().graph.get(from.stage).hash);
+                self.input(&mut inputs, "policy", from.stage);
                 let start = match stored {
                     Some(stored) => {
                         let identity = stored.folder.identity().or_else(|message| fault("E0708", span, message))?;
-                        hasher.text("stored", &identity);
+                        inputs.part("file", &stored.path, |hasher| {
+                            hasher.text("stored", &identity);
+                        });
                         PatchStart::Read(stored)
                     }
                     None => {
-                        hasher.int("seed", self.seed);
+                        inputs.part("seed", self.seed.to_string(), |hasher| {
+                            hasher.int("seed", self.seed);
+                        });
                         PatchStart::Drawn { seed: self.seed }
                     }
                 };
                 let kind = StageKind::Patch(PatchStage { policy: policy.clone(), start });
-                let hash = hasher.finish();
-                self.add(Stage { name, span, hash, kind }, &[(from.stage, Reads::Policy)])
+                let (hash, inputs) = inputs.finish();
+                self.add(Stage { name, span, hash, inputs, kind }, &[(from.stage, Reads::Policy)])
             }
             None => {
-                let hash = hasher.int("seed", self.seed).finish();
+                inputs.part("seed", self.seed.to_string(), |hasher| {
+                    hasher.int("seed", self.seed);
+                });
+                let (hash, inputs) = inputs.finish();
                 let kind = StageKind::Init(InitStage { policy: policy.clone(), seed: self.seed });
-                self.add(Stage { name, span, hash, kind }, &[])
+                self.add(Stage { name, span, hash, inputs, kind }, &[])
             }
         };
         let entry = &mut self.state.borrow_mut().nets[place(net.source)];
@@ -169,12 +183,15 @@ impl<'p> Builder<'p> {
         let net = super::nets::of_model(eval, &*model, span)?;
         let policy = Rc::new(super::nets::spec(eval, &net, Some(model.clone()), span)?);
         super::nets::check_stored(&policy, &*model, span)?;
-        let mut hasher = Hasher::new("load");
-        super::nets::hash(&policy, &mut hasher);
+        let mut inputs = Inputs::new("load");
+        super::nets::hash(&policy, &mut inputs);
         let identity = model.identity().or_else(|message| fault("E0708", span, message))?;
-        let hash = hasher.text("model", &identity).finish();
+        inputs.part("file", path, |hasher| {
+            hasher.text("model", &identity);
+        });
+        let (hash, inputs) = inputs.finish();
         let kind = StageKind::Load(LoadStage { policy: policy.clone(), path: path.to_string() });
-        let stage = self.add(Stage { name: policy.net.clone(), span, hash, kind }, &[]);
+        let stage = self.add(Stage { name: policy.net.clone(), span, hash, inputs, kind }, &[]);
         Ok(self.add_net(&net, Some(policy), Some(stage)))
     }
 }

@@ -124,6 +124,10 @@ impl Rows for Many {
         self.parts.iter().map(|part| part.identity()).collect::<Vec<_>>().join(" ")
     }
 
+    fn files(&self) -> Vec<(String, String)> {
+        self.parts.iter().flat_map(|part| part.files()).collect()
+    }
+
     fn place(&self, index: usize) -> String {
         self.find(index).map_or_else(|| format!("row {}", index + 1), |(part, index)| part.place(index))
     }

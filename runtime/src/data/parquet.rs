@@ -95,6 +95,10 @@ impl Rows for Parquet {
         format!("parquet:{}", self.hash)
     }
 
+    fn files(&self) -> Vec<(String, String)> {
+        vec![(self.path.display().to_string(), self.identity())]
+    }
+
     fn place(&self, index: usize) -> String {
         format!("{}, row {}", self.path.display(), index + 1)
     }

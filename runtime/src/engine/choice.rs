@@ -44,6 +44,11 @@ impl FirstStep {
             StageKind::Train(node) => Some(&**node),
             _ => None,
         })?;
+        FirstStep::of_stage(train)
+    }
+
+    /// As [`FirstStep::of`], of a stage.
+    pub fn of_stage(train: &TrainNode) -> Option<FirstStep> {
         let stage = &train.stage;
         let (mut items, mut tokens) = (Vec::<Item>::new(), 0);
         for row in 0..train.items.len() {
@@ -80,6 +85,11 @@ impl FirstStep {
     pub fn seconds(&self, rates: &Rates) -> f64 {
         self.rows * seconds(&self.program, &self.lengths, rates) + self.update / rates.memory
     }
+}
+
+/// Seconds that a graph is likely to take for these lengths.
+pub fn pass(graph: &Graph, lengths: &Lengths, rates: &Rates) -> Option<f64> {
+    Some(seconds(&fuse(graph).ok()?, lengths, rates))
 }
 
 /// Bytes of the weights that a stage reads and does not train.

@@ -1,10 +1,11 @@
 //! Graphs run by fused kernels on the CPU.
 
+use align_compiler::kernel::estimate::Rates;
 use align_compiler::kernel::{Layouts, fuse_in};
 use align_compiler::tensor::{Graph, Lengths};
 use align_cpu::{Cpu, Executable};
 
-use super::{Bindings, Compiled, Engine, Fault, Spent};
+use super::{Bindings, Compiled, Engine, Fault, Spent, choice};
 use crate::error::{Error, Result};
 
 impl Engine for Cpu {
@@ -25,6 +26,10 @@ impl Engine for Cpu {
 
     fn peak(&self) -> Option<f64> {
         Some(Cpu::peak(self))
+    }
+
+    fn rates(&self) -> Option<Rates> {
+        choice::rates(self)
     }
 }
 

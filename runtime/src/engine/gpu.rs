@@ -1,12 +1,16 @@
 //! Graphs run by kernels on a graphics device.
 
 use align_compiler::kernel::device::{DeviceArray, DeviceBytes};
+use align_compiler::kernel::estimate::Rates;
 use align_compiler::kernel::{self, Layouts, fuse_in};
 use align_compiler::tensor::{Graph, Lengths};
 use align_gpu::{Executable, Gpu};
 
 use super::{Bindings, Compiled, Device, Engine, Fault, Spent};
 use crate::error::{Error, Result};
+
+/// Seconds that a dispatch costs, recorded and begun.
+const DISPATCH: f64 = 4e-6;
 
 impl Engine for Gpu {
     fn name(&self) -> &'static str {
@@ -23,7 +27,12 @@ impl Engine for Gpu {
     }
 
     fn peak(&self) -> Option<f64> {
-        self.rates().ok().map(|rates| rates.product)
+        Gpu::rates(self).ok().map(|rates| rates.product)
+    }
+
+    fn rates(&self) -> Option<Rates> {
+        let rates = Gpu::rates(self).ok()?;
+        Some(Rates { product: rates.product, memory: rates.memory, kernel: DISPATCH, run: rates.run })
     }
 
     fn device(&self) -> Option<&dyn Device> {

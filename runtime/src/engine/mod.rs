@@ -2,6 +2,7 @@
 
 use align_compiler::kernel::Layouts;
 use align_compiler::kernel::device::{DeviceArray, DeviceBytes};
+use align_compiler::kernel::estimate::Rates;
 use align_compiler::tensor::{Graph, Lengths, Node, Op};
 
 use crate::error::Result;
@@ -37,6 +38,10 @@ pub trait Engine {
     fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>>;
     /// Multiplications and additions of floats a second in a large product, as they are measured now.
     fn peak(&self) -> Option<f64> {
+        None
+    }
+    /// What it reaches now: measured, in some tenths of a second.
+    fn rates(&self) -> Option<Rates> {
         None
     }
     /// The memory that it works in; none where that is the host's. Programs are given host slots beside it in any case.

@@ -66,3 +66,32 @@ fn beside(path: &Path) -> PathBuf {
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
+
+/// Removes files in a folder that [`replace`] had begun in processes that are not there any more.
+pub fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_leftover) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a name ends as one of [`replace`], of a process that is not there any more.
+pub fn is_leftover(name: &str) -> bool {
+    let process = name.strip_suffix(".part").and_then(|name| name.rsplit_once('.')).map(|(_, process)| process);
+    process.and_then(|process| process.parse::<u32>().ok()).is_some_and(|process| !is_running(process))
+}
+
+#[cfg(unix)]
+fn is_running(process: u32) -> bool {
+    let Ok(process) = i32::try_from(process) else { return false };
+    // SAFETY: signal 0 is not sent; it only asks whether the process is there.
+    let asked = unsafe { libc::kill(process, 0) };
+    asked == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Where it cannot be asked, only this process is known to be there.
+#[cfg(not(unix))]
+fn is_running(process: u32) -> bool {
+    process == std::process::id()
+}

@@ -78,7 +78,22 @@ impl Profile {
 
 /// The most bytes of memory that this process has held so far, where the system tells.
 pub fn peak_memory() -> Option<usize> {
+    status("VmHWM:")
+}
+
+/// The bytes of memory that this process holds now; 0 where the system does not tell.
+pub fn resident_memory() -> usize {
+    status("VmRSS:").unwrap_or(0)
+}
+
+/// From now on [`peak_memory`] is what is held from now on. Whether the system does this.
+pub fn forget_peak() -> bool {
+    // As `proc(5)` has it.
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+fn status(name: &str) -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<usize>().ok().map(|kib| kib << 10)
 }

@@ -5,6 +5,7 @@ mod board;
 mod error;
 mod log;
 mod options;
+mod plan;
 mod progress;
 mod report;
 mod stages;
@@ -14,6 +15,7 @@ mod weights;
 pub use error::{RunError, StageFault};
 pub use log::{RunLog, now, steps};
 pub use options::{About, RunOptions, default_memory, size};
+pub use plan::{ACTUAL, Actual, PLAN, StagePlan, day, is_asked_for, plan, read_actual, read_plan};
 pub use progress::{Progress, Silent, StepShown};
 pub use report::{Asserted, Curve, Finding, Report, Shown};
 pub use verify::verify;
@@ -27,6 +29,7 @@ use align_compiler::stage::graph::StageGraph;
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::model::files::remove_leftovers;
 use crate::profile::Profile;
 use crate::store::Store;
 
@@ -51,6 +54,8 @@ fn stages<'a, 'p>(
     stop: &'a AtomicBool,
 ) -> Result<stages::Stages<'a, 'p>, RunError> {
     fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, "create", &e))?;
+    remove_leftovers(&options.out);
+    Store::new(&options.store).clean();
     let memory = options.memory.or_else(|| engine.device()?.memory());
     Ok(stages::Stages {
         graph,
@@ -70,5 +75,10 @@ fn stages<'a, 'p>(
         trained: HashMap::new(),
         merging: HashMap::new(),
         evaluated: HashMap::new(),
+        held: vec![],
+        is_blank: false,
+        plans: read_plan(&options.out).unwrap_or_default(),
+        actual: vec![],
+        rates: std::cell::OnceCell::new(),
     })
 }

@@ -1,10 +1,13 @@
 //! The stages of a program, run in order. What an earlier run finished is not run again, nor read unless something needs it.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use align_compiler::kernel::estimate::Rates;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::{
     AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
@@ -15,6 +18,7 @@ use serde_json::Value;
 
 use super::log::steps;
 use super::options::RunOptions;
+use super::plan::{Actual, Cost, StagePlan, bytes_held, note_plan, spent};
 use super::report::{Asserted, Curve, Finding, Report, Shown};
 use super::weights::Holding;
 use super::{Progress, RunError, RunLog, StageFault};
@@ -22,13 +26,13 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
 use crate::policy::{self, MergeGraphs};
-use crate::profile::{Profile, Section, StageSpent, Table as Spent};
+use crate::profile::{Profile, Section, StageSpent, Table as Spent, resident_memory};
 use crate::report::{self, RunView, State};
-use crate::store::{Entry, Store};
+use crate::store::{Entry, Record, Store};
 use crate::train::held::{Held, Numbers, Resident, bytes_of};
 use crate::train::kept::WithKept;
 use crate::train::metrics::Lines;
-use crate::train::{Job, Made, Outcome, Settings, Weights, memory, train};
+use crate::train::{Job, Made, Need, Outcome, Settings, Weights, memory, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
@@ -58,6 +62,15 @@ pub(super) struct Stages<'a, 'p> {
     /// Training stages that an earlier run had finished.
     pub kept: Vec<StageId>,
     pub begun: Instant,
+    /// Keeps what is read from being pruned.
+    pub held: Vec<fs::File>,
+    /// All weights are the same small number: nothing is drawn, read or trained.
+    pub is_blank: bool,
+    /// What stages need, as it was found before they began, and what they took.
+    pub plans: Vec<StagePlan>,
+    pub actual: Vec<Actual>,
+    /// What the device reaches, once it was measured.
+    pub rates: OnceCell<Option<Rates>>,
     /// When the report was written last, and how long that took.
     pub reported: Option<(Instant, Duration)>,
 }
@@ -248,11 +261,16 @@ impl Stages<'_, '_> {
         if self.is_kept(id)? {
             self.log.begins(&name, &Lines::at_end(&entry.metrics())?.content()?, &entry.times())?;
             self.kept.push(id);
+            self.held.extend(entry.hold());
             self.progress.ends(&name, true);
             self.not_profiled(&name);
             return Ok(true);
         }
-        let _lock = entry.lock()?;
+        let lock = entry.lock()?;
+        if entry.recover() {
+            drop(lock);
+            return self.train(id, node);
+        }
         let before = self.graph.input(id, Reads::Kept);
         if let Some(before) = before
             && let StageKind::Evaluate(evaluation) = &self.graph.get(before).kind
@@ -260,11 +278,20 @@ impl Stages<'_, '_> {
         {
             return Ok(false);
         }
+        entry.note(&Record::of(self.graph, id, &self.options.about))?;
+        let planner = self.planner(id);
+        let begun = self.begins();
         let (values, held) = self.gathered(id, node)?;
         memory::give_back();
+        let base = resident_memory().saturating_sub(bytes_held(&values, &held));
         let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
         let kept = before.and_then(|before| self.evaluated.remove(&before));
         let items = WithKept::new(&*node.items, &node.stage.layout, kept.as_ref());
+        let (plans, out) = (&mut self.plans, &self.options.out);
+        let mut noted = Ok(());
+        let mut tell = |need: &Need| {
+            noted = note_plan(out, plans, planner.stage_plan(id, Cost::of_steps(node, need, base)));
+        };
         let job = Job { stage: &node.stage, items: &items, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
@@ -276,12 +303,17 @@ impl Stages<'_, '_> {
             stop: self.stop,
             progress: self.progress,
             profile: self.profile.as_mut(),
+            plans: Some(&mut tell),
         };
-        let values = match train(&job, values, &mut settings)? {
+        let outcome = train(&job, values, &mut settings)?;
+        noted?;
+        let values = match outcome {
             Outcome::Finished(values) => values,
             Outcome::Stopped => return Ok(false),
         };
-        entry.finish(&name, &[(WEIGHTS, &values)], Value::Null)?;
+        let made = self.took(id, begun, spent(&entry));
+        entry.finish(&name, &[(WEIGHTS, &values)], Value::Null, &made)?;
+        self.ended(id, &made)?;
         // Weights that were held in fewer bits are what they were: who asks for them has them anew.
         if node.stage.narrow.is_empty() {
             let own = Weights::whole(&node.policy, &node.stage.weights, values);
@@ -295,6 +327,7 @@ impl Stages<'_, '_> {
             });
             self.weights.insert(id, all?);
         }
+        self.held.extend(entry.hold());
         self.progress.ends(&name, false);
         Ok(true)
     }
@@ -336,18 +369,8 @@ impl Stages<'_, '_> {
 
     // ------------------------------------------------------------------------------------ evaluations
 
-    /// Whether it came to its end.
-    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<bool> {
-        let name = self.graph.get(id).name.clone();
-        let entry = self.entry(id);
-        if self.is_kept(id)? {
-            if let Some(evaluated) = Evaluated::of_kept(entry.read()?) {
-                self.evaluated.insert(id, evaluated);
-                self.not_profiled(&name);
-                return Ok(true);
-            }
-            entry.forget()?;
-        }
+    /// The weights that an evaluation reads, by their names in its graph.
+    pub(super) fn gathered_for(&mut self, id: StageId, node: &EvaluateStage) -> Done<Vec<(String, Held)>> {
         let mut weights = vec![];
         let mut holding = Holding::new();
         for (i, used) in node.policies.iter().enumerate() {
@@ -361,6 +384,31 @@ impl Stages<'_, '_> {
                 weights.push((name, self.held(from, &weight.path, form, &mut holding)?));
             }
         }
+        Ok(weights)
+    }
+
+    /// Whether it came to its end.
+    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<bool> {
+        let name = self.graph.get(id).name.clone();
+        let entry = self.entry(id);
+        if self.is_kept(id)? {
+            if let Some(evaluated) = Evaluated::of_kept(entry.read()?) {
+                self.evaluated.insert(id, evaluated);
+                self.held.extend(entry.hold());
+                self.not_profiled(&name);
+                return Ok(true);
+            }
+            entry.forget()?;
+        }
+        let lock = entry.lock()?;
+        if entry.recover() {
+            drop(lock);
+            return self.evaluate(id, node);
+        }
+        entry.note(&Record::of(self.graph, id, &self.options.about))?;
+        let planner = self.planner(id);
+        let begun = self.begins();
+        let weights = self.gathered_for(id, node)?;
         self.progress.begins(&name, 0, 0);
         let named: HashMap<&str, Numbers> =
             weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
@@ -369,7 +417,12 @@ impl Stages<'_, '_> {
         if self.profile.is_some() {
             evaluation.count(false);
         }
-        let begun = Instant::now();
+        let need = evaluation.need(self.memory.saturating_sub(held))?;
+        let tokens = need.tokens;
+        let base = resident_memory().saturating_sub(held);
+        let cost = Cost::of_rows(node, &need, held, base);
+        note_plan(&self.options.out, &mut self.plans, planner.stage_plan(id, cost))?;
+        let timed = Instant::now();
         let placed = evaluation.placed(self.engine, &|path| named.get(path).copied());
         let weight = |path: &str| placed.get(path).map(Resident::slot);
         let result = evaluation.run(&weight, self.memory.saturating_sub(held), self.stop);
@@ -379,14 +432,17 @@ impl Stages<'_, '_> {
         })?;
         if let Some(profile) = &mut self.profile {
             let kernels = evaluation.spent().into_iter().map(|spent| (Section::Evaluate, spent)).collect();
-            let (steps, seconds) = (1, begun.elapsed().as_secs_f64());
+            let (steps, seconds) = (1, timed.elapsed().as_secs_f64());
             let (clock, memory) = (evaluation.clock().clone(), vec![("weights", held)]);
             profile.add(StageSpent { name: name.clone(), steps, tokens: 0, seconds, clock, kernels, memory });
         }
         let Some(evaluated) = found else { return Ok(false) };
         let (arrays, value) = evaluated.kept();
         let arrays: Vec<(&str, &[f32])> = arrays.iter().map(|(name, values)| (name.as_str(), &values[..])).collect();
-        entry.finish(&name, &arrays, value)?;
+        let made = self.took(id, begun, (timed.elapsed().as_secs_f64(), tokens, 1));
+        entry.finish(&name, &arrays, value, &made)?;
+        self.ended(id, &made)?;
+        self.held.extend(entry.hold());
         self.evaluated.insert(id, evaluated);
         self.progress.ends(&name, false);
         Ok(true)

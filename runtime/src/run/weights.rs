@@ -17,6 +17,9 @@ use crate::train::{Made, Shared, Weights};
 
 type Done<T> = std::result::Result<T, RunError>;
 
+/// What weights are that are none: numbers of which a net makes finite ones, and not 0, since that takes no memory.
+const BLANK: f32 = 1e-3;
+
 /// Weights that a training stage holds, by the stage that makes them and their path: policies share them.
 pub(super) type Holding = HashMap<(StageId, String, Option<Form>), Held>;
 
@@ -116,6 +119,9 @@ impl Stages<'_, '_> {
     /// The numbers of a weight, by its place, that the stage itself makes.
     fn made(&mut self, id: StageId, at: usize) -> Done<Made> {
         let graph = self.graph;
+        if self.is_blank {
+            return Ok(Made::New(vec![BLANK; self.policy(id)?.weights[at].len]));
+        }
         Ok(match &graph.get(id).kind {
             StageKind::Init(init) => Made::New(policy::draw(&init.policy, at, init.seed)),
             StageKind::Patch(patch) => Made::New(match &patch.start {

@@ -44,8 +44,12 @@ impl View for Floats<'_> {
 }
 
 fn sum(name: &str, values: &[f32]) -> Sum {
-    let hash = Sha256::digest(bytemuck::cast_slice(values));
-    Sum { name: name.into(), sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect() }
+    Sum { name: name.into(), sha256: sha256(bytemuck::cast_slice(values)) }
+}
+
+/// In hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes a file at once: it is there whole, or not at all.

@@ -1,7 +1,7 @@
 //! Checkpoints and kept results.
 
-use align_runtime::store::Store;
 use align_runtime::store::checkpoint::{self, Plan, State};
+use align_runtime::store::{Made, Store};
 use serde_json::{Value, json};
 
 use crate::guard::case;
@@ -16,7 +16,7 @@ fn damaged_checkpoints_and_results() {
     checkpoint::save(folder.path(), &state, &[("weights", &values), ("m", &values)]).unwrap();
     let store = folder.path().join("store");
     let entry = Store::new(&store).entry("abc");
-    entry.finish("tuned", &[("weights", &values)], json!({"steps": 7})).unwrap();
+    entry.finish("tuned", &[("weights", &values)], json!({"steps": 7}), &Made::default()).unwrap();
     let files = ["3.json", "3.safetensors", "store/abc/result.json", "store/abc/result.safetensors"];
     let mut found = 0;
     for seed in 0..240u64 {

@@ -60,6 +60,7 @@ fn curve(
                 stop: &AtomicBool::new(false),
                 progress: &mut Silent,
                 profile: None,
+                plans: None,
             };
             let begun = Instant::now();
             train(&job, start(), &mut settings).unwrap_or_else(|error| panic!("{error}"));

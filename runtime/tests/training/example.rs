@@ -261,6 +261,7 @@ pub fn run_with(
         stop: way.stop,
         progress,
         profile: None,
+        plans: None,
     };
     train(&job, START.to_vec(), &mut settings)
 }

@@ -6,6 +6,7 @@ use crate::stage::train::{BatchSize, Order, StageLength};
 
 mod coupled;
 mod data;
+mod hashes;
 mod noise;
 mod origins;
 mod patches;

@@ -31,6 +31,8 @@ impl<V, F: Fn(&mut Eval, usize) -> Res<V>> RowSource<V> for Generated<F> {
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         (self.key)(eval)
     }
+
+    fn files(&self, _: &mut Vec<(String, String)>) {}
 }
 
 pub struct File<F> {
@@ -54,6 +56,10 @@ impl<V, F: Fn(&mut Eval, serde_json::Value) -> Res<V>> RowSource<V> for File<F> 
 
     fn identity(&self, _: &Eval) -> Option<ContentHash> {
         Some(Hasher::new("file").text("of", &self.rows.identity()).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        to.extend(self.rows.files());
     }
 }
 
@@ -83,6 +89,10 @@ impl<V: Clone + 'static> RowSource<V> for MadeRows<V> {
 
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         self.of.identity(eval)
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
     }
 }
 
@@ -114,6 +124,10 @@ impl<V: 'static, W, F: Fn(&mut Eval, V) -> Res<W>> RowSource<W> for Mapped<V, F>
         let (of, by) = (self.of.identity(eval)?, (self.key)(eval)?);
         Some(Hasher::new("mapped").hash("of", &of).hash("by", &by).finish())
     }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
+    }
 }
 
 pub struct Zipped<V, U, F> {
@@ -138,6 +152,11 @@ impl<V: 'static, U: 'static, W, F: Fn(V, U) -> W> RowSource<W> for Zipped<V, U, 
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         let (left, right) = (self.left.identity(eval)?, self.right.identity(eval)?);
         Some(Hasher::new("zipped").hash("left", &left).hash("right", &right).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.left.files(to);
+        self.right.files(to);
     }
 }
 
@@ -164,6 +183,10 @@ impl<V: 'static> RowSource<V> for Picked<V> {
         hasher.hash("of", &self.of.identity(eval)?);
         let bytes: Vec<u8> = self.order.iter().flat_map(|row| row.to_le_bytes()).collect();
         Some(hasher.bytes("rows", &bytes).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
     }
 }
 
@@ -197,6 +220,10 @@ impl<V: 'static> RowSource<V> for Shuffled<V> {
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         Some(Hasher::new("shuffled").hash("of", &self.of.identity(eval)?).int("seed", self.seed).finish())
     }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
+    }
 }
 
 pub struct Slice<V> {
@@ -222,6 +249,10 @@ impl<V: 'static> RowSource<V> for Slice<V> {
         let of = self.of.identity(eval)?;
         Some(Hasher::new("slice").hash("of", &of).int("start", self.start as u64).int("len", self.len as u64).finish())
     }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
+    }
 }
 
 /// Every `step`th row.
@@ -245,5 +276,9 @@ impl<V: 'static> RowSource<V> for Spread<V> {
 
     fn identity(&self, eval: &Eval) -> Option<ContentHash> {
         Some(Hasher::new("spread").hash("of", &self.of.identity(eval)?).int("step", self.step as u64).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
     }
 }

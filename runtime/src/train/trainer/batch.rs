@@ -32,8 +32,25 @@ impl Trainer<'_, '_> {
             self.items.push(item);
         }
         self.clock.end(Section::Load, start);
-        let start = self.clock.start();
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
+        let carried = self.cut()?;
+        self.begin_states()?;
+        if carried {
+            match self.carry.len() == self.gradient.len() {
+                true => self.carry.fill(0.0),
+                false => self.carry = self.gradient.zeros(self.gradient.len()),
+            }
+            self.gradient.fill(0.0);
+        }
+        self.terms.fill((0.0, 0.0));
+        self.tracks.fill((0.0, 0.0));
+        Ok(self.packed.len())
+    }
+
+    /// Cuts the items at hand into micro-batches, and lays these out. Whether what their sum rounds off is carried on.
+    pub(super) fn cut(&mut self) -> std::result::Result<bool, RunError> {
+        let start = self.clock.start();
+        let items = self.job.items;
         let (layout, budget) = (&self.job.stage.layout, self.plan.memory);
         let coupled = self.job.stage.coupled;
         if coupled.is_some() {
@@ -89,17 +106,7 @@ impl Trainer<'_, '_> {
         self.clock.end(Section::Pack, start);
         self.made.limit(budget.saturating_sub(self.planned));
         self.packed = packed;
-        self.begin_states()?;
-        if carried {
-            match self.carry.len() == self.gradient.len() {
-                true => self.carry.fill(0.0),
-                false => self.carry = self.gradient.zeros(self.gradient.len()),
-            }
-            self.gradient.fill(0.0);
-        }
-        self.terms.fill((0.0, 0.0));
-        self.tracks.fill((0.0, 0.0));
-        Ok(self.packed.len())
+        Ok(carried)
     }
 
     fn is_little(&self, part: &[usize]) -> bool {

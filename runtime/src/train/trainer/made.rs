@@ -32,6 +32,11 @@ impl Made {
         self.limit
     }
 
+    /// Bytes of the items that are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn forget(&mut self) {
         (self.items, self.bytes) = (HashMap::new(), 0);
     }
@@ -41,12 +46,7 @@ impl Made {
             return Ok(item.clone());
         }
         let item = Rc::new(items.item(row)?);
-        let bytes = |value: &ItemValue| match value {
-            ItemValue::Floats(x) => size_of_val(&x[..]),
-            ItemValue::Ints(x) => size_of_val(&x[..]),
-            ItemValue::Bools(x) => size_of_val(&x[..]),
-        };
-        let own = size_of::<Item>() + item.values.iter().map(bytes).sum::<usize>();
+        let own = size_of::<Item>() + item.values.iter().map(ItemValue::bytes).sum::<usize>();
         if self.bytes + own > self.limit {
             self.forget();
         }

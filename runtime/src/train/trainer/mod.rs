@@ -27,7 +27,7 @@ use super::weights::end_to_end;
 use crate::engine::{Array, Engine};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
-use crate::profile::{Clock, Profile};
+use crate::profile::{Clock, Profile, resident_memory};
 use crate::run::{Progress, RunError, RunLog, StageFault};
 use crate::store::checkpoint::{self, Plan, State};
 
@@ -38,6 +38,7 @@ mod kept;
 mod made;
 mod moves;
 mod objective;
+mod planned;
 mod profiled;
 mod states;
 mod swept;
@@ -47,6 +48,7 @@ pub(in crate::train) use batch::key;
 use made::Made;
 use moves::Moves;
 use objective::Objective;
+pub use planned::{Need, Tried, plan};
 use states::States;
 use swept::Swept;
 
@@ -83,6 +85,8 @@ pub struct Settings<'a> {
     pub progress: &'a mut dyn Progress,
     /// Counts what the stage takes.
     pub profile: Option<&'a mut Profile>,
+    /// Is told what the stage needs, before its first step.
+    pub plans: Option<&'a mut dyn FnMut(&Need)>,
 }
 
 /// How training ended.
@@ -147,6 +151,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     planned: usize,
     /// Bytes of the temporaries of the largest micro-batch so far.
     activations: usize,
+    /// Bytes that compiled programs take.
+    kernels: usize,
     pub(in crate::train) clock: Clock,
     saved: Instant,
     /// How long the last checkpoint took.
@@ -164,6 +170,12 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     let start = trainer.resume()?;
     trainer.steps = start;
     trainer.refuse_steps_too_big(start)?;
+    if trainer.settings.plans.is_some() {
+        let need = trainer.need()?;
+        if let Some(tell) = trainer.settings.plans.as_deref_mut() {
+            tell(&need);
+        }
+    }
     trainer.settings.progress.begins(&job.stage.name, start, trainer.total);
     let (begun, tokens) = (Instant::now(), trainer.num_tokens);
     if trainer.clock.is_on() {
@@ -227,10 +239,14 @@ impl<'a, 's> Trainer<'a, 's> {
             eval.evaluations.iter().map(own).collect()
         };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
+        let before = resident_memory();
+        let objectives = Objective::all(engine, stage, &layouts)?;
+        let optimizer = Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?;
         Ok(Trainer {
-            objectives: Objective::all(engine, stage, &layouts)?,
+            objectives,
             at: 0,
-            optimizer: Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?,
+            optimizer,
+            kernels: resident_memory().saturating_sub(before),
             step_kept: None,
             direction: None,
             swept: None,

@@ -1,0 +1,119 @@
+//! What the steps of a stage need and take, before any is made: by the functions that cut them when they are.
+
+use std::time::{Duration, Instant};
+
+use align_cpu::host_program::HostProgram;
+
+use super::batch::FEW;
+use super::{Job, Settings, Trainer};
+use crate::profile::{forget_peak, peak_memory};
+use crate::run::RunError;
+use crate::train::batches::Batches;
+use crate::train::bridge;
+
+/// Rows that are looked at.
+const LOOKED: usize = 2048;
+/// Steps that are tried at most.
+const TRIED: usize = 20;
+
+/// What a stage needs, and what its steps are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Need {
+    /// Bytes of each part, those of temporaries in the largest step.
+    pub parts: Vec<(&'static str, usize)>,
+    /// Steps to come.
+    pub steps: usize,
+    /// Forward tokens of a step, as a mean of those that were looked at.
+    pub tokens: f64,
+    /// Micro-batches of the largest step.
+    pub micro: usize,
+    pub tried: Option<Tried>,
+}
+
+/// Work that was done to see how long it takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tried {
+    pub steps: usize,
+    pub tokens: u64,
+    pub seconds: f64,
+    /// The most bytes that the process held meanwhile beside what is known of the work, where the system tells.
+    pub beside: Option<usize>,
+}
+
+/// What a stage needs, whatever its weights are. For about the time `trial` steps are tried; none where that is zero.
+pub fn plan(job: &Job, weights: Vec<f32>, settings: &mut Settings, trial: Duration) -> Result<Need, RunError> {
+    let program = bridge::compile(job.stage)?;
+    let mut trainer = Trainer::new(job, weights, settings)?;
+    trainer.resume()?;
+    trainer.refuse_steps_too_big(0)?;
+    let mut need = trainer.need()?;
+    if !trial.is_zero() {
+        need.tried = trainer.tried(&program, trial);
+    }
+    Ok(need)
+}
+
+impl Trainer<'_, '_> {
+    pub(super) fn need(&mut self) -> Result<Need, RunError> {
+        let (stage, items) = (self.job.stage, self.job.items);
+        let mut batches = Batches::new(items.len(), stage.batch, stage.order, stage.seed);
+        batches.go_to(self.batches.cursor());
+        let left = self.total.saturating_sub(self.steps);
+        let (mut steps, mut seen, mut tokens, mut most) = (0, 0, 0, (0, vec![]));
+        while steps < left && seen < LOOKED {
+            let made = &mut self.made;
+            let rows = batches.next(|row| made.get(items, row).map(|item| item.tokens))?;
+            let mut sum = 0;
+            for row in &rows {
+                sum += made.get(items, *row)?.tokens;
+            }
+            (steps, seen, tokens) = (steps + 1, seen + rows.len(), tokens + sum);
+            if sum >= most.0 {
+                most = (sum, rows);
+            }
+        }
+        let kept = self.made.bytes() as f64 * items.len().max(seen) as f64 / seen.max(1) as f64;
+        self.rows = most.1;
+        self.items = self.rows.iter().map(|row| self.made.get(items, *row)).collect::<Result<_, _>>()?;
+        self.cut()?;
+        let micro = self.packed.len();
+        let held = self.held(micro > FEW);
+        let mut temporary = self.planned - held;
+        let free = self.plan.memory.saturating_sub(self.held(false));
+        let free = free - self.made.limit(free / 4);
+        for eval in self.evals.iter().flatten() {
+            temporary = temporary.max((self.held(false) + eval.need(free)?.temporary).saturating_sub(held));
+        }
+        let rows = (kept as usize).min(self.made.limit(self.plan.memory.saturating_sub(self.planned)));
+        let all = self.parts(micro > FEW).into_iter().chain([("activations", temporary), ("rows", rows)]);
+        let parts = all.chain([("kernels", self.kernels)]).filter(|(_, bytes)| *bytes > 0).collect();
+        (self.rows, self.items, self.packed) = (vec![], vec![], vec![]);
+        (self.planned, self.activations) = (0, 0);
+        Ok(Need { parts, steps: left, tokens: tokens as f64 / steps.max(1) as f64, micro, tried: None })
+    }
+
+    /// Makes some steps. Nothing where one cannot be made, or where its numbers are not finite.
+    fn tried(&mut self, program: &HostProgram, trial: Duration) -> Option<Tried> {
+        self.evals.clear();
+        let all = self.total;
+        let is_measured = forget_peak();
+        let make = |trainer: &mut Self, from: usize, to: usize| {
+            let (begun, before) = (Instant::now(), trainer.num_tokens);
+            trainer.total = to;
+            let end = bridge::call(program, trainer, from);
+            let tokens = trainer.num_tokens - before;
+            let seconds = begun.elapsed().as_secs_f64();
+            let known = trainer.held(trainer.packed.len() > FEW) + trainer.activations + trainer.made.bytes();
+            let peak = peak_memory().filter(|_| is_measured);
+            let beside = peak.map(|peak| peak.saturating_sub(known));
+            matches!(end, bridge::End::Finished).then_some(Tried { steps: to - from, tokens, seconds, beside })
+        };
+        // The first step takes memory that later ones have.
+        let first = make(self, 0, all.min(1))?;
+        let more = (trial.as_secs_f64() / first.seconds.max(1e-6)) as usize;
+        match more.min(TRIED).min(all.saturating_sub(1)) {
+            0 => Some(first),
+            more => make(self, 1, 1 + more),
+        }
+    }
+}
