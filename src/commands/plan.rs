@@ -79,6 +79,7 @@ impl Line {
     fn state(&self) -> String {
         match &self.state {
             _ if self.kind == "save" => "written".into(),
+            _ if self.cost.as_ref().is_some_and(|cost| cost.refused.is_some()) => "cannot run".into(),
             State::Kept(_) => "kept".into(),
             State::Begun(step) => format!("from step {step}"),
             State::Changed(..) => "changed".into(),
@@ -98,15 +99,14 @@ impl Line {
         let mut row = vec![shortened(&self.name, names), self.kind.into(), self.state()];
         let blank = String::new;
         match &self.cost {
-            Some(cost) if cost.refused.is_some() => row.push("cannot run".into()),
-            Some(cost) => row.extend([
+            Some(cost) if cost.refused.is_none() => row.extend([
                 grouped(cost.rows),
                 number(cost.tokens as f64),
                 if self.kind == "train" { grouped(cost.steps) } else { blank() },
                 bytes(cost.peak()),
                 cost.seconds.map_or("?".into(), seconds),
             ]),
-            None => {}
+            _ => {}
         }
         row
     }
@@ -129,7 +129,7 @@ fn text(lines: &[Line]) -> String {
         table::aligned(&head, &rows, 3)
     };
     let fits = |names: &usize| table(*names).lines().all(|line| line.chars().count() <= WIDTH);
-    let mut out = table((12..=40).rev().find(fits).unwrap_or(12));
+    let mut out = table((8..=40).rev().find(fits).unwrap_or(8));
     for line in lines {
         out += &about_line(line);
     }

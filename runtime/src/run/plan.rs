@@ -10,7 +10,9 @@ use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::{Reads, StageGraph, StageId, StageKind, TrainNode};
 use align_compiler::stage::hash::Hasher;
 use align_compiler::stage::narrow::layouts;
-use align_compiler::stage::print::word;
+use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::print::{grouped, word};
+use align_compiler::tensor::Axis;
 use serde::{Deserialize, Serialize};
 
 use super::log::now;
@@ -25,7 +27,7 @@ use crate::profile::{forget_peak, peak_memory, resident_memory};
 use crate::store::{Entry, Made, Store};
 use crate::train::held::{Held, Numbers, Resident, bytes_of};
 use crate::train::kept::WithKept;
-use crate::train::{self, Job, Need, Saving, Settings, Tried, times};
+use crate::train::{self, Job, Need, Saving, Settings, Tried, bytes, times};
 
 /// Whether a stage runs where it is not kept: what is worked out for a training stage alone does only where that does.
 pub fn is_asked_for(graph: &StageGraph, id: StageId, store: &Store) -> bool {
@@ -318,10 +320,13 @@ impl<'a, 'p> Stages<'a, 'p> {
     /// A stage that cannot run.
     fn refused(&self, id: StageId, error: &RunError) -> StagePlan {
         let stage = self.graph.get(id);
-        let help = match error {
+        let mut help: Vec<String> = match error {
             RunError::Program(diagnostic) => diagnostic.help.iter().cloned().collect(),
             _ => vec![],
         };
+        if let StageKind::Train(node) = &stage.kind {
+            help.extend(advice(node, self.memory));
+        }
         StagePlan {
             stage: stage.name.clone(),
             kind: word(&stage.kind).into(),
@@ -398,6 +403,42 @@ impl Planner<'_, '_> {
         let reach = format!("{} GFLOP/s, {} GB/s", rounded(rates.product / 1e9), rounded(rates.memory / 1e9));
         (seconds, format!("by what the device reaches: {reach}"))
     }
+}
+
+/// What makes a stage smaller that does not fit: only what frees a good part of what there is, with how much that is.
+fn advice(node: &TrainNode, limit: usize) -> Vec<String> {
+    let stage = &node.stage;
+    let worth = |bytes: usize| bytes > limit / 20;
+    let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
+    let states = stage.optimizer.groups.iter().map(|group| group.states.len()).max().unwrap_or(0);
+    // A gradient and what the optimizer keeps, of each number that is trained.
+    let moving = 4 * trained * (1 + states);
+    let of = |policy: &PolicySpec| policy.weights.iter().map(|weight| weight.len).sum::<usize>();
+    let all = of(&node.policy) + stage.frozen.iter().map(|used| of(&used.policy)).sum::<usize>();
+    let narrow =
+        stage.narrow.iter().map(|narrow| narrow.form.axes.iter().filter_map(Axis::fixed_size).product::<usize>());
+    let wide = all.saturating_sub(trained).saturating_sub(narrow.sum());
+    // 34 bytes are 32 numbers.
+    let narrower = 4 * wide - wide / 32 * 34;
+    let said = |slot: &str| node.said.iter().find(|(name, _)| name == slot).map_or("", |(_, value)| value.as_str());
+    let is_bf16 = said("precision").starts_with("bf16");
+    let mut found = vec![];
+    if stage.coupled.is_some() {
+        found.push(format!("a smaller `batch` than {}: its examples are taken together", said("batch")));
+    }
+    if worth(moving) && node.policy.patches.is_empty() {
+        let parts = format!("gradients and states of {} numbers take {}", grouped(trained), bytes(moving));
+        found.push(format!("train a patch alone, as in `train p with lora(rank: 16)`: {parts}"));
+    }
+    if worth(narrower) {
+        let precision = if is_bf16 { "bf16" } else { "f32" };
+        found
+            .push(format!("`precision {precision}, frozen: q8` holds what is not trained in {} less", bytes(narrower)));
+    }
+    if !is_bf16 {
+        found.push("`precision bf16` about halves what is held of a row from forward to backward".into());
+    }
+    found
 }
 
 /// What a stage does in a step, as a hash.

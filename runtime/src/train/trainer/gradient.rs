@@ -11,6 +11,9 @@ use crate::profile::Section;
 use crate::train::culprit::first_not_finite;
 use crate::train::held::bytes_of;
 
+/// How a fault of numbers ends that are not finite.
+pub(super) const NOT_APPLIED: &str = "so the step is not applied";
+
 impl Trainer<'_, '_> {
     /// Forward and backward of a micro-batch. The first one writes its gradient, the others add theirs.
     pub(in crate::train) fn launch(&mut self, micro: usize) -> bool {
@@ -88,8 +91,8 @@ impl Trainer<'_, '_> {
     /// Says why a step is not applied: which rows alone give a value that is not finite. What was reached is saved.
     pub(in crate::train) fn not_finite(&mut self, step: usize, loss: f64, norm: f64) {
         let what = match loss.is_finite() {
-            true => format!("the norm of the gradient is {norm}, so the step is not applied"),
-            false => format!("the loss is {loss}, so the step is not applied"),
+            true => format!("the norm of the gradient is {norm}, {NOT_APPLIED}"),
+            false => format!("the loss is {loss}, {NOT_APPLIED}"),
         };
         let mut fault = self.fault(step + 1, what);
         let together = self.job.stage.coupled.is_some();

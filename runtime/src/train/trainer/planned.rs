@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use align_cpu::host_program::HostProgram;
 
 use super::batch::FEW;
+use super::gradient::NOT_APPLIED;
 use super::{Job, Settings, Trainer};
 use crate::profile::{forget_peak, peak_memory};
 use crate::run::RunError;
@@ -48,7 +49,7 @@ pub fn plan(job: &Job, weights: Vec<f32>, settings: &mut Settings, trial: Durati
     trainer.refuse_steps_too_big(0)?;
     let mut need = trainer.need()?;
     if !trial.is_zero() {
-        need.tried = trainer.tried(&program, trial);
+        need.tried = trainer.tried(&program, trial)?;
     }
     Ok(need)
 }
@@ -92,8 +93,8 @@ impl Trainer<'_, '_> {
         Ok(Need { parts, steps: left, tokens: tokens as f64 / steps.max(1) as f64, micro, tried: None })
     }
 
-    /// Makes some steps. Nothing where one cannot be made, or where its numbers are not finite.
-    fn tried(&mut self, program: &HostProgram, trial: Duration) -> Option<Tried> {
+    /// Makes some steps. Nothing where their numbers are not finite, since the weights are none.
+    fn tried(&mut self, program: &HostProgram, trial: Duration) -> Result<Option<Tried>, RunError> {
         self.evals.clear();
         let all = self.total;
         let is_measured = forget_peak();
@@ -106,13 +107,18 @@ impl Trainer<'_, '_> {
             let known = trainer.held(trainer.packed.len() > FEW) + trainer.activations + trainer.made.bytes();
             let peak = peak_memory().filter(|_| is_measured);
             let beside = peak.map(|peak| peak.saturating_sub(known));
-            matches!(end, bridge::End::Finished).then_some(Tried { steps: to - from, tokens, seconds, beside })
+            match (end, trainer.error.take()) {
+                (bridge::End::Finished, _) => Ok(Some(Tried { steps: to - from, tokens, seconds, beside })),
+                (_, Some(RunError::Stage(fault))) if fault.what.ends_with(NOT_APPLIED) => Ok(None),
+                (_, Some(error)) => Err(error),
+                (_, None) => Ok(None),
+            }
         };
         // The first step takes memory that later ones have.
-        let first = make(self, 0, all.min(1))?;
+        let Some(first) = make(self, 0, all.min(1))? else { return Ok(None) };
         let more = (trial.as_secs_f64() / first.seconds.max(1e-6)) as usize;
         match more.min(TRIED).min(all.saturating_sub(1)) {
-            0 => Some(first),
+            0 => Ok(Some(first)),
             more => make(self, 1, 1 + more),
         }
     }
