@@ -207,6 +207,12 @@ fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {
 
 fn unread<T>(call: &Call, net: &Value, of: &Value) -> Res<T> {
     match net {
+        Value::Net(_) if matches!(of, Value::Reply(_) | Value::Prompt(_) | Value::Chat(_)) => {
+            let message = format!("`{}` asks a policy, and code that makes rows cannot", call.name);
+            let help = "the last `map` before a stage may: `data |> map(x => x with { sure: score(p, x.reply) })`; rows are not \
+                        left out, ordered or split by what a policy says yet";
+            Err(Box::new(Diagnostic::error("E0190", call.span, message).help(help)))
+        }
         Value::Net(net) => {
             let name = match &*net.shape {
                 NetShape::Defined { code, .. } => code.name().to_string(),

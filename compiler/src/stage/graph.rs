@@ -331,26 +331,23 @@ impl<'p> StageGraph<'p> {
     /// Whether a stage has to run, as far as the numbers at hand say: it is wanted in itself, or something that has to run
     /// reads it.
     pub fn is_needed(&self, id: StageId, known: &dyn Fn(&Number) -> Option<f64>) -> bool {
-        let mut needed = vec![None; self.graph.node_count()];
-        self.needed(id, known, &mut needed)
+        // Readers come after what they read.
+        let mut needed = vec![false; self.graph.node_count()];
+        for at in self.graph.node_indices().rev().take_while(|at| *at >= id) {
+            let mut readers = self.graph.edges_directed(at, Direction::Outgoing);
+            needed[at.index()] = (self.graph[at].kind.is_wanted() || self.runs_all) && self.is_allowed(at, known)
+                || readers.any(|edge| {
+                    needed[edge.target().index()] && self.is_read(at, edge.target(), *edge.weight(), known)
+                });
+        }
+        needed[id.index()]
     }
 
-    fn needed(&self, id: StageId, known: &dyn Fn(&Number) -> Option<f64>, found: &mut [Option<bool>]) -> bool {
-        if let Some(known) = found[id.index()] {
-            return known;
-        }
-        let holds = |(number, holds): &(Number, bool)| number.decided(known).map(|value| (value != 0.0) == *holds);
-        // The first guard that is not known, or does not hold, decides: later ones stand inside of it.
+    /// Whether the guards of a stage hold. The first that is not known, or does not hold, decides: later ones stand inside of it.
+    fn is_allowed(&self, id: StageId, known: &dyn Fn(&Number) -> Option<f64>) -> bool {
         let guards = self.guarded.get(&id).into_iter().flatten();
-        let allowed = guards.map(holds).take_while(|holds| holds.is_some()).all(|holds| holds == Some(true));
-        let mut is_needed = self.graph[id].kind.is_wanted() && allowed;
-        let mut readers = self.graph.edges_directed(id, Direction::Outgoing);
-        while let (false, Some(edge)) = (is_needed, readers.next()) {
-            is_needed =
-                self.is_read(id, edge.target(), *edge.weight(), known) && self.needed(edge.target(), known, found);
-        }
-        found[id.index()] = Some(is_needed);
-        is_needed
+        let holds = |(number, holds): &(Number, bool)| number.decided(known).map(|value| (value != 0.0) == *holds);
+        guards.map(holds).take_while(|holds| holds.is_some()).all(|holds| holds == Some(true))
     }
 
     /// Whether `reader`, if it runs, reads this of a stage.

@@ -5,6 +5,7 @@ use align_compiler::storage::Storage;
 use align_runtime::engine::graphics::Gpu;
 use align_runtime::run::StageFault;
 
+use super::moving::{FOLLOWED, columns, expected};
 use super::precision::{FEW, StopAfter, TRAINED, Way, column, filled, ran, text};
 use super::stored::model;
 use super::*;
@@ -40,6 +41,16 @@ fn a_gpu_trains_a_llama_as_the_cpu_does() {
     near(cpu.path(), gpu.path(), [1e-4, 1e-3]);
     let loss = column(gpu.path(), "loss");
     assert!(loss[19] < 0.5 * loss[0], "{loss:?}");
+}
+
+/// Policies and numbers in states of a stage are arrays of the device.
+#[test]
+#[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
+fn states_of_a_stage_move_on_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    run_in(folder.path(), FOLLOWED, &[], &gpu(), &mut Silent);
+    let (found, want) = (columns(folder.path()).concat(), expected().concat());
+    assert!(apart(&want, &found) < 1e-5, "{found:?}, not {want:?}");
 }
 
 /// A base in fewer bits below a patch, and products of bf16, whose roundings part where a number lies between two.

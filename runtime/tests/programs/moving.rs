@@ -14,7 +14,7 @@ use align_runtime::world::Files;
 use crate::{lines, run_in, run_until};
 
 /// A weight `x` that is drawn to `slow`, which follows it, and to `lagged`, which is what it was some steps ago.
-const FOLLOWED: &str = r#"
+pub const FOLLOWED: &str = r#"
 edition 2026
 record Row { h: Float }
 data rows = for i in 0..4 { Row { h: 1.0 } }
@@ -55,13 +55,13 @@ pipeline {
 "#;
 
 /// `slow`, `lagged`, `pull` and the loss of each step.
-fn columns(folder: &Path) -> Vec<[f64; 4]> {
+pub fn columns(folder: &Path) -> Vec<[f64; 4]> {
     let row = |line: &serde_json::Value| ["slow", "lagged", "pull", "loss"].map(|name| line[name].as_f64().unwrap());
     lines(folder).iter().map(row).collect()
 }
 
 /// The same in plain arithmetic.
-fn expected() -> Vec<[f64; 4]> {
+pub fn expected() -> Vec<[f64; 4]> {
     let (mut x, mut slow, mut lagged, mut pull) = (1.0, 1.0, 1.0, 1.0);
     let step = |k: usize| {
         let found = [slow, lagged, pull, 0.5 * pull * (x - slow) * (x - slow) + 0.5 * (x + lagged) * (x + lagged)];
