@@ -99,7 +99,9 @@ impl<'a> Evaluation<'a> {
         let answer = |name: &String| {
             let node = stage.graph.outputs.iter().find(|(output, _)| output == name).map(|(_, node)| *node);
             let axis = match node.map(|node| stage.graph.axes(node)) {
-                Some([axis]) if *axis == Axis::item() || axis.outer() == Some(Axis::item()) => axis.clone(),
+                Some([axis]) if std::iter::successors(Some(axis.clone()), Axis::outer).any(|a| a == Axis::item()) => {
+                    axis.clone()
+                }
                 axes => {
                     let wrong = Error::new(name, "an answer has one value for each row, or for each token of a row");
                     return Err(wrong.found(format!("{axes:?}")));
@@ -284,12 +286,8 @@ impl<'a> Evaluation<'a> {
                 }
                 for (((axis, _), values), answers) in self.answers.iter().zip(&found).zip(&mut answers) {
                     let values = values.numbers();
-                    let lengths = match *axis == Axis::item() {
-                        true => vec![1; part.len()],
-                        false => packed.lengths.lengths(axis),
-                    };
                     let mut rest = &values[..];
-                    for (i, length) in part.iter().zip(lengths) {
+                    for (i, length) in part.iter().zip(of_items(axis, &packed.lengths)) {
                         let (own, after) = rest.split_at(length);
                         answers[start + i] = own.to_vec();
                         rest = after;
@@ -305,6 +303,14 @@ impl<'a> Evaluation<'a> {
 /// Bytes of items.
 fn bytes(items: &[Item]) -> usize {
     items.iter().flat_map(|item| &item.values).map(ItemValue::bytes).sum()
+}
+
+/// How many indices of a packed axis each item has.
+fn of_items(axis: &Axis, lengths: &Lengths) -> Vec<usize> {
+    let Some(outer) = axis.outer() else { return vec![1; lengths.size(axis)] };
+    let own = lengths.lengths(axis);
+    let mut rest = own.iter();
+    of_items(&outer, lengths).into_iter().map(|count| rest.by_ref().take(count).sum()).collect()
 }
 
 /// Where an answer is written.

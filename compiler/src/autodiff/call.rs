@@ -74,7 +74,8 @@ fn attention_grad(
     inputs.extend(results);
     inputs.extend(seed);
     let grad = graph.call(CallKind::AttentionGrad(attention.clone()), grad_body(body), &inputs);
-    (0..3).map(|i| Some(graph.result(grad, i))).collect()
+    // The tables of trees, which may follow, have no derivative.
+    (0..site.wants.len()).map(|i| (i < 3).then(|| graph.result(grad, i))).collect()
 }
 
 /// What an attention's vjp means: the vjp of its body, which also takes the results of the forward call.

@@ -263,6 +263,21 @@ pub struct View {
     pub axes: Vec<(Axis, Size)>,
 }
 
+/// What attention over trees reads beside its factors: Ints on the axis of places. See [`Attention::tree`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tree {
+    /// The place in the segment before which what sees this place lies.
+    pub ends: View,
+    /// The place in its own sequence.
+    pub places: View,
+}
+
+impl Tree {
+    pub fn views(&self) -> [&View; 2] {
+        [&self.ends, &self.places]
+    }
+}
+
 /// Causal attention within the segments of `attention.time`, which is a packed axis. Views have the axes that
 /// [`Attention`] says (`lse` those of the query without `hdim`).
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +286,7 @@ pub struct AttentionStep {
     pub query: View,
     pub key: View,
     pub value: View,
+    pub tree: Option<Tree>,
     pub out: View,
     /// The log-sum-exp of the scaled scores.
     pub lse: View,
@@ -283,6 +299,7 @@ pub struct AttentionGradStep {
     pub query: View,
     pub key: View,
     pub value: View,
+    pub tree: Option<Tree>,
     pub out: View,
     pub lse: View,
     pub cotangent: View,

@@ -163,7 +163,12 @@ impl Reader<'_> {
         self.expect("scale")?;
         let scale = self.number()?;
         let window = if self.take("window") { Some(self.number()?) } else { None };
-        Ok(Attention { time, hdim, vdim, kv, rep, scale, window })
+        let tree = self.take("tree");
+        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree })
+    }
+
+    fn tree(&mut self, attention: &Attention) -> Read<Option<Tree>> {
+        Ok(if attention.tree { Some(Tree { ends: self.view()?, places: self.view()? }) } else { None })
     }
 
     fn step(&mut self) -> Read<Step> {
@@ -181,13 +186,16 @@ impl Reader<'_> {
             "attention" => {
                 let attention = self.attention_form()?;
                 let (query, key, value) = (self.view()?, self.view()?, self.view()?);
+                let tree = self.tree(&attention)?;
                 self.expect("->")?;
-                Step::Attention(AttentionStep { attention, query, key, value, out: self.view()?, lse: self.view()? })
+                let (out, lse) = (self.view()?, self.view()?);
+                Step::Attention(AttentionStep { attention, query, key, value, tree, out, lse })
             }
             "attention_grad" => {
                 let attention = self.attention_form()?;
                 let (query, key, value) = (self.view()?, self.view()?, self.view()?);
                 let (out, lse, cotangent) = (self.view()?, self.view()?, self.view()?);
+                let tree = self.tree(&attention)?;
                 self.expect("->")?;
                 let (query_grad, key_grad, value_grad) = (self.view()?, self.view()?, self.view()?);
                 Step::AttentionGrad(AttentionGradStep {
@@ -195,6 +203,7 @@ impl Reader<'_> {
                     query,
                     key,
                     value,
+                    tree,
                     out,
                     lse,
                     cotangent,

@@ -21,6 +21,15 @@ impl<T: Display> Display for List<'_, T> {
     }
 }
 
+/// The views of a tree, each after a space.
+struct Tables<'a>(Option<&'a Tree>);
+
+impl Display for Tables<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.into_iter().flat_map(Tree::views).try_for_each(|view| write!(f, " {view}"))
+    }
+}
+
 impl Display for BufferId {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "%{}", self.0)
@@ -163,12 +172,14 @@ impl Lines<'_, '_> {
             }
             Step::Attention(a) => {
                 self.attention("attention", &a.attention)?;
-                self.line(format_args!("  {} {} {} -> {} {}", a.query, a.key, a.value, a.out, a.lse))
+                let tree = Tables(a.tree.as_ref());
+                self.line(format_args!("  {} {} {}{tree} -> {} {}", a.query, a.key, a.value, a.out, a.lse))
             }
             Step::AttentionGrad(a) => {
                 self.attention("attention_grad", &a.attention)?;
+                let tree = Tables(a.tree.as_ref());
                 self.line(format_args!(
-                    "  {} {} {} {} {} {} -> {} {} {}",
+                    "  {} {} {} {} {} {}{tree} -> {} {} {}",
                     a.query, a.key, a.value, a.out, a.lse, a.cotangent, a.query_grad, a.key_grad, a.value_grad
                 ))
             }
@@ -230,10 +241,11 @@ impl Lines<'_, '_> {
     }
 
     fn attention(&mut self, word: &str, a: &Attention) -> fmt::Result {
-        let Attention { time, hdim, vdim, kv, rep, scale, window } = a;
+        let Attention { time, hdim, vdim, kv, rep, scale, window, tree } = a;
         let window = window.map_or(String::new(), |w| format!(" window {w}"));
+        let tree = if *tree { " tree" } else { "" };
         self.line(format_args!(
-            "{word} {{{time}}} {{{hdim}}} {{{vdim}}} kv{{{}}} rep{{{}}} scale {scale:?}{window}",
+            "{word} {{{time}}} {{{hdim}}} {{{vdim}}} kv{{{}}} rep{{{}}} scale {scale:?}{window}{tree}",
             List(kv),
             List(rep)
         ))

@@ -1,6 +1,6 @@
 //! Sizes, strides and addresses: arithmetic on them, and their numbers for a batch.
 
-use super::ir::{Address, Buffer, BufferId, BufferKind, Dim, Index, Program, Size, Step, Term, View};
+use super::ir::{Address, Buffer, BufferId, BufferKind, Dim, Index, Program, Size, Step, Term, Tree, View};
 use crate::tensor::{Axis, DType, Lengths};
 
 impl Size {
@@ -169,8 +169,12 @@ impl Step {
             Step::Contraction(c) => {
                 vec![(c.lhs.buffer, Access::Read), (c.rhs.buffer, Access::Read), (c.out.buffer, writes(c.add))]
             }
-            Step::Attention(a) => reads([&a.query, &a.key, &a.value]).chain(written([&a.out, &a.lse])).collect(),
+            Step::Attention(a) => reads([&a.query, &a.key, &a.value])
+                .chain(reads(tree(&a.tree)))
+                .chain(written([&a.out, &a.lse]))
+                .collect(),
             Step::AttentionGrad(a) => reads([&a.query, &a.key, &a.value, &a.out, &a.lse, &a.cotangent])
+                .chain(reads(tree(&a.tree)))
                 .chain(written([&a.query_grad, &a.key_grad, &a.value_grad]))
                 .collect(),
             Step::Scatter(s) => reads([&s.index, &s.values]).chain([(s.out.buffer, writes(s.add))]).collect(),
@@ -238,18 +242,13 @@ impl Step {
     /// The views of a step that has views.
     pub fn views(&self) -> Vec<&View> {
         match self {
-            Step::Attention(a) => vec![&a.query, &a.key, &a.value, &a.out, &a.lse],
-            Step::AttentionGrad(a) => vec![
-                &a.query,
-                &a.key,
-                &a.value,
-                &a.out,
-                &a.lse,
-                &a.cotangent,
-                &a.query_grad,
-                &a.key_grad,
-                &a.value_grad,
-            ],
+            Step::Attention(a) => {
+                [&a.query, &a.key, &a.value, &a.out, &a.lse].into_iter().chain(tree(&a.tree)).collect()
+            }
+            Step::AttentionGrad(a) => {
+                let read = [&a.query, &a.key, &a.value, &a.out, &a.lse, &a.cotangent];
+                read.into_iter().chain([&a.query_grad, &a.key_grad, &a.value_grad]).chain(tree(&a.tree)).collect()
+            }
             Step::Scatter(s) => vec![&s.index, &s.values, &s.out],
             Step::Cumsum(c) => vec![&c.input, &c.out],
             Step::Sort(s) => vec![&s.input, &s.out],
@@ -260,18 +259,15 @@ impl Step {
 
     fn views_mut(&mut self) -> Vec<&mut View> {
         match self {
-            Step::Attention(a) => vec![&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse],
-            Step::AttentionGrad(a) => vec![
-                &mut a.query,
-                &mut a.key,
-                &mut a.value,
-                &mut a.out,
-                &mut a.lse,
-                &mut a.cotangent,
-                &mut a.query_grad,
-                &mut a.key_grad,
-                &mut a.value_grad,
-            ],
+            Step::Attention(a) => {
+                let own = [&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse];
+                own.into_iter().chain(tree_mut(&mut a.tree)).collect()
+            }
+            Step::AttentionGrad(a) => {
+                let read = [&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse, &mut a.cotangent];
+                let written = [&mut a.query_grad, &mut a.key_grad, &mut a.value_grad];
+                read.into_iter().chain(written).chain(tree_mut(&mut a.tree)).collect()
+            }
             Step::Scatter(s) => vec![&mut s.index, &mut s.values, &mut s.out],
             Step::Cumsum(c) => vec![&mut c.input, &mut c.out],
             Step::Sort(s) => vec![&mut s.input, &mut s.out],
@@ -279,6 +275,14 @@ impl Step {
             _ => vec![],
         }
     }
+}
+
+fn tree(tree: &Option<Tree>) -> impl Iterator<Item = &View> {
+    tree.iter().flat_map(Tree::views)
+}
+
+fn tree_mut(tree: &mut Option<Tree>) -> impl Iterator<Item = &mut View> {
+    tree.iter_mut().flat_map(|tree| [&mut tree.ends, &mut tree.places])
 }
 
 fn reads<'a>(views: impl IntoIterator<Item = &'a View>) -> impl Iterator<Item = (BufferId, Access)> {

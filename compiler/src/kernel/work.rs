@@ -102,7 +102,7 @@ fn entries(view: &View, lengths: &Lengths) -> f64 {
     view.axes.iter().map(|(axis, _)| lengths.size(axis) as f64).product()
 }
 
-/// Pairs of places that attend, over all heads, and the widths of queries and values.
+/// Pairs of places that attend, over all heads, and the widths of queries and values. Of a tree at most so many do.
 fn pairs(a: &Attention, lengths: &Lengths) -> (f64, f64, f64) {
     let of_segment = |length: i32| {
         let (n, window) = (f64::from(length), a.window.map_or(f64::INFINITY, |w| w as f64).min(f64::from(length)));
@@ -289,6 +289,7 @@ mod tests {
             rep: vec![],
             scale: 1.0,
             window,
+            tree: false,
         };
         assert_eq!(pairs(&attention(None), &lengths).0, 2.0 * (10.0 + 1.0 + 3.0));
         assert_eq!(pairs(&attention(Some(2)), &lengths).0, 2.0 * (7.0 + 1.0 + 3.0));

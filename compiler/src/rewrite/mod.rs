@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod inline;
 pub mod lay_out;
 pub mod one_hot;
+pub mod prefixes;
 pub mod rebuild;
 pub mod simplify;
 pub mod sink;
@@ -23,6 +24,7 @@ use crate::tensor::Graph;
 pub struct Rewrites {
     pub simplify: bool,
     pub attention: bool,
+    pub prefixes: bool,
     pub sink: bool,
     pub chunk: bool,
     pub one_hot: bool,
@@ -39,6 +41,7 @@ impl Default for Rewrites {
         Rewrites {
             simplify: true,
             attention: true,
+            prefixes: true,
             sink: true,
             chunk: true,
             one_hot: true,
@@ -55,6 +58,7 @@ impl Rewrites {
         Rewrites {
             simplify: false,
             attention: false,
+            prefixes: false,
             sink: false,
             chunk: false,
             one_hot: false,
@@ -69,6 +73,7 @@ impl Rewrites {
         let flag = match name {
             "simplify" => &mut self.simplify,
             "attention" => &mut self.attention,
+            "prefixes" => &mut self.prefixes,
             "sink" => &mut self.sink,
             "chunk" => &mut self.chunk,
             "one_hot" => &mut self.one_hot,
@@ -90,8 +95,12 @@ pub struct Rewrite {
 const SIMPLIFY: Rewrite = Rewrite { name: "simplify", on: |r| r.simplify, apply: |g, _| simplify::simplify(g) };
 
 /// What runs on the graph of one item, before it is packed.
-pub const PER_ITEM: &[Rewrite] =
-    &[SIMPLIFY, Rewrite { name: "attention", on: |r| r.attention, apply: |g, _| attention::attention(g) }, SIMPLIFY];
+pub const PER_ITEM: &[Rewrite] = &[
+    SIMPLIFY,
+    Rewrite { name: "attention", on: |r| r.attention, apply: |g, _| attention::attention(g) },
+    SIMPLIFY,
+    Rewrite { name: "prefixes", on: |r| r.prefixes, apply: |g, _| prefixes::prefixes(g) },
+];
 
 /// What runs on the packed graph, before derivatives are taken.
 pub const PACKED: &[Rewrite] = &[

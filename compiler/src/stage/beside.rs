@@ -74,7 +74,9 @@ pub(super) fn lower(
         let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
         let options = BatchOptions { step_inputs: [DRAW_KEY.to_string()].into() };
         let is_trained = |path: &str| weights.iter().any(|weight| weight.path == path);
-        let rewrites = rewrites(builder, bf16, &graph, &is_trained);
+        let mut rewrites = rewrites(builder, bf16, &graph, &is_trained);
+        // The forest of the stage's items is that of its own loss.
+        rewrites.prefixes = false;
         let made = training_step(&graph, &objectives, &[], &options, &rewrites, is_trained)
             .map_err(|error| nets::at(obstacle(&traced.graph, &options).unwrap_or(span), &error.what))?;
         let more = nets::layout(&graph, span)?;

@@ -1,5 +1,6 @@
 //! What one row of data gives to a traced loss or metric, and how rows are laid end to end for a micro-batch.
 
+pub use super::forest::Forest;
 use crate::tensor::{Axis, DType, Lengths};
 use std::collections::BTreeMap;
 
@@ -32,6 +33,21 @@ pub struct ItemLayout {
     pub inputs: Vec<ItemInput>,
     /// The ragged axes of the graph, in the order of [`Item::lengths`].
     pub ragged: Vec<Axis>,
+    /// What is made of streams when items are packed.
+    pub forests: Vec<Forest>,
+}
+
+impl ItemLayout {
+    /// The ragged axes of graphs on such items: those of [`Item::lengths`], then those of forests.
+    pub fn axes(&self) -> impl Iterator<Item = &Axis> {
+        self.ragged.iter().chain(self.forests.iter().map(|forest| &forest.axis))
+    }
+
+    /// The lengths that an item has on each of [`ItemLayout::axes`].
+    pub fn lengths(&self, item: &Item) -> Vec<Vec<usize>> {
+        let forests = self.forests.iter().map(|forest| forest.pack(self, std::iter::once(item)).1);
+        item.lengths.iter().cloned().chain(forests).collect()
+    }
 }
 
 /// One row, ready for the device. Aligned with an [`ItemLayout`].
@@ -106,6 +122,11 @@ pub fn pack<'a>(layout: &ItemLayout, items: impl IntoIterator<Item = &'a Item> +
             }
         }
         values.insert(input.name.clone(), all);
+    }
+    for forest in &layout.forests {
+        let (inputs, tokens) = forest.pack(layout, items.clone().into_iter());
+        lengths.set(forest.axis.packed(), tokens);
+        values.extend(inputs.into_iter().map(|(name, ints)| (name, ItemValue::Ints(ints))));
     }
     Packed { lengths, values, tokens: items.into_iter().map(|item| item.tokens).sum() }
 }

@@ -7,7 +7,7 @@ use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse, Taken};
 use super::graph::{Reads, SampleRow, Stage, StageEval, StageId, StageKind, TrainNode};
 use super::hash::{ContentHash, HashInput, Hasher, Inputs, numbered};
 use super::hoist::{Hoisted, hoist};
-use super::items::{ItemInput, ItemLayout};
+use super::items::{Forest, ItemInput, ItemLayout};
 use super::narrow::Narrow;
 use super::optimizer::OptimizerStage;
 use super::passes::REFERENCE;
@@ -189,7 +189,8 @@ fn kept(
     let Ok(graph) = metric::packed(&traced, &[], &answers, &rewrites, span) else { return Ok(None) };
     let narrow = narrow::narrow([&traced], &of.policy, &policies, |_| false, said.frozen);
     let answers = answers.into_iter().map(|(name, kind)| Answer { name, kind }).collect();
-    let (layout, bf16) = (layout.clone(), said.bf16);
+    let layout = ItemLayout { forests: Forest::of(&graph), ..layout.clone() };
+    let bf16 = said.bf16;
     Ok(Some((loss, Kept { traced, graph, answers, inputs, policies, sources, narrow, layout, bf16 })))
 }
 
@@ -292,6 +293,7 @@ fn lower(
     let lowered =
         beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, said.bf16, at)?;
     let (beside, others): (Vec<_>, Vec<_>) = lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
+    layout.forests = Forest::of(&graphs.step);
     let along = optimizer.asks_along(0);
     let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
     let policies = (&mut numbers, &mut frozen, &mut sources);

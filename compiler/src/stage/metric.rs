@@ -7,6 +7,7 @@ use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse};
 use super::foreign::{Decoded, Later, Rows, cast};
 use super::graph::{Cell, Reads, Stage, StageId, StageKind, Table};
 use super::hash::{Inputs, numbered};
+use super::items::{Forest, ItemLayout};
 use super::nets;
 use super::number::{self, Number};
 use super::rows::{Reading, item_type};
@@ -286,9 +287,10 @@ fn evaluate<'p>(
     let items = builder.items(eval, data, &layout, reading(&policies, span)?, span)?;
     let is_own = builder.state.borrow().moving.is_some();
     let stage = |items| -> Res<EvaluateStage<'p>> {
+        let graph = packed(&traced, means, answers, &builder.rewrites_of_evaluations(), span)?;
         Ok(EvaluateStage {
-            graph: packed(&traced, means, answers, &builder.rewrites_of_evaluations(), span)?,
-            layout,
+            layout: ItemLayout { forests: Forest::of(&graph), ..layout },
+            graph,
             items,
             numbers: means.iter().map(|name| name.to_string()).collect(),
             answers: answers.iter().map(|(name, kind)| Answer { name: name.clone(), kind: kind.clone() }).collect(),

@@ -14,6 +14,7 @@ pub mod data;
 pub mod encode;
 pub mod evaluate;
 pub mod foreign;
+mod forest;
 mod generator;
 pub mod graph;
 pub mod hash;

@@ -19,6 +19,8 @@ pub const FROZEN: &str = "frozen";
 pub const SHARED: &str = "shared";
 /// Functions that rows go through one after another are one pass over the rows.
 pub const MAPS: &str = "maps";
+/// What several replies to a prompt begin with is computed once: `rewrite::prefixes`.
+pub const PREFIXES: &str = "prefixes";
 /// Logits exist only where a loss reads them, and only a block of them at a time: `rewrite::sink`, `rewrite::chunk`.
 pub const LOGITS: &str = "logits";
 /// Equal stages are one.
@@ -40,6 +42,7 @@ pub const PASSES: &[Pass] = &[
         name: FROZEN,
         does: "weights that are not trained have no gradient, and what is below the lowest trained one no derivative",
     },
+    Pass { name: PREFIXES, does: "a prompt is computed once for all replies to it that a row has" },
     Pass { name: LOGITS, does: "logits exist only where a loss reads them, a block at a time" },
 ];
 
@@ -85,7 +88,8 @@ impl Passes {
     /// The rewrites of tensor graphs under these passes.
     pub fn rewrites(&self) -> Rewrites {
         let logits = self.has(LOGITS);
-        Rewrites { sink: logits, chunk: logits, frozen: self.has(FROZEN), ..Rewrites::default() }
+        let (frozen, prefixes) = (self.has(FROZEN), self.has(PREFIXES));
+        Rewrites { sink: logits, chunk: logits, frozen, prefixes, ..Rewrites::default() }
     }
 }
 

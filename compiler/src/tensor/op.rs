@@ -106,7 +106,8 @@ pub enum CallKind {
 }
 
 /// Inputs: query `[time, heads.., hdim]`, key `[time, kv heads.., hdim]`, value `[time, kv heads.., vdim]`, the last two
-/// before any rename. Outputs: 0 the attended values `[time, heads.., vdim]`; 1 the log-sum-exp of the scaled
+/// before any rename. Where `tree` holds, two more, Ints on `[time]`: for each place the end of what sees it, and its place in
+/// its own sequence. Outputs: 0 the attended values `[time, heads.., vdim]`; 1 the log-sum-exp of the scaled
 /// scores `[time, heads..]`, kept for the backward pass (its cotangent is not used).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
@@ -124,6 +125,10 @@ pub struct Attention {
     pub scale: f64,
     /// A query sees keys at places `query - window < key <= query`; without a window all up to its own.
     pub window: Option<usize>,
+    /// A segment of `time` holds a tree of sequences, which share what they begin with: each node's places follow those of
+    /// its parent and what is below that before it. A key at place k of the segment is seen by queries at `k <= q < end[k]`,
+    /// and distances of a window are those in their sequence.
+    pub tree: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -210,7 +210,8 @@ impl<'a> Reader<'a> {
         let (kv, rep) = (self.axes()?, self.axes()?);
         let scale = self.number()?;
         let window = if self.take("none") { None } else { Some(self.number()?) };
-        Ok(Attention { time, hdim, vdim, kv, rep, scale, window })
+        let tree = self.take("tree");
+        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree })
     }
 
     fn node(&mut self, nodes: &HashMap<u32, Node>) -> Read<NodeData> {

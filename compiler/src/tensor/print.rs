@@ -92,7 +92,8 @@ fn write_node(out: &mut String, data: &NodeData, depth: usize) -> fmt::Result {
 fn write_attention(out: &mut String, word: &str, a: &Attention) -> fmt::Result {
     let window = a.window.map_or("none".to_string(), |n| n.to_string());
     let Attention { time, hdim, vdim, kv, rep, scale, .. } = a;
-    write!(out, "call {word} {time} {hdim} {vdim} {kv:?} {rep:?} {scale:?} {window}")
+    let tree = if a.tree { " tree" } else { "" };
+    write!(out, "call {word} {time} {hdim} {vdim} {kv:?} {rep:?} {scale:?} {window}{tree}")
 }
 
 fn write_body(out: &mut String, body: &Graph, depth: usize) -> fmt::Result {

@@ -160,7 +160,7 @@ fn dpo_of_a_real_model() {
            optimizer adamw(lr: 5e-6, weight_decay: 0); batch 2 examples; steps {}; clip none; order given }} }}\n",
         steps()
     );
-    for without in [&[][..], &["reference"], &["logits"]] {
+    for without in [&[][..], &["reference"], &["logits"], &["prefixes"]] {
         let lines = crate::programs::lines(&program, without);
         for (i, line) in lines.iter().enumerate() {
             let of = |name: &str| line[name].as_f64().unwrap();

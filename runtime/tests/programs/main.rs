@@ -16,6 +16,7 @@ mod patches;
 mod pipelines;
 mod precision;
 mod preferences;
+mod prefixes;
 mod reports;
 mod rules;
 mod states;

@@ -43,8 +43,8 @@ fn built<T>(text: &str, sets: &[(&str, &str)], passes: Passes, then: impl FnOnce
 }
 
 /// A run of a program.
-struct Ran {
-    lines: Vec<Value>,
+pub struct Ran {
+    pub lines: Vec<Value>,
     /// The stages that began.
     begun: Vec<String>,
     /// Those of the graph that are run.
@@ -57,7 +57,7 @@ impl Ran {
     }
 }
 
-fn ran(folder: &Path, text: &str, sets: &[(&str, &str)], passes: Passes) -> Ran {
+pub fn ran(folder: &Path, text: &str, sets: &[(&str, &str)], passes: Passes) -> Ran {
     #[derive(Default)]
     struct Begun(Vec<String>);
     impl Progress for Begun {

@@ -150,7 +150,11 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         along: None,
         counts: made.counts,
         beside: vec![],
-        layout: ItemLayout { inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])], ragged: vec![time()] },
+        layout: ItemLayout {
+            inputs: vec![input("x", vec![time(), dim()]), input("y", vec![])],
+            ragged: vec![time()],
+            forests: vec![],
+        },
         terms: vec![Term { name: "square".into(), coefficient: 1.0 }],
         tracks: vec!["size".into()],
         frozen: vec![],

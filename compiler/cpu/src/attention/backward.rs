@@ -125,7 +125,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: Operands<'_>, item: &Item) {
                 (0..keys * hpad).for_each(|i| *dk.at.add(i) = 0.0);
                 (0..keys * vpad).for_each(|i| *dv.at.add(i) = 0.0);
             }
-            for query_block in query_blocks {
+            for query_block in query_blocks.filter(|b| problem.sees(item, *b, key_block)) {
                 let queries = count_of(query_block, item.length);
                 let rows = rep * queries;
                 let first = item.start + query_block * BLOCK;
@@ -141,7 +141,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: Operands<'_>, item: &Item) {
                 product::<S>(dp.rows(), c.left(), vt.rows(), (rows, width, vdim), false);
                 for r in 0..rows {
                     let (row, slopes) = (p.at.add(r * width), dp.at.add(r * width));
-                    hide(row, problem, query_block * BLOCK + r % queries, key_block * BLOCK, keys, width);
+                    hide(row, problem, item.start, query_block * BLOCK + r % queries, key_block * BLOCK, keys, width);
                     let total = *lse.at.wrapping_add(lse.before(first + r % queries, item.kv, r / queries));
                     exponentials::<S>(row, width, total);
                     let shift = S::splat(*delta.add(r));

@@ -88,7 +88,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) 
             *top.add(r) = NOTHING;
             *sum.add(r) = 0.0;
         }
-        for key_block in problem.key_blocks(block) {
+        for key_block in problem.key_blocks(block).filter(|b| problem.sees(item, block, *b)) {
             let keys = count_of(key_block, item.length);
             let width = padded(keys);
             let kt = Packed { at: kt, row: width };
@@ -99,7 +99,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) 
             product::<S>(s.rows(), q.left(), kt.rows(), (rows, width, hdim), false);
             for r in 0..rows {
                 let row = s.at.add(r * width);
-                hide(row, problem, block * BLOCK + r % queries, key_block * BLOCK, keys, width);
+                hide(row, problem, item.start, block * BLOCK + r % queries, key_block * BLOCK, keys, width);
                 let before = *top.add(r);
                 let now = before.max(largest::<S>(row, width));
                 let here = exponentials::<S>(row, width, now);

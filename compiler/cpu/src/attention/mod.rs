@@ -83,6 +83,14 @@ pub struct Problem {
     pub scale: f32,
     /// A query sees so many keys, its own included.
     pub window: Option<usize>,
+    pub tree: Option<Tree>,
+}
+
+/// For each place: where in its segment the places end that see it, and its place in its own sequence.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    pub ends: Vec<i32>,
+    pub places: Vec<i32>,
 }
 
 /// One piece of work: a block of a segment for one shared head.
@@ -98,9 +106,13 @@ struct Item {
 }
 
 impl Problem {
-    /// The first key that a query sees.
+    /// No key before this one is seen by a query.
     fn first_key(&self, query: usize) -> usize {
-        self.window.map_or(0, |w| (query + 1).saturating_sub(w))
+        match self.tree {
+            // What is near in its sequence may be far in the segment.
+            Some(_) => 0,
+            None => self.window.map_or(0, |w| (query + 1).saturating_sub(w)),
+        }
     }
 
     /// Blocks of keys that a block of queries sees.
@@ -111,8 +123,17 @@ impl Problem {
     /// Blocks of queries that see a block of keys, of `count`.
     fn query_blocks(&self, key_block: usize, count: usize) -> std::ops::Range<usize> {
         let last_key = (key_block + 1) * BLOCK - 1;
-        let end = self.window.map_or(count, |w| ((last_key + w - 1) / BLOCK + 1).min(count));
+        let window = self.window.filter(|_| self.tree.is_none());
+        let end = window.map_or(count, |w| ((last_key + w - 1) / BLOCK + 1).min(count));
         key_block..end.max(key_block)
+    }
+
+    /// Whether a block of queries of a segment sees any key of a block.
+    fn sees(&self, item: &Item, query_block: usize, key_block: usize) -> bool {
+        let Some(tree) = &self.tree else { return true };
+        let from = item.start + key_block * BLOCK;
+        let ends = &tree.ends[from..from + scratch::count_of(key_block, item.length)];
+        ends.iter().any(|end| *end as usize > query_block * BLOCK)
     }
 
     /// About how many multiplications a block of queries takes for one matrix product.

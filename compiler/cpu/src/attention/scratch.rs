@@ -118,18 +118,39 @@ pub unsafe fn unpack_row(
     }
 }
 
-/// Scores of keys that a query does not see become -inf: keys `first_key..` of the block for query `t`, both counted in the segment.
+/// Scores of keys that a query does not see become -inf: keys `first_key..` of the block for the query, both counted in the
+/// segment, which begins at `start`.
 ///
 /// # Safety
 /// The row holds `padded(count)` scores.
 #[inline(always)]
-pub unsafe fn hide(row: *mut f32, problem: &Problem, query: usize, first_key: usize, count: usize, width: usize) {
+pub unsafe fn hide(
+    row: *mut f32,
+    problem: &Problem,
+    start: usize,
+    query: usize,
+    first_key: usize,
+    count: usize,
+    width: usize,
+) {
     let seen_from = problem.first_key(query).saturating_sub(first_key).min(width);
     let seen_to = (query + 1).saturating_sub(first_key).min(count);
     // SAFETY: within the row.
     unsafe {
         (0..seen_from).for_each(|j| *row.add(j) = f32::NEG_INFINITY);
         (seen_to..width).for_each(|j| *row.add(j) = f32::NEG_INFINITY);
+        let Some(tree) = &problem.tree else { return };
+        let keys = start + first_key..start + first_key + seen_to;
+        for (j, end) in tree.ends[keys.clone()].iter().enumerate() {
+            let score = *row.add(j);
+            *row.add(j) = if *end > query as i32 { score } else { f32::NEG_INFINITY };
+        }
+        if let Some(window) = problem.window {
+            let here = tree.places[start + query] as usize;
+            let far = |there: &i32| *there as usize + window <= here;
+            let far = tree.places[keys].iter().enumerate().filter(|(_, there)| far(there));
+            far.for_each(|(j, _)| *row.add(j) = f32::NEG_INFINITY);
+        }
     }
 }
 

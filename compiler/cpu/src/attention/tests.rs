@@ -48,7 +48,14 @@ fn plain(problem: &Problem, x: &Given) -> [Vec<f64>; 5] {
     for (start, length) in &problem.segments {
         for (t, head) in (0..*length).flat_map(|t| (0..kv * rep).map(move |h| (t, h))) {
             let (query, shared) = ((start + t) * kv * rep + head, head / rep);
-            let keys: Vec<usize> = (problem.first_key(t)..=t).map(|s| (start + s) * kv + shared).collect();
+            let sees = |s: &usize| match &problem.tree {
+                None => true,
+                Some(Tree { ends, places }) => {
+                    let apart = (places[start + t] - places[start + s]) as usize;
+                    t < ends[start + s] as usize && problem.window.is_none_or(|w| apart < w)
+                }
+            };
+            let keys: Vec<usize> = (problem.first_key(t)..=t).filter(sees).map(|s| (start + s) * kv + shared).collect();
             let score = |k: &usize| {
                 let dot: f64 = (0..hdim).map(|i| at(&x.query, query * hdim + i) * at(&x.key, k * hdim + i)).sum();
                 dot * f64::from(problem.scale)
@@ -100,13 +107,40 @@ fn blocked(problem: &Problem, x: &Given, threads: usize, width: Width) -> [Vec<f
     results
 }
 
+/// The tables of trees of a root and what is below it, by their lengths.
+fn tree(trees: &[&[usize]]) -> Tree {
+    let mut tree = Tree { ends: vec![], places: vec![] };
+    for lengths in trees {
+        let (all, root) = (lengths.iter().sum::<usize>() as i32, lengths.first().map_or(0, |n| *n as i32));
+        let mut end = 0;
+        for (i, n) in lengths.iter().map(|n| *n as i32).enumerate() {
+            end += n;
+            let (ends, first) = if i == 0 { (all, 0) } else { (end, root) };
+            tree.ends.extend((0..n).map(|_| ends));
+            tree.places.extend((0..n).map(|place| first + place));
+        }
+    }
+    tree
+}
+
 fn problems() -> Vec<Problem> {
     let segments = |lengths: &[usize]| {
         let start = |i: usize| lengths[..i].iter().sum();
         lengths.iter().enumerate().map(|(i, n)| (start(i), *n)).collect::<Vec<_>>()
     };
-    let base = Problem { segments: vec![], kv: 2, rep: 3, hdim: 20, vdim: 12, scale: 0.3, window: None };
+    let base = Problem { segments: vec![], kv: 2, rep: 3, hdim: 20, vdim: 12, scale: 0.3, window: None, tree: None };
+    let forest = |trees: &[&[usize]], base: Problem| {
+        let lengths: Vec<usize> = trees.iter().map(|tree| tree.iter().sum()).collect();
+        Problem { segments: segments(&lengths), tree: Some(tree(trees)), ..base }
+    };
+    let one = Problem { kv: 1, rep: 1, ..base.clone() };
     vec![
+        forest(&[&[7, 3, 4], &[1, 0, 2], &[], &[5]], Problem { hdim: 16, vdim: 16, ..base.clone() }),
+        forest(&[&[70, 65, 1, 0, 90], &[1, 130, 64]], base.clone()),
+        forest(&[&[3, 200, 190, 5]], Problem { window: Some(10), ..base.clone() }),
+        forest(&[&[64, 30, 40]], Problem { window: Some(1), ..base.clone() }),
+        forest(&[&[500, 100, 80], &[9, 600]], one.clone()),
+        forest(&[&[100, 300, 300]], Problem { window: Some(120), ..one }),
         Problem { segments: segments(&[1, 5, 0, 70, 64, 3]), ..base.clone() },
         Problem { segments: segments(&[130, 7]), window: Some(50), ..base.clone() },
         Problem { segments: segments(&[200]), window: Some(1), kv: 1, rep: 1, ..base.clone() },

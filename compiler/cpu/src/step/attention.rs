@@ -1,8 +1,8 @@
 //! Attention steps: views become operands.
 
-use crate::attention::{Operand, Problem, backward, forward};
+use crate::attention::{self, Operand, Problem, backward, forward};
 use crate::unit::Frame;
-use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, Program, View};
+use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, Program, Tree, View};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Attention, Axis, TableKind};
 
@@ -50,7 +50,10 @@ impl Task {
                     operand(&a.lse, None),
                 ];
                 // SAFETY: views lie within their buffers.
-                unsafe { forward(frame.pool, &problem(frame, &a.attention), operands.each_ref()) };
+                unsafe {
+                    let problem = problem(frame, &a.attention, a.tree.as_ref());
+                    forward(frame.pool, &problem, operands.each_ref());
+                }
             }
             Kind::Backward(a) => {
                 let operand = |view, width| self.operand(frame, &a.attention, view, width);
@@ -67,7 +70,10 @@ impl Task {
                     operand(&a.value_grad, Some(vdim)),
                 ];
                 // SAFETY: views lie within their buffers.
-                unsafe { backward(frame.pool, &problem(frame, &a.attention), operands.each_ref()) };
+                unsafe {
+                    let problem = problem(frame, &a.attention, a.tree.as_ref());
+                    backward(frame.pool, &problem, operands.each_ref());
+                }
             }
         }
     }
@@ -99,7 +105,9 @@ fn narrow<const N: usize>(program: &Program, views: [&View; N]) -> Vec<BufferId>
     all.filter(|buffer| program.buffer(*buffer).storage == Storage::Bf16).collect()
 }
 
-fn problem(frame: &Frame, a: &Attention) -> Problem {
+/// # Safety
+/// The frame holds valid places for the tables of a tree.
+unsafe fn problem(frame: &Frame, a: &Attention, tree: Option<&Tree>) -> Problem {
     let size = |axes: &[Axis]| axes.iter().map(|axis| frame.lengths.size(axis)).product();
     let table = |kind| frame.lengths.table(&a.time, kind);
     let bounds = table(TableKind::Start).into_iter().zip(table(TableKind::Length));
@@ -111,5 +119,14 @@ fn problem(frame: &Frame, a: &Attention) -> Problem {
         vdim: frame.lengths.size(&a.vdim),
         scale: a.scale as f32,
         window: a.window,
+        tree: tree.map(|tree| {
+            let ints = |view: &View| -> Vec<i32> {
+                let (from, stride) = (frame.place(view.buffer).cast::<i32>(), view.stride(&a.time).get(frame.lengths));
+                let at = |i: usize| view.offset + i * stride;
+                // SAFETY: by the caller; views lie within their buffers.
+                (0..frame.lengths.size(&a.time)).map(|i| unsafe { *from.add(at(i)) }).collect()
+            };
+            attention::Tree { ends: ints(&tree.ends), places: ints(&tree.places) }
+        }),
     }
 }

@@ -4,7 +4,7 @@ use super::homes::Homes;
 use super::{KernelError, Layouts, fuse_in};
 use crate::kernel::ir::{
     AttentionGradStep, AttentionStep, Binding, Carry, ChunkOutput, Chunked, Contraction, Cumsum, Dense, DenseKind, Dim,
-    Loop, Operand, Program, Scan, Scatter, Sort, SortKind, Step, Strided, View,
+    Loop, Operand, Program, Scan, Scatter, Sort, SortKind, Step, Strided, Tree, View,
 };
 use crate::tensor::{Axis, CallKind, Graph, Node, NodeData, Op};
 
@@ -151,19 +151,24 @@ fn call(homes: &mut Homes, node: Node, kind: &CallKind, body: &Graph) -> Result<
             let view = |i: usize| homes.view(data.inputs[i]);
             let attention = attention.clone();
             let (query, key, value) = (view(0), view(1), view(2));
-            Ok(Step::Attention(AttentionStep { attention, query, key, value, out: values, lse }))
+            let tree = attention.tree.then(|| Tree { ends: view(3), places: view(4) });
+            Ok(Step::Attention(AttentionStep { attention, query, key, value, tree, out: values, lse }))
         }
         CallKind::AttentionGrad(attention) => {
             let (query_grad, key_grad, value_grad) = (out(homes, 0), out(homes, 1), out(homes, 2));
             let view = |i: usize| homes.view(data.inputs[i]);
+            let tree = attention.tree.then(|| Tree { ends: view(3), places: view(4) });
+            // What follows the inputs of the forward call.
+            let more = if attention.tree { 5 } else { 3 };
             Ok(Step::AttentionGrad(AttentionGradStep {
                 attention: attention.clone(),
                 query: view(0),
                 key: view(1),
                 value: view(2),
-                out: view(3),
-                lse: view(4),
-                cotangent: view(5),
+                tree,
+                out: view(more),
+                lse: view(more + 1),
+                cotangent: view(more + 2),
                 query_grad,
                 key_grad,
                 value_grad,

@@ -2,7 +2,7 @@
 
 use super::Memory;
 use crate::interp::Value as Tensor;
-use crate::kernel::ir::{AttentionGradStep, AttentionStep, View};
+use crate::kernel::ir::{AttentionGradStep, AttentionStep, Tree, View};
 use crate::tensor::{Attention, Axis, TableKind};
 
 /// All heads of attention as numbers: places of one row of a view.
@@ -55,14 +55,29 @@ impl Memory<'_> {
         x.iter().enumerate().try_for_each(|(i, x)| self.write(view.buffer, from + i * stride, *x, true))
     }
 
-    /// First and last key of each query.
-    fn spans(&self, attention: &Attention) -> Vec<(usize, usize)> {
+    /// The keys of each query.
+    fn keys(&self, attention: &Attention, tree: Option<&Tree>) -> Result<Vec<Vec<usize>>, String> {
         let places = self.lengths.table(&attention.time, TableKind::Position);
-        let first = |(i, place): (usize, &i32)| {
-            let seen = attention.window.map_or(*place as usize, |w| (*place as usize).min(w.max(1) - 1));
-            (i - seen, i)
+        let Some(tree) = tree else {
+            let of = |(i, place): (usize, &i32)| {
+                let seen = attention.window.map_or(*place as usize, |w| (*place as usize).min(w.max(1) - 1));
+                (i - seen..=i).collect()
+            };
+            return Ok(places.iter().enumerate().map(of).collect());
         };
-        places.iter().enumerate().map(first).collect()
+        let read = |view: &View, i: usize| self.read(view.buffer, self.row(view, (&attention.time, i), &[]));
+        let window = attention.window.map_or(f64::INFINITY, |w| w.max(1) as f64);
+        let of = |(i, place): (usize, &i32)| {
+            let mut keys = vec![];
+            for key in i - *place as usize..=i {
+                let near = read(&tree.places, i)? - read(&tree.places, key)? < window;
+                if near && f64::from(*place) < read(&tree.ends, key)? {
+                    keys.push(key);
+                }
+            }
+            Ok(keys)
+        };
+        places.iter().enumerate().map(of).collect()
     }
 
     fn zero(&mut self, view: &View) -> Result<(), String> {
@@ -75,17 +90,17 @@ impl Memory<'_> {
         let a = &step.attention;
         self.zero(&step.out)?;
         for head in &self.heads(a).heads {
-            for (now, (first, last)) in self.spans(a).into_iter().enumerate() {
+            for (now, keys) in self.keys(a, step.tree.as_ref())?.into_iter().enumerate() {
                 let query = self.vector(&step.query, (&a.time, now), head, &a.hdim)?;
                 let mut scores = vec![];
-                for then in first..=last {
-                    let key = self.vector(&step.key, (&a.time, then), head, &a.hdim)?;
+                for then in &keys {
+                    let key = self.vector(&step.key, (&a.time, *then), head, &a.hdim)?;
                     scores.push(a.scale * dot(&query, &key));
                 }
                 let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
                 let mut out = vec![0.0; self.lengths.size(&a.vdim)];
-                for (then, score) in (first..=last).zip(&scores) {
+                for (then, score) in keys.into_iter().zip(&scores) {
                     let p = (score - maximum).exp() / sum;
                     let value = self.vector(&step.value, (&a.time, then), head, &a.vdim)?;
                     out.iter_mut().zip(value).for_each(|(o, v)| *o += p * v);
@@ -105,14 +120,14 @@ impl Memory<'_> {
             self.zero(view)?;
         }
         for head in &heads.heads {
-            for (now, (first, last)) in self.spans(a).into_iter().enumerate() {
+            for (now, keys) in self.keys(a, step.tree.as_ref())?.into_iter().enumerate() {
                 let here = (&a.time, now);
                 let query = self.vector(&step.query, here, head, &a.hdim)?;
                 let out = self.vector(&step.out, here, head, &a.vdim)?;
                 let cotangent = self.vector(&step.cotangent, here, head, &a.vdim)?;
                 let lse = self.read(step.lse.buffer, self.row(&step.lse, here, head))?;
                 let total = dot(&out, &cotangent);
-                for then in first..=last {
+                for then in keys {
                     let there = (&a.time, then);
                     let key = self.vector(&step.key, there, head, &a.hdim)?;
                     let value = self.vector(&step.value, there, head, &a.vdim)?;

@@ -324,6 +324,7 @@ fn outline(to: &mut Graph, copies: &Copies, found: &Found) -> Option<Node> {
         rep,
         scale: found.scale,
         window: found.band.window,
+        tree: false,
     };
     let inputs = [query, key, value];
     let body = body(&attention, past, &inputs.map(|n| to.axes(n).to_vec()));
@@ -332,10 +333,11 @@ fn outline(to: &mut Graph, copies: &Copies, found: &Found) -> Option<Node> {
 }
 
 /// Attention in primitives: what the call means.
-fn body(attention: &Attention, past: &Axis, axes: &[Vec<Axis>; 3]) -> Graph {
-    let Attention { time, hdim, scale, window, .. } = attention;
+pub(super) fn body(attention: &Attention, past: &Axis, axes: &[Vec<Axis>; 3]) -> Graph {
+    let Attention { time, hdim, scale, window, tree, .. } = attention;
     let mut g = Graph::new();
     let [query, key, value] = axes.clone().map(|axes| g.param(axes, DType::Float));
+    let tree = tree.then(|| [0; 2].map(|_| g.param(vec![time.clone()], DType::Int)));
     let key = g.rename(key, time, past);
     let value = g.rename(value, time, past);
     let score = g.contract(query, key, std::slice::from_ref(hdim));
@@ -343,8 +345,17 @@ fn body(attention: &Attention, past: &Axis, axes: &[Vec<Axis>; 3]) -> Graph {
     let score = g.map(MapOp::Mul, &[score, scale]);
     let (here, there) = (g.iota(time), g.iota(past));
     let mut guard = g.map(MapOp::Le, &[there, here]);
+    if let Some([end, _]) = tree {
+        let end = g.rename(end, time, past);
+        let below = g.map(MapOp::Lt, &[here, end]);
+        guard = g.map(MapOp::And, &[guard, below]);
+    }
     if let Some(window) = window {
         let window = g.int(*window as i64);
+        let (here, there) = match tree {
+            Some([_, place]) => (place, g.rename(place, time, past)),
+            None => (here, there),
+        };
         let distance = g.map(MapOp::Sub, &[here, there]);
         let near = g.map(MapOp::Lt, &[distance, window]);
         guard = g.map(MapOp::And, &[guard, near]);

@@ -29,8 +29,9 @@ impl Trainer<'_, '_> {
                 return Ok(known.clone());
             }
             let item = kept.get(items, row)?;
-            shapes.insert(row, (item.lengths.clone(), item.tokens));
-            Ok((item.lengths.clone(), item.tokens))
+            let shape = (stage.layout.lengths(&item), item.tokens);
+            shapes.insert(row, shape.clone());
+            Ok(shape)
         };
         let mut most: (usize, Vec<Vec<Vec<usize>>>) = (0, vec![]);
         for _ in made..self.total {
@@ -43,7 +44,7 @@ impl Trainer<'_, '_> {
         }
         let (_, items) = most;
         let mut lengths = Lengths::new().with(Axis::item(), vec![items.len()]);
-        for (i, axis) in stage.layout.ragged.iter().enumerate() {
+        for (i, axis) in stage.layout.axes().enumerate() {
             lengths.set(axis.packed(), items.iter().flat_map(|lengths| lengths[i].clone()).collect());
         }
         let packed = Packed { lengths, ..Packed::default() };

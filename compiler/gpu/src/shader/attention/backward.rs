@@ -68,6 +68,7 @@ fn of_queries(context: Context, step: &AttentionGradStep) -> Kernel {
     let cotangent = w.rows(&step.cotangent, vdim, "cotangent");
     let grad = w.rows(&step.query_grad, hdim, "grad");
     let lse = w.at_head(&step.lse, "of_lse");
+    w.grow(step.tree.as_ref());
     let (scale, between, count) = (w.scale(), w.s.scratch(SUMS, "f32"), w.s.size(&heads));
     for i in 0..ROWS {
         let inside = format!("inside_{i}");
@@ -77,6 +78,7 @@ fn of_queries(context: Context, step: &AttentionGradStep) -> Kernel {
         w.s.line(format!("let total_{i} = {total};"));
         w.s.line(format!("let sum_{i} = {between}[{inside} * {count} + head];"));
     }
+    w.row_branches(true);
     let begin = w.uniform("begin", "seen_0");
     w.s.line(format!("let end = min(first_row + {TILE}u, {});", w.time));
     w.zeros("grad", width(hdim));
@@ -84,8 +86,10 @@ fn of_queries(context: Context, step: &AttentionGradStep) -> Kernel {
     w.scores("s", &query, &key);
     w.scores("d", &cotangent, &value);
     w.columns();
+    w.column_branches(false);
     for i in 0..ROWS {
-        w.s.line(format!("let mask_{i} = (columns >= vec4(seen_{i})) & (columns <= vec4(row_{i}));"));
+        let tree = w.branch_mask(i, true);
+        w.s.line(format!("let mask_{i} = (columns >= vec4(seen_{i})) & (columns <= vec4(row_{i})){tree};"));
         w.s.line(format!("let p_{i} = exp(select(vec4(-1e30), s_{i} * {scale} - total_{i}, mask_{i}));"));
         w.s.line(format!("let slope_{i} = p_{i} * (d_{i} - sum_{i});"));
     }
@@ -113,15 +117,17 @@ fn of_keys(context: Context, step: &AttentionGradStep) -> Kernel {
     let value = w.rows(&step.value, vdim, "value");
     let key_grad = w.rows(&step.key_grad, hdim, "key_grad");
     let value_grad = w.rows(&step.value_grad, vdim, "value_grad");
+    w.grow(step.tree.as_ref());
+    w.row_branches(false);
     let (scale, between, per_place) = (w.scale(), w.s.scratch(SUMS, "f32"), w.s.size(&reps.times(&heads)));
     // The last query that sees a key of the tile, and one.
     w.s.line(format!("let last = min(first_row + {}u, {} - 1u);", TILE - 1, w.time));
     let segment = w.s.table(time, TableKind::Segment, "last");
     w.s.line(format!("let segment = {segment};"));
     let (start, length) = (w.s.table(time, TableKind::Start, "segment"), w.s.table(time, TableKind::Length, "segment"));
-    let end = match window {
+    let end = match window.filter(|_| step.tree.is_none()) {
         None => format!("u32({start} + {length})"),
-        Some(window) => format!("min(u32({start} + {length}), last + {}u)", window.max(&1)),
+        Some(window) => format!("min(u32({start} + {length}), last + {}u)", window.max(1)),
     };
     let end = w.uniform("end", &end);
     w.zeros("key", width(hdim));
@@ -142,6 +148,7 @@ fn of_keys(context: Context, step: &AttentionGradStep) -> Kernel {
     w.scores("s", &key, &query);
     w.scores("d", &value, &cotangent);
     w.columns();
+    w.column_branches(true);
     let [mut seen, mut totals, mut sums] = [const { vec![] }; 3];
     for j in 0..4 {
         w.s.line(format!("let query_{j} = min(columns[{j}u], {} - 1u);", w.time));
@@ -156,7 +163,8 @@ fn of_keys(context: Context, step: &AttentionGradStep) -> Kernel {
     w.s.line(format!("let inside = columns < vec4({});", w.time));
     for i in 0..ROWS {
         let row = format!("vec4(row_{i})");
-        w.s.line(format!("let mask_{i} = (columns >= {row}) & (seen <= {row}) & inside;"));
+        let tree = w.branch_mask(i, false);
+        w.s.line(format!("let mask_{i} = (columns >= {row}) & (seen <= {row}) & inside{tree};"));
         w.s.line(format!("let p_{i} = exp(select(vec4(-1e30), s_{i} * {scale} - total, mask_{i}));"));
         w.s.line(format!("let slope_{i} = p_{i} * (d_{i} - sum);"));
     }

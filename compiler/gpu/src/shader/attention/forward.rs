@@ -24,11 +24,13 @@ pub fn kernels(context: Context, step: &AttentionStep) -> Kernels {
     let value = w.rows(&step.value, vdim, "value");
     let out = w.rows(&step.out, vdim, "out");
     let lse = w.at_head(&step.lse, "of_lse");
+    w.grow(step.tree.as_ref());
     let scale = w.scale();
     for i in 0..ROWS {
         let first = w.first_key(&format!("inside_{i}"));
         w.s.line(format!("let seen_{i} = {first};"));
     }
+    w.row_branches(true);
     let begin = w.uniform("begin", "seen_0");
     w.s.line(format!("let end = min(first_row + {TILE}u, {});", w.time));
     for i in 0..ROWS {
@@ -39,8 +41,10 @@ pub fn kernels(context: Context, step: &AttentionStep) -> Kernels {
     w.s.open(format!("for (var first_column = {begin}; first_column < end; first_column += {TILE}u)"));
     w.scores("s", &query, &key);
     w.columns();
+    w.column_branches(false);
     for i in 0..ROWS {
-        w.s.line(format!("let mask_{i} = (columns >= vec4(seen_{i})) & (columns <= vec4(row_{i}));"));
+        let tree = w.branch_mask(i, true);
+        w.s.line(format!("let mask_{i} = (columns >= vec4(seen_{i})) & (columns <= vec4(row_{i})){tree};"));
         w.s.line(format!("let scaled_{i} = select(vec4({MASKED}), s_{i} * {scale}, mask_{i});"));
         let most = |a: &str, b: &str| format!("max(scaled_{i}.{a}, scaled_{i}.{b})");
         w.s.line(format!("{maxima}[(down + {}u) * 9u + across] = max({}, {});", 8 * i, most("x", "y"), most("z", "w")));

@@ -8,13 +8,16 @@
 //! Tiles are of packed places, so one may span segments; the first key that a query sees masks what is of another one. A
 //! mask is a large negative number: WGSL lets compilers assume that there is no infinity.
 //!
+//! In a tree the places of a segment that see a key end where its table says; tiles of which none sees another are worked out
+//! all the same, and masked.
+//!
 //! Of the 64 lanes eight are `down` and eight `across`: a lane has rows `down + 8 i` and columns `4 across + j` of the scores,
 //! for i and j below four, and of a result the fours `across + 8 f` of the same rows.
 
 mod backward;
 mod forward;
 
-use align_compiler::kernel::{Size, View};
+use align_compiler::kernel::{Size, Tree, View};
 use align_compiler::tensor::{Attention, Axis, TableKind};
 
 use super::source::Source;
@@ -62,6 +65,14 @@ struct Writer<'a, 'p> {
     second: String,
     /// Workgroups along the columns of the result.
     parts: usize,
+    tree: Option<Branches<'a>>,
+}
+
+/// The tables of a tree, each with where it begins.
+struct Branches<'a> {
+    tree: &'a Tree,
+    ends: String,
+    places: String,
 }
 
 impl<'a, 'p> Writer<'a, 'p> {
@@ -69,7 +80,7 @@ impl<'a, 'p> Writer<'a, 'p> {
         let first = s.shared("weights", &format!("array<vec4<f32>, {}>", TILE * PITCH));
         let second = s.shared("fetched", &format!("array<vec4<f32>, {SECOND}>"));
         let time = s.axis(&attention.time);
-        Writer { s, attention, views, heads: vec![], time, first, second, parts: 1 }
+        Writer { s, attention, views, heads: vec![], time, first, second, parts: 1, tree: None }
     }
 
     /// Which tile, head and part of the result this workgroup has; its lanes' rows.
@@ -149,10 +160,71 @@ impl<'a, 'p> Writer<'a, 'p> {
         self.s.load(view.buffer, &at)
     }
 
-    /// The first key that a query sees.
+    fn grow(&mut self, tree: Option<&'a Tree>) {
+        self.tree = tree.map(|tree| {
+            let (ends, places) = (self.at_head(&tree.ends, "of_ends"), self.at_head(&tree.places, "of_places"));
+            Branches { tree, ends, places }
+        });
+    }
+
+    /// For queries or keys at a place: which number decides by the tree whether one sees the other, and its place in its own
+    /// sequence.
+    fn branch(&mut self, place: &str, is_query: bool) -> [String; 2] {
+        let Some(Branches { tree, ends, places }) = self.tree.take() else { return Default::default() };
+        let position = self.s.table(&self.attention.time, TableKind::Position, place);
+        let bound = if is_query { position } else { self.number(&tree.ends, &ends, place) };
+        let own = self.number(&tree.places, &places, place);
+        self.tree = Some(Branches { tree, ends, places });
+        [bound, own]
+    }
+
+    /// Says `bound_i` and `own_i` of the rows, where there is a tree.
+    fn row_branches(&mut self, is_query: bool) {
+        if self.tree.is_none() {
+            return;
+        }
+        for i in 0..ROWS {
+            let [bound, own] = self.branch(&format!("inside_{i}"), is_query);
+            self.s.line(format!("let bound_{i} = {bound};"));
+            self.s.line(format!("let own_{i} = {own};"));
+        }
+    }
+
+    /// Says `bounds` and `owns` of the columns, where there is a tree.
+    fn column_branches(&mut self, is_query: bool) {
+        if self.tree.is_none() {
+            return;
+        }
+        let mut all = [const { vec![] }; 2];
+        for j in 0..4 {
+            self.s.line(format!("let column_{j} = min(columns[{j}u], {} - 1u);", self.time));
+            let found = self.branch(&format!("column_{j}"), is_query);
+            all.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
+        }
+        self.s.line(format!("let bounds = vec4<i32>({});", all[0].join(", ")));
+        self.s.line(format!("let owns = vec4<i32>({});", all[1].join(", ")));
+    }
+
+    /// What the tree adds to the mask of row `i`.
+    fn branch_mask(&self, i: usize, rows_are_queries: bool) -> String {
+        if self.tree.is_none() {
+            return String::new();
+        }
+        let (sees, apart) = match rows_are_queries {
+            true => (format!("(vec4(bound_{i}) < bounds)"), format!("vec4(own_{i}) - owns")),
+            false => (format!("(bounds < vec4(bound_{i}))"), format!("owns - vec4(own_{i})")),
+        };
+        match self.attention.window {
+            None => format!(" & {sees}"),
+            Some(window) => format!(" & {sees} & ({apart} < vec4({}))", window.max(1)),
+        }
+    }
+
+    /// No key before this one is seen by a query.
     fn first_key(&mut self, query: &str) -> String {
         let position = self.s.table(&self.attention.time, TableKind::Position, query);
-        match self.attention.window {
+        // In a tree what is near in its sequence may be far in the segment.
+        match self.attention.window.filter(|_| self.tree.is_none()) {
             None => format!("{query} - u32({position})"),
             Some(window) => format!("{query} - min(u32({position}), {}u)", window.max(1) - 1),
         }

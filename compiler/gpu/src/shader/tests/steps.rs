@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use align_compiler::interp::{Named, Value};
 use align_compiler::kernel::{
     AttentionGradStep, AttentionStep, Buffer, BufferId, BufferKind, Cumsum, Program, Scatter, Sort, SortKind, Step,
-    View,
+    Tree, View,
 };
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Attention, Axis, DType, Lengths};
@@ -101,6 +101,20 @@ struct Shape {
     hdim: usize,
     vdim: usize,
     window: Option<usize>,
+    /// Each segment is a tree: a third of it, what is below that, and the rest, which is below the first third too.
+    tree: bool,
+}
+
+/// The tables of such trees.
+fn tree(case: &mut Case, segments: &[usize]) -> Tree {
+    let (mut ends, mut places) = (vec![], vec![]);
+    for n in segments {
+        let (root, next) = (n / 3, 2 * n / 3);
+        ends.extend((0..*n).map(|i| if (root..next).contains(&i) { next } else { *n }));
+        places.extend((0..*n).map(|i| if i < next { i } else { i - next + root }));
+    }
+    let mut table = |name, values: Vec<usize>| case.input(name, &[&time()], DType::Int, |i, _| values[i] as f64);
+    Tree { ends: table("ends", ends), places: table("places", places) }
 }
 
 /// The forward and the backward step of attention.
@@ -118,6 +132,7 @@ fn attention(shape: &Shape) -> [Case; 2] {
         rep: reps.iter().map(|a| (*a).clone()).collect(),
         scale: 1.5 / (shape.hdim as f64).sqrt(),
         window: shape.window,
+        tree: shape.tree,
     };
     let heads = |last: &[&'static str]| -> Vec<&Axis> {
         let own = |name: &&str| match *name {
@@ -131,11 +146,13 @@ fn attention(shape: &Shape) -> [Case; 2] {
     let lse = heads(&["rep"]);
     let lengths = Lengths::new().with(time.clone(), shape.segments.clone());
     let mut forward = Case::new(lengths.clone());
+    let branches = |case: &mut Case| shape.tree.then(|| tree(case, &shape.segments));
     let step = AttentionStep {
         attention: attention.clone(),
         query: forward.floats("query", &query),
         key: forward.floats("key", &key),
         value: forward.floats("value", &value),
+        tree: branches(&mut forward),
         out: forward.output("out", &out, DType::Float),
         lse: forward.output("lse", &lse, DType::Float),
     };
@@ -153,6 +170,7 @@ fn attention(shape: &Shape) -> [Case; 2] {
         query: backward.floats("query", &query),
         key: backward.floats("key", &key),
         value: backward.floats("value", &value),
+        tree: branches(&mut backward),
         out: backward.input("out", &out, DType::Float, |i, _| results["out"].data[i]),
         lse: backward.input("lse", &lse, DType::Float, |i, _| results["lse"].data[i]),
         cotangent: backward.floats("cotangent", &out),
@@ -168,9 +186,18 @@ fn attention(shape: &Shape) -> [Case; 2] {
 #[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn attention_within_segments() {
     let driver = Driver::new();
-    let base =
-        |segments: &[usize]| Shape { segments: segments.to_vec(), kv: 2, rep: 3, hdim: 20, vdim: 12, window: None };
+    let base = |segments: &[usize]| Shape {
+        segments: segments.to_vec(),
+        kv: 2,
+        rep: 3,
+        hdim: 20,
+        vdim: 12,
+        window: None,
+        tree: false,
+    };
     for shape in [
+        Shape { tree: true, ..base(&[1, 5, 0, 70, 64, 3]) },
+        Shape { tree: true, window: Some(9), kv: 1, rep: 2, hdim: 64, vdim: 64, ..base(&[100, 31, 40]) },
         base(&[1, 5, 0, 70, 64, 3]),
         Shape { window: Some(50), ..base(&[130, 7]) },
         Shape { window: Some(1), kv: 1, rep: 1, hdim: 3, vdim: 3, ..base(&[100]) },

@@ -5,6 +5,7 @@ use crate::batch::training::{DRAW_KEY, DRAW_ROW};
 use crate::interp::{self, Named, Precision};
 use crate::philox::Philox;
 use crate::stage::items::{ItemValue, Packed, pack};
+use crate::tensor::graph::is_ragged;
 use crate::tensor::{Axis, DType, Op};
 
 /// The weights as a stage starts with them.
@@ -20,8 +21,10 @@ pub(super) fn weights(node: &TrainNode) -> Named {
 
 fn given(node: &TrainNode, packed: &Packed) -> Named {
     let mut given = Named::new();
-    for input in &node.stage.layout.inputs {
-        let ragged = input.axes.iter().find(|a| node.stage.layout.ragged.contains(a));
+    let layout = &node.stage.layout;
+    let planted = layout.forests.iter().flat_map(|forest| forest.inputs(layout));
+    for input in layout.inputs.iter().cloned().chain(planted) {
+        let ragged = input.axes.iter().rev().find(|a| is_ragged(a));
         let mut axes = vec![ragged.map_or(Axis::item(), Axis::packed)];
         axes.extend(input.axes.iter().filter(|a| a.fixed_size().is_some()).cloned());
         let (dtype, data) = match &packed.values[&input.name] {
