@@ -14,7 +14,7 @@ use std.losses {
   sft, aot, aot_unpaired, apo_zero_unpaired, bco_pair, pre_dpo, sr_dpo, sr_ipo, mrpo, srpo, irepo, d2o, typo, hypo, gepo, irpo, spin,
   sparsepo, learned, pmpo_em, relative_po, relative_po_unpaired, optune, genius_aco, exo_reward, dno, spo_sequential, token_guidance,
   guided_sft, dph_separable, dph_contrastive, Domains, dial, critic_step, domain_critic, tpo_tree, ampo, covering, Degraded,
-  spo_degree, dpo, gpo, dpop, bradley_terry
+  spo_degree, dpo, gpo, dpop, bpo, spac, best_and_worst_dpo, bradley_terry
 }
 use std.optimizers { adamw }
 
@@ -66,7 +66,7 @@ policy start = gpt(layers: 1, width: 16, heads: 2, tokenizer: bytes, context: 32
 const LN_2: f64 = std::f64::consts::LN_2;
 
 /// What is trained, its data, its loss, and what the loss is where the policy is its reference.
-const STAGES: [(&str, &str, &str, Option<f64>); 38] = [
+const STAGES: [(&str, &str, &str, Option<f64>); 41] = [
     ("base", "pairs", "aot(reference: base)", Some(LN_2)),
     ("base", "pairs", "aot_unpaired(reference: base)", Some(LN_2)),
     ("base", "rated", "apo_zero_unpaired(reference: base)", Some(0.5)),
@@ -107,6 +107,9 @@ const STAGES: [(&str, &str, &str, Option<f64>); 38] = [
     ("base with classifier(classes: 3)", "degraded", "dpo(reference: base) + 0.1 * spo_degree()", None),
     ("base", "pairs", "gpo(reference: base)", Some(1.0)),
     ("base", "pairs", "dpop(reference: base)", Some(LN_2)),
+    ("base", "pairs", "bpo(behavior: base)", Some(LN_2)),
+    ("base", "answered", "spac(reference: base)", Some(LN_2)),
+    ("base", "ranked", "best_and_worst_dpo(reference: base)", Some(LN_2)),
 ];
 
 const SLOTS: &str = "optimizer adamw(lr: 1e-3); batch 12 examples; steps 2";
