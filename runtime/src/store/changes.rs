@@ -88,6 +88,10 @@ impl Compared<'_> {
             ("loss" | "optimizer" | "net", true) => format!("code of {} {}", new.name, name_of(&new.shown)),
             ("code", true) => format!("code of {}", if of.name.is_empty() { &of.kind } else { &of.name }),
             (name, true) => format!("{name} changed"),
+            (name, false) if is_long(old) && is_long(new) && name_of(&old.shown) == name_of(&new.shown) => {
+                let (before, now) = differing(&old.shown, &new.shown);
+                format!("{name} {}: {before} -> {now}", name_of(&new.shown))
+            }
             (name, false) => format!("{name} {} -> {}", words(old), words(new)),
         })]
     }
@@ -95,6 +99,30 @@ impl Compared<'_> {
 
 fn words(input: &Input) -> &str {
     if input.shown.is_empty() { "nothing" } else { &input.shown }
+}
+
+/// Whether words are told by what differs in them alone.
+fn is_long(input: &Input) -> bool {
+    input.shown.chars().count() > 40
+}
+
+/// What differs in two texts, from a bracket or comma to the next.
+fn differing(old: &str, new: &str) -> (String, String) {
+    let [a, b]: [Vec<char>; 2] = [old, new].map(|text| text.chars().collect());
+    let mut start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    while start > 0 && !matches!(a[start - 1], '(' | ',') {
+        start -= 1;
+    }
+    let most = a.len().min(b.len()) - start;
+    let mut end = a.iter().rev().zip(b.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    while end > 0 && !matches!(a[a.len() - end], ',' | ')') {
+        end -= 1;
+    }
+    let part = |text: &[char]| match text[start..text.len() - end].iter().collect::<String>().trim() {
+        "" => "nothing".to_string(),
+        part => part.to_string(),
+    };
+    (part(&a), part(&b))
 }
 
 /// `dpo` of `dpo(beta: 0.1)`.
@@ -170,6 +198,21 @@ mod tests {
         assert_eq!(of(&both), ["x.jsonl changed", "batch 4 -> 8"]);
         let Change::Of { stage, kind, .. } = &changes(&both, &old)[0] else { panic!("a stage") };
         assert_eq!((stage.as_str(), kind.as_str()), ("pairs", "data"));
+    }
+
+    #[test]
+    fn long_words_are_told_by_what_differs() {
+        let of = |peak: &str, decay: &str| {
+            format!("adamw(lr: cosine(peak: {peak}, warmup: 0.05), eps: 1e-8, decay: {decay})")
+        };
+        let told = |old: &str, new: &str| {
+            let (before, now) = differing(old, new);
+            format!("{before} -> {now}")
+        };
+        assert_eq!(told(&of("0.001", "0"), &of("0.002", "0")), "peak: 0.001 -> peak: 0.002");
+        assert_eq!(told(&of("0.001", "0"), &of("0.001", "0.1")), "decay: 0 -> decay: 0.1");
+        assert_eq!(told("sft(.a, on: x)", "sft(.a)"), ".a, on: x -> .a");
+        assert_eq!(told("f(a, a)", "f(a, a, a)"), "a -> a, a");
     }
 
     #[test]
