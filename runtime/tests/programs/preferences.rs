@@ -107,7 +107,7 @@ const STAGES: [(&str, &str, &str, Option<f64>); 41] = [
     ("base with classifier(classes: 3)", "degraded", "dpo(reference: base) + 0.1 * spo_degree()", None),
     ("base", "pairs", "gpo(reference: base)", Some(1.0)),
     ("base", "pairs", "dpop(reference: base)", Some(LN_2)),
-    ("base", "pairs", "bpo(behavior: base)", Some(LN_2)),
+    ("base", "pairs", "bpo(behavior: base, beta: 0.3)", Some(LN_2)),
     ("base", "answered", "spac(reference: base)", Some(LN_2)),
     ("base", "ranked", "best_and_worst_dpo(reference: base)", Some(LN_2)),
 ];
