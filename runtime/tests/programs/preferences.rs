@@ -158,7 +158,7 @@ edition 2026
 use std.nets { gpt }
 use std.data { Pair }
 use std.losses { sft, dpo, bradley_terry }
-use std.metrics { reward_accuracy, reward_margin, implied_rewards, implied_margin, kl, k1, win_rate, bootstrap, pair_accuracy }
+use std.metrics { reward_accuracy, reward_margin, implied_rewards, implied_margin, kl, k1, win_rate_by, bootstrap, pair_accuracy }
 use std.optimizers { adamw }
 
 data pairs = for a in 0..6, b in 0..4 { Pair { prompt: """{a}+{b}=""", chosen: """{a + b}""", rejected: """{a + b + 10}""" } }
@@ -175,7 +175,7 @@ pipeline {
   assert near(gain.mean, reward_margin(tuned, pairs, reference: base), 1e-6)
   assert gain.low < gain.mean and gain.mean < gain.high
   assert near(gain.low, paired.low, 1e-6) and gain.low > 0
-  assert near(win_rate(judge, pairs, .chosen, .rejected), pair_accuracy(judge, pairs), 1e-9)
+  assert near(win_rate_by(judge, pairs, .chosen, .rejected), pair_accuracy(judge, pairs), 1e-9)
   assert near(kl(base, base, pairs, .chosen), 0, 1e-6) and kl(tuned, base, pairs, .chosen) > 0
   assert near(kl(tuned, base, pairs, .rejected, by: k1), -kl(base, tuned, pairs, .rejected, by: k1), 1e-6)
   assert reward_accuracy(tuned, pairs, reference: base) > 0.5
