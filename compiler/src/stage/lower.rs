@@ -182,10 +182,6 @@ fn kept(
     let cut = hoist(loss, |path| path.split_once(':').map(|(policy, _)| policy).filter(|policy| !states.has(policy)));
     let Some(Hoisted { loss, kept, inputs }) = cut else { return Ok(None) };
     let (traced, policies, sources) = nets::used(builder, eval, &kept, span)?;
-    // A row has no place yet for numbers of the tokens of several replies.
-    if inputs.iter().any(|input| input.axes.len() > 1) {
-        return Ok(None);
-    }
     let kind = |input: &ItemInput| if input.axes.is_empty() { AnswerKind::Number } else { AnswerKind::Numbers };
     let answers: Vec<(String, AnswerKind)> = inputs.iter().map(|input| (input.name.clone(), kind(input))).collect();
     let rewrites = rewrites(builder, said.bf16, &traced, &|_| false);

@@ -271,13 +271,7 @@ impl Stages<'_, '_> {
             drop(lock);
             return self.train(id, node);
         }
-        let before = self.graph.input(id, Reads::Kept);
-        if let Some(before) = before
-            && let StageKind::Evaluate(evaluation) = &self.graph.get(before).kind
-            && !self.evaluate(before, evaluation)?
-        {
-            return Ok(false);
-        }
+        let Some(kept) = self.kept_before(id)? else { return Ok(false) };
         entry.note(&Record::of(self.graph, id, &self.options.about))?;
         let planner = self.planner(id);
         let begun = self.begins();
@@ -285,7 +279,6 @@ impl Stages<'_, '_> {
         memory::give_back();
         let base = resident_memory().saturating_sub(bytes_held(&values, &held));
         let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
-        let kept = before.and_then(|before| self.evaluated.remove(&before));
         let items = WithKept::new(&*node.items, &node.stage.layout, kept.as_ref());
         let (plans, out) = (&mut self.plans, &self.options.out);
         let mut noted = Ok(());
@@ -330,6 +323,17 @@ impl Stages<'_, '_> {
         self.held.extend(entry.hold());
         self.progress.ends(&name, false);
         Ok(true)
+    }
+
+    /// What was worked out for the rows of a training stage before it, if there is such; nothing where the run is to stop.
+    pub(super) fn kept_before(&mut self, id: StageId) -> Done<Option<Option<Evaluated>>> {
+        let Some(before) = self.graph.input(id, Reads::Kept) else { return Ok(Some(None)) };
+        if let StageKind::Evaluate(evaluation) = &self.graph.get(before).kind
+            && !self.evaluate(before, evaluation)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(self.evaluated.remove(&before)))
     }
 
     /// The weights that a stage trains, end to end, and by their names in its graphs all others that it reads. Weights are

@@ -6,6 +6,7 @@ use super::stages::Stages;
 use super::{Progress, RunError, RunOptions};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::train::kept::WithKept;
 use crate::train::verify::{FirstStep, Verified, verify as verify_step};
 
 /// Runs the first step of each training stage by the interpreter and on the engines, of which the first makes the weights.
@@ -41,9 +42,11 @@ impl Stages<'_, '_> {
                     .note(&format!("{name} begins with what {other} trains: it is verified once that is finished."));
                 continue;
             }
+            let kept = self.kept_before(id)?.flatten();
             let (weights, held) = self.gathered(id, node)?;
             let fixed: Vec<_> = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
-            let step = FirstStep { stage: &node.stage, items: &*node.items, weights: &weights, fixed: &fixed };
+            let items = WithKept::new(&*node.items, &node.stage.layout, kept.as_ref());
+            let step = FirstStep { stage: &node.stage, items: &items, weights: &weights, fixed: &fixed };
             all.push(verify_step(&step, engines)?);
         }
         Ok(all)

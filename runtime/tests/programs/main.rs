@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_compiler::stage::graph::StageKind;
+use align_compiler::stage::passes::Passes;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::model::{LoadedModel, ModelConfig};
 use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, run};
@@ -124,12 +125,25 @@ fn run_as(
     stop: &AtomicBool,
     other: &dyn Fn(&mut RunOptions),
 ) -> Result<Report, RunError> {
+    run_without(folder, text, sets, &[], (engine, progress, stop), other)
+}
+
+/// As [`run_as`], without these passes.
+fn run_without(
+    folder: &Path,
+    text: &str,
+    sets: &[(&str, &str)],
+    passes: &[&str],
+    (engine, progress, stop): (&dyn Engine, &mut dyn Progress, &AtomicBool),
+    other: &dyn Fn(&mut RunOptions),
+) -> Result<Report, RunError> {
     let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let text = text.replace("OUT", folder.to_str().unwrap());
     let (program, diagnostics) = load("main.align", &text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    let graph = build(&program, &BuildOptions { sets, ..BuildOptions::default() }, &world);
+    let passes = Passes::without(passes.iter().copied()).unwrap();
+    let graph = build(&program, &BuildOptions { sets, passes, ..BuildOptions::default() }, &world);
     let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
     let mut options = RunOptions {
         out: folder.join("out"),

@@ -2,7 +2,7 @@
 
 use super::*;
 use align_compiler::stage::graph::StageGraph;
-use align_compiler::stage::passes::{PASSES, Passes};
+use align_compiler::stage::passes::PASSES;
 
 const PAIRS: &str = r#"
 use std.nets { gpt }
