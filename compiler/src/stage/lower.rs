@@ -3,23 +3,18 @@
 use super::beside::{self, Traced};
 use super::build::Builder;
 use super::data::Data;
-use super::evaluate::{Answer, AnswerKind, EvaluateStage, PolicyUse, Taken};
-use super::graph::{Reads, SampleRow, Stage, StageEval, StageId, StageKind, TrainNode};
-use super::hash::{ContentHash, HashInput, Hasher, Inputs, numbered};
-use super::hoist::{Hoisted, hoist};
-use super::items::{Forest, ItemInput, ItemLayout};
-use super::narrow::Narrow;
-use super::optimizer::OptimizerStage;
-use super::passes::REFERENCE;
+use super::evaluate::PolicyUse;
+use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
+use super::identity::{Hashed, hash};
+use super::items::Forest;
+use super::kept::{Kept, keep, kept};
 use super::path::Path;
 use super::policy::PolicySpec;
-use super::print::grouped;
 use super::rows::item_type;
 use super::slots::{self, Said};
-use super::source::ItemSource;
 use super::sources::Source;
 use super::states::Declared;
-use super::train::{BatchSize, LossState, Order, StageLength, Term, TrainStage, WeightSpec};
+use super::train::{LossState, Term, TrainStage, WeightSpec};
 use super::{metric, narrow, nets, words, written};
 use crate::batch::objective::Objective;
 use crate::batch::training::{DRAW_KEY, NEXT, START, STATE, TrainingGraphs, training_step};
@@ -30,7 +25,7 @@ use crate::eval::optimizer::WeightFacts;
 use crate::eval::value::{Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
 use crate::rewrite::Rewrites;
-use crate::tensor::{Axis, Graph, Node, NodeData, Op};
+use crate::tensor::{Axis, Graph, NodeData, Op};
 use align_syntax::ast::{self, ExprKind, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -148,97 +143,6 @@ struct LoweredStage {
     losses: Vec<(Graph, Vec<Objective>)>,
     /// What is worked out before the stage.
     kept: Option<Kept>,
-}
-
-/// An evaluation before a stage, of what its loss reads of policies that stay as they are.
-struct Kept {
-    /// For one item, and for a micro-batch.
-    traced: Graph,
-    graph: Graph,
-    answers: Vec<Answer>,
-    inputs: Vec<ItemInput>,
-    policies: Vec<PolicyUse>,
-    sources: Vec<Source>,
-    narrow: Vec<Narrow>,
-    /// What the rows are read as.
-    layout: ItemLayout,
-    bf16: bool,
-}
-
-/// Takes out of a loss for one item what an evaluation can work out before the stage. The loss that is left, if it is another.
-fn kept(
-    builder: &Builder,
-    eval: &mut Eval,
-    loss: &Graph,
-    of: &Source,
-    (said, states): (&Said, &Declared),
-    layout: &ItemLayout,
-) -> Res<Option<(Graph, Kept)>> {
-    let span = said.loss.1;
-    if !builder.runs() || !builder.passes.has(REFERENCE) {
-        return Ok(None);
-    }
-    // A policy in a state does not stay as it is.
-    let cut = hoist(loss, |path| path.split_once(':').map(|(policy, _)| policy).filter(|policy| !states.has(policy)));
-    let Some(Hoisted { loss, kept, inputs }) = cut else { return Ok(None) };
-    let (traced, policies, sources) = nets::used(builder, eval, &kept, span)?;
-    let kind = |input: &ItemInput| if input.axes.is_empty() { AnswerKind::Number } else { AnswerKind::Numbers };
-    let answers: Vec<(String, AnswerKind)> = inputs.iter().map(|input| (input.name.clone(), kind(input))).collect();
-    let rewrites = rewrites(builder, said.bf16, &traced, &|_| false);
-    // What cannot be packed alone stays where it is.
-    let Ok(graph) = metric::packed(&traced, &[], &answers, &rewrites, span) else { return Ok(None) };
-    let narrow = narrow::narrow([&traced], &of.policy, &policies, |_| false, said.frozen);
-    let answers = answers.into_iter().map(|(name, kind)| Answer { name, kind }).collect();
-    let layout = ItemLayout { forests: Forest::of(&graph), ..layout.clone() };
-    let bf16 = said.bf16;
-    Ok(Some((loss, Kept { traced, graph, answers, inputs, policies, sources, narrow, layout, bf16 })))
-}
-
-/// The stage of that evaluation.
-fn keep<'p>(
-    builder: &Builder<'p>,
-    kept: Kept,
-    stage: &TrainStage,
-    items: &Rc<dyn ItemSource + 'p>,
-    data: StageId,
-    span: Span,
-) -> StageId {
-    let taken = Taken::of(items.len(), stage.batch, stage.length, stage.order, stage.seed);
-    let mut inputs = Inputs::new("keep");
-    inputs.part("code", "", |hasher| {
-        hasher.graph("graph", &kept.traced);
-    });
-    for (i, source) in kept.sources.iter().enumerate() {
-        builder.input(&mut inputs, numbered("policy", i), source.stage);
-    }
-    builder.input(&mut inputs, "data", data);
-    inputs.part("precision", if kept.bf16 { "bf16" } else { "f32" }, |hasher| {
-        hasher.int("bf16", u64::from(kept.bf16));
-        for narrow in &kept.narrow {
-            hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
-        }
-    });
-    if let Some(taken) = &taken {
-        inputs.part("rows that are taken", "", |hasher| {
-            hasher.text("taken", &format!("{taken:?}"));
-        });
-    }
-    let (hash, inputs) = inputs.finish();
-    let mut reads: Vec<(StageId, Reads)> =
-        kept.sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
-    reads.push((data, Reads::Data));
-    let evaluation = EvaluateStage {
-        graph: kept.graph,
-        layout: kept.layout,
-        items: items.clone(),
-        numbers: vec![],
-        answers: kept.answers,
-        policies: kept.policies,
-        narrow: kept.narrow,
-        taken,
-    };
-    let name = format!("{}.reference", if stage.name.is_empty() { "train" } else { &stage.name });
-    builder.add(Stage { name, span, hash, inputs, kind: StageKind::Evaluate(Box::new(evaluation)) }, &reads)
 }
 
 fn lower(
@@ -396,131 +300,6 @@ fn uses(from: &Source, stage: &TrainStage, kept: &Option<Kept>) -> Vec<PolicyUse
     [own].into_iter().chain(stage.frozen.iter().cloned()).chain(kept).collect()
 }
 
-/// What a stage's hash is of, beside what it reads.
-struct Hashed<'a, 'p> {
-    stage: &'a TrainStage,
-    losses: &'a [(Graph, Vec<Objective>)],
-    evals: &'a [StageEval<'p>],
-    /// The slots, for people.
-    said: &'a [(String, String)],
-    bf16: bool,
-}
-
-/// Everything that decides what the stage makes.
-fn hash(
-    builder: &Builder,
-    of: &Hashed,
-    from: StageId,
-    frozen: &[Source],
-    data: StageId,
-) -> (ContentHash, Vec<HashInput>) {
-    let Hashed { stage, losses, evals, said, bf16 } = of;
-    let said = |slot: &str| said.iter().find(|(name, _)| name == slot).map_or("", |(_, value)| value.as_str());
-    let mut inputs = Inputs::new("train");
-    builder.input(&mut inputs, "policy", from);
-    for (i, source) in frozen.iter().enumerate() {
-        builder.input(&mut inputs, numbered("frozen policy", i), source.stage);
-    }
-    builder.input(&mut inputs, "data", data);
-    inputs.part("loss", said("loss"), |hasher| {
-        let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
-        for ((traced, objectives), terms) in losses.iter().zip(terms) {
-            hasher.values("loss", traced, &objective_nodes(traced, objectives));
-            for (objective, term) in objectives.iter().zip(terms) {
-                hasher.text("per", &format!("{:?}", objective.per)).float("coefficient", term.coefficient);
-                hasher.int("weighed", u64::from(objective.weight.is_some()));
-            }
-        }
-    });
-    inputs.part("optimizer", said("optimizer"), |hasher| update(hasher, &stage.optimizer));
-    inputs.part("states of the stage", "", |hasher| stage.moves.hash(hasher));
-    let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
-    let trained = format!("{} numbers in {} weights", grouped(trained), stage.weights.len());
-    inputs.part("trained weights", trained, |hasher| {
-        for weight in &stage.weights {
-            hasher.text("trained", &weight.path);
-        }
-    });
-    let precision = Some(said("precision")).filter(|said| !said.is_empty()).unwrap_or("f32");
-    inputs.part("precision", precision, |hasher| {
-        hasher.int("bf16", u64::from(*bf16));
-        for narrow in &stage.narrow {
-            hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
-        }
-    });
-    inputs.part("batch", said("batch"), |hasher| {
-        match stage.batch {
-            BatchSize::Examples(n) => hasher.int("examples", n as u64),
-            BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
-        };
-    });
-    match stage.length {
-        StageLength::Steps(n) => inputs.part("steps", n.to_string(), |hasher| {
-            hasher.int("steps", n as u64);
-        }),
-        StageLength::Epochs(n) => inputs.part("epochs", n.to_string(), |hasher| {
-            hasher.float("epochs", n);
-        }),
-    };
-    inputs.part("clip", said("clip"), |hasher| {
-        hasher.float("clip", stage.clip.unwrap_or(f64::INFINITY));
-    });
-    let shuffled = stage.order == Order::Shuffled;
-    inputs.part("order", if shuffled { "shuffled" } else { "given" }, |hasher| {
-        hasher.int("shuffled", u64::from(shuffled));
-    });
-    let of_loss = |(graph, _): &(Graph, _)| graph.nodes().any(|(_, data)| matches!(data.op, Op::Random(..)));
-    if shuffled || stage.optimizer.draws() || losses.iter().any(of_loss) {
-        inputs.part("seed", stage.seed.to_string(), |hasher| {
-            hasher.int("seed", stage.seed);
-        });
-    }
-    inputs.part("keep", said("keep"), |hasher| decision(hasher, stage, evals));
-    if let left_out = builder.passes.left_out().collect::<Vec<_>>()
-        && !left_out.is_empty()
-    {
-        inputs.part("passes left out", left_out.join(", "), |hasher| {
-            hasher.text("without", &left_out.join(", "));
-        });
-    }
-    inputs.finish()
-}
-
-/// What a loss is of: its terms, what weighs them, and its states; not what is tracked.
-fn objective_nodes(traced: &Graph, objectives: &[Objective]) -> Vec<Node> {
-    let named = |name: &str| traced.outputs.iter().find(|(output, _)| output == name).map(|(_, node)| *node);
-    let terms = objectives.iter().flat_map(|of| std::iter::once(&of.value).chain(&of.weight)).filter_map(|n| named(n));
-    let is_state = |name: &str| name.starts_with(NEXT) || name.starts_with(START);
-    let states = traced.outputs.iter().filter(|(name, _)| is_state(name)).map(|(_, node)| *node);
-    terms.chain(states).collect()
-}
-
-/// How weights move.
-fn update(hasher: &mut Hasher, optimizer: &OptimizerStage) {
-    for schedule in &optimizer.schedules {
-        hasher.graph("schedule", schedule);
-    }
-    for scalar in &optimizer.scalars {
-        hasher.graph("scalar", scalar);
-    }
-    for group in &optimizer.groups {
-        for weight in &group.weights {
-            hasher.int("weight", *weight as u64);
-        }
-        hasher.int("family", group.family as u64).text("states", &format!("{:?}", group.states));
-        hasher.graph("start", &group.start);
-        for variant in &group.variants {
-            hasher.text("when", &format!("{:?}", variant.when));
-            for phase in &variant.phases {
-                hasher.graph("update", &phase.graph).text("asks", &format!("{:?}", phase.asks));
-            }
-        }
-        if let Some(result) = &group.result {
-            hasher.graph("result", result);
-        }
-    }
-}
-
 /// What an optimizer may ask about a weight that a loss reads.
 fn facts(weight: &WeightSpec, policy: &PolicySpec, loss: &Graph) -> WeightFacts {
     let place = policy.weights.iter().position(|w| w.path == weight.path);
@@ -556,19 +335,6 @@ fn facts(weight: &WeightSpec, policy: &PolicySpec, loss: &Graph) -> WeightFacts 
         dims,
         fan_in: terms.iter().filter_map(Axis::fixed_size).product(),
         wide: [true, false].map(|summed| wide.iter().any(|axis| terms.contains(axis) == summed)),
-    }
-}
-
-/// Which weights are kept. The evaluation that decides has a part in what the stage makes, by what it computes; one that is
-/// only logged has none.
-fn decision(hasher: &mut Hasher, stage: &TrainStage, evals: &[StageEval]) {
-    hasher.text("keep", stage.keep.word());
-    for eval in evals.iter().filter(|eval| stage.keep.decides() == Some(&eval.name)) {
-        hasher.int("every", stage.eval_every.unwrap_or_default() as u64);
-        hasher.text("number", &format!("{:?}", eval.number));
-        for evaluation in &eval.evaluations {
-            hasher.graph("evaluation", &evaluation.graph).hash("rows", &evaluation.items.identity());
-        }
     }
 }
 
