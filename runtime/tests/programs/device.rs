@@ -9,7 +9,6 @@ use align_compiler::kernel::Layouts;
 use align_compiler::kernel::device::{DeviceArray, DeviceBytes, DeviceError};
 use align_compiler::tensor::{Graph, Lengths};
 use align_runtime::engine::{Bindings, Compiled, Device, Fault, Slot};
-use align_runtime::run::StepShown;
 
 use super::stored::times;
 use super::*;
@@ -203,15 +202,6 @@ const ASKS: (&str, usize) = ("u_dog(r_eps: 1e-2); clip none", 1800 << 10);
 /// By matrices, and pointwise.
 const MIXED: (&str, usize) = ("by_dims(matrices: muon(lr: 0.02), vectors: adamw(lr: 1e-2))", 2300 << 10);
 const ENOUGH: usize = 1 << 30;
-
-/// Asks for an end after a step.
-struct Stops<'a>(&'a AtomicBool, usize);
-
-impl Progress for Stops<'_> {
-    fn step(&mut self, step: &StepShown) {
-        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
-    }
-}
 
 fn trained(folder: &Path, optimizer: &str, engine: &dyn Engine, memory: usize, stop: usize) {
     let flag = AtomicBool::new(false);

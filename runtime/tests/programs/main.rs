@@ -32,7 +32,7 @@ use align_compiler::stage::graph::StageKind;
 use align_compiler::stage::passes::Passes;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::model::{LoadedModel, ModelConfig};
-use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, run};
+use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, StepShown, run};
 use align_runtime::world::Files;
 use serde_json::Value;
 
@@ -82,6 +82,15 @@ impl Progress for Kept {
 
     fn found(&mut self, finding: &Finding) {
         self.found.push((self.ended.len(), finding.clone()));
+    }
+}
+
+/// Asks for an end after a step.
+struct Stops<'a>(&'a AtomicBool, usize);
+
+impl Progress for Stops<'_> {
+    fn step(&mut self, step: &StepShown) {
+        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
     }
 }
 

@@ -1,17 +1,17 @@
 //! States of a stage and events between its steps: policies that follow the one that trains, and numbers.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_compiler::stage::graph::StageKind;
 use align_compiler::stage::states::StageStates;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
-use align_runtime::run::{Progress, Silent, StepShown};
+use align_runtime::run::Silent;
 use align_runtime::world::Files;
 
-use crate::{lines, run_in, run_until};
+use crate::{Stops, lines, run_in, run_until};
 
 /// A weight `x` that is drawn to `slow`, which follows it, and to `lagged`, which is what it was some steps ago.
 pub const FOLLOWED: &str = r#"
@@ -86,15 +86,6 @@ fn policies_and_numbers_move_between_steps() {
         for (found, expected) in found.iter().zip(expected()) {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}, not {expected:?}");
         }
-    }
-}
-
-/// Asks for an end after a step.
-struct Stops<'a>(&'a AtomicBool, usize);
-
-impl Progress for Stops<'_> {
-    fn step(&mut self, step: &StepShown) {
-        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
     }
 }
 

@@ -1,14 +1,14 @@
 //! Optimizers of every kind in a stage: compiled kernels against the interpreter, and runs that are stopped and go on.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use align_runtime::engine::{Cpu, Engine, Interpreter};
-use align_runtime::run::{Progress, Silent, StepShown};
+use align_runtime::run::Silent;
 use serde_json::Value;
 
 use crate::noise::metrics;
-use crate::{lines, run_in, run_until};
+use crate::{Stops, lines, run_in, run_until};
 
 const PROGRAM: &str = r#"
 edition 2026
@@ -273,15 +273,6 @@ fn what_does_not_move_has_no_rate() {
     run_in(folder.path(), &text, &[], &Cpu::new(2), &mut Silent);
     assert_eq!(column(folder.path(), "learning_rate.decoder.blocks"), [1e-2; 3]);
     assert_eq!(column(folder.path(), "learning_rate.else"), [2e-2; 3]);
-}
-
-/// Asks for an end after a step.
-struct Stops<'a>(&'a AtomicBool, usize);
-
-impl Progress for Stops<'_> {
-    fn step(&mut self, step: &StepShown) {
-        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
-    }
 }
 
 /// States along axes of their own, starts that are the weights, draws and weights that are shown: all is in a checkpoint.

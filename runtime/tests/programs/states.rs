@@ -1,12 +1,12 @@
 //! A loss with a state, under optimizers that ask for the objective at other points.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use align_runtime::engine::{Cpu, Engine, Interpreter};
-use align_runtime::run::{Progress, Silent, StepShown};
+use align_runtime::run::Silent;
 
-use crate::{lines, run_in, run_until};
+use crate::{Stops, lines, run_in, run_until};
 
 /// One weight `x` in a bowl around `before`, which follows the weight half of the way after each step.
 const FOLLOWS: &str = r#"
@@ -79,15 +79,6 @@ fn a_state_moves_once_a_step() {
                 assert!(near(found.0, expected.0) && near(found.1, expected.1), "{found:?}, not {expected:?}\n{text}");
             }
         }
-    }
-}
-
-/// Asks for an end after a step.
-struct Stops<'a>(&'a AtomicBool, usize);
-
-impl Progress for Stops<'_> {
-    fn step(&mut self, step: &StepShown) {
-        self.0.fetch_or(step.step == self.1, Ordering::Relaxed);
     }
 }
 
