@@ -5,6 +5,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
+pub mod generate;
 pub mod hub;
 pub mod inspect;
 pub mod model;

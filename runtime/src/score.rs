@@ -141,7 +141,7 @@ fn evaluation<'g, 'p>(graph: &'g StageGraph<'p>) -> Option<(StageId, &'g Evaluat
 }
 
 /// The weights of a stage that loads a model, or puts a patch on one.
-fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
+pub(crate) fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
     Ok(match &graph.get(stage).kind {
         StageKind::Load(load) => match &load.policy.model {
             Some(model) => Some(policy::load(&load.policy, &**model, &load.path)?),

@@ -87,11 +87,12 @@ impl<'p> Checker<'p> {
             (_, [first, ..]) => first,
             _ => &[],
         };
-        let mut slots = Self::slots(params);
-        if def.kind == DefKind::Sampler {
-            // The policy that draws is offered.
-            slots.iter_mut().zip(params).for_each(|(slot, p)| slot.optional |= is_net(p));
-        }
+        // The policy that draws is offered: it is what a sampler names first.
+        let params = match (def.kind, params) {
+            (DefKind::Sampler, [first, rest @ ..]) if is_net(first) => rest,
+            _ => params,
+        };
+        let slots = Self::slots(params);
         let bound = self.bind(&of, &slots, given, at, true);
         let own = Scope::new(super::call::body_of(def.kind, at.file));
         for (i, args) in bound.iter().enumerate() {

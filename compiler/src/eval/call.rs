@@ -315,6 +315,10 @@ impl Eval<'_> {
         let what = format!("`{}`", def.name());
         let top = def.env.clone().unwrap_or_else(|| self.top(def.file));
         match def.def.kind {
+            // Its policy comes when something is drawn.
+            DefKind::Sampler if given.is_none() && def.def.params.len() > 1 => {
+                self.settings_of(&what, def, values, span)
+            }
             DefKind::Net if !patch::is_patch(&def.def) => self.build_net(def, vec![], values, span),
             DefKind::Loss | DefKind::Reward | DefKind::Optimizer | DefKind::Net => {
                 if matches!(def.def.kind, DefKind::Loss)
@@ -324,13 +328,7 @@ impl Eval<'_> {
                     return self.call_loss(&applied, values, span);
                 }
                 // Settings are kept until the contract is used; names are checked at once.
-                self.check_names(&what, &def.def.params[0], &values, span)?;
-                Ok(Value::Applied(Rc::new(Applied {
-                    code: def.clone(),
-                    positional: values.positional.into_iter().map(|(v, _)| v).collect(),
-                    named: values.named.into_iter().map(|(n, v, _)| (n, v)).collect(),
-                    span,
-                })))
+                self.settings_of(&what, def, values, span)
             }
             _ => {
                 let params = &def.def.params;
@@ -399,6 +397,17 @@ impl Eval<'_> {
             Err(diagnostic) if diagnostic.code == NONE => Ok(Value::None),
             other => other,
         }
+    }
+
+    /// A declaration with the settings that it is given.
+    fn settings_of(&mut self, what: &str, def: &Rc<DefCode>, values: Values, span: Span) -> Res<Value> {
+        self.check_names(what, &def.def.params[0], &values, span)?;
+        Ok(Value::Applied(Rc::new(Applied {
+            code: def.clone(),
+            positional: values.positional.into_iter().map(|(v, _)| v).collect(),
+            named: values.named.into_iter().map(|(n, v, _)| (n, v)).collect(),
+            span,
+        })))
     }
 
     fn check_names(&mut self, what: &str, params: &[Param], values: &Values, span: Span) -> Res<()> {

@@ -38,6 +38,7 @@ pub mod patch;
 mod policy;
 mod read;
 mod reduce;
+mod sampler;
 mod scan;
 mod shape;
 mod stack;
@@ -235,6 +236,8 @@ pub struct Eval<'p> {
     weight_axes: Vec<Axis>,
     /// Where the items of the optimizer step are, for `batch`.
     step: batch::Step,
+    /// What divides the logits that `next` gives: that of the draws for which a sampler runs.
+    temperature: f64,
 }
 
 #[derive(Default)]
@@ -292,6 +295,7 @@ impl<'p> Eval<'p> {
             updating: None,
             weight_axes: vec![],
             step: batch::Step::None,
+            temperature: 1.0,
         }
     }
 

@@ -180,13 +180,7 @@ pub(super) fn of_reply(call: &Call, net: &Value, of: &Value) -> Res<Rc<Net>> {
 pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (policy, of) = eval.two(call)?;
     let (Value::Net(net), Value::Stream(stream)) = (&policy, &of) else { return unread(call, &policy, &of) };
-    let logits = eval.on_stream(net, "logits", stream, call.span)?;
-    let all = eval.stream_axis(stream);
-    let node = eval.node(&logits, call.span)?;
-    let size = eval.size(std::slice::from_ref(&all), &[]);
-    let one = eval.graph().int(1);
-    let last = eval.graph().map(crate::tensor::MapOp::Sub, &[size, one]);
-    let node = eval.graph().gather(node, &all, last);
+    let node = eval.next_logits(net, stream, call.span)?;
     Ok(eval.tensor(node))
 }
 

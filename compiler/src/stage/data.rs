@@ -30,6 +30,8 @@ pub enum Purpose {
     Epoch = 4,
     /// Draws of a loss, by the rows that were taken before its step.
     Loss = 5,
+    /// Tokens that a policy draws.
+    Token = 6,
 }
 
 /// The random numbers of one row (or weight, or epoch) for one purpose.

@@ -15,6 +15,7 @@ pub mod encode;
 pub mod evaluate;
 pub mod foreign;
 mod forest;
+pub mod generate;
 mod generator;
 pub mod graph;
 pub mod hash;

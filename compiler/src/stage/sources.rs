@@ -144,6 +144,13 @@ impl<'p> Builder<'p> {
         self.add_net(of, Some(policy), None)
     }
 
+    /// Whether a net is one that a stage is training.
+    pub(super) fn trains(&self, net: &Net) -> bool {
+        let state = self.state.borrow();
+        let of = |entry: &Entry| entry.policy.is_some() && entry.stage.is_none() && entry.made.is_none();
+        state.nets.get(place(net.source)).is_some_and(of)
+    }
+
     /// How a net is handed on, whoever makes its weights.
     pub(super) fn spec(&self, eval: &mut Eval, source: u32, span: Span) -> Res<Rc<PolicySpec>> {
         let entry = self.state.borrow().nets.get(place(source)).map(|e| (e.net.clone(), e.policy.clone()));

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod curves;
+mod generate;
 mod ids;
 mod inner;
 mod programs;

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::ids::{self, Ids};
 
-const NAMES: [&str; 6] = ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"];
+pub const NAMES: [&str; 6] = ["llama", "llama_untied", "mistral", "qwen2", "qwen3", "gpt2"];
 
 /// The model's folder with a tokenizer.
 pub fn folder(name: &str) -> tempfile::TempDir {

@@ -1,0 +1,249 @@
+//! Generation: the next token of a context, drawn from what a policy says and a sampler makes of it.
+//!
+//! A draw is the largest of log-weights with Gumbel noise (Gumbel 1954), which has the distribution that they normalise to. The
+//! noise is keyed by (seed, row, sample, position, token), so what is drawn does not depend on what else is drawn beside it.
+
+use super::build::{BuildOptions, Builder};
+use super::data::Purpose;
+use super::evaluate::PolicyUse;
+use super::graph::{StageGraph, StageId};
+use super::hash::Inputs;
+use super::items::ItemLayout;
+use super::narrow::Narrow;
+use super::sources::Source;
+use super::{metric, nets};
+use crate::batch::{BatchOptions, batch};
+use crate::eval::value::{Net, Stream, Value};
+use crate::eval::{Eval, Res, fault};
+use crate::program::Program;
+use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
+use crate::tensor::{Axis, DType, Graph, MapOp, Node, NodeData, Op, RandomKind, ReduceOp};
+use crate::world::{Tokenizer, World};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// The context, as the item's field.
+pub const CONTEXT: &str = "context";
+/// Inputs that key the draw of an item: a word of the seed and the row, the row, the sample of its row, and the place of the
+/// token in the reply. Ints.
+pub const KEYS: [&str; 4] = ["draw.seed", "draw.row", "draw.sample", "draw.position"];
+/// Outputs, each on `item`: the token (an Int); its log-probability under the policy (at temperature 1, without a sampler); that
+/// under what it was drawn from, which is not there where the largest is taken.
+pub const DRAWN: [&str; 3] = ["token", "logp", "drawn"];
+
+/// How the next token is drawn.
+#[derive(Clone)]
+pub struct Drawing {
+    /// Divides the logits, before a sampler sees them. 0: the largest log-weight is taken; a sampler then sees plain logits.
+    pub temperature: f64,
+    /// What makes log-weights of them; plain without.
+    pub sampler: Option<Value>,
+    /// Keys and values of earlier tokens are kept; else the whole context is computed for each token.
+    pub incremental: bool,
+}
+
+impl Default for Drawing {
+    fn default() -> Drawing {
+        Drawing { temperature: 1.0, sampler: None, incremental: true }
+    }
+}
+
+/// What draws tokens of a policy.
+#[derive(Clone)]
+pub struct Generation {
+    /// For one item, as it was traced: what it is, for hashes.
+    pub item: Graph,
+    /// Of packed form, for whole contexts: inputs of `layout`, outputs [`DRAWN`].
+    pub whole: Graph,
+    pub layout: ItemLayout,
+    /// The policies whose weights are read, each with what its paths begin with.
+    pub policies: Vec<PolicyUse>,
+    /// What is held in fewer bits of their weights.
+    pub narrow: Vec<Narrow>,
+    pub tokenizer: Rc<dyn Tokenizer>,
+    /// The longest sequence that all policies are made for; `None` where they say nothing.
+    pub context: Option<usize>,
+}
+
+impl Generation {
+    /// Adds what decides which tokens are drawn, beside weights, rows and the seed.
+    pub fn hash(&self, inputs: &mut Inputs) {
+        inputs.part("drawing", "", |hasher| {
+            hasher.graph("graph", &self.item).text("tokenizer", &self.tokenizer.identity());
+            hasher.int("context", self.context.map_or(0, |n| n as u64 + 1));
+        });
+    }
+}
+
+/// Traces what draws from a policy. Gives with it, for each of its policies, where the weights come from; `None` for one that
+/// a stage is training.
+pub(super) fn generation(
+    builder: &Builder,
+    eval: &mut Eval,
+    net: &Rc<Net>,
+    drawing: &Drawing,
+    span: Span,
+) -> Res<(Generation, Vec<Option<Source>>)> {
+    if !drawing.temperature.is_finite() || drawing.temperature < 0.0 {
+        return fault("E0113", span, format!("a temperature is 0 or more, this is {}", drawing.temperature));
+    }
+    let prefixes = std::mem::take(&mut eval.prefixes);
+    let traced = eval.in_new_graph(|eval| trace(eval, net, drawing, span));
+    eval.prefixes = prefixes;
+    let ((), graph) = traced?;
+    let (item, policies, sources) = used(builder, eval, &graph, span)?;
+    let layout = nets::layout(&item, span)?;
+    let Some(reading) = metric::reading(&policies, span)? else {
+        return fault("E0113", span, format!("{} has no tokenizer, so it writes no text", net.name()));
+    };
+    let whole = packed(&item, PER_ITEM, &builder.rewrites_of_evaluations(), span)?;
+    let generation = Generation {
+        item,
+        whole,
+        layout,
+        policies,
+        narrow: vec![],
+        tokenizer: reading.tokenizer,
+        context: reading.context,
+    };
+    Ok((generation, sources))
+}
+
+/// What draws from the policy of a program that has this name at its top, and the stages that make the weights it reads.
+/// `sampler` names a sampler at the top of the program.
+pub fn generation_of<'p>(
+    program: &'p Program,
+    options: &BuildOptions,
+    world: &'p dyn World,
+    policy: &str,
+    (drawing, sampler): (&Drawing, Option<&str>),
+) -> Result<(StageGraph<'p>, Generation, Vec<StageId>), Vec<Diagnostic>> {
+    let builder = Builder::new(program, options, world)?;
+    let mut eval = builder.eval();
+    eval.hooks = Some(builder.clone());
+    let mut traced = || -> Res<(Generation, Vec<Option<Source>>)> {
+        let span = Span { file: program.main(), start: 0, end: 0 };
+        let mut drawing = drawing.clone();
+        if let Some(sampler) = sampler {
+            drawing.sampler = Some(eval.global(sampler, span)?);
+        }
+        match eval.global(policy, span)? {
+            Value::Net(net) => generation(&builder, &mut eval, &net, &drawing, span),
+            other => fault("E0113", span, format!("`{policy}` is not a policy but {}", other.kind())),
+        }
+    };
+    let (generation, sources) = traced().map_err(|diagnostic| vec![*diagnostic])?;
+    let stages = sources.into_iter().flatten().map(|source| source.stage).collect();
+    let graph = std::mem::take(&mut builder.state.borrow_mut().graph);
+    Ok((graph, generation, stages))
+}
+
+/// The graph of one item, its outputs [`DRAWN`].
+fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<()> {
+    let stream = Rc::new(Stream { path: CONTEXT.into(), is_prompt: true, each: None });
+    let logits = eval.next_logits(net, &stream, span)?;
+    let axes = eval.graph().axes(logits).to_vec();
+    let [vocab] = &axes[..] else {
+        let message = format!("logits of the next token lie on `vocab` alone, these have {}", eval.show_axes(&axes));
+        return fault("E0216", span, message);
+    };
+    let greedy = drawing.temperature == 0.0;
+    let temperature = if greedy { 1.0 } else { drawing.temperature };
+    let weights = match &drawing.sampler {
+        Some(sampler) => {
+            let context = Value::Stream(stream);
+            eval.log_weights(sampler, net, &context, (temperature, vocab), span)?
+        }
+        None => eval.tempered(logits, temperature),
+    };
+    let graph = eval.graph();
+    let scores = if greedy { weights } else { noisy(graph, weights, vocab) };
+    let token = largest(graph, scores, vocab);
+    let logp = log_probability(graph, logits, vocab, token);
+    let drawn = (!greedy).then(|| log_probability(graph, weights, vocab, token));
+    for (name, node) in DRAWN.into_iter().zip([Some(token), Some(logp), drawn]) {
+        node.into_iter().for_each(|node| graph.output(name, node));
+    }
+    Ok(())
+}
+
+/// Log-weights with noise whose largest is a draw.
+fn noisy(graph: &mut Graph, weights: Node, vocab: &Axis) -> Node {
+    let keys = KEYS.map(|name| graph.input(name, vec![], DType::Int)).to_vec();
+    let op = Op::Random(RandomKind::Uniform, Purpose::Token as u32);
+    let uniform = graph.push(NodeData::new(op, keys, vec![vocab.clone()], DType::Float));
+    let exponential = graph.map(MapOp::Log, &[uniform]);
+    let exponential = graph.map(MapOp::Neg, &[exponential]);
+    let gumbel = graph.map(MapOp::Log, &[exponential]);
+    graph.map(MapOp::Sub, &[weights, gumbel])
+}
+
+/// The first index of the largest entry. Where nothing compares, as beside a nan, it is the last index.
+fn largest(graph: &mut Graph, x: Node, vocab: &Axis) -> Node {
+    let over = std::slice::from_ref(vocab);
+    let most = graph.reduce(ReduceOp::Max, x, over);
+    let is_most = graph.map(MapOp::Eq, &[x, most]);
+    let (place, last) = (graph.iota(vocab), graph.int(vocab.fixed_size().unwrap_or(1) as i64 - 1));
+    let places = graph.map(MapOp::Where, &[is_most, place, last]);
+    graph.reduce(ReduceOp::Min, places, over)
+}
+
+/// `log_softmax` of logits at a token, as the core library writes it.
+fn log_probability(graph: &mut Graph, logits: Node, vocab: &Axis, token: Node) -> Node {
+    let over = std::slice::from_ref(vocab);
+    let most = graph.reduce(ReduceOp::Max, logits, over);
+    let most = graph.stop(most);
+    let shifted = graph.map(MapOp::Sub, &[logits, most]);
+    let exponentials = graph.map(MapOp::Exp, &[shifted]);
+    let sum = graph.sum(exponentials, over);
+    let log = graph.map(MapOp::Log, &[sum]);
+    let own = graph.gather(shifted, vocab, token);
+    graph.map(MapOp::Sub, &[own, log])
+}
+
+/// The policies that a graph reads, as [`nets::used`] gives them; also those that a stage is training.
+fn used(
+    builder: &Builder,
+    eval: &mut Eval,
+    graph: &Graph,
+    span: Span,
+) -> Res<(Graph, Vec<PolicyUse>, Vec<Option<Source>>)> {
+    let mut numbers: Vec<String> = vec![];
+    nets::weight_paths(graph, &mut |path| {
+        if let Some((number, _)) = path.split_once(':')
+            && !numbers.iter().any(|known| known == number)
+        {
+            numbers.push(number.to_string());
+        }
+    });
+    let (mut uses, mut sources) = (vec![], vec![]);
+    for (i, number) in numbers.iter().enumerate() {
+        let Some(net) = number.parse().ok().and_then(|number: u32| builder.net(number)) else {
+            return fault("E0113", span, "this reads a policy that the pipeline does not know");
+        };
+        let source = if builder.trains(&net) { None } else { Some(builder.source(eval, &net, span)?) };
+        let policy = match &source {
+            Some(source) => source.policy.clone(),
+            None => builder.spec(eval, net.source, span)?,
+        };
+        uses.push(PolicyUse { prefix: format!("p{i}:"), policy });
+        sources.push(source);
+    }
+    let graph = nets::renamed(graph, &|path| match path.split_once(':') {
+        Some((number, rest)) => {
+            let at = numbers.iter().position(|known| known == number).expect("every prefix was collected");
+            format!("p{at}:{rest}")
+        }
+        None => path.to_string(),
+    });
+    Ok((graph, uses, sources))
+}
+
+/// The graph for items end to end.
+fn packed(item: &Graph, per_item: &[crate::rewrite::Rewrite], rewrites: &Rewrites, span: Span) -> Res<Graph> {
+    let item = rewrite(item, per_item, rewrites);
+    let packed = batch(&item, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
+    let packed = rewrite(&packed, PACKED, rewrites);
+    Ok(if rewrites.bf16.is_some() { rewrite(&packed, STEP, rewrites) } else { packed })
+}

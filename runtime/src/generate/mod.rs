@@ -1,0 +1,186 @@
+//! Replies that policies write: many at once, token by token.
+//!
+//! What is drawn is a function of the seed, the row, the sample and the place of the token, and of the weights: neither of
+//! what else is drawn beside it nor (but for rounding) of how tokens are computed.
+
+mod ending;
+pub mod model;
+mod recompute;
+
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+
+use align_compiler::kernel::Layouts;
+use align_compiler::stage::data::{Purpose, draws};
+use align_compiler::stage::generate::Generation;
+use align_compiler::world::Tokenizer;
+
+use crate::engine::{Engine, Slot};
+use crate::error::{Error, Result};
+use ending::Ending;
+use recompute::Recompute;
+
+/// A prompt, and what is wanted of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// Empty: what begins sequences stands for it.
+    pub prompt: Vec<u32>,
+    /// The first tokens of each reply, given. Replies whose last given token ends them come back as they are.
+    pub begin: Vec<u32>,
+    /// Replies.
+    pub n: usize,
+    /// Keys the draws, beside the seed and each reply's number.
+    pub row: u64,
+    /// Tokens that are drawn at most; those of `begin` are not counted.
+    pub max_tokens: usize,
+    /// Texts that end a reply with the token that completes them.
+    pub stop: Vec<String>,
+}
+
+/// A reply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawn {
+    /// What was given first included, and the stop token where it was drawn.
+    pub tokens: Vec<u32>,
+    /// Of each drawn token under the policy, in nats: what `logp(policy, reply)` gives, at temperature 1 and without a sampler.
+    pub logps: Vec<f32>,
+    /// Of each drawn token under what it was drawn from; 0 where the largest is taken.
+    pub drawn_logps: Vec<f32>,
+    /// It ended in the stop token: nothing cut it.
+    pub finished: bool,
+}
+
+/// Hears of every token when it is drawn: the place of the request, the number of the reply, the token.
+pub type OnToken<'a> = dyn FnMut(usize, usize, u32) + 'a;
+
+/// Finds weights by their paths in the graphs of a generation.
+pub type Weights<'a, 'w> = dyn Fn(&str) -> Option<Slot<'w>> + 'a;
+
+/// A generation that is compiled. It lives over many runs, between which weights may change.
+pub struct Generator {
+    tokenizer: Rc<dyn Tokenizer>,
+    context: Option<usize>,
+    recompute: Recompute,
+}
+
+/// A reply that is written.
+struct Writing {
+    /// The place of its request, and its number there.
+    request: usize,
+    sample: usize,
+    drawn: Drawn,
+    /// It has ended.
+    done: bool,
+}
+
+impl Generator {
+    /// `layouts` says how weights lie in memory.
+    pub fn new(engine: &dyn Engine, generation: &Generation, layouts: &Layouts) -> Result<Generator> {
+        Ok(Generator {
+            tokenizer: generation.tokenizer.clone(),
+            context: generation.context,
+            recompute: Recompute::new(engine, generation, layouts)?,
+        })
+    }
+
+    /// Replies to all requests, in order. `memory`: bytes that may be used beside the weights. `None` where `stop` becomes true
+    /// before the end. Errors: a prompt leaves no room in the context, nothing can be drawn, memory is too small.
+    pub fn run<'w>(
+        &mut self,
+        weight: &Weights<'_, 'w>,
+        requests: &[Request],
+        seed: u64,
+        memory: usize,
+        stop: &AtomicBool,
+        on_token: &mut OnToken,
+    ) -> Result<Option<Vec<Vec<Drawn>>>> {
+        let prompts: Vec<Vec<u32>> = requests.iter().map(|request| self.prompt(request)).collect();
+        let mut endings = vec![];
+        for (request, prompt) in requests.iter().zip(&prompts) {
+            endings.push(Ending::new(&self.tokenizer, request, self.room(request, prompt)?));
+        }
+        let job = Job { requests, prompts: &prompts, endings: &endings, seed, memory };
+        let mut writing = job.begun();
+        if !self.recompute.run(weight, &job, &mut writing, stop, on_token)? {
+            return Ok(None);
+        }
+        let mut writing = writing.into_iter();
+        let of = |request: &Request| writing.by_ref().take(request.n).map(|writing| writing.drawn).collect();
+        Ok(Some(requests.iter().map(of).collect()))
+    }
+
+    fn prompt(&self, request: &Request) -> Vec<u32> {
+        match request.prompt.is_empty() {
+            true => vec![self.tokenizer.first()],
+            false => request.prompt.clone(),
+        }
+    }
+
+    /// Tokens that a reply may have.
+    fn room(&self, request: &Request, prompt: &[u32]) -> Result<usize> {
+        let Some(context) = self.context else { return Ok(usize::MAX) };
+        let given = prompt.len() + request.begin.len();
+        let is_finished = request.begin.last() == Some(&self.tokenizer.stop());
+        if given >= context && !is_finished && request.max_tokens > 0 {
+            let found = match request.begin.len() {
+                0 => format!("{given} tokens"),
+                begin => format!("{} tokens and {begin} of the reply", prompt.len()),
+            };
+            return Err(Error::new("prompt", "it leaves no room for a reply")
+                .expected(format!("less than the policy's context of {context} tokens"))
+                .found(found)
+                .fix("Shorten the prompt"));
+        }
+        Ok(context.saturating_sub(prompt.len()))
+    }
+}
+
+/// What is to be written.
+struct Job<'a> {
+    requests: &'a [Request],
+    prompts: &'a [Vec<u32>],
+    endings: &'a [Ending<'a>],
+    seed: u64,
+    memory: usize,
+}
+
+impl Job<'_> {
+    /// All replies, with what is given of them.
+    fn begun(&self) -> Vec<Writing> {
+        let mut all = vec![];
+        for (at, request) in self.requests.iter().enumerate() {
+            let finished = self.endings[at].of(&request.begin);
+            for sample in 0..request.n {
+                let tokens = request.begin.clone();
+                let drawn = Drawn { tokens, finished: finished == Some(true), ..Drawn::default() };
+                all.push(Writing { request: at, sample, drawn, done: finished.is_some() });
+            }
+        }
+        all
+    }
+
+    /// The keys of the next token of a reply: see [`align_compiler::stage::generate::KEYS`].
+    fn keys(&self, writing: &Writing) -> [i32; 4] {
+        let row = self.requests[writing.request].row;
+        let word = draws(self.seed, Purpose::Token, row >> 32).next_u32();
+        [word as i32, row as u32 as i32, writing.sample as i32, writing.drawn.tokens.len() as i32]
+    }
+
+    /// A token was drawn.
+    fn add(&self, writing: &mut Writing, token: i32, logps: [f32; 2], on_token: &mut OnToken) -> Result<()> {
+        if logps.iter().any(|logp| logp.is_nan()) {
+            let wrong = Error::new("generation", "no token can be drawn: log-weights are not finite");
+            let place = format!("token {} of reply {}", writing.drawn.tokens.len() + 1, writing.sample + 1);
+            return Err(wrong.found(format!("{place} to row {}", self.requests[writing.request].row)));
+        }
+        let drawn = &mut writing.drawn;
+        drawn.tokens.push(token as u32);
+        drawn.logps.push(logps[0]);
+        drawn.drawn_logps.push(logps[1]);
+        on_token(writing.request, writing.sample, token as u32);
+        if let Some(finished) = self.endings[writing.request].of(&drawn.tokens) {
+            (writing.done, drawn.finished) = (true, finished);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! Drawn tokens beside the distributions that they are drawn from.
+
+use std::sync::atomic::AtomicBool;
+
+use align_compiler::stage::generate::Drawing;
+use align_runtime::engine::{Cpu, Engine, Interpreter};
+use align_runtime::generate::model::Writer;
+use align_runtime::generate::{Drawn, Generator, Request};
+use align_runtime::world::Files;
+use serde_json::Value;
+
+use crate::tiny;
+
+/// Replies of a model.
+fn write(engine: &dyn Engine, writer: &Writer, requests: &[Request], seed: u64, memory: usize) -> Vec<Vec<Drawn>> {
+    let (mut generator, placed) = (writer.generator(engine).unwrap(), writer.placed(engine));
+    run(&mut generator, &placed, requests, seed, memory)
+}
+
+type Placed<'w> = std::collections::HashMap<String, align_runtime::train::held::Resident<'w>>;
+
+fn run(generator: &mut Generator, placed: &Placed, requests: &[Request], seed: u64, memory: usize) -> Vec<Vec<Drawn>> {
+    let weight = |path: &str| placed.get(path).map(|values| values.slot());
+    let mut heard: Vec<Vec<Vec<u32>>> = requests.iter().map(|r| vec![r.begin.clone(); r.n]).collect();
+    let mut hear = |request: usize, sample: usize, token| heard[request][sample].push(token);
+    let found = generator.run(&weight, requests, seed, memory, &AtomicBool::new(false), &mut hear);
+    let found = found.unwrap_or_else(|error| panic!("{error}")).expect("nothing stops it");
+    let tokens: Vec<Vec<Vec<u32>>> = found.iter().map(|all| all.iter().map(|x| x.tokens.clone()).collect()).collect();
+    assert_eq!(heard, tokens, "tokens are told as they come");
+    found
+}
+
+fn open(model: &str, drawing: &Drawing, top_p: Option<f64>) -> Writer {
+    Writer::open(&Files::new("."), model, drawing, top_p).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn request(prompt: &[u32], n: usize, max_tokens: usize) -> Request {
+    Request { prompt: prompt.to_vec(), n, max_tokens, row: 7, ..Request::default() }
+}
+
+/// The stored log-probabilities of what comes after a prefix of a sequence.
+fn stored(sequence: &Value, length: usize) -> Vec<f64> {
+    let logits = sequence["logits"][length - 1].as_array().unwrap();
+    let logits: Vec<f64> = logits.iter().map(|x| x.as_f64().unwrap()).collect();
+    let total = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+    logits.into_iter().map(|x| x - total).collect()
+}
+
+/// Pearson's statistic of counts, and how many standard deviations it lies above what is expected; rare tokens are one.
+fn surprise(counts: &[usize], probabilities: &[f64]) -> f64 {
+    let total = counts.iter().sum::<usize>() as f64;
+    let (mut statistic, mut cells) = (0.0, -1.0);
+    let mut rare = (0.0, 0.0);
+    for (count, p) in counts.iter().zip(probabilities) {
+        let (count, expected) = (*count as f64, p * total);
+        if expected < 8.0 {
+            rare = (rare.0 + count, rare.1 + expected);
+        } else {
+            statistic += (count - expected).powi(2) / expected;
+            cells += 1.0;
+        }
+    }
+    if rare.1 > 0.0 {
+        statistic += (rare.0 - rare.1).powi(2) / rare.1.max(1.0);
+        cells += 1.0;
+    }
+    (statistic - cells) / f64::sqrt(2.0 * cells)
+}
+
+/// Tokens come as often as the softmax at the temperature says; their log-probabilities are those of the model.
+#[test]
+fn draws_follow_the_softmax() {
+    let folder = tiny::folder("llama");
+    let stored_json = crate::json("tiny/llama/logits.json");
+    let sequence = &stored_json["sequences"][0];
+    let ids = crate::ids(&sequence["ids"]);
+    let logps = stored(sequence, 5);
+    for (temperature, top_p) in [(1.0, None), (0.7, None), (1.0, Some(0.6))] {
+        let drawing = Drawing { temperature, ..Drawing::default() };
+        let writer = open(folder.path().to_str().unwrap(), &drawing, top_p);
+        let found = write(&Cpu::new(2), &writer, &[request(&ids[..5], 6000, 1)], 3, 1 << 30);
+        let mut weights: Vec<f64> = logps.iter().map(|x| (x / temperature).exp()).collect();
+        if let Some(share) = top_p {
+            let mut order: Vec<usize> = (0..weights.len()).collect();
+            order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+            let mut above = 0.0;
+            for token in order {
+                let own = weights[token];
+                weights[token] = if above < share { own } else { 0.0 };
+                above += own;
+            }
+        }
+        let total: f64 = weights.iter().sum();
+        let wanted: Vec<f64> = weights.iter().map(|x| x / total).collect();
+        let mut counts = vec![0; wanted.len()];
+        for drawn in &found[0] {
+            let token = drawn.tokens[0] as usize;
+            counts[token] += 1;
+            assert!((f64::from(drawn.logps[0]) - logps[token]).abs() < 1e-4, "{token}");
+            assert!((f64::from(drawn.drawn_logps[0]) - wanted[token].ln()).abs() < 1e-4, "{token} at {temperature}");
+        }
+        let surprise = surprise(&counts, &wanted);
+        println!("temperature {temperature}, top p {top_p:?}: {surprise:.2} deviations");
+        assert!(surprise.abs() < 4.0, "{surprise} at {temperature}, {top_p:?}");
+    }
+}
+
+/// Whole replies of models: each token's log-probability is that of the sequence so far, by the interpreter too.
+#[test]
+fn log_probs_are_those_of_scores() {
+    for name in tiny::NAMES {
+        let folder = tiny::folder(name);
+        let path = folder.path().to_str().unwrap();
+        let stored = crate::json(&format!("tiny/{name}/logits.json"));
+        let ids = tiny::sequences(&stored)[0].clone();
+        let writer = open(path, &Drawing::default(), None);
+        let found = write(&Cpu::new(2), &writer, &[request(&ids[..4], 3, 6)], 1, 1 << 30);
+        let rows: Vec<_> = found[0].iter().map(|drawn| (ids[..4].to_vec(), drawn.tokens.clone())).collect();
+        let scored = crate::ids::with(path, 2, |graph| tiny::answers(graph, rows));
+        let mut far = 0.0f64;
+        for (drawn, scored) in found[0].iter().zip(&scored[0]) {
+            assert_eq!(drawn.logps.len(), scored.len());
+            far = drawn.logps.iter().zip(scored).map(|(x, y)| (f64::from(*x) - y).abs()).fold(far, f64::max);
+        }
+        println!("{name}: log-probs of drawn tokens within {far:.1e}");
+        assert!(far < 1e-4, "{name}: {far}");
+        let slow = write(&Interpreter, &writer, &[request(&ids[..4], 3, 2)], 1, 1 << 30);
+        for (slow, fast) in slow[0].iter().zip(&found[0]) {
+            assert_eq!(slow.tokens, fast.tokens[..slow.tokens.len()], "{name}");
+        }
+    }
+}
+
+/// A reply is the same whatever is written beside it, in however much memory.
+#[test]
+fn replies_do_not_depend_on_their_company() {
+    let folder = tiny::folder("llama");
+    let writer = open(folder.path().to_str().unwrap(), &Drawing::default(), None);
+    let engine = Cpu::new(2);
+    let requests: Vec<Request> = [(3usize, 2usize), (9, 3), (1, 1), (20, 2)]
+        .into_iter()
+        .enumerate()
+        .map(|(row, (length, n))| {
+            let prompt = (0..length as u32).map(|i| (i * 7 + 5) % 97).collect();
+            Request { prompt, n, row: row as u64 * 1000, max_tokens: 8, ..Request::default() }
+        })
+        .collect();
+    let all = write(&engine, &writer, &requests, 5, 1 << 30);
+    let tokens = |replies: &[Drawn]| replies.iter().map(|drawn| drawn.tokens.clone()).collect::<Vec<_>>();
+    for (request, together) in requests.iter().zip(&all) {
+        let alone = write(&engine, &writer, std::slice::from_ref(request), 5, 1 << 30);
+        assert_eq!(tokens(&alone[0]), tokens(together));
+        let fewer = Request { n: 1, ..request.clone() };
+        let first = write(&engine, &writer, &[fewer], 5, 1 << 30);
+        assert_eq!(tokens(&first[0])[0], together[0].tokens);
+    }
+    let others = write(&engine, &writer, &requests, 6, 1 << 30);
+    assert_ne!(others, all, "another seed gives other replies");
+    // What was given is gone on with, as if it had been drawn.
+    let whole = &all[1][0];
+    let begin = whole.tokens[..3].to_vec();
+    let rest = Request { begin: begin.clone(), n: 1, max_tokens: 5, ..requests[1].clone() };
+    let gone_on = write(&engine, &writer, &[rest], 5, 1 << 30);
+    assert_eq!(gone_on[0][0].tokens, whole.tokens);
+    assert_eq!(gone_on[0][0].logps.len(), whole.tokens.len() - 3);
+}
+
+#[test]
+fn what_does_not_fit() {
+    let folder = tiny::folder("llama");
+    let writer = open(folder.path().to_str().unwrap(), &Drawing::default(), None);
+    let engine = Cpu::new(1);
+    let (mut generator, placed) = (writer.generator(&engine).unwrap(), writer.placed(&engine));
+    let prompt: Vec<u32> = (0..64).map(|i| i % 97).collect();
+    // The context is full.
+    let cut = run(&mut generator, &placed, &[request(&prompt[..60], 2, 100)], 1, 1 << 30);
+    assert!(cut[0].iter().all(|drawn| drawn.finished || drawn.tokens.len() == 4), "{cut:?}");
+    let weight = |path: &str| placed.get(path).map(|values| values.slot());
+    let mut fault = |request: Request, memory: usize| {
+        let never = AtomicBool::new(false);
+        generator.run(&weight, &[request], 1, memory, &never, &mut |_, _, _| {}).unwrap_err().to_string()
+    };
+    let error = fault(request(&prompt, 1, 5), 1 << 30);
+    assert_eq!(
+        error,
+        "prompt: it leaves no room for a reply; expected less than the policy's context of 64 tokens, found 64 tokens. \
+         Shorten the prompt."
+    );
+    let error = fault(request(&prompt[..10], 1, 5), 100);
+    assert!(error.contains("does not fit in memory"), "{error}");
+    // Nothing is drawn of what is finished.
+    let stop = writer.tokenizer().stop();
+    let begin = vec![5, stop];
+    let done = run(&mut generator, &placed, &[Request { begin: begin.clone(), ..request(&prompt, 2, 9) }], 1, 1 << 30);
+    assert_eq!(done[0][1], Drawn { tokens: begin, finished: true, ..Drawn::default() });
+}
+
+/// The most likely tokens are those that transformers gives.
+#[test]
+fn greedy_replies_of_a_real_model() {
+    let Some(model) = crate::smollm() else { return };
+    let stored = crate::json("smollm2/logps.json");
+    let drawing = Drawing { temperature: 0.0, ..Drawing::default() };
+    let writer = open(&model, &drawing, None);
+    let (mut requests, mut wanted) = (vec![], vec![]);
+    for greedy in stored["greedy"].as_array().unwrap() {
+        let ids = crate::ids(&greedy["ids"]);
+        requests.push(Request { max_tokens: ids.len(), ..request(&crate::ids(&greedy["prompt_ids"]), 1, 0) });
+        wanted.push(ids);
+    }
+    let found = write(&Cpu::new(2), &writer, &requests, 0, 4 << 30);
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found[0].tokens, *wanted, "{}", writer.tokenizer().decode(&found[0].tokens));
+    }
+}
