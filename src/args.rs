@@ -38,6 +38,8 @@ pub enum Command {
     Emit(Emit),
     /// Prints the log-probability of each token of a reply under a model
     Score(Score),
+    /// Writes replies of a model, as they are drawn
+    Generate(Generate),
     /// Shows rows as text and tokens, which of these carry loss, and what there is to count
     Data(Data),
     /// Lists the devices that programs can run on, with what they reach now
@@ -327,6 +329,44 @@ pub struct Score {
 }
 
 #[derive(Debug, Args)]
+pub struct Generate {
+    /// A model folder, a .gguf file, or a model of a hub
+    pub model: String,
+    /// What is gone on from; special tokens in it are recognised. With --chat: what the user says
+    #[arg(long, required_unless_present = "chat")]
+    pub prompt: Option<String>,
+    /// A conversation by the model's chat template: lines of standard input are what the user says
+    #[arg(long)]
+    pub chat: bool,
+    /// What a conversation begins with
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    /// Tokens of a reply at most
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = from_1)]
+    pub max_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    pub temperature: f64,
+    /// Draws only from the most likely tokens whose probabilities reach P together
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub top_p: Option<f64>,
+    /// The seed of all draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// A text that ends the reply; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Replies
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = from_1)]
+    pub n: usize,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Prints one JSON object a reply
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Data {
     /// A program, or a file of rows: .jsonl, .json, .csv, .tsv, .txt, .parquet
     pub file: PathBuf,
@@ -360,6 +400,14 @@ pub struct Data {
 
 fn from_1(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or("expected a number from 1 on".into())
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0).ok_or("expected a number from 0 on".into())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0).ok_or("expected a share above 0, up to 1".into())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -49,6 +49,7 @@ fn run() -> ExitCode {
         Command::Test(args) => commands::test::test(&args),
         Command::Emit(args) => commands::emit::emit(&args),
         Command::Score(args) => commands::score::score(&args),
+        Command::Generate(args) => commands::generate::generate(&args),
         Command::Data(args) => commands::data::data(&args),
         Command::Devices(args) => commands::devices::devices(&args),
         Command::Explain { code } => commands::explain::explain(&code),

@@ -492,3 +492,54 @@ fn an_adapter_with_a_head_is_scored() {
     let (alone, adapted) = (scored("base"), scored("judge"));
     assert!(adapted.contains("2 tokens, log-probability -") && adapted != alone, "{alone}\n{adapted}");
 }
+
+/// Replies are drawn as the seed says, printed as they come, and end where they are told to.
+#[test]
+fn replies_are_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = "use std.nets { gpt }\n\
+                   policy base = gpt(layers: 1, width: 8, heads: 2, tokenizer: bytes, context: 32)\n\
+                   pipeline { save base, to: \"base\" }\n";
+    fs::write(folder.path().join("base.align"), program).expect("a file");
+    succeeds(folder.path(), &["run", "base.align", "--quiet"]);
+    let generate = |more: &[&str]| {
+        let args = [&["generate", "base", "--prompt", "ab", "--max-tokens", "6"], more].concat();
+        alignc(folder.path(), &args)
+    };
+    let shown = |more: &[&str]| {
+        let out = generate(more);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let replies = |more: &[&str]| -> Vec<serde_json::Value> {
+        let out = shown(&[&["--json"], more].concat());
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let three = replies(&["--n", "3", "--seed", "5"]);
+    assert_eq!(three.len(), 3);
+    for reply in &three {
+        let ids = reply["ids"].as_array().expect("ids");
+        assert!(ids.len() == 6 || reply["finished"] == true, "{reply}");
+        let logps = reply["logps"].as_array().expect("log-probabilities");
+        // The weights are nearly alike.
+        assert!(
+            logps.len() == ids.len() && logps.iter().all(|x| (-7.0..-4.0).contains(&x.as_f64().unwrap())),
+            "{reply}"
+        );
+    }
+    assert_ne!(three[0]["ids"], three[1]["ids"]);
+    assert_eq!(replies(&["--seed", "5"])[0], three[0], "a reply does not depend on others");
+    assert_ne!(replies(&["--seed", "6"])[0]["ids"], three[0]["ids"]);
+    assert_eq!(shown(&["--seed", "5"]).trim_end_matches('\n'), three[0]["text"].as_str().expect("a text"));
+    let greedy = |seed| replies(&["--temperature", "0", "--seed", seed])[0]["ids"].clone();
+    assert_eq!(greedy("1"), greedy("2"));
+    assert_eq!(replies(&["--top-p", "1e-9", "--seed", "1"])[0]["ids"], greedy("1"));
+    assert!(shown(&["--n", "2"]).contains("[2]\n"));
+    let long = "a".repeat(32);
+    let failed = fails(folder.path(), 1, &["generate", "base", "--prompt", &long]);
+    assert!(failed.contains("context of 32 tokens, found 32 tokens"), "{failed}");
+    assert!(fails(folder.path(), 1, &["generate", "base", "--chat", "--prompt", "a"]).contains("chat template"));
+    assert!(fails(folder.path(), 1, &["generate", "nothing", "--prompt", "a"]).contains("nothing"));
+    assert!(fails(folder.path(), 2, &["generate", "base"]).contains("--prompt"));
+    assert!(fails(folder.path(), 2, &["generate", "base", "--prompt", "a", "--top-p", "0"]).contains("share"));
+}

@@ -1,10 +1,11 @@
-//! How fast training is and what memory it takes, as one table:
-//! `cargo bench --bench table -- [--only full,lora,dpo,small,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
+//! How fast training and generation are and what memory they take, as one table:
+//! `cargo bench --bench table -- [--only full,lora,dpo,small,generate,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
 //!
 //! With `--python`, an interpreter that has torch, transformers, trl and peft, the same work is done there too, turn by turn with
 //! ours on the same machine; `--model` is then the folder of the model for transformers.
 
 mod cost;
+mod generate;
 mod gpu;
 mod job;
 mod row;
@@ -36,7 +37,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Parts of the table, by commas
-    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "dpo", "small", "rows", "lengths"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "dpo", "small", "generate", "rows", "lengths"].map(String::from))]
     only: Vec<String>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
@@ -64,10 +65,15 @@ fn table(options: &Options) -> Result<(), String> {
             "lora" => works::lora(options, &place)?,
             "dpo" => works::dpo(options, &place)?,
             "small" => works::small(options, &place)?,
+            "generate" => generate::generate(options, &place)?,
             "rows" => cost::rows(options, &place)?,
             "lengths" => cost::lengths(options, &place)?,
             "gpu" => gpu::gpu(options, &place)?,
-            other => return Err(format!("there is no part `{other}`: full, lora, dpo, small, rows, lengths, gpu")),
+            other => {
+                return Err(format!(
+                    "there is no part `{other}`: full, lora, dpo, small, generate, rows, lengths, gpu"
+                ));
+            }
         };
         rows.iter().for_each(|row| println!("{row}"));
     }

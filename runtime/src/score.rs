@@ -1,5 +1,6 @@
 //! Log-probabilities of a reply under a model.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +8,7 @@ use align_compiler::kernel::Layouts;
 use align_compiler::program::load;
 use align_compiler::stage::build::{BuildOptions, build};
 use align_compiler::stage::evaluate::EvaluateStage;
-use align_compiler::stage::graph::{PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
+use align_compiler::stage::graph::{InitStage, PatchStage, PatchStart, Reads, StageGraph, StageId, StageKind};
 use align_compiler::stage::hash::{ContentHash, Hasher};
 use align_compiler::stage::items::{Item, ItemInput, ItemValue, PLACES, STREAM, TOKENS};
 use align_compiler::stage::source::ItemSource;
@@ -20,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::policy;
 use crate::run::RunError;
-use crate::train::Weights;
 use crate::train::held::{Numbers, Resident};
+use crate::train::{Made, Weights};
 
 /// The program that is run: its one row stands for any text.
 const PROGRAM: &str = r#"
@@ -140,13 +141,17 @@ fn evaluation<'g, 'p>(graph: &'g StageGraph<'p>) -> Option<(StageId, &'g Evaluat
     })
 }
 
-/// The weights of a stage that loads a model, or puts a patch on one.
+/// The weights of a stage that loads a model, draws one, or puts a patch on one.
 pub(crate) fn loaded(graph: &StageGraph, stage: StageId) -> Result<Option<Weights>> {
     Ok(match &graph.get(stage).kind {
         StageKind::Load(load) => match &load.policy.model {
             Some(model) => Some(policy::load(&load.policy, &**model, &load.path)?),
             None => None,
         },
+        StageKind::Init(InitStage { policy, seed }) => {
+            let drawn = |place, _: &_| Ok(Made::New(policy::draw(policy, place, *seed)));
+            Some(Weights::make(policy, drawn).unwrap_or_else(|never: Infallible| match never {}))
+        }
         StageKind::Patch(PatchStage { policy, start }) => {
             let below = graph.input(stage, Reads::Policy).map(|below| loaded(graph, below)).transpose()?.flatten();
             let patched = |below: Weights| match start {

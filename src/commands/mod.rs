@@ -6,6 +6,7 @@ pub mod devices;
 pub mod emit;
 pub mod explain;
 pub mod fmt;
+pub mod generate;
 pub mod graph;
 pub mod plan;
 pub mod report;

@@ -1,4 +1,4 @@
-//! Rates of the parts: `cargo bench -p align-cpu --bench rates [-- PART..]` with parts `launch`, `gemm`, `attention`, `exp`.
+//! Rates of the parts: `cargo bench -p align-cpu --bench rates [-- PART..]` with parts `launch`, `gemm`, `few`.
 
 use align_cpu::gemm::{Matrix, Shape, product};
 use align_cpu::pool::Pool;
@@ -60,6 +60,47 @@ fn gemm(pool: &Pool) {
     }
 }
 
+/// Products of few rows beside a plain read of the same right factors: those of a model of 30 layers, which lie in no cache.
+fn few(pool: &Pool) {
+    let layers = [("q, o", 576, 576, 60), ("k, v", 192, 576, 60), ("gate, up", 1536, 576, 60), ("down", 576, 1536, 30)];
+    let layers: Vec<_> = layers.into_iter().chain([("head", 49152, 576, 1)]).collect();
+    let bytes: f64 = layers.iter().map(|(_, n, k, count)| (4 * n * k * count) as f64).sum();
+    let mut weights: Vec<Vec<f32>> = layers.iter().map(|(_, n, k, count)| vec![0.25f32; n * k * count]).collect();
+    let totals: Vec<std::sync::atomic::AtomicU32> = (0..64).map(|_| Default::default()).collect();
+    let read = best(3, || {
+        for all in &weights {
+            let part = all.len().div_ceil(64);
+            pool.run(64, &|_, i| {
+                let mut sums = [0f32; 64];
+                for line in all[(i * part).min(all.len())..((i + 1) * part).min(all.len())].chunks_exact(64) {
+                    sums.iter_mut().zip(line).for_each(|(sum, x)| *sum += x);
+                }
+                totals[i].store(sums.iter().sum::<f32>().to_bits(), std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+    });
+    println!("plain read: {:.1} GB/s", bytes / read / 1e9);
+    for rows in [1usize, 4, 8, 16, 32, 64] {
+        let mut x = vec![0.5f32; rows * 1536];
+        let mut y = vec![0f32; rows * 49152];
+        let mut line = format!("{rows:2} rows:");
+        let mut total = 0.0;
+        for ((name, n, k, count), all) in layers.iter().zip(&mut weights) {
+            let seconds = best(3, || {
+                for one in all.chunks_exact_mut(n * k) {
+                    let (out, left) = (dense(rows, *n, false, &mut y), dense(rows, *k, false, &mut x));
+                    let right = dense(*k, *n, *name == "head", one);
+                    // SAFETY: the vectors have these sizes.
+                    unsafe { product(pool, Shape { m: rows, n: *n, k: *k }, out, left, right, &[[0; 3]], false) };
+                }
+            });
+            total += seconds;
+            line += &format!("  {name} {:.1}", (4 * n * k * count) as f64 / seconds / 1e9);
+        }
+        println!("{line}  GB/s; all {:.1} ms, {:.1} GB/s", total * 1e3, bytes / total / 1e9);
+    }
+}
+
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|p| p == part);
@@ -70,5 +111,8 @@ fn main() {
     }
     if wanted("gemm") {
         gemm(&pool)
+    }
+    if wanted("few") {
+        few(&pool)
     }
 }

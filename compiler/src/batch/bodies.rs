@@ -43,8 +43,15 @@ impl Batch<'_> {
             return Err(format!("queries differ by {}, keys do not; that is not packed yet", axis.name()));
         }
         let rows = Rows::Of(attention.time.clone());
-        let nodes: Vec<Node> = inputs.iter().map(|v| self.spread(v, &rows)).collect();
-        let (body, results) = self.body(body, &vec![rows.clone(); inputs.len()], |_, _| rows.clone())?;
+        let mut lie = vec![rows.clone(); inputs.len()];
+        if let Some(cached) = &mut attention.cached {
+            // What is kept belongs to no item; which rows of it are one's own does.
+            *cached = cached.packed();
+            let first = inputs.len() - 3;
+            lie.splice(first.., [Rows::Step, Rows::Step, Rows::Of(cached.clone())]);
+        }
+        let nodes: Vec<Node> = inputs.iter().zip(&lie).map(|(v, rows)| self.spread(v, rows)).collect();
+        let (body, results) = self.body(body, &lie, |_, _| rows.clone())?;
         let kind = match kind {
             CallKind::AttentionGrad(_) => CallKind::AttentionGrad(attention),
             _ => CallKind::Attention(attention),

@@ -5,7 +5,7 @@
 //! [`crate::tensor::Lengths`].
 
 use crate::storage::Storage;
-use crate::tensor::{Attention, Axis, DType, MapOp, Origin, RandomKind, ReduceOp, TableKind};
+use crate::tensor::{Attention, Axis, AxisKind, DType, MapOp, Origin, RandomKind, ReduceOp, TableKind};
 
 /// Buffers and steps. Steps run in order; each may use all cores.
 #[derive(Clone, Debug, Default)]
@@ -278,6 +278,27 @@ impl Tree {
     }
 }
 
+/// Keys and values of earlier places, and where each is. See [`Attention::cached`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    pub keys: View,
+    pub values: View,
+    /// Ints on the axis of earlier places. What lies outside of the rows is the nearest row.
+    pub rows: View,
+}
+
+impl Cache {
+    pub fn views(&self) -> [&View; 3] {
+        [&self.keys, &self.values, &self.rows]
+    }
+
+    /// The axis of the rows of keys and values.
+    pub fn row(&self) -> Option<&Axis> {
+        let mut axes = self.keys.axes.iter().map(|(axis, _)| axis);
+        axes.find(|axis| matches!(axis.kind(), AxisKind::Dynamic(_)))
+    }
+}
+
 /// Causal attention within the segments of `attention.time`, which is a packed axis. Views have the axes that
 /// [`Attention`] says (`lse` those of the query without `hdim`).
 #[derive(Clone, Debug, PartialEq)]
@@ -287,6 +308,7 @@ pub struct AttentionStep {
     pub key: View,
     pub value: View,
     pub tree: Option<Tree>,
+    pub cache: Option<Cache>,
     pub out: View,
     /// The log-sum-exp of the scaled scores.
     pub lse: View,

@@ -164,7 +164,8 @@ impl Reader<'_> {
         let scale = self.number()?;
         let window = if self.take("window") { Some(self.number()?) } else { None };
         let tree = self.take("tree");
-        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree })
+        let cached = if self.take("cached") { Some(self.braced()?) } else { None };
+        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree, cached })
     }
 
     fn tree(&mut self, attention: &Attention) -> Read<Option<Tree>> {
@@ -187,9 +188,13 @@ impl Reader<'_> {
                 let attention = self.attention_form()?;
                 let (query, key, value) = (self.view()?, self.view()?, self.view()?);
                 let tree = self.tree(&attention)?;
+                let cache = match attention.cached {
+                    Some(_) => Some(Cache { keys: self.view()?, values: self.view()?, rows: self.view()? }),
+                    None => None,
+                };
                 self.expect("->")?;
                 let (out, lse) = (self.view()?, self.view()?);
-                Step::Attention(AttentionStep { attention, query, key, value, tree, out, lse })
+                Step::Attention(AttentionStep { attention, query, key, value, tree, cache, out, lse })
             }
             "attention_grad" => {
                 let attention = self.attention_form()?;

@@ -31,8 +31,9 @@ pub struct Lives {
     spans: Vec<Option<(usize, usize)>>,
     /// Its entries.
     sizes: Vec<Size>,
-    /// The last layout with all outputs kept: who plans with it runs with it.
-    last: Mutex<Option<(Lengths, Arc<Layout>)>>,
+    /// The last layout with all outputs kept, by the bytes that it was made for: who plans with it runs with it, and lengths of
+    /// what is only read change nothing.
+    last: Mutex<Option<(Vec<usize>, Arc<Layout>)>>,
 }
 
 /// Offsets of temporaries for one set of lengths.
@@ -82,12 +83,15 @@ impl Lives {
 
     /// As [`Lives::place`] where all outputs are kept.
     pub fn place_all(&self, program: &Program, lengths: &Lengths) -> Arc<Layout> {
+        let placed = |buffer: &Buffer| matches!(buffer.kind, BufferKind::Temp | BufferKind::Output(_));
+        let bytes = |(i, buffer)| if placed(buffer) { self.bytes(program, i, lengths) } else { 0 };
+        let sizes: Vec<usize> = program.buffers.iter().enumerate().map(bytes).collect();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((of, layout)) if of == lengths => layout.clone(),
+            Some((of, layout)) if *of == sizes => layout.clone(),
             _ => {
-                let layout = Arc::new(self.place(program, lengths, |_| true));
-                *last = Some((lengths.clone(), layout.clone()));
+                let layout = Arc::new(self.place_sizes(program, |i| sizes[i], |_| true));
+                *last = Some((sizes, layout.clone()));
                 layout
             }
         }

@@ -21,12 +21,12 @@ impl<T: Display> Display for List<'_, T> {
     }
 }
 
-/// The views of a tree, each after a space.
-struct Tables<'a>(Option<&'a Tree>);
+/// The views of a tree, or of what is kept of earlier places, each after a space.
+struct Tables<'a, const N: usize>(Option<[&'a View; N]>);
 
-impl Display for Tables<'_> {
+impl<const N: usize> Display for Tables<'_, N> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.into_iter().flat_map(Tree::views).try_for_each(|view| write!(f, " {view}"))
+        self.0.into_iter().flatten().try_for_each(|view| write!(f, " {view}"))
     }
 }
 
@@ -172,12 +172,13 @@ impl Lines<'_, '_> {
             }
             Step::Attention(a) => {
                 self.attention("attention", &a.attention)?;
-                let tree = Tables(a.tree.as_ref());
-                self.line(format_args!("  {} {} {}{tree} -> {} {}", a.query, a.key, a.value, a.out, a.lse))
+                let tree = Tables(a.tree.as_ref().map(Tree::views));
+                let cache = Tables(a.cache.as_ref().map(Cache::views));
+                self.line(format_args!("  {} {} {}{tree}{cache} -> {} {}", a.query, a.key, a.value, a.out, a.lse))
             }
             Step::AttentionGrad(a) => {
                 self.attention("attention_grad", &a.attention)?;
-                let tree = Tables(a.tree.as_ref());
+                let tree = Tables(a.tree.as_ref().map(Tree::views));
                 self.line(format_args!(
                     "  {} {} {} {} {} {}{tree} -> {} {} {}",
                     a.query, a.key, a.value, a.out, a.lse, a.cotangent, a.query_grad, a.key_grad, a.value_grad
@@ -241,11 +242,12 @@ impl Lines<'_, '_> {
     }
 
     fn attention(&mut self, word: &str, a: &Attention) -> fmt::Result {
-        let Attention { time, hdim, vdim, kv, rep, scale, window, tree } = a;
+        let Attention { time, hdim, vdim, kv, rep, scale, window, tree, cached } = a;
         let window = window.map_or(String::new(), |w| format!(" window {w}"));
         let tree = if *tree { " tree" } else { "" };
+        let cached = cached.as_ref().map_or(String::new(), |axis| format!(" cached {{{axis}}}"));
         self.line(format_args!(
-            "{word} {{{time}}} {{{hdim}}} {{{vdim}}} kv{{{}}} rep{{{}}} scale {scale:?}{window}{tree}",
+            "{word} {{{time}}} {{{hdim}}} {{{vdim}}} kv{{{}}} rep{{{}}} scale {scale:?}{window}{tree}{cached}",
             List(kv),
             List(rep)
         ))

@@ -1,6 +1,6 @@
 //! Sizes, strides and addresses: arithmetic on them, and their numbers for a batch.
 
-use super::ir::{Address, Buffer, BufferId, BufferKind, Dim, Index, Program, Size, Step, Term, Tree, View};
+use super::ir::{Address, Buffer, BufferId, BufferKind, Cache, Dim, Index, Program, Size, Step, Term, Tree, View};
 use crate::tensor::{Axis, DType, Lengths};
 
 impl Size {
@@ -170,7 +170,7 @@ impl Step {
                 vec![(c.lhs.buffer, Access::Read), (c.rhs.buffer, Access::Read), (c.out.buffer, writes(c.add))]
             }
             Step::Attention(a) => reads([&a.query, &a.key, &a.value])
-                .chain(reads(tree(&a.tree)))
+                .chain(reads(tree(&a.tree).chain(cache(&a.cache))))
                 .chain(written([&a.out, &a.lse]))
                 .collect(),
             Step::AttentionGrad(a) => reads([&a.query, &a.key, &a.value, &a.out, &a.lse, &a.cotangent])
@@ -243,7 +243,8 @@ impl Step {
     pub fn views(&self) -> Vec<&View> {
         match self {
             Step::Attention(a) => {
-                [&a.query, &a.key, &a.value, &a.out, &a.lse].into_iter().chain(tree(&a.tree)).collect()
+                let own = [&a.query, &a.key, &a.value, &a.out, &a.lse];
+                own.into_iter().chain(tree(&a.tree)).chain(cache(&a.cache)).collect()
             }
             Step::AttentionGrad(a) => {
                 let read = [&a.query, &a.key, &a.value, &a.out, &a.lse, &a.cotangent];
@@ -261,7 +262,7 @@ impl Step {
         match self {
             Step::Attention(a) => {
                 let own = [&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse];
-                own.into_iter().chain(tree_mut(&mut a.tree)).collect()
+                own.into_iter().chain(tree_mut(&mut a.tree)).chain(cache_mut(&mut a.cache)).collect()
             }
             Step::AttentionGrad(a) => {
                 let read = [&mut a.query, &mut a.key, &mut a.value, &mut a.out, &mut a.lse, &mut a.cotangent];
@@ -283,6 +284,14 @@ fn tree(tree: &Option<Tree>) -> impl Iterator<Item = &View> {
 
 fn tree_mut(tree: &mut Option<Tree>) -> impl Iterator<Item = &mut View> {
     tree.iter_mut().flat_map(|tree| [&mut tree.ends, &mut tree.places])
+}
+
+fn cache(cache: &Option<Cache>) -> impl Iterator<Item = &View> {
+    cache.iter().flat_map(Cache::views)
+}
+
+fn cache_mut(cache: &mut Option<Cache>) -> impl Iterator<Item = &mut View> {
+    cache.iter_mut().flat_map(|cache| [&mut cache.keys, &mut cache.values, &mut cache.rows])
 }
 
 fn reads<'a>(views: impl IntoIterator<Item = &'a View>) -> impl Iterator<Item = (BufferId, Access)> {

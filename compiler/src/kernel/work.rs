@@ -109,7 +109,14 @@ fn pairs(a: &Attention, lengths: &Lengths) -> (f64, f64, f64) {
         // The first places have fewer before them.
         n * window - window * (window - 1.0) / 2.0
     };
-    let segments: f64 = lengths.table(&a.time, TableKind::Length).into_iter().map(of_segment).sum();
+    let own = lengths.table(&a.time, TableKind::Length);
+    // Each place also sees those before all of them, as far as a window reaches.
+    let earlier = a.cached.as_ref().map(|axis| lengths.table(axis, TableKind::Length)).unwrap_or_default();
+    let before = own.iter().zip(&earlier).map(|(n, cached)| {
+        let most = a.window.map_or(f64::INFINITY, |w| w as f64);
+        f64::from(*n) * f64::from(*cached).min(most)
+    });
+    let segments = before.sum::<f64>() + own.iter().copied().map(of_segment).sum::<f64>();
     let heads: f64 = a.kv.iter().chain(&a.rep).map(|axis| lengths.size(axis) as f64).product();
     (segments * heads, lengths.size(&a.hdim) as f64, lengths.size(&a.vdim) as f64)
 }
@@ -290,6 +297,7 @@ mod tests {
             scale: 1.0,
             window,
             tree: false,
+            cached: None,
         };
         assert_eq!(pairs(&attention(None), &lengths).0, 2.0 * (10.0 + 1.0 + 3.0));
         assert_eq!(pairs(&attention(Some(2)), &lengths).0, 2.0 * (7.0 + 1.0 + 3.0));

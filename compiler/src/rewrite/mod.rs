@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod bf16;
 pub mod chunk;
+pub mod incremental;
 pub mod inline;
 pub mod lay_out;
 pub mod one_hot;
@@ -25,6 +26,8 @@ pub struct Rewrites {
     pub simplify: bool,
     pub attention: bool,
     pub prefixes: bool,
+    /// Generation keeps what attention needs of earlier tokens: [`incremental`]. Without it all is computed for each token.
+    pub incremental: bool,
     pub sink: bool,
     pub chunk: bool,
     pub one_hot: bool,
@@ -42,6 +45,7 @@ impl Default for Rewrites {
             simplify: true,
             attention: true,
             prefixes: true,
+            incremental: true,
             sink: true,
             chunk: true,
             one_hot: true,
@@ -59,6 +63,7 @@ impl Rewrites {
             simplify: false,
             attention: false,
             prefixes: false,
+            incremental: false,
             sink: false,
             chunk: false,
             one_hot: false,
@@ -74,6 +79,7 @@ impl Rewrites {
             "simplify" => &mut self.simplify,
             "attention" => &mut self.attention,
             "prefixes" => &mut self.prefixes,
+            "incremental" => &mut self.incremental,
             "sink" => &mut self.sink,
             "chunk" => &mut self.chunk,
             "one_hot" => &mut self.one_hot,

@@ -8,7 +8,7 @@ use super::data::Purpose;
 use super::evaluate::PolicyUse;
 use super::graph::{StageGraph, StageId};
 use super::hash::Inputs;
-use super::items::ItemLayout;
+use super::items::{ItemLayout, STREAM};
 use super::narrow::Narrow;
 use super::sources::Source;
 use super::{metric, nets};
@@ -16,7 +16,8 @@ use crate::batch::{BatchOptions, batch};
 use crate::eval::value::{Net, Stream, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::program::Program;
-use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
+use crate::rewrite::incremental::{Incremental, Kept, incremental};
+use crate::rewrite::{PACKED, PER_ITEM, Rewrite, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, DType, Graph, MapOp, Node, NodeData, Op, RandomKind, ReduceOp};
 use crate::world::{Tokenizer, World};
 use align_syntax::diag::Diagnostic;
@@ -27,7 +28,7 @@ use std::rc::Rc;
 pub const CONTEXT: &str = "context";
 /// Inputs that key the draw of an item: a word of the seed and the row, the row, the sample of its row, and the place of the
 /// token in the reply. Ints.
-pub const KEYS: [&str; 4] = ["draw.seed", "draw.row", "draw.sample", "draw.position"];
+pub const KEYS: [&str; 4] = ["token.seed", "token.row", "token.sample", "token.position"];
 /// Outputs, each on `item`: the token (an Int); its log-probability under the policy (at temperature 1, without a sampler); that
 /// under what it was drawn from, which is not there where the largest is taken.
 pub const DRAWN: [&str; 3] = ["token", "logp", "drawn"];
@@ -49,6 +50,21 @@ impl Default for Drawing {
     }
 }
 
+/// Tokens whose kept keys and values lie together.
+pub const PAGE: usize = 64;
+
+/// What draws tokens from those that are new, over what is kept of earlier ones.
+#[derive(Clone)]
+pub struct OneToken {
+    /// Of packed form: inputs of `layout` and the rows of `kept`, outputs [`DRAWN`] and the new rows of `kept`. The stream of
+    /// an item holds its new tokens; those of several are drawn after the last one.
+    pub graph: Graph,
+    pub layout: ItemLayout,
+    pub kept: Vec<Kept>,
+    /// Tokens at this distance and further are read by nothing.
+    pub window: Option<usize>,
+}
+
 /// What draws tokens of a policy.
 #[derive(Clone)]
 pub struct Generation {
@@ -57,6 +73,7 @@ pub struct Generation {
     /// Of packed form, for whole contexts: inputs of `layout`, outputs [`DRAWN`].
     pub whole: Graph,
     pub layout: ItemLayout,
+    pub one: Option<OneToken>,
     /// The policies whose weights are read, each with what its paths begin with.
     pub policies: Vec<PolicyUse>,
     /// What is held in fewer bits of their weights.
@@ -68,7 +85,7 @@ pub struct Generation {
 
 impl Generation {
     /// Adds what decides which tokens are drawn, beside weights, rows and the seed.
-    pub fn hash(&self, inputs: &mut Inputs) {
+    pub fn add_to(&self, inputs: &mut Inputs) {
         inputs.part("drawing", "", |hasher| {
             hasher.graph("graph", &self.item).text("tokenizer", &self.tokenizer.identity());
             hasher.int("context", self.context.map_or(0, |n| n as u64 + 1));
@@ -97,11 +114,17 @@ pub(super) fn generation(
     let Some(reading) = metric::reading(&policies, span)? else {
         return fault("E0113", span, format!("{} has no tokenizer, so it writes no text", net.name()));
     };
-    let whole = packed(&item, PER_ITEM, &builder.rewrites_of_evaluations(), span)?;
+    let rewrites = builder.rewrites_of_evaluations();
+    let whole = packed(&item, PER_ITEM, &BatchOptions::default(), &rewrites, span)?;
+    let one = match drawing.incremental && rewrites.incremental {
+        true => Some(one_token(&item, &rewrites, net, span)?),
+        false => None,
+    };
     let generation = Generation {
         item,
         whole,
         layout,
+        one,
         policies,
         narrow: vec![],
         tokenizer: reading.tokenizer,
@@ -240,10 +263,33 @@ fn used(
     Ok((graph, uses, sources))
 }
 
+/// The form for new tokens.
+fn one_token(item: &Graph, rewrites: &Rewrites, net: &Net, span: Span) -> Res<OneToken> {
+    // On one stream there is nothing to share.
+    let outlined =
+        rewrite(item, PER_ITEM, &Rewrites { simplify: true, attention: true, prefixes: false, ..rewrites.clone() });
+    let found = incremental(&outlined, &format!("{CONTEXT}{STREAM}")).map_err(|obstacle| {
+        let message = format!("`{}` cannot go on from kept tokens: {}", net.name(), obstacle.what);
+        let mut diagnostic = Diagnostic::error("E0501", span, message);
+        if let Some(own) = outlined.origin(obstacle.node).own() {
+            diagnostic = diagnostic.label(own, "this needs all tokens at once");
+        }
+        Box::new(diagnostic.help("`incremental: false` computes the whole context for each token"))
+    })?;
+    let Incremental { graph, kept, window } = found;
+    let is_kept = |name: &str| kept.iter().any(|kept| kept.rows == name);
+    let mut layout = nets::layout(&graph, span)?;
+    layout.inputs.retain(|input| !is_kept(&input.name));
+    let options = BatchOptions { step_inputs: kept.iter().map(|kept| kept.rows.clone()).collect() };
+    // Attention is found already.
+    let graph = packed(&graph, &[], &options, rewrites, span)?;
+    Ok(OneToken { graph, layout, kept, window })
+}
+
 /// The graph for items end to end.
-fn packed(item: &Graph, per_item: &[crate::rewrite::Rewrite], rewrites: &Rewrites, span: Span) -> Res<Graph> {
+fn packed(item: &Graph, per_item: &[Rewrite], options: &BatchOptions, rewrites: &Rewrites, span: Span) -> Res<Graph> {
     let item = rewrite(item, per_item, rewrites);
-    let packed = batch(&item, &BatchOptions::default()).or_else(|error| fault("E0407", span, error.what))?;
+    let packed = batch(&item, options).or_else(|error| fault("E0407", span, error.what))?;
     let packed = rewrite(&packed, PACKED, rewrites);
     Ok(if rewrites.bf16.is_some() { rewrite(&packed, STEP, rewrites) } else { packed })
 }

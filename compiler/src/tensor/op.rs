@@ -107,7 +107,8 @@ pub enum CallKind {
 
 /// Inputs: query `[time, heads.., hdim]`, key `[time, kv heads.., hdim]`, value `[time, kv heads.., vdim]`, the last two
 /// before any rename. Where `tree` holds, two more, Ints on `[time]`: for each place the end of what sees it, and its place in
-/// its own sequence. Outputs: 0 the attended values `[time, heads.., vdim]`; 1 the log-sum-exp of the scaled
+/// its own sequence. With `cached`, three more: keys and values of earlier places `[row, kv heads.., hdim or vdim]`, of which
+/// an Int on `[cached]` says the row of each. Outputs: 0 the attended values `[time, heads.., vdim]`; 1 the log-sum-exp of the scaled
 /// scores `[time, heads..]`, kept for the backward pass (its cotangent is not used).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
@@ -129,6 +130,9 @@ pub struct Attention {
     /// its parent and what is below that before it. A key at place k of the segment is seen by queries at `k <= q < end[k]`,
     /// and distances of a window are those in their sequence.
     pub tree: bool,
+    /// The axis of the places that come before those of `time`, whose keys and values are kept elsewhere: ragged or packed, with
+    /// a segment for each of `time`. Distances of a window count them.
+    pub cached: Option<Axis>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -211,7 +211,8 @@ impl<'a> Reader<'a> {
         let scale = self.number()?;
         let window = if self.take("none") { None } else { Some(self.number()?) };
         let tree = self.take("tree");
-        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree })
+        let cached = if self.take("cached") { Some(self.axis()?) } else { None };
+        Ok(Attention { time, hdim, vdim, kv, rep, scale, window, tree, cached })
     }
 
     fn node(&mut self, nodes: &HashMap<u32, Node>) -> Read<NodeData> {

@@ -93,7 +93,8 @@ fn write_attention(out: &mut String, word: &str, a: &Attention) -> fmt::Result {
     let window = a.window.map_or("none".to_string(), |n| n.to_string());
     let Attention { time, hdim, vdim, kv, rep, scale, .. } = a;
     let tree = if a.tree { " tree" } else { "" };
-    write!(out, "call {word} {time} {hdim} {vdim} {kv:?} {rep:?} {scale:?} {window}{tree}")
+    let cached = a.cached.as_ref().map_or(String::new(), |axis| format!(" cached {axis}"));
+    write!(out, "call {word} {time} {hdim} {vdim} {kv:?} {rep:?} {scale:?} {window}{tree}{cached}")
 }
 
 fn write_body(out: &mut String, body: &Graph, depth: usize) -> fmt::Result {

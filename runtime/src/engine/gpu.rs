@@ -23,6 +23,12 @@ impl Engine for Gpu {
 
     fn compile(&self, graph: &Graph, layouts: &Layouts) -> Result<Box<dyn Compiled>> {
         let program = fuse_in(graph, layouts).map_err(|error| Error::new("the compiled program", error.to_string()))?;
+        if program.steps.iter().any(|step| matches!(step, kernel::Step::Attention(a) if a.cache.is_some())) {
+            return Err(Error::new(
+                "the compiled program",
+                "a GPU's attention reads nothing that is kept of earlier tokens",
+            ));
+        }
         Ok(Box::new(Gpu::compile(self, &program)))
     }
 

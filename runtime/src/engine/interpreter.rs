@@ -149,6 +149,10 @@ impl Compiled for Interpreted {
         }
         let outputs = run(&self.graph, &given, lengths, Precision::F32).map_err(|e| Fault { what: e.to_string() })?;
         for (name, value) in outputs {
+            let value = match self.layouts.outputs.get(&name) {
+                Some(axes) => value.laid_out(axes, lengths),
+                None => value,
+            };
             match bindings.get_mut(name.as_str()) {
                 Some(Slot::Write(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to = *x as f32),
                 Some(Slot::Add(to)) => to.iter_mut().zip(&value.data).for_each(|(to, x)| *to += *x as f32),

@@ -28,6 +28,11 @@ impl<'a> Ending<'a> {
         Ending { tokenizer, texts, longest, begin, most: room.min(begin.saturating_add(request.max_tokens)) }
     }
 
+    /// Tokens that a reply has at most.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Whether a reply ends with its last token; `Some(true)` where that is the stop token.
     pub fn of(&self, tokens: &[u32]) -> Option<bool> {
         if tokens.last() == Some(&self.tokenizer.stop()) {

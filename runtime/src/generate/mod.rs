@@ -3,9 +3,13 @@
 //! What is drawn is a function of the seed, the row, the sample and the place of the token, and of the weights: neither of
 //! what else is drawn beside it nor (but for rounding) of how tokens are computed.
 
+mod cached;
 mod ending;
 pub mod model;
+mod pages;
 mod recompute;
+mod schedule;
+mod stream;
 
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -19,6 +23,7 @@ use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use ending::Ending;
 use recompute::Recompute;
+pub use stream::Stream;
 
 /// A prompt, and what is wanted of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,7 +65,15 @@ pub type Weights<'a, 'w> = dyn Fn(&str) -> Option<Slot<'w>> + 'a;
 pub struct Generator {
     tokenizer: Rc<dyn Tokenizer>,
     context: Option<usize>,
-    recompute: Recompute,
+    form: Form,
+}
+
+/// How tokens are computed.
+enum Form {
+    /// The whole context for each.
+    Whole(Box<Recompute>),
+    /// New ones alone, over what is kept of earlier ones.
+    Cached(Box<cached::Form>),
 }
 
 /// A reply that is written.
@@ -76,11 +89,17 @@ struct Writing {
 impl Generator {
     /// `layouts` says how weights lie in memory.
     pub fn new(engine: &dyn Engine, generation: &Generation, layouts: &Layouts) -> Result<Generator> {
-        Ok(Generator {
-            tokenizer: generation.tokenizer.clone(),
-            context: generation.context,
-            recompute: Recompute::new(engine, generation, layouts)?,
-        })
+        let form = match &generation.one {
+            // Its kernels do not read what is kept.
+            Some(one) if engine.name() != "gpu" => Form::Cached(Box::new(cached::Form::new(engine, one, layouts)?)),
+            _ => Form::Whole(Box::new(Recompute::new(engine, generation, layouts)?)),
+        };
+        Ok(Generator { tokenizer: generation.tokenizer.clone(), context: generation.context, form })
+    }
+
+    /// Whether the whole context is computed for each token.
+    pub fn recomputes(&self) -> bool {
+        matches!(self.form, Form::Whole(_))
     }
 
     /// Replies to all requests, in order. `memory`: bytes that may be used beside the weights. `None` where `stop` becomes true
@@ -101,7 +120,11 @@ impl Generator {
         }
         let job = Job { requests, prompts: &prompts, endings: &endings, seed, memory };
         let mut writing = job.begun();
-        if !self.recompute.run(weight, &job, &mut writing, stop, on_token)? {
+        let ended = match &mut self.form {
+            Form::Whole(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
+            Form::Cached(form) => schedule::run(form, weight, &job, &mut writing, stop, on_token)?,
+        };
+        if !ended {
             return Ok(None);
         }
         let mut writing = writing.into_iter();

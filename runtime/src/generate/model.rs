@@ -22,11 +22,10 @@ edition 2026
 policy writer = load("MODEL")
 sampler nucleus(policy: Policy, share: Float)(context) -> Tensor[vocab] {
   let weights = next(policy, context)
-  let order = argsort[vocab](-weights)
-  let p = softmax[vocab](weights)[vocab: order]
-  let above = cumsum[vocab](p) - p
-  let kept = place[vocab](above, at: order) < share
-  where(kept, weights, -inf)
+  let sorted = weights[vocab: argsort[vocab](-weights)]
+  let p = softmax[vocab](sorted)
+  let least = min[vocab](where(cumsum[vocab](p) - p < share, sorted, inf))
+  where(weights >= least, weights, -inf)
 }
 let drawn = nucleus(SHARE)
 "#;
@@ -49,18 +48,28 @@ impl Writer {
     ) -> std::result::Result<Writer, RunError> {
         let path = model.replace('\\', "\\\\").replace('"', "\\\"");
         let text = PROGRAM.replace("MODEL", &path).replace("SHARE", &format!("{:?}", top_p.unwrap_or(1.0)));
-        let (program, diagnostics) = load("generate.align", &text, world);
+        Writer::of_program(world, &text, "writer", drawing, top_p.map(|_| "drawn"))
+    }
+
+    /// A policy at the top of a program, by its name, and the sampler that it has there. Its weights are stored, or drawn.
+    pub fn of_program(
+        world: &dyn World,
+        text: &str,
+        policy: &str,
+        drawing: &Drawing,
+        sampler: Option<&str>,
+    ) -> std::result::Result<Writer, RunError> {
+        let (program, diagnostics) = load("generate.align", text, world);
         let wrong = |mut all: Vec<Diagnostic>| RunError::Program(Box::new(all.remove(0)));
         if !diagnostics.is_empty() {
             return Err(wrong(diagnostics));
         }
-        let sampler = top_p.map(|_| "drawn");
         let options = BuildOptions::default();
         let (graph, generation, stages) =
-            generation_of(&program, &options, world, "writer", (drawing, sampler)).map_err(wrong)?;
+            generation_of(&program, &options, world, policy, (drawing, sampler)).map_err(wrong)?;
         let mut weights = vec![];
         for stage in stages {
-            let missing = || Error::new(model, "this model has no weights");
+            let missing = || Error::new(policy, "the weights of this policy are not stored");
             weights.push(loaded(&graph, stage)?.ok_or_else(missing)?);
         }
         let model = generation.policies.first().and_then(|first| first.policy.model.clone());

@@ -195,6 +195,118 @@ fn what_does_not_fit() {
     assert_eq!(done[0][1], Drawn { tokens: begin, finished: true, ..Drawn::default() });
 }
 
+/// A sampler of a program reads other policies too; the temperature comes first.
+#[test]
+fn samplers_of_programs() {
+    let folder = tiny::folder("llama");
+    let stored_json = crate::json("tiny/llama/logits.json");
+    let other_json = crate::json("tiny/llama_untied/logits.json");
+    let other = tiny::folder("llama_untied");
+    let text = format!(
+        "edition 2026\npolicy own = load(\"{}\")\npolicy other = load(\"{}\")\n\
+         sampler mixture(policy: Policy, reference: Policy, beta: Float = 0.25)(context) -> Tensor[vocab] =\n  \
+         (1 - beta) * next(policy, context) + beta * next(reference, context)\n\
+         let mixed = mixture(reference: other, beta: 0.5)\n\
+         sampler wrong(policy: Policy)(context) = sum[vocab](next(policy, context))\n\
+         sampler greedy(policy: Policy)(context) -> Tensor[vocab] =\n  \
+         where(next(policy, context) == max[vocab](next(policy, context)), 0, -inf)\n",
+        folder.path().display(),
+        other.path().display()
+    );
+    let of = |temperature, sampler: &str| {
+        let drawing = Drawing { temperature, ..Drawing::default() };
+        Writer::of_program(&Files::new("."), &text, "own", &drawing, Some(sampler))
+    };
+    let [sequence, second] = [&stored_json, &other_json].map(|json| &json["sequences"][0]);
+    let ids = crate::ids(&sequence["ids"]);
+    assert_eq!(ids, crate::ids(&second["ids"]), "both read the same");
+    let (own, reference) = (stored(sequence, 5), stored(second, 5));
+    let temperature = 0.8;
+    let weights: Vec<f64> =
+        own.iter().zip(&reference).map(|(x, y)| ((0.5 * x + 0.5 * y) / temperature).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let writer = of(temperature, "mixed").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(writer.generation.policies.len(), 2);
+    let found = write(&Cpu::new(2), &writer, &[request(&ids[..5], 50, 1)], 3, 1 << 30);
+    for drawn in &found[0] {
+        let token = drawn.tokens[0] as usize;
+        assert!((f64::from(drawn.drawn_logps[0]) - (weights[token] / total).ln()).abs() < 1e-4, "{token}");
+        assert!((f64::from(drawn.logps[0]) - own[token]).abs() < 1e-4, "{token}");
+    }
+    let greedy = of(1.0, "greedy").unwrap_or_else(|error| panic!("{error}"));
+    let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b])).unwrap();
+    let found = write(&Cpu::new(2), &greedy, &[request(&ids[..5], 3, 1)], 3, 1 << 30);
+    assert!(found[0].iter().all(|drawn| drawn.tokens[0] as usize == best && drawn.drawn_logps[0].abs() < 1e-6));
+    let wrong = of(1.0, "wrong").err().expect("one number is no distribution").to_string();
+    assert!(wrong.contains("gives log-weights on `vocab`"), "{wrong}");
+}
+
+/// What needs all tokens at once says so, and is computed whole where that is asked for.
+#[test]
+fn nets_that_look_at_all_tokens() {
+    let text = "edition 2026\n\
+                net pooled(tokenizer: Tokenizer, width: Int) {\n  axis vocab = 257, dim = width\n  \
+                weight embed: [vocab, dim] ~ normal(1)\n  \
+                logits(tokens: Int each time) -> Tensor[time, vocab] {\n    let x = embed[vocab: tokens]\n    \
+                sum[dim]((x + tile[time](mean[time](x))) * embed)\n  }\n}\n\
+                policy own = pooled(tokenizer: bytes, width: 4)\n";
+    let of = |incremental| {
+        let drawing = Drawing { incremental, ..Drawing::default() };
+        Writer::of_program(&Files::new("."), text, "own", &drawing, None)
+    };
+    let error = of(true).err().expect("it needs all tokens").to_string();
+    assert!(error.starts_with("E0501: `pooled` cannot go on from kept tokens: "), "{error}");
+    let writer = of(false).unwrap_or_else(|error| panic!("{error}"));
+    let found = write(&Cpu::new(2), &writer, &[request(&[1, 2, 3], 2, 4)], 3, 1 << 30);
+    assert!(found[0].iter().all(|drawn| drawn.finished || drawn.tokens.len() == 4), "{found:?}");
+}
+
+/// New tokens over what is kept give what whole contexts give: the tokens, and log-probabilities but for rounding. In little
+/// memory too, where sequences wait and prompts come in parts.
+#[test]
+fn kept_tokens_change_nothing() {
+    let mut farthest = 0.0f32;
+    for name in tiny::NAMES {
+        let folder = tiny::folder(name);
+        let open = |incremental| {
+            let drawing = Drawing { incremental, ..Drawing::default() };
+            open(folder.path().to_str().unwrap(), &drawing, None)
+        };
+        let (whole, cached) = (open(false), open(true));
+        assert!(whole.generation.one.is_none() && cached.generation.one.is_some());
+        let requests: Vec<Request> = [(1usize, 2usize), (3, 1), (17, 3), (40, 2), (30, 1)]
+            .into_iter()
+            .enumerate()
+            .map(|(row, (length, n))| {
+                let prompt = (0..length as u32).map(|i| (i * 11 + row as u32 * 3 + 5) % 97).collect();
+                Request { prompt, n, row: row as u64, max_tokens: 20, ..Request::default() }
+            })
+            .collect();
+        let engine = Cpu::new(2);
+        let want = write(&engine, &whole, &requests, 11, 1 << 30);
+        // The least that any works in, and a little more.
+        let (mut generator, placed) = (cached.generator(&engine).unwrap(), cached.placed(&engine));
+        let least = (12..30).map(|bits| 1 << bits).find(|memory| {
+            let weight = |path: &str| placed.get(path).map(|values| values.slot());
+            generator.run(&weight, &requests, 11, *memory, &AtomicBool::new(false), &mut |_, _, _| {}).is_ok()
+        });
+        for memory in [1 << 30, least.unwrap(), 2 * least.unwrap()] {
+            let got = write(&engine, &cached, &requests, 11, memory);
+            for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
+                assert_eq!((&got.tokens, got.finished), (&want.tokens, want.finished), "{name} in {memory} bytes");
+                let pairs = got.logps.iter().zip(&want.logps).chain(got.drawn_logps.iter().zip(&want.drawn_logps));
+                farthest = pairs.map(|(x, y)| (x - y).abs()).fold(farthest, f32::max);
+            }
+        }
+        let slow = write(&Interpreter, &cached, &requests[..2], 11, 1 << 30);
+        for (slow, want) in slow.iter().flatten().zip(want.iter().flatten()) {
+            assert_eq!(slow.tokens, want.tokens, "{name} by the interpreter");
+        }
+    }
+    println!("log-probs over kept tokens within {farthest:.1e} of those of whole contexts");
+    assert!(farthest < 2e-5, "{farthest}");
+}
+
 /// The most likely tokens are those that transformers gives.
 #[test]
 fn greedy_replies_of_a_real_model() {

@@ -25,7 +25,7 @@ pub(super) unsafe fn backward_in(width: Width, pool: &Pool, problem: &Problem, o
     let mut items = vec![];
     for (start, length) in problem.segments.iter().filter(|s| s.1 > 0) {
         for kv in 0..problem.kv {
-            let item = Item { start: *start, length: *length, kv, block: None, keys: false };
+            let item = Item { start: *start, length: *length, earlier: (0, 0), kv, block: None, keys: false };
             match *length <= WHOLE {
                 true => items.push(item),
                 false => {

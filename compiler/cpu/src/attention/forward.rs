@@ -4,7 +4,7 @@ use super::scratch::{
     Packed, count_of, exponentials, hide, largest, pack_rows, pack_turned, padded, unpack_row, with_parts,
 };
 use super::tile::product;
-use super::{BLOCK, Item, Operand, Problem, share, short};
+use super::{BLOCK, Item, Operand, Problem, cached, share, short};
 use crate::pool::Pool;
 use crate::simd::{Plain, Simd, Width};
 
@@ -23,10 +23,11 @@ pub unsafe fn forward(pool: &Pool, problem: &Problem, operands: [&Operand; 5]) {
 /// With vectors of one width, which the machine has.
 pub(super) unsafe fn forward_in(width: Width, pool: &Pool, problem: &Problem, operands: [&Operand; 5]) {
     let mut items = vec![];
-    for (start, length) in &problem.segments {
+    for (i, (start, length)) in problem.segments.iter().enumerate() {
+        let earlier = problem.cache.as_ref().map_or((0, 0), |cache| cache.segments[i]);
         for kv in 0..problem.kv {
             for block in 0..length.div_ceil(BLOCK) {
-                items.push(Item { start: *start, length: *length, kv, block: Some(block), keys: false });
+                items.push(Item { start: *start, length: *length, earlier, kv, block: Some(block), keys: false });
             }
         }
     }
@@ -68,9 +69,11 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) 
     let Problem { rep, hdim, vdim, scale, .. } = *problem;
     let block = item.block.unwrap_or(0);
     let queries = count_of(block, item.length);
+    // All places, earlier ones first.
+    let (before, length) = (item.earlier.1, item.earlier.1 + item.length);
     let rows = rep * queries;
     let (hpad, vpad) = (padded(hdim), padded(vdim));
-    let keys_pad = padded(BLOCK.min(item.length));
+    let keys_pad = padded(BLOCK.min(length));
     let sizes = [rows * hpad, hdim * keys_pad, keys_pad * vpad, rows * keys_pad, rows * vpad, rows, rows];
     let mut parts = [std::ptr::null_mut(); 7];
     with_parts(sizes, |p| parts = p);
@@ -88,18 +91,25 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) 
             *top.add(r) = NOTHING;
             *sum.add(r) = 0.0;
         }
-        for key_block in problem.key_blocks(block).filter(|b| problem.sees(item, block, *b)) {
-            let keys = count_of(key_block, item.length);
+        let first_query = before + block * BLOCK;
+        for key_block in problem.blocks_before(first_query, queries).filter(|b| problem.sees(item, block, *b)) {
+            let keys = count_of(key_block, length);
             let width = padded(keys);
             let kt = Packed { at: kt, row: width };
             let s = Packed { at: s, row: width };
-            let from = item.start + key_block * BLOCK;
-            pack_turned(kt, key, from, keys, item.kv, hdim);
-            pack_rows(v, value, from, keys, item.kv, vdim, 1.0);
+            let v = match &problem.cache {
+                Some(cache) => cached::pack::<S>(cache, (key, value), item, key_block, (kt, hdim), (v, vdim)),
+                None => {
+                    let from = item.start + key_block * BLOCK;
+                    pack_turned(kt, key, from, keys, item.kv, hdim);
+                    pack_rows(v, value, from, keys, item.kv, vdim, 1.0);
+                    v.rows()
+                }
+            };
             product::<S>(s.rows(), q.left(), kt.rows(), (rows, width, hdim), false);
             for r in 0..rows {
                 let row = s.at.add(r * width);
-                hide(row, problem, item.start, block * BLOCK + r % queries, key_block * BLOCK, keys, width);
+                hide(row, problem, item.start, first_query + r % queries, key_block * BLOCK, keys, width);
                 let before = *top.add(r);
                 let now = before.max(largest::<S>(row, width));
                 let here = exponentials::<S>(row, width, now);
@@ -119,7 +129,7 @@ unsafe fn one<S: Simd>(problem: &Problem, operands: [&Operand; 5], item: &Item) 
                     }
                 }
             }
-            product::<S>(acc.rows(), s.left(), v.rows(), (rows, vpad, keys), true);
+            product::<S>(acc.rows(), s.left(), v, (rows, vpad, keys), true);
         }
         for r in 0..rows {
             let (time, head) = (first + r % queries, r / queries);

@@ -4,6 +4,7 @@
 //! worked out again from the kept log-sum-exp. Each result is summed by one thread in a fixed order.
 
 mod backward;
+mod cached;
 mod forward;
 pub(crate) mod scratch;
 mod short;
@@ -84,6 +85,19 @@ pub struct Problem {
     /// A query sees so many keys, its own included.
     pub window: Option<usize>,
     pub tree: Option<Tree>,
+    pub cache: Option<Cache>,
+}
+
+/// Keys and values of places that come before those of the segments.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// By rows in the place of positions.
+    pub keys: Operand,
+    pub values: Operand,
+    /// For each segment where its part of `rows` begins, and how many there are.
+    pub segments: Vec<(usize, usize)>,
+    /// Rows of earlier places, oldest first.
+    pub rows: Vec<usize>,
 }
 
 /// For each place: where in its segment the places end that see it, and its place in its own sequence.
@@ -98,6 +112,8 @@ pub struct Tree {
 struct Item {
     start: usize,
     length: usize,
+    /// Where its earlier places begin among all, and how many there are.
+    earlier: (usize, usize),
     kv: usize,
     /// Which block of queries or keys; all of them if `None`.
     block: Option<usize>,
@@ -120,6 +136,11 @@ impl Problem {
         self.first_key(query_block * BLOCK) / BLOCK..=query_block
     }
 
+    /// Blocks of keys, earlier ones first, that so many queries see of which the first has so many places before it.
+    fn blocks_before(&self, first: usize, queries: usize) -> std::ops::RangeInclusive<usize> {
+        self.first_key(first) / BLOCK..=(first + queries - 1) / BLOCK
+    }
+
     /// Blocks of queries that see a block of keys, of `count`.
     fn query_blocks(&self, key_block: usize, count: usize) -> std::ops::Range<usize> {
         let last_key = (key_block + 1) * BLOCK - 1;
@@ -139,7 +160,7 @@ impl Problem {
     /// About how many multiplications a block of queries takes for one matrix product.
     fn work(&self, item: &Item) -> usize {
         let queries = if item.block.is_some() { BLOCK.min(item.length) } else { item.length };
-        queries * item.length * self.rep * self.hdim
+        queries * (item.earlier.1 + item.length) * self.rep * self.hdim
     }
 }
 

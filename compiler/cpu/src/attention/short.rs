@@ -26,7 +26,11 @@ const fn halves(first: f32, second: f32) -> [f32; 2 * PAD] {
 /// Whether the functions here take this piece of work: few positions, and numbers of f32 that lie in whole vectors.
 pub fn takes<const N: usize>(problem: &Problem, operands: [&Operand; N], item: &Item) -> bool {
     let whole = problem.hdim.is_multiple_of(PAD) && problem.vdim.is_multiple_of(PAD);
-    problem.tree.is_none() && item.length <= PAD && whole && operands.iter().all(|x| x.width == 1 && !x.bf16)
+    problem.tree.is_none()
+        && problem.cache.is_none()
+        && item.length <= PAD
+        && whole
+        && operands.iter().all(|x| x.width == 1 && !x.bf16)
 }
 
 /// The rows of a head: of query `rep`, or of what queries share.

@@ -128,7 +128,17 @@ fn problems() -> Vec<Problem> {
         let start = |i: usize| lengths[..i].iter().sum();
         lengths.iter().enumerate().map(|(i, n)| (start(i), *n)).collect::<Vec<_>>()
     };
-    let base = Problem { segments: vec![], kv: 2, rep: 3, hdim: 20, vdim: 12, scale: 0.3, window: None, tree: None };
+    let base = Problem {
+        segments: vec![],
+        kv: 2,
+        rep: 3,
+        hdim: 20,
+        vdim: 12,
+        scale: 0.3,
+        window: None,
+        tree: None,
+        cache: None,
+    };
     let forest = |trees: &[&[usize]], base: Problem| {
         let lengths: Vec<usize> = trees.iter().map(|tree| tree.iter().sum()).collect();
         Problem { segments: segments(&lengths), tree: Some(tree(trees)), ..base }
@@ -179,5 +189,61 @@ fn bits_do_not_depend_on_threads() {
         let bits =
             |threads| blocked(&problem, &x, threads, width).map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
         assert_eq!(bits(1), bits(3));
+    }
+}
+
+/// The last places of each segment, over keys and values of the first that are kept in rows elsewhere, have the bits that they
+/// have among all.
+#[test]
+fn earlier_places_may_be_kept_elsewhere() {
+    let wide = Problem { hdim: 32, vdim: 16, ..problems()[6].clone() };
+    let long = Problem { hdim: 16, vdim: 16, ..problems()[7].clone() };
+    for problem in problems().into_iter().chain([wide, long]).filter(|problem| problem.tree.is_none()) {
+        for (width, seed) in Width::available().into_iter().flat_map(|w| [1usize, 7, 40].map(|seed| (w, seed))) {
+            let Problem { kv, rep, hdim, vdim, .. } = problem;
+            let x = given(&problem);
+            let [out, lse, ..] = blocked(&problem, &x, 2, width);
+            let tokens = lse.len() / (kv * rep);
+            // Pages of 16 rows in an order of their own, and what is new of each segment.
+            let row = |token: usize| (tokens / 16 + 1 - token / 16) * 16 + token % 16;
+            let [mut keys, mut values] = [hdim, vdim].map(|w| vec![f32::NAN; (tokens + 48) * kv * w]);
+            let (mut rows, mut kept, mut segments, mut new) = (vec![], vec![], vec![], vec![]);
+            for (start, length) in &problem.segments {
+                let cut = (length * seed / 41).min(length.saturating_sub(1));
+                kept.push((rows.len(), cut));
+                segments.push((new.len(), length - cut));
+                for token in *start..start + cut {
+                    for (to, from, w) in [(&mut keys, &x.key, hdim * kv), (&mut values, &x.value, vdim * kv)] {
+                        to[row(token) * w..][..w].copy_from_slice(&from[token * w..][..w]);
+                    }
+                    rows.push(row(token));
+                }
+                new.extend(start + cut..start + length);
+            }
+            let of_new = |from: &[f32], w: usize| -> Vec<f32> {
+                new.iter().flat_map(|token| from[token * w..(token + 1) * w].to_vec()).collect()
+            };
+            let (q, k) = (of_new(&x.query, kv * rep * hdim), of_new(&x.key, kv * hdim));
+            let v = of_new(&x.value, kv * vdim);
+            let cache = Cache {
+                keys: operand(&keys, &problem, hdim, false),
+                values: operand(&values, &problem, vdim, false),
+                segments: kept,
+                rows,
+            };
+            let part = Problem { segments, cache: Some(cache), ..problem.clone() };
+            let (o, l) = (vec![f32::NAN; new.len() * kv * rep * vdim], vec![f32::NAN; new.len() * kv * rep]);
+            let operands = [(&q, hdim, true), (&k, hdim, false), (&v, vdim, false), (&o, vdim, true), (&l, 1, true)]
+                .map(|(x, width, rep)| operand(x, &problem, width, rep));
+            // SAFETY: the vectors have the sizes that the operands say.
+            unsafe { forward_in(width, &Pool::new(2), &part, operands.each_ref()) };
+            let (want_out, want_lse) = (of_new(&out, kv * rep * vdim), of_new(&lse, kv * rep));
+            // Short segments alone are made another way.
+            let is_short = |x: &Problem| x.segments.iter().any(|s| s.1 <= 16) && hdim % 16 == 0 && vdim % 16 == 0;
+            let most = if is_short(&problem) { 1e-6 } else { 0.0 };
+            for (got, want) in o.iter().zip(&want_out).chain(l.iter().zip(&want_lse)) {
+                assert!((got - want).abs() <= most, "{got} {want} ({problem:?}, {width:?}, {seed})");
+            }
+        }
     }
 }

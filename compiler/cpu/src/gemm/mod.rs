@@ -1,9 +1,10 @@
-//! Matrix products: by matrix tiles of the machine where it has them ([`split`]), small ones as the factors lie ([`small`]),
-//! else `gemm` on tiles that the pool shares.
+//! Matrix products: those of few rows as memory gives the right factor ([`few`]), others by matrix tiles of the machine where
+//! it has them ([`split`]), small ones as the factors lie ([`small`]), else `gemm` on tiles that the pool shares.
 //!
 //! Which of them, and how the work is cut, follows from the sizes alone, and each block is made by one thread, so the bits
 //! of a product do not depend on the number of threads.
 
+mod few;
 mod small;
 #[cfg(target_arch = "x86_64")]
 pub mod split;
@@ -172,6 +173,10 @@ pub unsafe fn product(
     let Shape { m, n, k } = shape;
     if batch.is_empty() || m == 0 || n == 0 {
         return;
+    }
+    if few::pays(shape, out, left, right, batch.len()) {
+        // SAFETY: by the caller.
+        return unsafe { few::product(pool, shape, (out, left, right), batch[0], add) };
     }
     #[cfg(target_arch = "x86_64")]
     if pool.tiles() && split::pays(shape) {
@@ -357,6 +362,12 @@ mod tests {
             // Columns of the right factor a multiple of 1 KiB apart.
             (1, 64, 21, 512),
             (2, 65, 16, 256),
+            // Few rows.
+            (1, 1, 48, 576),
+            (1, 7, 2064, 80),
+            (1, 16, 96, 1040),
+            (1, 9, 32, 17),
+            (1, 61, 208, 144),
             // Small ones of whole vectors, and blocks of them.
             (1, 17, 48, 33),
             (2, 150, 96, 64),

@@ -2,7 +2,7 @@
 
 use crate::attention::{self, Operand, Problem, backward, forward};
 use crate::unit::Frame;
-use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, Program, Tree, View};
+use align_compiler::kernel::{AttentionGradStep, AttentionStep, BufferId, Cache, Program, Tree, View};
 use align_compiler::storage::Storage;
 use align_compiler::tensor::{Attention, Axis, TableKind};
 
@@ -51,7 +51,8 @@ impl Task {
                 ];
                 // SAFETY: views lie within their buffers.
                 unsafe {
-                    let problem = problem(frame, &a.attention, a.tree.as_ref());
+                    let mut problem = problem(frame, &a.attention, a.tree.as_ref());
+                    problem.cache = a.cache.as_ref().map(|cache| self.cache(frame, &a.attention, cache));
                     forward(frame.pool, &problem, operands.each_ref());
                 }
             }
@@ -75,6 +76,31 @@ impl Task {
                     backward(frame.pool, &problem, operands.each_ref());
                 }
             }
+        }
+    }
+
+    /// # Safety
+    /// The frame holds a valid place for the rows.
+    unsafe fn cache(&self, frame: &Frame, a: &Attention, cache: &Cache) -> attention::Cache {
+        let by_row = |view: &View, width: &Axis| {
+            let row = cache.row().map_or(0, |row| view.stride(row).get(frame.lengths));
+            Operand { time: row, ..self.operand(frame, a, view, Some(width)) }
+        };
+        let cached = a.cached.as_ref().expect("what has rows kept says of which places");
+        let table = |kind| frame.lengths.table(cached, kind);
+        let last = cache.row().map_or(0, |row| frame.lengths.size(row)).saturating_sub(1);
+        let (from, stride) = (
+            frame.place(cache.rows.buffer).cast::<i32>().wrapping_add(cache.rows.offset),
+            cache.rows.stride(cached).get(frame.lengths),
+        );
+        // SAFETY: by the caller; views lie within their buffers.
+        let row = |i: usize| unsafe { (*from.add(i * stride)).max(0) as usize };
+        let bounds = table(TableKind::Start).into_iter().zip(table(TableKind::Length));
+        attention::Cache {
+            keys: by_row(&cache.keys, &a.hdim),
+            values: by_row(&cache.values, &a.vdim),
+            segments: bounds.map(|(start, length)| (start as usize, length as usize)).collect(),
+            rows: (0..frame.lengths.size(cached)).map(|i| row(i).min(last)).collect(),
         }
     }
 
@@ -128,5 +154,6 @@ unsafe fn problem(frame: &Frame, a: &Attention, tree: Option<&Tree>) -> Problem 
             };
             attention::Tree { ends: ints(&tree.ends), places: ints(&tree.places) }
         }),
+        cache: None,
     }
 }

@@ -3,8 +3,8 @@
 use super::homes::Homes;
 use super::{KernelError, Layouts, fuse_in};
 use crate::kernel::ir::{
-    AttentionGradStep, AttentionStep, Binding, Carry, ChunkOutput, Chunked, Contraction, Cumsum, Dense, DenseKind, Dim,
-    Loop, Operand, Program, Scan, Scatter, Sort, SortKind, Step, Strided, Tree, View,
+    AttentionGradStep, AttentionStep, Binding, Cache, Carry, ChunkOutput, Chunked, Contraction, Cumsum, Dense,
+    DenseKind, Dim, Loop, Operand, Program, Scan, Scatter, Sort, SortKind, Step, Strided, Tree, View,
 };
 use crate::tensor::{Axis, CallKind, Graph, Node, NodeData, Op};
 
@@ -152,7 +152,13 @@ fn call(homes: &mut Homes, node: Node, kind: &CallKind, body: &Graph) -> Result<
             let attention = attention.clone();
             let (query, key, value) = (view(0), view(1), view(2));
             let tree = attention.tree.then(|| Tree { ends: view(3), places: view(4) });
-            Ok(Step::Attention(AttentionStep { attention, query, key, value, tree, out: values, lse }))
+            let first = if attention.tree { 5 } else { 3 };
+            let cache = attention.cached.is_some().then(|| Cache {
+                keys: view(first),
+                values: view(first + 1),
+                rows: view(first + 2),
+            });
+            Ok(Step::Attention(AttentionStep { attention, query, key, value, tree, cache, out: values, lse }))
         }
         CallKind::AttentionGrad(attention) => {
             let (query_grad, key_grad, value_grad) = (out(homes, 0), out(homes, 1), out(homes, 2));

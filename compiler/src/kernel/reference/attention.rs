@@ -80,6 +80,25 @@ impl Memory<'_> {
         places.iter().enumerate().map(of).collect()
     }
 
+    /// The rows of earlier places that each query sees.
+    fn earlier(&self, step: &AttentionStep) -> Result<Vec<Vec<usize>>, String> {
+        let a = &step.attention;
+        let places = self.lengths.table(&a.time, TableKind::Position);
+        let (Some(cached), Some(cache)) = (&a.cached, &step.cache) else { return Ok(vec![vec![]; places.len()]) };
+        let segments = self.lengths.table(&a.time, TableKind::Segment);
+        let (starts, counts) =
+            (self.lengths.table(cached, TableKind::Start), self.lengths.table(cached, TableKind::Length));
+        let last = cache.row().map_or(0, |row| self.lengths.size(row)).saturating_sub(1);
+        let of = |(segment, place): (&i32, &i32)| {
+            let (start, count) = (starts[*segment as usize] as usize, counts[*segment as usize] as usize);
+            let reach = a.window.map_or(usize::MAX, |w| w.max(1) - 1).saturating_sub(*place as usize);
+            let seen = start + count.saturating_sub(reach)..start + count;
+            let row = |i: usize| self.read(cache.rows.buffer, self.row(&cache.rows, (cached, i), &[]));
+            seen.map(|i| row(i).map(|row| (row.max(0.0) as usize).min(last))).collect()
+        };
+        segments.iter().zip(&places).map(of).collect()
+    }
+
     fn zero(&mut self, view: &View) -> Result<(), String> {
         let axes: Vec<Axis> = view.axes.iter().map(|(axis, _)| axis.clone()).collect();
         let count = axes.iter().map(|a| self.lengths.size(a)).product();
@@ -89,20 +108,27 @@ impl Memory<'_> {
     pub(super) fn attention(&mut self, step: &AttentionStep) -> Result<(), String> {
         let a = &step.attention;
         self.zero(&step.out)?;
+        let earlier = self.earlier(step)?;
         for head in &self.heads(a).heads {
             for (now, keys) in self.keys(a, step.tree.as_ref())?.into_iter().enumerate() {
                 let query = self.vector(&step.query, (&a.time, now), head, &a.hdim)?;
+                // Keys and values of what is kept, then the step's own.
+                let mut seen: Vec<[(&View, &Axis, usize); 2]> = vec![];
+                if let Some((cache, row)) = step.cache.as_ref().and_then(|cache| Some((cache, cache.row()?))) {
+                    seen.extend(earlier[now].iter().map(|i| [(&cache.keys, row, *i), (&cache.values, row, *i)]));
+                }
+                seen.extend(keys.into_iter().map(|i| [(&step.key, &a.time, i), (&step.value, &a.time, i)]));
                 let mut scores = vec![];
-                for then in &keys {
-                    let key = self.vector(&step.key, (&a.time, *then), head, &a.hdim)?;
+                for [(view, axis, then), _] in &seen {
+                    let key = self.vector(view, (axis, *then), head, &a.hdim)?;
                     scores.push(a.scale * dot(&query, &key));
                 }
                 let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
                 let mut out = vec![0.0; self.lengths.size(&a.vdim)];
-                for (then, score) in keys.into_iter().zip(&scores) {
+                for ([_, (view, axis, then)], score) in seen.into_iter().zip(&scores) {
                     let p = (score - maximum).exp() / sum;
-                    let value = self.vector(&step.value, (&a.time, then), head, &a.vdim)?;
+                    let value = self.vector(view, (axis, then), head, &a.vdim)?;
                     out.iter_mut().zip(value).for_each(|(o, v)| *o += p * v);
                 }
                 self.add_vector(&step.out, (&a.time, now), head, &a.vdim, &out)?;

@@ -5,11 +5,14 @@
 //! divided before or after the sum with v'. The guard may be any conjunction of linear comparisons of both indices that
 //! says `0 <= index[time] - index[past] (< window)`.
 
+mod body;
 mod guard;
 
 use super::rebuild::{Copies, copy_with};
 use super::simplify::drop_dead;
-use crate::tensor::{Attention, Axis, AxisKind, CallKind, DType, Graph, MapOp, Node, Op, ReduceOp};
+use crate::tensor::{Attention, Axis, AxisKind, CallKind, Graph, MapOp, Node, Op, ReduceOp};
+pub(super) use body::body;
+pub use body::row;
 use guard::Band;
 
 /// The graph with every attention outlined.
@@ -325,56 +328,12 @@ fn outline(to: &mut Graph, copies: &Copies, found: &Found) -> Option<Node> {
         scale: found.scale,
         window: found.band.window,
         tree: false,
+        cached: None,
     };
     let inputs = [query, key, value];
     let body = body(&attention, past, &inputs.map(|n| to.axes(n).to_vec()));
     let call = to.call(CallKind::Attention(attention), body, &inputs);
     Some(to.result(call, 0))
-}
-
-/// Attention in primitives: what the call means.
-pub(super) fn body(attention: &Attention, past: &Axis, axes: &[Vec<Axis>; 3]) -> Graph {
-    let Attention { time, hdim, scale, window, tree, .. } = attention;
-    let mut g = Graph::new();
-    let [query, key, value] = axes.clone().map(|axes| g.param(axes, DType::Float));
-    let tree = tree.then(|| [0; 2].map(|_| g.param(vec![time.clone()], DType::Int)));
-    let key = g.rename(key, time, past);
-    let value = g.rename(value, time, past);
-    let score = g.contract(query, key, std::slice::from_ref(hdim));
-    let scale = g.float(*scale);
-    let score = g.map(MapOp::Mul, &[score, scale]);
-    let (here, there) = (g.iota(time), g.iota(past));
-    let mut guard = g.map(MapOp::Le, &[there, here]);
-    if let Some([end, _]) = tree {
-        let end = g.rename(end, time, past);
-        let below = g.map(MapOp::Lt, &[here, end]);
-        guard = g.map(MapOp::And, &[guard, below]);
-    }
-    if let Some(window) = window {
-        let window = g.int(*window as i64);
-        let (here, there) = match tree {
-            Some([_, place]) => (place, g.rename(place, time, past)),
-            None => (here, there),
-        };
-        let distance = g.map(MapOp::Sub, &[here, there]);
-        let near = g.map(MapOp::Lt, &[distance, window]);
-        guard = g.map(MapOp::And, &[guard, near]);
-    }
-    let hidden = g.float(f64::NEG_INFINITY);
-    let score = g.map(MapOp::Where, &[guard, score, hidden]);
-    let over = std::slice::from_ref(past);
-    let maximum = g.reduce(ReduceOp::Max, score, over);
-    let maximum = g.stop(maximum);
-    let shifted = g.map(MapOp::Sub, &[score, maximum]);
-    let e = g.map(MapOp::Exp, &[shifted]);
-    let sum = g.sum(e, over);
-    let p = g.map(MapOp::Div, &[e, sum]);
-    let attended = g.contract(p, value, over);
-    let log = g.map(MapOp::Log, &[sum]);
-    let lse = g.map(MapOp::Add, &[maximum, log]);
-    g.output("attended", attended);
-    g.output("lse", lse);
-    g
 }
 
 #[cfg(test)]

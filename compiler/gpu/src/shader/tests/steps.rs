@@ -133,6 +133,7 @@ fn attention(shape: &Shape) -> [Case; 2] {
         scale: 1.5 / (shape.hdim as f64).sqrt(),
         window: shape.window,
         tree: shape.tree,
+        cached: None,
     };
     let heads = |last: &[&'static str]| -> Vec<&Axis> {
         let own = |name: &&str| match *name {
@@ -153,6 +154,7 @@ fn attention(shape: &Shape) -> [Case; 2] {
         key: forward.floats("key", &key),
         value: forward.floats("value", &value),
         tree: branches(&mut forward),
+        cache: None,
         out: forward.output("out", &out, DType::Float),
         lse: forward.output("lse", &lse, DType::Float),
     };

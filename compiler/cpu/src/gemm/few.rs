@@ -1,0 +1,157 @@
+//! Products with few rows, as the next tokens of some sequences have: each number of the right factor is read once, where it
+//! lies, and no copy of it is made that leaves the cache. They take as long as memory needs to give the right factor.
+
+use super::{Factor, Matrix, Shape};
+use crate::attention::scratch::with_parts;
+use crate::attention::tile::{Left, Rows, product as tiled};
+use crate::pool::Pool;
+use crate::simd::{Simd, Width};
+use align_compiler::storage::Storage;
+
+/// Rows at most.
+pub const ROWS: usize = 64;
+/// Rows up to which memory decides how long a product takes, and up to which the left factor is read as it lies.
+const MEMORY: usize = 16;
+const DIRECT: usize = 8;
+/// Rows of the right factor that are gone through together: their lines come from memory side by side.
+const DEEP: usize = 16;
+/// What `Simd::turn` lays out anew at once.
+const SIDE: usize = 16;
+/// Columns that are turned at once, and how deep, of few rows and of more.
+const TURNED: usize = 64;
+const TURNED_DEEP: [usize; 2] = [512, 64];
+/// Numbers of the right factor in a block of work.
+const BLOCK: usize = 1 << 16;
+/// Blocks of work at most, where rows are read: the longer their parts, the better memory is read.
+const BLOCKS: usize = 8;
+/// Columns of a block whose result stays in the first cache.
+const CACHED: usize = 96;
+
+/// Whether [`product`] makes such products: few dense rows of the result, and a right factor of dense rows or columns.
+pub fn pays(Shape { m, n, k }: Shape, out: Matrix, left: Factor, right: Factor, count: usize) -> bool {
+    let floats = left.storage == Storage::F32 && right.storage == Storage::F32;
+    let lies = right.col == 1 || (right.row == 1 && k.is_multiple_of(SIDE));
+    let strides = [out.row, left.row, left.col, right.row, right.col];
+    let few = m <= ROWS && n >= 2 * SIDE && n.is_multiple_of(SIDE) && k >= SIDE && count == 1;
+    floats && lies && few && out.col == 1 && strides.iter().all(|s| *s >= 0) && Width::of_machine() != Width::Plain
+}
+
+/// Columns of a block of work.
+fn wide(Shape { m, n, k }: Shape, right: Factor) -> usize {
+    match right.col == 1 {
+        true if m > MEMORY => CACHED,
+        true => {
+            let blocks = (n * k / BLOCK).clamp(1, BLOCKS).next_power_of_two();
+            n.div_ceil(blocks).next_multiple_of(2 * SIDE)
+        }
+        false => (BLOCK / k / TURNED).max(1) * TURNED,
+    }
+}
+
+/// A part of the columns.
+#[derive(Clone, Copy)]
+struct Part {
+    shape: Shape,
+    out: Matrix,
+    left: Factor,
+    right: Factor,
+    add: bool,
+}
+
+/// As [`super::product`], of what [`pays`] says.
+///
+/// # Safety
+/// As for [`super::product`].
+pub unsafe fn product(
+    pool: &Pool,
+    of: Shape,
+    (out, left, right): (Matrix, Factor, Factor),
+    [l, r, o]: [usize; 3],
+    add: bool,
+) {
+    let Shape { m, n, k } = of;
+    let (out, left, right) = (out.moved(o), left.moved(l), right.moved(r));
+    let cols = wide(of, right);
+    let width = Width::of_machine();
+    pool.run(n.div_ceil(cols), &|_, block| {
+        let j = block * cols;
+        let shape = Shape { m, n: cols.min(n - j), k };
+        let part = Part { shape, out: out.part(0, j), left, right: right.part(0, j), add };
+        // SAFETY: parts of what the caller vouches for; the features are those of the machine.
+        unsafe {
+            match width {
+                Width::Plain => one::<crate::simd::Plain>(part),
+                #[cfg(target_arch = "x86_64")]
+                Width::Avx2 => one_avx2(part),
+                #[cfg(target_arch = "x86_64")]
+                Width::Avx512 => one_avx512(part),
+            }
+        }
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn one_avx2(part: Part) {
+    // SAFETY: the features are there.
+    unsafe { one::<crate::simd::Avx2>(part) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn one_avx512(part: Part) {
+    // SAFETY: the features are there.
+    unsafe { one::<crate::simd::Avx512>(part) }
+}
+
+#[inline(always)]
+unsafe fn one<S: Simd>(Part { shape: Shape { m, n, k }, out, left, right, add }: Part) {
+    let to = |j: usize| Rows { at: out.part(0, j).at, row: out.row as usize };
+    let by_rows = right.col == 1;
+    let most = match by_rows {
+        true => DEEP,
+        false => TURNED_DEEP[usize::from(m > DIRECT)],
+    };
+    let mut parts = [std::ptr::null_mut(); 2];
+    with_parts([if by_rows { 0 } else { TURNED * most }, m * most], |p| parts = p);
+    let [turned, copied] = parts;
+    // A part of the left factor; more than a few rows of it may fall into few places of the cache, so they are copied.
+    let from = |l: usize, deep: usize| {
+        let lies = Left { at: left.part(0, l).floats(), row: left.row as usize, col: left.col as usize };
+        if m <= DIRECT {
+            return lies;
+        }
+        for i in 0..m {
+            for p in 0..deep {
+                // SAFETY: by the caller; the thread's memory of this size, which nothing else asks for until the end.
+                unsafe { *copied.add(i * most + p) = *lies.at.add(i * lies.row + p * lies.col) };
+            }
+        }
+        Left { at: copied, row: most, col: 1 }
+    };
+    if by_rows {
+        for l in (0..k).step_by(most) {
+            let deep = most.min(k - l);
+            let rows = Rows { at: right.part(l, 0).floats().cast_mut(), row: right.row as usize };
+            // SAFETY: by the caller; what is on the right is only read.
+            unsafe { tiled::<S>(to(0), from(l, deep), rows, (m, n, deep), add || l > 0) };
+        }
+        return;
+    }
+    for j in (0..n).step_by(TURNED) {
+        let wide = TURNED.min(n - j);
+        for l in (0..k).step_by(most) {
+            let deep = most.min(k - l);
+            // SAFETY: as above.
+            unsafe {
+                for column in (0..wide).step_by(SIDE) {
+                    let at = right.part(l, j + column).floats();
+                    for i in (0..deep).step_by(SIDE) {
+                        S::turn((at.add(i), right.col as usize), SIDE, 1.0, (turned.add(i * wide + column), wide));
+                    }
+                }
+                tiled::<S>(to(j), from(l, deep), Rows { at: turned, row: wide }, (m, wide, deep), add || l > 0);
+            }
+        }
+    }
+}

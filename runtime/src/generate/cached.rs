@@ -1,0 +1,174 @@
+//! The one-token form: what attention needs of earlier tokens is kept, and only new tokens are computed.
+
+use std::collections::HashMap;
+
+use align_compiler::kernel::Layouts;
+use align_compiler::rewrite::attention::row;
+use align_compiler::rewrite::incremental::{BEFORE, ROWS};
+use align_compiler::stage::generate::{DRAWN, KEYS, OneToken, PAGE};
+use align_compiler::stage::items::{ItemLayout, ItemValue, Packed, STREAM};
+use align_compiler::tensor::{Axis, Lengths};
+
+use super::Weights;
+use super::pages::Kept;
+use crate::engine::{Bindings, Engine, Slot};
+use crate::error::{Error, Result};
+use crate::train::Launch;
+
+/// The compiled form.
+pub struct Form {
+    launch: Launch,
+    layout: ItemLayout,
+    weights: Vec<String>,
+    /// Of keys and of values of each attention: the input, the output, and the numbers of a row.
+    kept: Vec<(String, String, usize)>,
+    pub window: Option<usize>,
+    /// The axes of new and of kept tokens.
+    time: Axis,
+    cached: Option<Axis>,
+}
+
+/// Numbers that are kept: for each input all rows.
+pub struct Store {
+    rows: usize,
+    values: Vec<Vec<f32>>,
+}
+
+/// A sequence in a step.
+pub struct Part<'a> {
+    /// Its new tokens, of which the first comes after those that are kept.
+    pub tokens: &'a [i32],
+    pub keys: [i32; 4],
+    pub kept: &'a Kept,
+}
+
+/// What was drawn after the last of each sequence's new tokens.
+#[derive(Default)]
+pub struct Step {
+    pub tokens: Vec<i32>,
+    pub logps: Vec<[f32; 2]>,
+    /// The new rows, as they go to a [`Store`].
+    new: Vec<Vec<f32>>,
+}
+
+impl Form {
+    /// `layouts` says how weights lie in memory.
+    pub fn new(engine: &dyn Engine, form: &OneToken, layouts: &Layouts) -> Result<Form> {
+        let named = |name: &str| form.layout.inputs.iter().find(|input| input.name.ends_with(name));
+        let axis = |name: &str| named(name).and_then(|input| input.axes.first().cloned());
+        let missing = || Error::new("generation", "the policy reads nothing of its context");
+        let time = axis(STREAM).ok_or_else(missing)?.packed();
+        let mut layouts = layouts.clone();
+        let mut kept = vec![];
+        for part in &form.kept {
+            let along = |axis: Axis| std::iter::once(axis).chain(part.axes.iter().cloned()).collect();
+            layouts.inputs.insert(part.rows.clone(), along(row()));
+            layouts.outputs.insert(part.new.clone(), along(time.clone()));
+            let width = part.axes.iter().filter_map(Axis::fixed_size).product();
+            kept.push((part.rows.clone(), part.new.clone(), width));
+        }
+        Ok(Form {
+            launch: Launch::new(engine, &form.graph, &layouts)?,
+            layout: form.layout.clone(),
+            weights: crate::engine::weights(&form.graph),
+            kept,
+            window: form.window,
+            time,
+            cached: axis(ROWS).map(|axis| axis.packed()),
+        })
+    }
+
+    /// Bytes of a page.
+    pub fn page(&self) -> usize {
+        self.kept.iter().map(|(.., width)| width * PAGE * size_of::<f32>()).sum()
+    }
+
+    /// Bytes that a step of so many sequences and new tokens needs beside what is kept.
+    pub fn memory(&self, sequences: usize, tokens: usize) -> usize {
+        let mut new = vec![tokens / sequences.max(1); sequences];
+        new.iter_mut().take(tokens % sequences.max(1)).for_each(|n| *n += 1);
+        let lengths = self.lengths(&new, &vec![0; sequences], 0);
+        let rows: usize = self.kept.iter().map(|(.., width)| width * tokens * size_of::<f32>()).sum();
+        self.launch.memory(&Packed { lengths, ..Packed::default() }) + rows
+    }
+
+    fn lengths(&self, new: &[usize], kept: &[usize], rows: usize) -> Lengths {
+        let lengths = Lengths::new().with(Axis::item(), vec![new.len()]).with(self.time.clone(), new.to_vec());
+        let lengths = match &self.cached {
+            Some(cached) => lengths.with(cached.clone(), kept.to_vec()),
+            None => lengths,
+        };
+        if self.kept.is_empty() { lengths } else { lengths.with(row(), vec![rows]) }
+    }
+
+    /// Runs the new tokens of some sequences.
+    pub fn run<'w>(&mut self, weight: &Weights<'_, 'w>, store: &Store, parts: &[Part], step: &mut Step) -> Result<()> {
+        let new: Vec<usize> = parts.iter().map(|part| part.tokens.len()).collect();
+        let rows: Vec<Vec<i32>> = match &self.cached {
+            Some(_) => parts.iter().map(|part| part.kept.rows().map(|row| row as i32).collect()).collect(),
+            None => vec![],
+        };
+        let kept: Vec<usize> = rows.iter().map(Vec::len).collect();
+        let mut packed =
+            Packed { lengths: self.lengths(&new, &kept, store.rows), tokens: new.iter().sum(), ..Packed::default() };
+        for input in &self.layout.inputs {
+            let values = match &*input.name {
+                ROWS => rows.concat(),
+                BEFORE => parts.iter().map(|part| part.kept.filled as i32).collect(),
+                name => match KEYS.iter().position(|key| name == *key) {
+                    Some(key) => parts.iter().map(|part| part.keys[key]).collect(),
+                    None => parts.iter().flat_map(|part| part.tokens).copied().collect(),
+                },
+            };
+            packed.values.insert(input.name.clone(), ItemValue::Ints(values));
+        }
+        let mut bindings = Bindings::new();
+        for path in &self.weights {
+            let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
+            bindings.insert(path, values);
+        }
+        step.new.resize_with(self.kept.len(), Vec::new);
+        for (((input, output, width), all), new) in self.kept.iter().zip(&store.values).zip(&mut step.new) {
+            new.resize(packed.tokens * width, 0.0);
+            bindings.insert(input, Slot::Floats(all));
+            bindings.insert(output, Slot::Write(new));
+        }
+        let count = parts.len();
+        step.tokens.resize(count, 0);
+        let (mut logps, mut drawn) = (vec![0.0; count], vec![0.0; count]);
+        let outputs = [Slot::WriteInts(&mut step.tokens), Slot::Write(&mut logps), Slot::Write(&mut drawn)];
+        bindings.extend(DRAWN.into_iter().zip(outputs));
+        self.launch.run(&packed, bindings).map_err(|what| Error::new("generation", what))?;
+        step.logps = logps.into_iter().zip(drawn).map(<[f32; 2]>::from).collect();
+        Ok(())
+    }
+}
+
+impl Store {
+    /// So many pages; memory is taken when they are used.
+    pub fn new(form: &Form, pages: usize) -> Store {
+        let rows = pages * PAGE;
+        Store { rows, values: form.kept.iter().map(|(.., width)| vec![0.0; rows * width]).collect() }
+    }
+
+    /// Keeps what a step made: `rows` of its new tokens, in order.
+    pub fn keep(&mut self, step: &Step, rows: &[usize]) {
+        for (all, new) in self.values.iter_mut().zip(&step.new) {
+            let width = all.len() / self.rows.max(1);
+            for (row, new) in rows.iter().zip(new.chunks_exact(width.max(1))) {
+                all[row * width..(row + 1) * width].copy_from_slice(new);
+            }
+        }
+    }
+
+    /// Copies a page.
+    pub fn copy(&mut self, from: u32, to: u32) {
+        for all in &mut self.values {
+            let page = all.len() / (self.rows / PAGE).max(1);
+            all.copy_within(from as usize * page..(from as usize + 1) * page, to as usize * page);
+        }
+    }
+}
+
+/// Prefixes that replies share, by the places of their requests.
+pub type Prefixes = HashMap<usize, Kept>;
