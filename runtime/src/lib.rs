@@ -21,3 +21,4 @@ pub mod world;
 
 pub use align_compiler::philox;
 pub use error::{Error, Result};
+pub use report::follows;

@@ -22,7 +22,10 @@ pub fn check(args: &Check) -> Result<(), Failure> {
         if !wrong(&diagnostics) && program.runs() {
             let options = BuildOptions { sampled: true, ..BuildOptions::default() };
             match build(&program, &options, &world) {
-                Ok(graph) => notes = graph.notes,
+                Ok(graph) => {
+                    notes = graph.notes;
+                    diagnostics.extend(graph.warnings);
+                }
                 Err(more) => diagnostics.extend(more),
             }
         }

@@ -59,10 +59,13 @@ pub(crate) fn options(settings: &Settings) -> BuildOptions {
 }
 
 fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files) -> Result<StageGraph<'p>, Failure> {
-    stage::build::build(program, options, world).map_err(|mut diagnostics| {
+    let built = stage::build::build(program, options, world).map_err(|mut diagnostics| {
         let _ = report(&mut diagnostics, &program.sources);
         Failure::Said
-    })
+    });
+    let mut graph = built?;
+    report(&mut graph.warnings, &program.sources)?;
+    Ok(graph)
 }
 
 /// Finished stages and checkpoints of all runs from this folder.

@@ -307,6 +307,9 @@ impl<'p> Checker<'p> {
             new.0.extend(given.named.iter().map(|(n, _)| Axis::open(n.text.as_str())));
             return element.each(new);
         }
+        if let (Type::Text, [] | [_]) | (_, [Type::Text]) = (&ty, &rest[..]) {
+            return Type::list(Type::Text);
+        }
         let part = match ty.item() {
             Some(of) if !matches!(ty, Type::Each(..)) => Type::data(of),
             _ => Type::Unknown,
@@ -493,6 +496,9 @@ fn always(simple: Simple) -> Type {
             Type::Net(Rc::new(Net { name: REMOTE.to_string(), ..(*policy).clone() }))
         }
         Simple::Texts => Type::list(Type::Text),
+        Simple::Numbers => Type::list(Type::Float),
+        Simple::MaybeInt => Type::option(Type::Int),
+        Simple::MaybeFloat => Type::option(Type::Float),
         Simple::Dist => Type::Dist(Rc::new(Type::Unknown)),
     }
 }

@@ -150,7 +150,13 @@ impl<'p> Checker<'p> {
         let first = given.positional.first().map(|arg| self.arg(arg, s, &Type::Unknown));
         let direct = match (&first, def.kind) {
             (Some(Type::Net(_)), DefKind::Loss) => !roles.nets.is_empty(),
-            (Some(ty), DefKind::Reward) => matches!(ty.element(), Type::Reply(..)),
+            (Some(ty), DefKind::Reward) => {
+                // It may be a setting: it is the reply where there are more values than settings wait for one.
+                let named = |p: &Param| given.named.iter().any(|(n, _)| *n.text == *super::args::slot_name(p));
+                let waits = |(i, p): &(usize, &Param)| !roles.given(*i) && p.default.is_none() && !named(p);
+                let waiting = params.iter().enumerate().filter(waits).count();
+                matches!(ty.element(), Type::Reply(..) | Type::Text) && given.positional.len() > waiting
+            }
             _ => false,
         };
         let unclear = first.as_ref().is_some_and(Type::is_unknown);
@@ -239,6 +245,9 @@ impl<'p> Checker<'p> {
             let Some(arg) = args.first() else { continue };
             let want = params.get(i).map_or(Type::Unknown, |p| self.written(p, own.clone()));
             let ty = self.arg(arg, s, &want);
+            if roles.draw == Some(i) && matches!(ty, Type::Text) {
+                continue;
+            }
             match self.fits(&of, &slots[i].name, arg.span(), (&ty, &want)) {
                 Some(axes) => lifted = lifted.union(&axes).unwrap_or(lifted),
                 None => unknown = true,

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::args::Bound;
-use super::axes::{Axes, Axis, AxisKind};
+use super::axes::{Axes, Axis, AxisKind, listed};
 use super::builtins::{Row, Rule};
 use super::by_rule::REMOTE;
 use super::dispatch::Brackets;
@@ -101,16 +101,45 @@ impl<'p> Checker<'p> {
                 _ => Type::Unknown,
             };
         }
-        let Some(Type::Reward(uses)) = types[1].first() else { return scored(first) };
         let item = match first.item() {
             Some(Type::Each(of, _)) => (*of).clone(),
             Some(of) => of,
             None => Type::Unknown,
         };
-        for of in uses {
-            self.item_fits(of, &item);
+        if let Type::Record(record) = &item
+            && !record.open
+            && record.get("reply").is_none()
+        {
+            let error = Diagnostic::error("E0120", bound[0][0].span(), "the items have no field `reply` to judge")
+                .here(format!("they have {}", listed(&record.names().collect::<Vec<_>>())));
+            self.report(
+                error.help("Make it with `sample(policy)`, or name it: `map(x => x with { reply: x.answer })`."),
+            );
+            return Type::Unknown;
+        }
+        match types[1].first() {
+            Some(Type::Reward(uses)) => uses.iter().for_each(|of| self.item_fits(of, &item)),
+            Some(Type::Fn(Fun::Closure(id))) => self.reward_of_lambda(*id, &item, bound[1][0].span()),
+            _ => {}
         }
         scored(first)
+    }
+
+    /// A lambda in `score` takes the reply, or the reply and the item.
+    fn reward_of_lambda(&mut self, id: usize, item: &Type, at: Span) {
+        let code = self.codes[id].clone();
+        let reply = item.field("reply").map_or(Type::Reply(None, None), |reply| reply.element().clone());
+        let types: Vec<Type> = [reply, item.clone()].into_iter().take(code.params.len()).collect();
+        if types.len() < code.params.len() {
+            let error = Diagnostic::error("E0112", at, "a reward takes the reply, or the reply and the item");
+            return self.report(error.here(format!("this takes {} values", code.params.len())));
+        }
+        let found = self.entered(at, &code, &types, |c| c.instance(id, types.clone(), &[]));
+        if matches!(found.element(), Type::Text | Type::Record(_) | Type::Unit | Type::Reply(..) | Type::Net(_)) {
+            let error = Diagnostic::error("E0140", code.body.span(), "a reward gives a Float");
+            let error = error.here(format!("this is {}", article(&found)));
+            self.report(error.help("A Float, an `Option[Float]`, or a Float for each token, `Tensor[time]`."));
+        }
     }
 
     /// What `sample` makes of each item: a reply, or a group of them.

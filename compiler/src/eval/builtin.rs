@@ -2,8 +2,13 @@
 
 use super::call::{Call, wrong};
 use super::value::Value;
-use super::{Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, read, reduce, shape, weights};
+use super::{
+    Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, rational, read, reduce, shape, text,
+    weights,
+};
 use crate::tensor::{DType, MapOp};
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 type Primitive = fn(&mut Eval, &Call) -> Res<Value>;
 
@@ -108,8 +113,26 @@ const TABLE: &[(&str, Primitive)] = &[
     ("contains", host::text),
     ("join", host::text),
     ("number", host::text),
+    ("lower", text::of_one),
+    ("upper", text::of_one),
+    ("trim", text::of_one),
+    ("starts_with", text::of_two),
+    ("ends_with", text::of_two),
+    ("find", text::of_two),
+    ("replace", text::of_three),
+    ("between", text::between),
+    ("split", text::split),
+    ("has", text::pattern),
+    ("match", text::pattern),
+    ("matches", text::pattern),
+    ("count", text::count),
+    ("rational", rational::read),
+    ("numbers", rational::read),
+    ("every", host::every),
+    ("distinct", host::distinct),
     ("some", host::some),
     ("or_else", host::some),
+    ("and_then", host::some),
     // ---- tests
     ("stub", super::tests::stub),
     ("example", super::tests::example),
@@ -119,11 +142,17 @@ const TABLE: &[(&str, Primitive)] = &[
 
 /// The primitive's own name.
 pub(crate) fn find(name: &str) -> Option<&'static str> {
-    TABLE.iter().find(|(n, _)| *n == name).map(|(n, _)| *n)
+    by_name().get(name).map(|at| TABLE[*at].0)
 }
 
 pub(crate) fn function(name: &str) -> Option<Primitive> {
-    TABLE.iter().find(|(n, _)| *n == name).map(|(_, f)| *f)
+    by_name().get(name).map(|at| TABLE[*at].1)
+}
+
+/// Places in the table: host code looks names up for every row.
+fn by_name() -> &'static HashMap<&'static str, usize> {
+    static PLACES: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+    PLACES.get_or_init(|| TABLE.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect())
 }
 
 /// Names of all primitives.

@@ -258,6 +258,7 @@ impl Eval<'_> {
             },
             Value::Net(net) => self.apply(net, values, span),
             Value::Applied(applied) => self.call_applied(applied, values, span),
+            Value::Sum(terms) if of_rewards(terms) => self.call_rewards(function, values, span),
             Value::Sum(terms) => {
                 let mut sum = Value::Float(0.0);
                 let env = self.top(self.program.main());
@@ -327,26 +328,16 @@ impl Eval<'_> {
                     let applied = Applied { code: def.clone(), positional: vec![], named: vec![], span };
                     return self.call_loss(&applied, values, span);
                 }
+                if def.def.kind == DefKind::Reward && self.judges_now(def, &values) {
+                    return self.reward_now(def, values, span);
+                }
                 // Settings are kept until the contract is used; names are checked at once.
                 self.settings_of(&what, def, values, span)
             }
             _ => {
                 let params = &def.def.params;
                 let first = params.first().map_or(&[][..], |p| p);
-                let Some(second) = params.get(1) else {
-                    let env = self.bind_params(
-                        &what,
-                        first,
-                        &def.def.generics,
-                        brackets,
-                        values,
-                        &top,
-                        self.new_body(def),
-                        span,
-                    )?;
-                    let value = self.def_body(def, &env)?;
-                    return self.coerce(value, def.def.result.as_ref(), span, &env);
-                };
+                let Some(second) = params.get(1) else { return self.run_def(def, brackets, values, span) };
                 // Settings first, then what each use gives.
                 let settings = match given {
                     Some(given) => given_values(given, span),
@@ -377,6 +368,31 @@ impl Eval<'_> {
                 self.def_body(def, &env)
             }
         }
+    }
+
+    /// Runs a declaration with one list of parameters.
+    fn run_def(
+        &mut self,
+        def: &Rc<DefCode>,
+        brackets: &[(Option<Name>, Rc<[Axis]>)],
+        values: Values,
+        span: Span,
+    ) -> Res<Value> {
+        let top = def.env.clone().unwrap_or_else(|| self.top(def.file));
+        let params = def.def.params.first().map_or(&[][..], |p| p);
+        let what = format!("`{}`", def.name());
+        let body = self.new_body(def);
+        let env = self.bind_params(&what, params, &def.def.generics, brackets, values, &top, body, span)?;
+        let value = self.def_body(def, &env)?;
+        self.coerce(value, def.def.result.as_ref(), span, &env)
+    }
+
+    /// Runs a reward with all that it takes.
+    pub(super) fn run_reward(&mut self, def: &Rc<DefCode>, values: Values, span: Span) -> Res<Value> {
+        let outer = std::mem::take(&mut self.under);
+        let result = self.run_def(def, &[], values, span);
+        self.under = outer;
+        result
     }
 
     fn new_body(&self, def: &DefCode) -> Body {
@@ -419,6 +435,7 @@ impl Eval<'_> {
     fn call_applied(&mut self, applied: &Rc<Applied>, values: Values, span: Span) -> Res<Value> {
         match applied.code.def.kind {
             DefKind::Loss => self.call_loss(applied, values, span),
+            DefKind::Reward => self.call_rewards(&Value::Applied(applied.clone()), values, span),
             kind => fault("E0114", span, format!("a {} is not called by itself", kind.word())),
         }
     }
@@ -485,6 +502,15 @@ impl Eval<'_> {
             || matches!(value, Value::Tuple(t) if t.positional.first().is_some_and(|v| self.is_trained(v)))
             || matches!(value, Value::Foreign(f) if f.kind() == "Policy")
     }
+}
+
+/// Whether a sum is one of rewards.
+fn of_rewards(terms: &[(f64, Value)]) -> bool {
+    let is_reward = |term: &Value| match term {
+        Value::Applied(applied) => applied.code.def.kind == DefKind::Reward,
+        _ => false,
+    };
+    terms.iter().any(|(_, term)| is_reward(term))
 }
 
 /// Whether a parameter is a policy or another net.

@@ -15,6 +15,7 @@ impl Eval<'_> {
         let TypeKind::Named { name, args } = &ty.kind else { return Ok(value) };
         match (name.text.as_str(), value) {
             ("Float", Value::Int(n)) => Ok(Value::Float(n as f64)),
+            ("Float", value @ Value::Foreign(_)) => Ok(value.number().map_or(value, Value::Float)),
             ("Int", value @ Value::Float(_)) => match value.whole() {
                 Some(n) => Ok(Value::Int(n)),
                 None => fault("E0113", span, "an Int is expected, this Float is not whole"),

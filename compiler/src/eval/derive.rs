@@ -64,6 +64,7 @@ impl Eval<'_> {
                 })?;
                 Ok(tangents[0].clone())
             }
+            "between" => super::text::of_between(self, of, values, span),
             _ => {
                 let Some(((point, _), rest)) = values.positional.split_first() else {
                     return fault("E0111", span, "`grad(f)` takes the arguments of f");

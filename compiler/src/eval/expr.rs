@@ -20,6 +20,7 @@ impl Eval<'_> {
     }
 
     fn expr_value(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
+        self.spend(1, expr.span)?;
         if stack::is_full() {
             return fault("E0331", expr.span, "calls are nested too deeply: does a function call itself without end?");
         }

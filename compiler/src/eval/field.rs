@@ -32,6 +32,11 @@ impl Eval<'_> {
             }
             Value::Item(item) => return self.item_field(item, name),
             Value::Stream(stream) => return self.stream_field(stream, name),
+            Value::List(list) if text == "length" => return Ok(Value::Int(list.len() as i64)),
+            Value::Text(_) | Value::Pieces(_) if text == "length" => {
+                let of = value.as_text().unwrap_or_default();
+                return Ok(Value::Int(of.chars().count() as i64));
+            }
             Value::List(list) => {
                 let values = list.iter().map(|v| self.field(v, name, env)).collect::<Res<Vec<_>>>()?;
                 return Ok(Value::list(values));

@@ -9,6 +9,7 @@ use align_syntax::ast::{DefKind, ExprKind, Name};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// Elements that a List may have: beyond that it is Data, or a mistake.
@@ -54,6 +55,12 @@ impl Eval<'_> {
 
     /// Whether two values are the same.
     pub(crate) fn equal(&mut self, a: &Value, b: &Value, span: Span) -> Res<bool> {
+        if let (Value::Int(x), Value::Int(y)) = (a, b) {
+            return Ok(x == y);
+        }
+        if let Some(same) = super::rational::equal(a, b) {
+            return Ok(same);
+        }
         if let (Some(x), Some(y)) = (a.number(), b.number()) {
             return Ok(x == y);
         }
@@ -98,6 +105,7 @@ impl Eval<'_> {
     }
 
     fn all_equal(&mut self, a: &[Value], b: &[Value], span: Span) -> Res<bool> {
+        self.spend(a.len() as u64 / 4, span)?;
         for (x, y) in a.iter().zip(b) {
             if !self.equal(x, y, span)? {
                 return Ok(false);
@@ -134,6 +142,12 @@ impl Eval<'_> {
 
     /// `a ++ b`
     pub(crate) fn join(&mut self, a: &Value, b: &Value, span: Span) -> Res<Value> {
+        let long = |value: &Value| match value {
+            Value::List(list) => list.len() / 4,
+            Value::Text(text) => text.len() / 32,
+            _ => 1,
+        };
+        self.spend((long(a) + long(b)) as u64, span)?;
         match (a, b) {
             (Value::List(x), Value::List(y)) if x.len() + y.len() > MOST => too_many((x.len() + y.len()) as f64, span),
             (Value::List(x), Value::List(y)) => Ok(Value::list(x.iter().chain(y.iter()).cloned().collect())),
@@ -221,9 +235,13 @@ impl Eval<'_> {
         let Some(first) = call.positional.first() else { return wrong(call, call.span, "takes a List first") };
         let value = self.arg(first, call.env)?;
         match &value {
-            Value::List(list) => Ok(Ok(list.clone())),
+            Value::List(list) => {
+                self.spend(list.len() as u64 / 4, call.span)?;
+                Ok(Ok(list.clone()))
+            }
             Value::Range(_, Some(_)) | Value::Map(_) => {
                 let count = self.elements(&value, first.span())?;
+                self.spend(count as u64, call.span)?;
                 let list = (0..count).map(|i| self.element(&value, i, first.span())).collect::<Res<Vec<_>>>()?;
                 Ok(Ok(Rc::new(list)))
             }
@@ -249,8 +267,21 @@ macro_rules! list {
     };
 }
 
-/// `map(xs, f)`, `filter(xs, f)`, `flat_map(xs, f)`
+/// `map(xs, f)`, `filter(xs, f)`, `flat_map(xs, f)`; `map` of an Option.
 pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let mut call = Call { positional: call.positional.clone(), named: call.named.clone(), ..*call };
+    if let ("map", [of, f]) = (call.name, &call.positional[..]) {
+        match eval.arg(of, call.env)? {
+            Value::None => return Ok(Value::None),
+            Value::Some(inner) => {
+                let f = eval.arg(f, call.env)?;
+                let made = eval.call_value(&f, vec![(*inner).clone()], call.span)?;
+                return Ok(Value::Some(Rc::new(made)));
+            }
+            value => call.positional[0] = Arg::Value(value, of.span()),
+        }
+    }
+    let call = &call;
     let list = list!(eval, call);
     let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a function") };
     let f = eval.arg(f, call.env)?;
@@ -308,6 +339,19 @@ pub(crate) fn length(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// `take(xs, n)`
 pub(crate) fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let mut call = Call { positional: call.positional.clone(), named: call.named.clone(), ..*call };
+    if let [of, _] = &call.positional[..] {
+        let (value, at) = (eval.arg(of, call.env)?, of.span());
+        if let Some(text) = value.as_text() {
+            let Some(n) = eval.arg(&call.positional[1], call.env)?.whole().and_then(|n| usize::try_from(n).ok()) else {
+                return wrong(&call, call.positional[1].span(), "takes a number of characters");
+            };
+            eval.spend(text.len() as u64 / 32, call.span)?;
+            return Ok(Value::text(text.chars().take(n).collect::<String>()));
+        }
+        call.positional[0] = Arg::Value(value, at);
+    }
+    let call = &call;
     let list = list!(eval, call);
     let [_, n] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a number") };
     match eval.arg(n, call.env)?.whole().and_then(|n| usize::try_from(n).ok()) {
@@ -410,9 +454,59 @@ pub(crate) fn text(eval: &mut Eval, call: &Call) -> Res<Value> {
     }
 }
 
-/// `some(x)`, `or_else(x, d)`
+/// `every(xs, x => c)`: whether it holds for all; so it does for none at all.
+pub(crate) fn every(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a condition") };
+    let f = eval.arg(f, call.env)?;
+    for (i, value) in list.iter().enumerate() {
+        match eval.round(i as u64, |eval| eval.call_value(&f, vec![value.clone()], call.span))? {
+            Value::Bool(true) => {}
+            Value::Bool(false) => return Ok(Value::Bool(false)),
+            other => return wrong(call, call.span, format!("takes a condition, got {}", other.kind())),
+        }
+    }
+    Ok(Value::Bool(true))
+}
+
+/// `distinct(xs)`: each element once, where it stands first.
+pub(crate) fn distinct(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let list = list!(eval, call);
+    let mut texts: HashSet<Rc<str>> = HashSet::new();
+    let mut kept: Vec<Value> = vec![];
+    for value in list.iter() {
+        let is_new = match value.as_text() {
+            Some(text) => texts.insert(text),
+            None => {
+                eval.spend(kept.len() as u64 / 2, call.span)?;
+                let mut is_new = true;
+                for other in &kept {
+                    if eval.equal(value, other, call.span)? {
+                        is_new = false;
+                        break;
+                    }
+                }
+                is_new
+            }
+        };
+        if is_new {
+            kept.push(value.clone());
+        }
+    }
+    Ok(Value::list(kept))
+}
+
+/// `some(x)`, `or_else(x, d)`, `and_then(x, f)`
 pub(crate) fn some(eval: &mut Eval, call: &Call) -> Res<Value> {
     match (call.name, &call.positional[..]) {
+        ("and_then", [value, f]) => match eval.arg(value, call.env)? {
+            Value::None => Ok(Value::None),
+            Value::Some(value) => {
+                let f = eval.arg(f, call.env)?;
+                eval.call_value(&f, vec![(*value).clone()], call.span)
+            }
+            other => wrong(call, call.span, format!("takes an Option, this is {}", other.kind())),
+        },
         ("some", [value]) => Ok(Value::Some(Rc::new(eval.arg(value, call.env)?))),
         ("or_else", [value, default]) => match eval.arg(value, call.env) {
             Ok(Value::Some(value)) => Ok((*value).clone()),

@@ -21,6 +21,7 @@ pub mod env;
 mod expr;
 mod field;
 mod flat;
+pub mod fuel;
 mod here;
 mod host;
 mod index;
@@ -36,14 +37,17 @@ mod operator;
 pub mod optimizer;
 pub mod patch;
 mod policy;
+mod rational;
 mod read;
 mod reduce;
 mod sampler;
 mod scan;
+pub mod score;
 mod shape;
 mod stack;
 mod tensor;
 pub mod tests;
+mod text;
 pub mod tree;
 pub mod value;
 pub mod weights;
@@ -55,6 +59,7 @@ use align_syntax::ast::{self, DefKind, Expr, ExprId, InfixOp, Name, Pattern, Slo
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
 use env::{Body, Env};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
@@ -228,8 +233,9 @@ pub struct Eval<'p> {
     noise: Option<noise::Noise>,
     /// The sources of the nets whose methods run, the innermost last.
     methods: Vec<u32>,
-    /// What a step of an optimizer outside of a stage is told beside the gradient: `total`, `loss`.
-    offered: Vec<(String, Value)>,
+    /// What a step of an optimizer outside of a stage is told beside the gradient (`total`, `loss`), or a reward beside its item
+    /// (`progress`, `step`).
+    pub offered: Vec<(String, Value)>,
     /// The optimizer that runs.
     updating: Option<optimizer::Updating>,
     /// The axes of the weight that it updates, outside of a stage.
@@ -238,6 +244,10 @@ pub struct Eval<'p> {
     step: batch::Step,
     /// What divides the logits that `next` gives: that of the draws for which a sampler runs.
     temperature: f64,
+    /// How rewards went, by name. Who runs the code takes it: `std::mem::take(&mut *eval.tally.borrow_mut())`.
+    pub tally: Rc<RefCell<score::Tally>>,
+    fuel: fuel::Fuel,
+    patterns: text::Patterns,
 }
 
 #[derive(Default)]
@@ -296,6 +306,9 @@ impl<'p> Eval<'p> {
             weight_axes: vec![],
             step: batch::Step::None,
             temperature: 1.0,
+            tally: Rc::default(),
+            fuel: fuel::Fuel::default(),
+            patterns: text::Patterns::default(),
         }
     }
 

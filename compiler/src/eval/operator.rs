@@ -1,7 +1,7 @@
 //! Operators and scalar functions, on numbers and on tensors.
 
 use super::env::Env;
-use super::value::{Record, Value};
+use super::value::{Function, Record, Value};
 use super::{Eval, Res, fault};
 use crate::rewrite::simplify::constants::scalar;
 use crate::tensor::{Axis, AxisKind, DType, Graph, MapOp, Node, Op};
@@ -20,6 +20,9 @@ impl Eval<'_> {
         op_span: Span,
         env: &Env,
     ) -> Res<Value> {
+        if let Some(result) = super::rational::operator(op, &left, &right, span) {
+            return result;
+        }
         if (matches!(left, Value::Foreign(_)) || matches!(right, Value::Foreign(_)))
             && let Some(hooks) = self.hooks.clone()
             && let Some(result) = hooks.infix(self, op, &left, &right, span)
@@ -28,6 +31,14 @@ impl Eval<'_> {
         }
         if let Some(result) = self.tree_operator(op, &left, &right, span) {
             return result;
+        }
+        if let (InfixOp::Lt | InfixOp::Le | InfixOp::Gt | InfixOp::Ge, Some(order)) = (op, ordered(&left, &right)) {
+            return Ok(Value::Bool(match op {
+                InfixOp::Lt => order.is_lt(),
+                InfixOp::Le => order.is_le(),
+                InfixOp::Gt => order.is_gt(),
+                _ => order.is_ge(),
+            }));
         }
         let map = match op {
             InfixOp::Add => MapOp::Add,
@@ -64,6 +75,9 @@ impl Eval<'_> {
     }
 
     pub(crate) fn negate(&mut self, value: Value, span: Span, env: &Env) -> Res<Value> {
+        if let Some(value) = super::rational::negated(&value) {
+            return Ok(value);
+        }
         match value {
             Value::Applied(_) | Value::Sum(_) => {
                 let minus = combination(InfixOp::Mul, &Value::Float(-1.0), &value);
@@ -283,7 +297,22 @@ fn numbers(op: MapOp, inputs: &[Value], span: Span) -> Res<Value> {
             Some(None) => return overflow(),
             None => {}
         }
+        let holds = match op {
+            Eq => x[0] == x[1],
+            Ne => x[0] != x[1],
+            Lt => x[0] < x[1],
+            Le => x[0] <= x[1],
+            Gt => x[0] > x[1],
+            Ge => x[0] >= x[1],
+            _ => return floats(op, inputs, span),
+        };
+        return Ok(Value::Bool(holds));
     }
+    floats(op, inputs, span)
+}
+
+fn floats(op: MapOp, inputs: &[Value], span: Span) -> Res<Value> {
+    use MapOp::*;
     let x: Vec<f64> = inputs.iter().filter_map(Value::number).collect();
     if let Where = op {
         return Ok(if x[0] != 0.0 { inputs[1].clone() } else { inputs[2].clone() });
@@ -295,6 +324,16 @@ fn numbers(op: MapOp, inputs: &[Value], span: Span) -> Res<Value> {
         Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsNan => Value::Bool(value != 0.0),
         _ => Value::Float(value),
     })
+}
+
+/// The order of two Options of numbers: `none` stands before every number.
+fn ordered(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
+    let number = |value: &Value| match value {
+        Value::None => Some(f64::NEG_INFINITY),
+        Value::Some(inner) => inner.number(),
+        _ => None,
+    };
+    number(left)?.partial_cmp(&number(right)?)
 }
 
 fn range(left: &Value, right: &Value, span: Span) -> Res<Value> {
@@ -314,7 +353,11 @@ fn range(left: &Value, right: &Value, span: Span) -> Res<Value> {
 fn combination(op: InfixOp, left: &Value, right: &Value) -> Option<Value> {
     let terms = |value: &Value, times: f64| -> Option<Vec<(f64, Value)>> {
         match value {
+            // A lambda in a sum is a reward or a loss.
             Value::Applied(_) => Some(vec![(times, value.clone())]),
+            Value::Function(f) if matches!(**f, Function::Lambda { .. } | Function::Def { .. }) => {
+                Some(vec![(times, value.clone())])
+            }
             Value::Sum(terms) => Some(terms.iter().map(|(c, t)| (c * times, t.clone())).collect()),
             _ => None,
         }

@@ -1,9 +1,9 @@
 //! What a policy says of a reply: logits, log-probabilities, values. Index t stands at the place that predicts token t.
 
-use super::call::{Call, wrong};
+use super::call::{Arg, Call, wrong};
 use super::value::{Net, NetShape, Record, Stream, Value};
 use super::{Eval, Res, fault};
-use crate::stage::items;
+use crate::stage::{items, text};
 use crate::tensor::{Axis, DType, MapOp, Node};
 use align_syntax::ast::Name;
 use align_syntax::diag::Diagnostic;
@@ -147,6 +147,15 @@ pub(crate) fn entropy(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// `value(critic, y)`: a number before each token. `score(scorer, y)`: one number after the last token.
 pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let mut call = Call { positional: call.positional.clone(), named: call.named.clone(), ..*call };
+    if let ("score", Some(first)) = (call.name, call.positional.first()) {
+        let (value, at) = (eval.arg(first, call.env)?, first.span());
+        call.positional[0] = Arg::Value(value.clone(), at);
+        if items_of_score(&value) {
+            return super::score::score(eval, &call, value);
+        }
+    }
+    let call = &call;
     let (net, of) = eval.two(call)?;
     if let Some(value) = stubbed_value(call, &net, &of)? {
         return Ok(value);
@@ -156,6 +165,15 @@ pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
         (net, Value::Stream(stream)) if !stream.is_prompt => eval.predicted(&net, call.name, stream, call.span),
         (_, Value::Stream(_)) => unread(call, &net, &of),
         (net, _) => eval.net_method(&net, call.name, vec![of.clone()], call.span),
+    }
+}
+
+/// Whether `score` is given items, and not a net.
+fn items_of_score(first: &Value) -> bool {
+    match first {
+        Value::Record(record) => record.name.as_deref() != Some("Reply"),
+        Value::Foreign(of) => of.kind() == "Data",
+        first => matches!(first, Value::List(_)),
     }
 }
 
@@ -184,8 +202,21 @@ pub(crate) fn next(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(eval.tensor(node))
 }
 
-/// `reply(tokens: x)`: a reply made of a tensor of token ids.
+/// `reply(prompt, text)`; `reply(tokens: x)`: a reply made of a tensor of token ids.
 pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let part = |name: &str, at: usize| call.named(name).or(call.positional.get(at)).cloned();
+    if let Some(text) = part("text", 1) {
+        let mut pieces = |arg: &Arg| {
+            let value = eval.arg(arg, call.env)?;
+            match crate::stage::convert::pieces(&value) {
+                Some(pieces) => Ok(pieces),
+                None => wrong(call, arg.span(), format!("takes a prompt and a Text, this is {}", value.kind())),
+            }
+        };
+        let prompt = part("prompt", 0).map(|arg| pieces(&arg)).transpose()?.unwrap_or_default();
+        let text = pieces(&text)?;
+        return Ok(Value::Reply(Rc::new(text::Reply { prompt: Rc::new(text::Prompt(prompt)), text })));
+    }
     let Some(tokens) = call.named("tokens") else { return wrong(call, call.span, "takes `tokens:`") };
     let tokens = eval.arg(tokens, call.env)?;
     let time: Vec<Axis> = eval.axes_of(&tokens).into_iter().filter(|a| a.name() == "time").collect();

@@ -357,6 +357,7 @@ impl Value {
             Value::Int(n) => Some(*n as f64),
             Value::Float(x) => Some(*x),
             Value::Bool(b) => Some(f64::from(u8::from(*b))),
+            Value::Foreign(foreign) => super::rational::float(foreign),
             _ => None,
         }
     }

@@ -64,6 +64,7 @@ pub fn build<'p>(
         }
     }
     builder.name_policies(&eval);
+    builder.state.borrow_mut().graph.notes.extend(eval.tally.borrow().sentences());
     drop(eval);
     match diagnostics.is_empty() {
         true => {
@@ -225,6 +226,12 @@ impl<'p> Builder<'p> {
         self.state.borrow().known.get(&hash).copied().filter(|_| self.passes.has(EQUAL))
     }
 
+    /// Notes warnings; those that are known already are not told again.
+    fn warn(&self, more: Vec<Diagnostic>) {
+        let warnings = &mut self.state.borrow_mut().graph.warnings;
+        warnings.extend(more.into_iter().filter(|new| !warnings.contains(new)).collect::<Vec<_>>());
+    }
+
     /// The name that the value of the current statement is bound to, or none.
     pub(super) fn binding(&self) -> String {
         self.state.borrow().binding.clone().unwrap_or_default()
@@ -355,6 +362,7 @@ impl Hooks for Builder<'_> {
                 }
             }
             "decode" => super::metric::decode(eval, call),
+            "score" => super::score::judged(eval, call, &mut |more| self.warn(more)),
             "map" if !self.passes.has(MAPS) && self.runs() => {
                 let mapped = RowHooks.call(eval, name, call)?;
                 apart(eval, mapped)

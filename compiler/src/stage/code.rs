@@ -129,6 +129,13 @@ impl<'e, 'p> Code<'e, 'p> {
                 applied.positional.iter().try_for_each(|value| self.value(value).ok_or(())).ok()?;
                 self.named(&applied.named)?;
             }
+            Value::Sum(terms) => {
+                self.hasher.int("sum", terms.len() as u64);
+                for (by, term) in terms.iter() {
+                    self.hasher.float("by", *by);
+                    self.value(term)?;
+                }
+            }
             Value::Foreign(_) => {
                 let identity = cast::<Rows>(value)?.data.identity(self.eval)?;
                 self.hasher.hash("data", &identity);

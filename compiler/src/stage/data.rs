@@ -12,7 +12,7 @@ use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
-use sources::{File, Generated, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
+use sources::{File, Generated, Kept, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -169,6 +169,27 @@ impl<V: 'static> Data<V> {
             }
         }
         Ok(self.picked(order))
+    }
+
+    /// What a function makes of every row, where it makes something. Reads all rows at once, as [`Data::filter`] does; what is made
+    /// of not very many rows is held, else made again when it is asked for.
+    pub fn filter_map<W: Clone + 'static>(
+        &self,
+        eval: &mut Eval,
+        key: impl Fn(&Eval) -> Option<ContentHash> + 'static,
+        f: impl Fn(&mut Eval, V) -> Res<Option<W>> + 'static,
+    ) -> Res<Data<W>> {
+        let of = self.map(key, f);
+        let (mut order, mut held) = (vec![], vec![]);
+        for i in 0..of.len() {
+            let Some(row) = of.get(eval, i)? else { continue };
+            order.push(i as u32);
+            if of.len() <= READ_FIRST {
+                held.push(row);
+            }
+        }
+        let (maps, passes) = (of.maps, of.passes);
+        Ok(Data { source: Rc::new(Kept { of, order, held }), maps, passes })
     }
 
     /// Rows `order[0]`, `order[1]`, ..

@@ -8,6 +8,7 @@ use super::source::ItemSource;
 use super::train::TrainStage;
 use crate::tensor::Graph;
 use crate::world::Adapter;
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -26,6 +27,8 @@ pub struct StageGraph<'p> {
     graph: DiGraph<Stage<'p>, Reads>,
     /// What the user should know of how the program was read, a sentence each.
     pub notes: Vec<String>,
+    /// What a run may go wrong by, found while the stages were made.
+    pub warnings: Vec<Diagnostic>,
     /// The program's `param`s and their values, for reports.
     pub params: Vec<(String, String)>,
     /// Stages that nothing reads are run too.

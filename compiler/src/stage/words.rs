@@ -5,6 +5,7 @@ use super::convert::{from_json, shown};
 use super::data::{Data, Share};
 use super::foreign::{Rows, cast};
 use super::hash::ContentHash;
+use super::score;
 use crate::eval::value::{Record, Tuple, Value};
 use crate::eval::{Arg, Call, Eval, FUEL, Res, fault};
 use crate::world::Format;
@@ -28,6 +29,7 @@ pub const WORDS: &[(&str, Word)] = &[
     ("take", take),
     ("zip", zip),
     ("length", length),
+    ("score", score::score),
 ];
 
 /// The words whose value lies outside of the program.

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 21] = [
+pub(super) const CODES: [Code; 25] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -163,6 +163,39 @@ pub(super) const CODES: [Code; 21] = [
         title: "a model that is not here yet",
         text: "A model that is named by its place on a hub is fetched by `alignc run` alone. Until its files are in the cache, \
                no other command knows what net it is, and what is made of it is not looked at.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0720",
+        title: "no reply has a reward",
+        text: "A reward that is none leaves its reply out: it is not counted as 0. If that holds for all replies of data, nothing is \
+               left to learn from.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0721",
+        title: "a reward that is not finite",
+        text: "A reward of nan or infinity would spoil the mean over its group and every step after. Its reply is left out, as with \
+               any reward that fails; that every one fails is an error.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "W0722",
+        title: "a reward for answers that nobody wants",
+        text: "Before a run every reward is tried on a few rows with an empty answer, the prompt again, a list of numbers that has \
+               the right one, and one word without end. One of them gets at least half of what the best known answer gets (a \
+               field of the row, or a reply that is there), so a policy that learns it gives that answer to everything.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "W0723",
+        title: "a reward that fails for odd answers",
+        text: "A policy writes empty and endless answers too. A reward that fails leaves its reply out of the step, so that nothing \
+               is learned from it.",
         wrong: "",
         right: "",
     },

@@ -2,6 +2,7 @@
 
 mod chart;
 mod curve;
+pub mod follows;
 mod logged;
 mod machine;
 mod page;

@@ -18,6 +18,7 @@ mod precision;
 mod preferences;
 mod prefixes;
 mod reports;
+mod rewards;
 mod rules;
 mod states;
 mod stored;

@@ -190,6 +190,42 @@ impl<V: 'static> RowSource<V> for Picked<V> {
     }
 }
 
+/// What was made of some of the rows.
+pub struct Kept<W> {
+    pub of: Data<Option<W>>,
+    pub order: Vec<u32>,
+    /// All of it, or nothing.
+    pub held: Vec<W>,
+}
+
+impl<W: Clone + 'static> RowSource<W> for Kept<W> {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
+        if let Some(row) = self.held.get(index) {
+            return Ok(row.clone());
+        }
+        match self.of.get(eval, self.order[index] as usize)? {
+            Some(row) => Ok(row),
+            None => Err(unplaced("E0700", "nothing was made of this row the second time".into())),
+        }
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.order[index] as usize)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        Some(Hasher::new("kept").hash("of", &self.of.identity(eval)?).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
+    }
+}
+
 pub struct Shuffled<V> {
     pub of: Data<V>,
     pub seed: u64,

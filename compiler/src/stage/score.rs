@@ -1,0 +1,53 @@
+//! `data |> score(reward)`: rows with what rewards give for their replies.
+
+use super::data::Data;
+use super::foreign::Rows;
+use super::probe::probe;
+use super::words::{argument, as_data, code_of, only};
+use crate::eval::score::{Rewards, nothing_left};
+use crate::eval::value::Value;
+use crate::eval::{Call, Eval, FUEL, Res, fault};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::rc::Rc;
+
+/// The word `score` of Data.
+pub(super) fn score(eval: &mut Eval, call: &Call) -> Res<Value> {
+    judged(eval, call, &mut |_| {})
+}
+
+/// The same; `warn` hears what the reward pays for answers that nobody wants.
+pub(super) fn judged(eval: &mut Eval, call: &Call, warn: &mut dyn FnMut(Vec<Diagnostic>)) -> Res<Value> {
+    only(call, &[])?;
+    let (of, span) = argument(eval, call, 0, "items")?;
+    let Some(data) = as_data(&of) else {
+        return fault("E0113", span, format!("`score` takes Data, a List or an item, this is {}", of.kind()));
+    };
+    let (reward, at) = argument(eval, call, 1, "a reward")?;
+    let scored = scored(eval, &data, &reward, at)?;
+    warn(probe(eval, &reward, &data, true, at));
+    Ok(Rows::value(scored))
+}
+
+/// Rows whose replies have a reward, with the fields `reward` and `rewards`. All are judged now; how that went is added to
+/// `eval.tally`. That no row is left is a fault.
+pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, span: Span) -> Res<Data<Value>> {
+    if data.len() > FUEL {
+        let message = format!("`score` reads every row, and these are {} rows; it may read {FUEL}", data.len());
+        return fault("E0331", span, message);
+    }
+    let rewards = Rc::new(Rewards::new(eval, reward, span)?);
+    let (of, key) = (rewards.clone(), reward.clone());
+    let outer = std::mem::take(&mut *eval.tally.borrow_mut());
+    let kept = data.filter_map(eval, move |eval| code_of(eval, &key), move |eval, row| eval.score_item(&of, &row));
+    let own = std::mem::replace(&mut *eval.tally.borrow_mut(), outer);
+    let lost = match &kept {
+        Ok(kept) if kept.is_empty() => nothing_left(&own, &rewards),
+        _ => None,
+    };
+    eval.tally.borrow_mut().add(own);
+    match lost {
+        Some(lost) => Err(lost),
+        None => kept,
+    }
+}
