@@ -35,20 +35,20 @@ pub(super) const CODES: [Code; 25] = [
         right: "",
     },
     Code {
-        code: "W0601",
-        title: "a seed that nothing reads",
-        text: "Stages that differ in nothing but a name see the same random numbers. `for seed in ..` must hand its seed on, \
-               as in `seed seed` in the braces of `train`.",
-        wrong: "",
-        right: "",
-    },
-    Code {
         code: "E0501",
         title: "a net that cannot go on from kept tokens",
         text: "Tokens are written one after the other, and what a net makes of earlier ones is kept. So it must work token by \
                token, but for causal attention: `mean[time]`, `size[time]`, a sort or attention to later tokens need all of \
                them at once. The net still trains and scores; `incremental: false` computes the whole context for each \
                token.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "W0601",
+        title: "a seed that nothing reads",
+        text: "Stages that differ in nothing but a name see the same random numbers. `for seed in ..` must hand its seed on, \
+               as in `seed seed` in the braces of `train`.",
         wrong: "",
         right: "",
     },
