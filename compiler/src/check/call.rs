@@ -220,6 +220,8 @@ impl<'p> Checker<'p> {
                 Diagnostic::error("E0102", at, message).here(format!("it takes {}", article(wanted)))
             }
             Fit::Yes => return Some(Axes::default()),
+            // What every item of the step has.
+            Fit::LacksAxes(axes) if axes.iter().all(|a| &**a == "batch") => return Some(Axes::default()),
             Fit::Unknown => return Some(Axes::default()),
             Fit::Lifted(axes) => return Some(axes),
             Fit::No => Diagnostic::error("E0113", at, format!("`{param}` of {of} is {}", article(wanted)))
@@ -286,7 +288,11 @@ impl<'p> Checker<'p> {
         actual: &[Type],
         at: Span,
     ) -> Option<Vec<(Rc<str>, Vec<Axis>)>> {
-        let mut rest: Vec<Axis> = brackets.iter().map(|b| b.1.clone()).collect();
+        // What every item of the step has: the value itself need not have the axis, and a pack does without it.
+        let has_items = actual.iter().any(|ty| ty.axes().has("batch"));
+        let packs_only = code.generics.iter().all(|g| !matches!(g, Generic::Axis(_)));
+        let of_items = |name: &str| name == "batch" && packs_only && !has_items && !code.generics.is_empty();
+        let mut rest: Vec<Axis> = brackets.iter().filter(|b| !of_items(&b.0)).map(|b| b.1.clone()).collect();
         let names: Vec<(&Name, bool)> = code
             .generics
             .iter()

@@ -45,6 +45,21 @@ fn examples_have_no_mistakes() {
     }
 }
 
+/// A function that takes any axes is about all items of the step where it is told `batch`, and what it gives has no more axes than it was given.
+#[test]
+fn functions_of_packs_are_about_all_items() {
+    let with = |body: &str| {
+        let text = format!(
+            "loss l(policy: Policy, reply: Reply, r: Float) per token {{\n  let lp = logp(policy, reply)\n  {body}\n}}\n"
+        );
+        found("main.align", &text).into_iter().filter(|found| !found.contains("W0")).collect::<Vec<_>>()
+    };
+    assert_eq!(with("whiten[batch, time](lp)"), Vec::<String>::new());
+    assert_eq!(with("lp / std[batch](r)"), Vec::<String>::new());
+    assert_eq!(with("std[batch, time](lp)"), ["main.align:3 E0210 `per token`, but the value has no `time`"]);
+    assert!(with("whiten[batch, dim](lp)")[0].contains("E0209"), "{:?}", with("whiten[batch, dim](lp)"));
+}
+
 /// `eval accuracy(test)` speaks of the policy that trains; with a policy it speaks of that one.
 #[test]
 fn evaluations_are_given_the_policy_that_trains() {
@@ -146,6 +161,10 @@ fn design_programs_lack_only_what_is_not_there_yet() {
                 || line.contains(" E0202 ")
                     && (stem == "learned_rules" && line.contains("`head` against `key`")
                         || stem == "decoding_and_data" && line.contains("`vocab` against `choice`"))
+                // There rollouts are of environments: they have no replies, and critics of states are no scorers.
+                || line.contains(" E0113 ")
+                    && stem == "learned_rules"
+                    && (line.contains("is of a reply, not of a whole record") || line.contains("`critic` of `actor_critic`"))
         };
         let wrong: Vec<String> = found(&format!("{stem}.align"), &text).into_iter().filter(|l| !allowed(l)).collect();
         assert_eq!(wrong, Vec::<String>::new());

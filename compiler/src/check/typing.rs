@@ -28,6 +28,9 @@ const NAMED: &[(&str, Type)] = &[
 ];
 
 /// Other types of the language and its library, of which the checker knows the name alone.
+/// Records of what policies drew, which have more fields than they declare: those of the rows that were drawn for, and what was said of the draws.
+const DRAWN: [&str; 3] = ["Rollout", "Scored", "Valued"];
+
 const OTHERS: &[&str] = &[
     "Tensor",
     "Reply",
@@ -170,6 +173,7 @@ impl<'p> Checker<'p> {
         if !generics.is_empty() {
             record.fields.iter_mut().for_each(|f| f.1 = Type::Unknown);
         }
+        record.open = DRAWN.contains(&name.text.as_str());
         let ty = Type::Record(Rc::new(record));
         self.records.insert(at, ty.clone());
         ty

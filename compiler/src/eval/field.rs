@@ -3,7 +3,7 @@
 use super::env::Env;
 use super::value::{FieldType, Foreign, Function, Item, NetShape, Stream, Value};
 use super::{Eval, Res, fault};
-use crate::stage::items;
+use crate::stage::{convert, items};
 use crate::tensor::{Axis, DType, NodeData, Op};
 use align_syntax::ast::Name;
 use align_syntax::diag::{Diagnostic, did_you_mean};
@@ -84,14 +84,12 @@ impl Eval<'_> {
             return no_field(&kind, name, item.ty.fields.iter().map(|(n, _)| n.as_str()));
         };
         let path = format!("{}{}", item.prefix, name.text);
-        let (ty, each) = match ty {
-            FieldType::Each(axis, of) => {
-                // Shared by all fields of the record.
-                let origin = self.origin(&format!("{}[{axis}]", item.prefix));
-                (&**of, Some(Axis::ragged(axis.as_str(), origin, None)))
-            }
-            ty => (ty, None),
-        };
+        let (mut ty, mut axes) = (ty, Vec::<Axis>::new());
+        while let FieldType::Each(axis, of) = ty {
+            axes.push(self.each_axis(item, axis, axes.last(), name.span)?);
+            ty = &**of;
+        }
+        let each = axes.first().cloned();
         let dtype = match ty {
             FieldType::Float => DType::Float,
             FieldType::Int => DType::Int,
@@ -113,7 +111,7 @@ impl Eval<'_> {
                 );
                 return Err(Box::new(diagnostic.help(help)));
             }
-            FieldType::Numbers { shape, dtype } if each.is_none() => {
+            FieldType::Numbers { shape, dtype } if axes.is_empty() => {
                 return Ok(Value::Foreign(Rc::new(ItemNumbers { path, shape: shape.clone(), dtype: *dtype })));
             }
             FieldType::Other(kind) => {
@@ -124,7 +122,35 @@ impl Eval<'_> {
                 return fault("E0190", name.span, format!("tensor code cannot read `{path}` yet: it is {what}"));
             }
         };
-        Ok(self.outermost(|graph| graph.input(path, each.into_iter().collect(), dtype)))
+        Ok(self.outermost(|graph| graph.input(path, axes, dtype)))
+    }
+
+    /// An axis of a record's fields, shared by all of them. `time` is that of the tokens of its reply, or of its replies each `outer`.
+    fn each_axis(&mut self, item: &Item, axis: &str, outer: Option<&Axis>, span: Span) -> Res<Axis> {
+        let own = |eval: &mut Self, axis: &str, outer: Option<&Axis>| {
+            let origin = eval.origin(&format!("{}[{axis}]", item.prefix));
+            Axis::ragged(axis, origin, outer.cloned())
+        };
+        if axis != convert::TIME {
+            return Ok(own(self, axis, outer));
+        }
+        let is_it = |ty: &FieldType| match (ty, outer) {
+            (FieldType::Reply, None) => true,
+            (FieldType::Each(axis, of), Some(outer)) => **of == FieldType::Reply && *axis == *outer.name(),
+            _ => false,
+        };
+        let replies: Vec<&String> = item.ty.fields.iter().filter(|(_, ty)| is_it(ty)).map(|(name, _)| name).collect();
+        match replies[..] {
+            [] => Ok(own(self, axis, outer)),
+            [name] => {
+                let path = format!("{}{name}", item.prefix);
+                Ok(self.reply_axis(&Stream { path: path.as_str().into(), is_prompt: false, each: outer.cloned() }))
+            }
+            _ => {
+                let message = "numbers `each time` are those of a reply's tokens, and the record has several replies";
+                fault("E0203", span, message)
+            }
+        }
     }
 
     fn stream_field(&mut self, stream: &Rc<Stream>, name: &Name) -> Res<Value> {
@@ -132,6 +158,11 @@ impl Eval<'_> {
             ("tokens", false) => {
                 let axes = self.reply_axes(stream);
                 let node = self.graph().input(format!("{}{}", stream.path, items::TOKENS), axes, DType::Int);
+                Ok(self.tensor(node))
+            }
+            ("tokens", true) => {
+                let axes = stream.each.iter().cloned().chain([self.stream_axis(stream)]).collect();
+                let node = self.graph().input(format!("{}{}", stream.path, items::STREAM), axes, DType::Int);
                 Ok(self.tensor(node))
             }
             ("length", false) => {

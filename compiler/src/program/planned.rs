@@ -29,6 +29,7 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
     ("mlp", &["seed"]),
     ("lora", &["experts", "mix"]),
     ("pair_accuracy", &["reference"]),
+    ("reverse_kl", &["beta"]),
 ];
 
 /// Whether more forms of a function of the library are planned; with an argument, whether that is one of them.

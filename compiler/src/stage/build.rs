@@ -405,8 +405,8 @@ impl Hooks for Builder<'_> {
         RowHooks.field(eval, of, name)
     }
 
-    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
-        None
+    fn infix(&self, eval: &mut Eval, op: InfixOp, left: &Value, right: &Value, span: Span) -> Option<Res<Value>> {
+        RowHooks.infix(eval, op, left, right, span)
     }
 
     /// Arithmetic on numbers that only a run gives.
@@ -554,8 +554,10 @@ impl Hooks for RowHooks {
         Some(Ok(words::mapped(&rows.data, f, name.span)))
     }
 
-    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
-        None
+    /// `a ++ b`: rows after others.
+    fn infix(&self, _: &mut Eval, op: InfixOp, left: &Value, right: &Value, _: Span) -> Option<Res<Value>> {
+        let (left, right) = (words::as_data(left)?, words::as_data(right)?);
+        (op == InfixOp::Join).then(|| Ok(Rows::value(left.then(&right))))
     }
 
     fn map(&self, _: &mut Eval, _: MapOp, _: &[Value], _: Span) -> Option<Res<Value>> {

@@ -7,6 +7,20 @@ use align_syntax::ast::{self, ItemKind, Type, TypeArg, TypeKind};
 use align_syntax::span::FileId;
 use std::rc::Rc;
 
+/// A list of values of a type, or lists of these as deep as there are axes.
+fn convert_each(program: &Program, file: FileId, value: &Value, of: &Type, deep: usize) -> Result<Value, String> {
+    let Value::List(list) = value else { return Ok(value.clone()) };
+    let one = |(i, v): (usize, &Value)| {
+        let made = match (deep, v) {
+            (0 | 1, _) => convert(program, file, v, of),
+            (_, Value::List(_)) => convert_each(program, file, v, of, deep - 1),
+            _ => Err(format!("expected a List, this is {}", shown(v))),
+        };
+        made.map_err(|e| format!("element {i}: {e}"))
+    };
+    Ok(Value::list(list.iter().enumerate().map(one).collect::<Result<_, _>>()?))
+}
+
 /// A JSON value as a value of the language: an object is a record, null is `none`.
 pub fn from_json(json: &serde_json::Value) -> Value {
     use serde_json::Value as Json;
@@ -93,7 +107,7 @@ pub fn record(
                 let name = &field.name.text;
                 return Err(format!("field {name}: expected a List, one for each {axis}; this is {}", shown(&value)));
             };
-            if list.is_empty() {
+            if list.is_empty() && axis != TIME {
                 return Err(format!("field {}: there is no {axis}", field.name.text));
             }
             if let Some((other, _, n)) = samples.iter().find(|(_, of, n)| *of == axis && *n != list.len()) {
@@ -155,14 +169,25 @@ fn is_option(ty: &Type) -> bool {
     matches!(&ty.kind, TypeKind::Named { name, .. } if name.text == "Option")
 }
 
-/// The parts of a type `T each axis`. Of several axes the first, and T each of the others is not told apart from T.
+/// The parts of a type `T each axis`; of several axes the outermost.
 pub fn each(ty: &Type) -> Option<(&Type, &str)> {
-    let TypeKind::Each(of, axes) = &ty.kind else { return None };
-    match axes.first() {
-        Some(TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. })) => Some((of, &name.text)),
-        _ => None,
-    }
+    let (of, axes) = each_axes(ty)?;
+    Some((of, axes[0]))
 }
+
+/// The parts of a type `T each [a, b]`: T, and the axes from the outermost inwards, at least one.
+pub fn each_axes(ty: &Type) -> Option<(&Type, Vec<&str>)> {
+    let TypeKind::Each(of, axes) = &ty.kind else { return None };
+    let names = axes.iter().map(|axis| match axis {
+        TypeArg::Type(Type { kind: TypeKind::Named { name, .. }, .. }) => Some(name.text.as_str()),
+        _ => None,
+    });
+    let names: Vec<&str> = names.collect::<Option<_>>()?;
+    (!names.is_empty()).then_some((of, names))
+}
+
+/// The axis along which a record's numbers are those of the tokens of its reply.
+pub const TIME: &str = "time";
 
 /// The fields of the record of this name; none if there is no such record.
 pub fn fields_of<'p>(program: &'p Program, name: &str) -> &'p [ast::Field] {
@@ -270,12 +295,7 @@ pub fn convert(program: &Program, file: FileId, value: &Value, ty: &Type) -> Res
             let made = record(program, ty, given.fields.clone(), &mut |_| Err("it has no value".into()))?;
             return Ok(Value::Record(Rc::new(Record { name: given.name.clone(), ..made })));
         }
-        TypeKind::Each(of, _) => {
-            let Value::List(list) = value else { return Ok(value.clone()) };
-            let convert =
-                |(i, v): (usize, &Value)| convert(program, file, v, of).map_err(|e| format!("element {i}: {e}"));
-            return Ok(Value::list(list.iter().enumerate().map(convert).collect::<Result<_, _>>()?));
-        }
+        TypeKind::Each(of, axes) => return convert_each(program, file, value, of, axes.len()),
         // Tensors, tuples and functions are checked where they are used.
         _ => return Ok(value.clone()),
     };

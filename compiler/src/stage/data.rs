@@ -12,8 +12,10 @@ use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
-use sources::{File, Generated, Kept, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Zipped};
-use std::cell::OnceCell;
+use sources::{
+    File, Flat, Generated, Kept, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Then, Zipped,
+};
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 /// Keys of random streams: what a draw is for. Part of the key of SEMANTICS section 8, so that draws for different purposes
@@ -190,6 +192,30 @@ impl<V: 'static> Data<V> {
         }
         let (maps, passes) = (of.maps, of.passes);
         Ok(Data { source: Rc::new(Kept { of, order, held }), maps, passes })
+    }
+
+    /// The parts of every row, one after another. Reads all rows at once.
+    pub fn flat<W: Clone + 'static>(
+        &self,
+        eval: &mut Eval,
+        parts: impl Fn(V) -> Res<Vec<W>> + 'static,
+    ) -> Res<Data<W>> {
+        let mut starts = vec![0];
+        for i in 0..self.len() {
+            let row = self.get(eval, i)?;
+            let parts = parts(row).map_err(|error| self.at_row(i, error))?;
+            starts.push(starts[i] + parts.len());
+        }
+        Ok(self.over(Flat { of: self.clone(), starts, parts, last: RefCell::new(None) }))
+    }
+
+    /// These rows, and then others.
+    pub fn then(&self, other: &Data<V>) -> Data<V> {
+        Data {
+            source: Rc::new(Then { first: self.clone(), second: other.clone() }),
+            maps: self.maps.max(other.maps),
+            passes: self.passes.max(other.passes),
+        }
     }
 
     /// Rows `order[0]`, `order[1]`, ..

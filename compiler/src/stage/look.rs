@@ -204,7 +204,10 @@ fn has_replies(ty: &ItemType) -> bool {
 fn add_inputs(ty: &ItemType, prefix: &str, prompts: bool, inputs: &mut Vec<ItemInput>) {
     for (name, ty) in &ty.fields {
         let path = format!("{prefix}{name}");
-        let one = if let FieldType::Each(_, one) = ty { one } else { ty };
+        let mut one = ty;
+        while let FieldType::Each(_, of) = one {
+            one = of;
+        }
         let input = |name: String, dtype| ItemInput { name, axes: vec![], dtype };
         match one {
             FieldType::Reply => {

@@ -282,8 +282,13 @@ fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span)
                 ItemValue::Ints(texts.concat())
             }
             _ => {
-                let value = number(input.dtype, field(row, &input.name, span)?, &input.name, span)?;
-                each = vec![value.len()];
+                let of = field(row, &input.name, span)?;
+                let value = number(input.dtype, of, &input.name, span)?;
+                let nested = input.axes.iter().any(|a| input.axes.iter().any(|b| is_inside(a, b)));
+                each = match of {
+                    Value::List(list) if nested => list.iter().map(count).collect(),
+                    _ => vec![value.len()],
+                };
                 value
             }
         };
@@ -441,6 +446,11 @@ fn number(dtype: DType, value: &Value, path: &str, span: Span) -> Res<ItemValue>
     })
 }
 
+/// How many elements a list has.
+fn count(value: &Value) -> usize {
+    if let Value::List(list) = value { list.len() } else { 1 }
+}
+
 /// The numbers of a list, nested or not, in order. The error is what is none.
 fn flat<'v>(value: &'v Value, out: &mut Vec<f64>) -> Result<(), &'v Value> {
     match value {
@@ -458,17 +468,24 @@ pub fn item_type(program: &Program, row: &Value) -> ItemType {
     let declared = record.name.as_ref().map_or(&[][..], |name| super::convert::fields_of(program, name));
     let field = |(name, value): &(Rc<str>, Value)| {
         let ty = declared.iter().find(|field| *field.name.text == **name).map(|field| &field.ty);
-        let each = ty.and_then(super::convert::each);
-        let found = match (each, value) {
-            (Some((_, axis)), Value::List(list)) => {
-                let one = list.first().map_or(FieldType::Other("empty".into()), |one| field_type(program, one));
-                FieldType::Each(axis.to_string(), Box::new(one))
-            }
-            _ => field_type(program, value),
+        let found = match ty.and_then(super::convert::each_axes) {
+            Some((_, axes)) => each_of(program, value, &axes),
+            None => field_type(program, value),
         };
         (name.to_string(), found)
     };
     ItemType { name: record.name.as_ref().map(|n| n.to_string()), fields: record.fields.iter().map(field).collect() }
+}
+
+/// The type of a list that has one element, or list of these, for each index of axes.
+fn each_of(program: &Program, value: &Value, axes: &[&str]) -> FieldType {
+    let (Some((axis, inner)), Value::List(list)) = (axes.split_first(), value) else {
+        return field_type(program, value);
+    };
+    // An inner list may be empty where others are not.
+    let one = list.iter().find(|one| !matches!(one, Value::List(list) if list.is_empty()));
+    let of = one.map_or(FieldType::Float, |one| each_of(program, one, inner));
+    FieldType::Each(axis.to_string(), Box::new(of))
 }
 
 fn field_type(program: &Program, value: &Value) -> FieldType {

@@ -26,6 +26,7 @@ pub const WORDS: &[(&str, Word)] = &[
     ("split", split),
     ("map", map),
     ("filter", filter),
+    ("flat_map", flat_map),
     ("take", take),
     ("zip", zip),
     ("length", length),
@@ -231,6 +232,27 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
         other => fault("E0124", span, format!("a condition is a Bool, this is {}", other.kind())),
     })?;
     Ok(Rows::value(kept))
+}
+
+/// `flat_map(rows, f)`: the rows that f gives for each row, one after another.
+fn flat_map(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let data = data(eval, call)?;
+    let (f, span) = function(eval, call)?;
+    if data.len() > FUEL {
+        let message = format!("`flat_map` reads every row, and these are {} rows; it may read {FUEL}", data.len());
+        return fault("E0331", call.span, message);
+    }
+    let Some(rows) = cast::<Rows>(&mapped(&data, f, span)).map(|rows| rows.data.clone()) else {
+        return fault("E0113", span, "rows are expected");
+    };
+    let flat = rows.flat(eval, move |of| match of {
+        Value::List(list) => Ok(list.to_vec()),
+        other => {
+            fault("E0113", span, format!("`flat_map` takes a function that gives a List, this is {}", other.kind()))
+        }
+    })?;
+    Ok(Rows::value(flat))
 }
 
 fn take(eval: &mut Eval, call: &Call) -> Res<Value> {

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod device;
+mod drawn;
 mod files;
 #[cfg(feature = "gpu")]
 mod gpu;

@@ -71,10 +71,7 @@ impl Eval<'_> {
         let (fields, top) = self.record_fields(name, env)?;
         let mut ty = ItemType { name: Some(name.to_string()), fields: vec![] };
         for field in fields {
-            let (of, each) = match crate::stage::convert::each(&field.ty) {
-                Some((of, axis)) => (of, Some(axis)),
-                None => (&field.ty, None),
-            };
+            let (of, axes) = crate::stage::convert::each_axes(&field.ty).unwrap_or((&field.ty, vec![]));
             let field_type = match &of.kind {
                 TypeKind::Named { name, .. } => match name.text.as_str() {
                     "Float" => FieldType::Float,
@@ -90,10 +87,8 @@ impl Eval<'_> {
                 },
                 _ => FieldType::Other("of another type".into()),
             };
-            let field_type = match each {
-                Some(axis) => FieldType::Each(axis.to_string(), Box::new(field_type)),
-                None => field_type,
-            };
+            let each = |of, axis: &&str| FieldType::Each(axis.to_string(), Box::new(of));
+            let field_type = axes.iter().rev().fold(field_type, each);
             ty.fields.push((field.name.text.clone(), field_type));
         }
         Some(ty)

@@ -6,7 +6,7 @@ use crate::stage::hash::{ContentHash, Hasher};
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::{FileId, Span};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 pub struct Generated<F> {
@@ -316,5 +316,90 @@ impl<V: 'static> RowSource<V> for Spread<V> {
 
     fn files(&self, to: &mut Vec<(String, String)>) {
         self.of.files(to);
+    }
+}
+
+/// Parts of rows.
+pub struct Flat<V, W, F> {
+    pub of: Data<V>,
+    /// The number of the first part of each row, and of all at last.
+    pub starts: Vec<usize>,
+    pub parts: F,
+    /// The row whose parts were asked for last: the next ones are most often its own.
+    pub last: RefCell<Option<(usize, Vec<W>)>>,
+}
+
+impl<V: 'static, W, F> Flat<V, W, F> {
+    /// The row of a part, and the part's place in it.
+    fn seat(&self, index: usize) -> (usize, usize) {
+        let row = self.starts.partition_point(|start| *start <= index) - 1;
+        (row, index - self.starts[row])
+    }
+}
+
+impl<V: 'static, W: Clone, F: Fn(V) -> Res<Vec<W>>> RowSource<W> for Flat<V, W, F> {
+    fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<W> {
+        let (row, part) = self.seat(index);
+        if let Some((of, parts)) = &*self.last.borrow()
+            && *of == row
+        {
+            return Ok(parts[part].clone());
+        }
+        let parts = (self.parts)(self.of.get(eval, row)?)?;
+        let found = parts[part].clone();
+        *self.last.borrow_mut() = Some((row, parts));
+        Ok(found)
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.of.place(self.seat(index).0)
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        Some(Hasher::new("flat").hash("of", &self.of.identity(eval)?).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.of.files(to);
+    }
+}
+
+/// Rows after others.
+pub struct Then<V> {
+    pub first: Data<V>,
+    pub second: Data<V>,
+}
+
+impl<V: 'static> RowSource<V> for Then<V> {
+    fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
+        match index.checked_sub(self.first.len()) {
+            None => self.first.get(eval, index),
+            Some(index) => self.second.get(eval, index),
+        }
+    }
+
+    fn place(&self, index: usize) -> String {
+        match index.checked_sub(self.first.len()) {
+            None => self.first.place(index),
+            Some(index) => self.second.place(index),
+        }
+    }
+
+    fn identity(&self, eval: &Eval) -> Option<ContentHash> {
+        let (first, second) = (self.first.identity(eval)?, self.second.identity(eval)?);
+        Some(Hasher::new("then").hash("first", &first).hash("second", &second).finish())
+    }
+
+    fn files(&self, to: &mut Vec<(String, String)>) {
+        self.first.files(to);
+        self.second.files(to);
     }
 }

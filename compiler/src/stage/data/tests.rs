@@ -63,6 +63,20 @@ fn rows_are_made_when_asked_for_and_errors_name_theirs() {
 }
 
 #[test]
+fn parts_of_rows_and_rows_after_others() {
+    let flat = with(|eval| numbers(5).flat(eval, |x| Ok((0..x % 3).map(|k| 10 * x + k).collect()))).unwrap();
+    assert_eq!(all(&flat), [10, 20, 21, 40]);
+    assert_eq!(flat.place(2), "row 3");
+    assert_eq!(all(&flat.slice(1, 2).shuffle(3)).iter().sum::<usize>(), 41);
+    assert!(with(|eval| numbers(2).flat::<usize>(eval, |_| Err(unplaced("E0113", "no".into())))).is_err());
+    let both = flat.then(&numbers(2));
+    assert_eq!(all(&both), [10, 20, 21, 40, 0, 1]);
+    assert_eq!((both.place(3), both.place(5)), ("row 5".to_string(), "row 2".to_string()));
+    let none = with(|eval| numbers(3).flat(eval, |_| Ok(Vec::<usize>::new()))).unwrap();
+    assert_eq!((none.len(), both.then(&none).len()), (0, 6));
+}
+
+#[test]
 fn the_hash_of_rows_is_that_of_their_content() {
     let hash = |data: Data<usize>| {
         let add = |x: &usize, h: &mut Hasher| {
