@@ -41,7 +41,7 @@ impl Reason {
 
 /// Stages whose results are kept.
 pub fn is_kept(kind: &StageKind) -> bool {
-    matches!(kind, StageKind::Train(_) | StageKind::Evaluate(_))
+    matches!(kind, StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Sample(_))
 }
 
 /// What there is of the stages of a program.

@@ -1,6 +1,7 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
 use crate::stage::policy::PolicySpec;
+use crate::stage::sample::DrawnReply;
 use crate::stage::text::Chat;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -29,6 +30,10 @@ pub trait World {
     /// A folder that holds what was put on a model. The error is a sentence that names it.
     fn adapter(&self, path: &str) -> Result<Rc<dyn Adapter>, String> {
         Err(format!("there is no adapter {path}"))
+    }
+    /// The replies that a stage of this hash has drawn, for each of its prompts.
+    fn drawn(&self, _hash: &str) -> Option<Vec<Vec<DrawnReply>>> {
+        None
     }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {

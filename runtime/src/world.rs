@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::sample::DrawnReply;
 use align_compiler::stage::text::Chat;
 use align_compiler::world::{Adapter, Format, Model, Module, Rendered, Rows, Tokenizer, World};
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use crate::hub::{Arrived, Hub, Repo};
 use crate::model::adapter::LoadedAdapter;
 use crate::model::config::HEAD;
 use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
+use crate::run::drawn::of_kept;
+use crate::store::Store;
 use crate::token::Bytes;
 
 /// Files as they are named from a folder: that in which `alignc` was started. Modules that are not of the library are files
@@ -24,6 +27,8 @@ pub struct Files {
     hub: Hub,
     /// Fetches models of a hub that are not on this machine, and says how far it is.
     fetching: Option<Box<dyn Fn(Arrived)>>,
+    /// Where results of stages are kept.
+    store: Option<Store>,
 }
 
 /// The text of a source file, without the mark that some editors put before UTF-8. The error of a file that is not UTF-8 is of
@@ -43,7 +48,7 @@ fn said<T>(result: Result<T>) -> Said<T> {
 impl Files {
     pub fn new(root: impl Into<PathBuf>) -> Files {
         let root: PathBuf = root.into();
-        Files { beside: root.clone(), root, hub: Hub::of_environment(), fetching: None }
+        Files { beside: root.clone(), root, hub: Hub::of_environment(), fetching: None, store: None }
     }
 
     /// Files for a program: its modules stand in the folder of its file.
@@ -55,6 +60,11 @@ impl Files {
     /// The same files, where models of a hub are fetched when they are opened. `tell` hears of every part that comes.
     pub fn fetching(self, tell: impl Fn(Arrived) + 'static) -> Files {
         Files { fetching: Some(Box::new(tell)), ..self }
+    }
+
+    /// The same files, with what stages have drawn that are kept in this folder.
+    pub fn with_store(self, store: impl Into<PathBuf>) -> Files {
+        Files { store: Some(Store::new(store)), ..self }
     }
 
     /// The module `a.b` in the file `a/b.align` beside the program.
@@ -125,6 +135,12 @@ impl World for Files {
                 self.hub.cache().display()
             )
         })
+    }
+
+    fn drawn(&self, hash: &str) -> Option<Vec<Vec<DrawnReply>>> {
+        let entry = self.store.as_ref()?.entry(hash);
+        // What is damaged is drawn again by the run, which says so.
+        entry.is_finished().then(|| entry.read().ok()).flatten().and_then(|kept| of_kept(&kept))
     }
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {

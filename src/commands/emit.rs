@@ -1,7 +1,7 @@
 //! `alignc emit`: a level of the compilation as text.
 
 use crate::args::{Emit, Level};
-use crate::commands::{build, build_with, checked, options, report};
+use crate::commands::{STORE, build, build_with, checked, options, report};
 use crate::failure::{Failure, read};
 use crate::print::{out, outln};
 use align_compiler::check::print_types;
@@ -18,7 +18,7 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
     if args.level == Level::Tree {
         return tree(args);
     }
-    let world = Files::of_program(".", &args.file);
+    let world = Files::of_program(".", &args.file).with_store(STORE);
     let (program, checked) = checked(&args.file, &world)?;
     if args.level == Level::Types {
         out!("{}", print_types(&program, &checked));

@@ -1,7 +1,7 @@
 //! `alignc graph`: the stages of a program, drawn.
 
 use crate::args::Graph;
-use crate::commands::{build, checked};
+use crate::commands::{STORE, build, checked};
 use crate::drawing::{Arrow, Box, Drawing, Look, dot, svg, wrapped};
 use crate::failure::Failure;
 use crate::print::out;
@@ -14,7 +14,7 @@ use std::fs;
 const LETTERS: usize = 30;
 
 pub fn graph(args: &Graph) -> Result<(), Failure> {
-    let world = Files::of_program(".", &args.file);
+    let world = Files::of_program(".", &args.file).with_store(STORE);
     let (program, _) = checked(&args.file, &world)?;
     let graph = build(&program, &args.settings, &world)?;
     let drawing = drawing(&graph);
@@ -46,6 +46,10 @@ fn drawing(graph: &StageGraph) -> Drawing {
             StageKind::Load(load) => (Look::Source, Some(load.path.clone())),
             StageKind::Data(data) => (Look::Source, Some(format!("{} rows", grouped(data.rows)))),
             StageKind::Train(_) | StageKind::Evaluate(_) => (Look::Kept, None),
+            StageKind::Sample(sample) => {
+                let (prompts, n) = (sample.asks.len(), sample.wanted.replies());
+                (Look::Kept, Some(format!("{n} for each of {} prompts", grouped(prompts))))
+            }
             StageKind::Save(save) => (Look::End, Some(save.to.clone())),
             StageKind::Show(_) => (Look::End, None),
             StageKind::Assert(assert) => (Look::End, Some(assert.text.clone())),

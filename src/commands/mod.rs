@@ -68,6 +68,11 @@ fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files
     Ok(graph)
 }
 
+/// The stages of a program that were built before, now with what its run has drawn.
+fn rebuilt<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files) -> Result<StageGraph<'p>, RunError> {
+    stage::build::build(program, options, world).map_err(|mut wrong| RunError::Program(Box::new(wrong.remove(0))))
+}
+
 /// Finished stages and checkpoints of all runs from this folder.
 const STORE: &str = ".align/store";
 

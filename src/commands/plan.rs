@@ -31,7 +31,7 @@ struct Line {
 }
 
 pub fn plan(args: &Plan) -> Result<(), Failure> {
-    let world = Files::of_program(".", &args.file);
+    let world = Files::of_program(".", &args.file).with_store(STORE);
     let (program, _) = checked(&args.file, &world)?;
     must_run(&program, &args.file)?;
     let graph = build(&program, &args.settings, &world)?;
@@ -66,7 +66,9 @@ fn line(graph: &StageGraph, id: StageId, states: &mut States, costs: &[StagePlan
     let is_asked = run::is_asked_for(graph, id, &Store::new(STORE));
     let (name, state) = match &stage.kind {
         StageKind::Evaluate(_) if !is_asked => return None,
-        StageKind::Train(_) | StageKind::Evaluate(_) => (stage.name.clone(), states.of(graph, id)),
+        StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Sample(_) => {
+            (stage.name.clone(), states.of(graph, id))
+        }
         StageKind::Save(save) => (save.to.clone(), State::New),
         _ => return None,
     };

@@ -2,7 +2,8 @@
 
 use crate::args::Run;
 use crate::commands::{
-    STORE, about, build_with, checked, default_out, must_run, options, stop_at_interrupt, threads, told, verify,
+    STORE, about, build_with, checked, default_out, must_run, options, rebuilt, stop_at_interrupt, threads, told,
+    verify,
 };
 use crate::device;
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         () if std::io::stderr().is_terminal() => Fetching::bar(),
         () => Fetching::lines(),
     };
-    let world = Files::of_program(".", &args.file).fetching(move |part| shown.arrived(part));
+    let world = Files::of_program(".", &args.file).with_store(STORE).fetching(move |part| shown.arrived(part));
     let (program, _) = checked(&args.file, &world)?;
     must_run(&program, &args.file)?;
     let mut building = options(&args.settings);
@@ -53,7 +54,9 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     let (engine, notes) = device::engine(args.into(), threads(args.machine.threads), &graph)?;
     let stop = stop_at_interrupt("stopping after this step")?;
     graph.notes.iter().chain(&notes).for_each(|note| progress.note(note));
-    let result = run::run(&graph, &options, &*engine, progress.as_mut(), &stop);
+    let mut first = Some(graph);
+    let mut build = || first.take().map_or_else(|| rebuilt(&program, &building, &world), Ok);
+    let result = run::run(&mut build, &options, &*engine, progress.as_mut(), &stop);
     drop(progress);
     let found = result.map_err(|error| told(error, &program))?;
     for table in &found.profile {

@@ -1,7 +1,7 @@
 //! `alignc sweep`: a program with all combinations of some settings, in one table.
 
 use crate::args::{Settings, Sweep};
-use crate::commands::{STORE, about, build, checked, default_out, must_run, stop_at_interrupt, threads, told};
+use crate::commands::{STORE, about, build, checked, default_out, must_run, rebuilt, stop_at_interrupt, threads, told};
 use crate::device;
 use crate::failure::Failure;
 use crate::print::{errln, out, outln};
@@ -31,7 +31,7 @@ struct Run {
 }
 
 pub fn sweep(args: &Sweep) -> Result<(), Failure> {
-    let world = Files::of_program(".", &args.file);
+    let world = Files::of_program(".", &args.file).with_store(STORE);
     let (program, _) = checked(&args.file, &world)?;
     must_run(&program, &args.file)?;
     let is_seed = |name: &str| name == SEED && !params::names(&program).contains(&name);
@@ -104,7 +104,10 @@ fn one(
     };
     let (engine, _) = device::engine(args.machine.into(), threads(args.machine.threads), &graph).map_err(message)?;
     let mut collected = Collected::default();
-    let report = run::run(&graph, &options, &*engine, &mut collected, stop);
+    let building = super::options(&settings);
+    let mut first = Some(graph);
+    let mut build = || first.take().map_or_else(|| rebuilt(program, &building, world), Ok);
+    let report = run::run(&mut build, &options, &*engine, &mut collected, stop);
     let report = report.map_err(|error| message(told(error, program)))?;
     if let Some(claim) = report.failed.first() {
         return Err(format!("this does not hold: {}", claim.text));

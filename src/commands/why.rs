@@ -13,7 +13,7 @@ use align_runtime::world::Files;
 use serde_json::{Value, json};
 
 pub fn why(args: &Why) -> Result<(), Failure> {
-    let world = Files::of_program(".", &args.file);
+    let world = Files::of_program(".", &args.file).with_store(STORE);
     let (program, _) = checked(&args.file, &world)?;
     let graph = build(&program, &args.settings, &world)?;
     let id = find(&graph, &args.stage)?;

@@ -60,6 +60,13 @@ impl Eval<'_> {
             Value::Prompt(prompt) if text == "text" => return Ok(Value::text(prompt.0.to_string())),
             Value::Reply(reply) if text == "text" => return Ok(Value::text(reply.text.to_string())),
             Value::Reply(reply) if text == "prompt" => return Ok(Value::Prompt(reply.prompt.clone())),
+            // One that no policy drew is complete.
+            Value::Reply(reply) if text == "finished" => {
+                return Ok(Value::Bool(reply.drawn.as_ref().is_none_or(|drawn| drawn.finished)));
+            }
+            Value::Reply(reply) if text == "length" && reply.drawn.is_some() => {
+                return Ok(Value::Int(reply.drawn.as_ref().map_or(0, |drawn| drawn.tokens.len() as i64)));
+            }
             Value::Some(_) | Value::None if text == "some" => return Ok(Value::Bool(matches!(value, Value::Some(_)))),
             Value::Tokenizer(tokenizer) if text == "vocab_size" => {
                 return Ok(Value::Int(tokenizer.vocab_size() as i64));
@@ -139,7 +146,12 @@ impl Eval<'_> {
             (FieldType::Each(axis, of), Some(outer)) => **of == FieldType::Reply && *axis == *outer.name(),
             _ => false,
         };
-        let replies: Vec<&String> = item.ty.fields.iter().filter(|(_, ty)| is_it(ty)).map(|(name, _)| name).collect();
+        let mut replies: Vec<&String> =
+            item.ty.fields.iter().filter(|(_, ty)| is_it(ty)).map(|(name, _)| name).collect();
+        // What was drawn may stand beside texts of the data.
+        if replies.iter().any(|name| *name == convert::REPLY) {
+            replies.retain(|name| *name == convert::REPLY);
+        }
         match replies[..] {
             [] => Ok(own(self, axis, outer)),
             [name] => {

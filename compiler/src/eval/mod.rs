@@ -158,6 +158,10 @@ pub trait Hooks {
     fn node(&self, _eval: &mut Eval, _of: &Rc<dyn Foreign>, _span: Span) -> Option<Res<Node>> {
         None
     }
+    /// What a net's weights are, as a hash; none where that is not known, or not yet.
+    fn identity(&self, _net: &Net) -> Option<crate::stage::hash::ContentHash> {
+        None
+    }
     /// Whether code here makes stages.
     fn has_stages(&self) -> bool {
         false

@@ -215,7 +215,7 @@ pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
         };
         let prompt = part("prompt", 0).map(|arg| pieces(&arg)).transpose()?.unwrap_or_default();
         let text = pieces(&text)?;
-        return Ok(Value::Reply(Rc::new(text::Reply { prompt: Rc::new(text::Prompt(prompt)), text })));
+        return Ok(Value::Reply(Rc::new(text::Reply::of(Rc::new(text::Prompt(prompt)), text))));
     }
     let Some(tokens) = call.named("tokens") else { return wrong(call, call.span, "takes `tokens:`") };
     let tokens = eval.arg(tokens, call.env)?;

@@ -11,16 +11,13 @@ use super::fuel::OF_A_REWARD;
 use super::value::{Applied, DefCode, Function, Record, Value};
 use super::{Eval, Frame, Res, fault};
 use crate::program::Program;
+use crate::stage::convert::REPLY;
 use crate::stage::{convert, text};
 use align_syntax::ast::{DefKind, Param, TypeKind};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
-/// The field of an item that a reward judges.
-const REPLY: &str = "reply";
-/// Fields that sampling and scoring add; they are `each sample` where the reply is.
-const ADDED: [&str; 5] = [REPLY, "logp", "fresh", "finished", "reward"];
 /// The parts of a sum, by name.
 const PARTS: &str = "rewards";
 
@@ -267,15 +264,14 @@ fn of_sample(value: &Value, i: usize) -> Value {
 
 /// The fields of an item that have a value for each of its samples.
 pub fn each_sample(program: &Program, item: &Record) -> Vec<Rc<str>> {
-    if !matches!(item.get(REPLY), Some(Value::List(_))) {
-        return vec![];
-    }
+    let Some(Value::List(replies)) = item.get(REPLY) else { return vec![] };
     let declared = item.name.as_ref().map_or(&[][..], |name| convert::fields_of(program, name));
-    let is_each = |name: &str| {
-        let declared = declared.iter().find(|field| field.name.text == name).and_then(|field| convert::each(&field.ty));
-        declared.is_some_and(|(_, axis)| axis == "sample") || ADDED.contains(&name) || name == PARTS
+    let is_each = |name: &str, value: &Value| match declared.iter().find(|field| field.name.text == name) {
+        Some(field) => convert::each(&field.ty).is_some_and(|(_, axis)| axis == "sample"),
+        // What was added to a group has one value for each of its replies.
+        None => name == PARTS || matches!(value, Value::List(list) if list.len() == replies.len()),
     };
-    item.fields.iter().map(|(name, _)| name).filter(|name| is_each(name)).cloned().collect()
+    item.fields.iter().filter(|(name, value)| is_each(name, value)).map(|(name, _)| name.clone()).collect()
 }
 
 impl Eval<'_> {
@@ -621,7 +617,7 @@ fn as_reply(value: &Value, prompt: Option<&Value>, span: Span) -> Res<Value> {
         Some(other) => Rc::new(text::Prompt(convert::pieces(other).unwrap_or_default())),
         None => Rc::default(),
     };
-    Ok(Value::Reply(Rc::new(text::Reply { prompt, text })))
+    Ok(Value::Reply(Rc::new(text::Reply::of(prompt, text))))
 }
 
 /// `xs |> score(reward)`, of an item, a List of items or Data.

@@ -75,6 +75,7 @@ fn stage() -> TrainStage {
             rates: vec![("learning_rate".into(), 0)],
         },
         batch: BatchSize::Examples(4),
+        reuse: None,
         length: StageLength::Steps(20),
         clip: Some(1.0),
         order: Order::Shuffled,

@@ -5,8 +5,9 @@ use super::data::{Data, READ_FIRST};
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
 use super::graph::{DataStage, Guards, Reads, Stage, StageGraph, StageId, StageKind};
-use super::hash::{ContentHash, Inputs};
+use super::hash::{ContentHash, Hasher, Inputs};
 use super::items::ItemLayout;
+use super::live::Building;
 use super::number::{Number, OfRows};
 use super::passes::{EQUAL, MAPS, Passes, SHARED, UNREAD};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
@@ -105,6 +106,10 @@ pub(super) struct State<'p> {
     pub guards: Guards,
     /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
     pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
+    /// While an expression is worked out that may draw from the policy that trains.
+    pub live: Option<Building>,
+    /// Rows have stand-ins for replies that are not drawn yet.
+    pub stand_in: bool,
 }
 
 impl<'p> Builder<'p> {
@@ -157,7 +162,12 @@ impl<'p> Builder<'p> {
         }
         for stmt in &block.stmts {
             self.state.borrow_mut().binding = None;
-            eval.stmt(stmt, &env)?;
+            match eval.stmt(stmt, &env) {
+                Ok(_) => {}
+                // Rows with stand-ins for replies may lack what the replies will give.
+                Err(error) if self.state.borrow().stand_in && error.code.starts_with("E07") => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -292,7 +302,8 @@ impl<'p> Builder<'p> {
         let kind = StageKind::Data(DataStage { rows: items.len(), passes: items.passes(), files: items.files() });
         // Words of the library say nothing of the program.
         let name = if span.file == self.program.main() { self.words(span) } else { String::new() };
-        self.add(Stage { name, span, hash, inputs, kind }, &[])
+        let reads: Vec<(StageId, Reads)> = items.drawn().into_iter().map(|stage| (stage, Reads::Drawn)).collect();
+        self.add(Stage { name, span, hash, inputs, kind }, &reads)
     }
 
     /// What stages that the next expressions ask for are named by.
@@ -316,7 +327,7 @@ fn apart(eval: &mut Eval, value: Value) -> Res<Value> {
 }
 
 /// Primitives of the pipeline, beside the [`words`] of data.
-pub const PRIMITIVES: [&str; 4] = ["load", "adapter", "history", "decode"];
+pub const PRIMITIVES: [&str; 5] = ["load", "adapter", "history", "decode", "sample"];
 
 impl Hooks for Builder<'_> {
     fn train(
@@ -363,6 +374,7 @@ impl Hooks for Builder<'_> {
             }
             "decode" => super::metric::decode(eval, call),
             "score" => super::score::judged(eval, call, &mut |more| self.warn(more)),
+            "sample" => super::sample::sample(self, eval, call),
             "map" if !self.passes.has(MAPS) && self.runs() => {
                 let mapped = RowHooks.call(eval, name, call)?;
                 apart(eval, mapped)
@@ -436,6 +448,17 @@ impl Hooks for Builder<'_> {
 
     fn has_stages(&self) -> bool {
         true
+    }
+
+    fn identity(&self, net: &Net) -> Option<ContentHash> {
+        let state = self.state.borrow();
+        let entry = state.nets.get(super::sources::place(net.source))?;
+        match (entry.stage, &entry.policy) {
+            (Some(stage), _) => Some(state.graph.get(stage).hash),
+            // A policy as a stage trains it.
+            (None, Some(_)) => Some(Hasher::new("moving").finish()),
+            (None, None) => None,
+        }
     }
 
     fn combined(&self, _: &mut Eval, tree: Tree, _: Span) -> Res<Value> {

@@ -49,6 +49,12 @@ impl<'e, 'p> Code<'e, 'p> {
         self.once(at, |code| Tree::new(code, env).rounds(overs, body))
     }
 
+    /// An expression in a scope.
+    pub fn expr(&mut self, expr: &Expr, env: &Env) -> Option<()> {
+        let at = (expr.span, env.address());
+        self.once(at, |code| Tree::new(code, env).alone(expr))
+    }
+
     /// A type of records, with what these are.
     pub fn record(&mut self, ty: &Type, env: &Env) -> Option<()> {
         let at = (ty.span, env.address());
@@ -135,6 +141,10 @@ impl<'e, 'p> Code<'e, 'p> {
                     self.hasher.float("by", *by);
                     self.value(term)?;
                 }
+            }
+            Value::Net(net) => {
+                let identity = self.eval.hooks.as_ref()?.identity(net)?;
+                self.hasher.hash("net", &identity).text("part", &net.prefix);
             }
             Value::Foreign(_) => {
                 let identity = cast::<Rows>(value)?.data.identity(self.eval)?;

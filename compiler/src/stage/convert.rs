@@ -186,6 +186,9 @@ pub fn each_axes(ty: &Type) -> Option<(&Type, Vec<&str>)> {
     (!names.is_empty()).then_some((of, names))
 }
 
+/// The field in which replies stand that were drawn, or are judged.
+pub const REPLY: &str = "reply";
+
 /// The axis along which a record's numbers are those of the tokens of its reply.
 pub const TIME: &str = "time";
 
@@ -224,7 +227,8 @@ enum Asked {
 fn reply(value: &Value, prompt: Option<Asked>) -> Result<Value, String> {
     let text = match (value, &prompt) {
         (Value::Reply(reply), Some(Asked::Text(prompt))) => {
-            return Ok(Value::Reply(Rc::new(Reply { prompt: prompt.clone(), text: reply.text.clone() })));
+            let drawn = reply.drawn.clone().filter(|_| *reply.prompt == **prompt);
+            return Ok(Value::Reply(Rc::new(Reply { prompt: prompt.clone(), text: reply.text.clone(), drawn })));
         }
         (Value::Reply(_), None) => return Ok(value.clone()),
         (Value::Chat(_) | Value::List(_) | Value::Record(_), _) => {
@@ -241,8 +245,8 @@ fn reply(value: &Value, prompt: Option<Asked>) -> Result<Value, String> {
             let said = Chat { messages: vec![message], ..Chat::default() };
             Ok(Value::Chat(Rc::new(answered(Some(Asked::Chat(asked)), &said))))
         }
-        Some(Asked::Text(prompt)) => Ok(Value::Reply(Rc::new(Reply { prompt, text }))),
-        None => Ok(Value::Reply(Rc::new(Reply { prompt: Rc::default(), text }))),
+        Some(Asked::Text(prompt)) => Ok(Value::Reply(Rc::new(Reply::of(prompt, text)))),
+        None => Ok(Value::Reply(Rc::new(Reply::of(Rc::default(), text)))),
     }
 }
 

@@ -7,14 +7,13 @@
 //! Data are known by the content of their rows, where these are few enough to be read first; else by what they are made of:
 //! the content of files, and the code ([`super::code`]) that makes rows of it.
 
+use super::graph::StageId;
 use super::hash::{ContentHash, Hasher};
 use crate::eval::{Eval, Res};
 use crate::philox::Philox;
 use crate::world::Rows;
 use align_syntax::diag::Diagnostic;
-use sources::{
-    File, Flat, Generated, Kept, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Then, Zipped,
-};
+use sources::{File, Flat, Generated, Kept, MadeRows, Mapped, Picked, Shuffled, Slice, Spread, Then, Zipped};
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
@@ -62,6 +61,15 @@ pub trait RowSource<V> {
 /// What a function of rows is.
 type Key = Box<dyn Fn(&Eval) -> Option<ContentHash>>;
 
+/// What policies drew of rows.
+#[derive(Clone, Debug, Default)]
+pub struct Drawn {
+    /// The stages that drew it.
+    pub stages: Vec<StageId>,
+    /// Nothing was drawn yet: rows have something in the place of replies. Good for a check and a plan, not for a run.
+    pub stand_in: bool,
+}
+
 /// Rows in an order.
 pub struct Data<V> {
     source: Rc<dyn RowSource<V>>,
@@ -69,22 +77,36 @@ pub struct Data<V> {
     maps: u64,
     /// How often rows are gone through to make them all.
     passes: u64,
+    drawn: Rc<Drawn>,
 }
 
 impl<V> Clone for Data<V> {
     fn clone(&self) -> Self {
-        Data { source: self.source.clone(), maps: self.maps, passes: self.passes }
+        Data { source: self.source.clone(), drawn: self.drawn.clone(), ..*self }
     }
 }
 
 impl<V: 'static> Data<V> {
     pub fn new(source: impl RowSource<V> + 'static) -> Data<V> {
-        Data { source: Rc::new(source), maps: 0, passes: 1 }
+        Data { source: Rc::new(source), maps: 0, passes: 1, drawn: Rc::default() }
     }
 
     /// Rows that are made of these.
     fn over<W>(&self, source: impl RowSource<W> + 'static) -> Data<W> {
-        Data { source: Rc::new(source), maps: self.maps, passes: self.passes }
+        Data { source: Rc::new(source), maps: self.maps, passes: self.passes, drawn: self.drawn.clone() }
+    }
+
+    /// What policies drew of the rows.
+    pub fn drawn(&self) -> &Drawn {
+        &self.drawn
+    }
+
+    /// The same rows, of which policies drew this, and what was drawn before.
+    pub fn with_drawn(mut self, more: &Drawn) -> Data<V> {
+        let drawn = Rc::make_mut(&mut self.drawn);
+        drawn.stages.extend(&more.stages);
+        drawn.stand_in |= more.stand_in;
+        self
     }
 
     /// `len` rows, each a function of its number; `key` tells what function it is.
@@ -120,7 +142,8 @@ impl<V: 'static> Data<V> {
         V: Clone,
     {
         let rows = (0..self.len()).map(|i| self.get(eval, i)).collect::<Res<Vec<V>>>()?;
-        Ok(Data { source: Rc::new(MadeRows { of: self.clone(), rows }), maps: self.maps, passes: self.passes + 1 })
+        let source = MadeRows { of: self.clone(), rows };
+        Ok(Data { passes: self.passes + 1, ..self.over(source) })
     }
 
     /// A row. An error says which row it is of.
@@ -149,16 +172,18 @@ impl<V: 'static> Data<V> {
     ) -> Data<W> {
         let maps = self.maps + 1;
         let source = Rc::new(Mapped { of: self.clone(), maps, key: Box::new(key), f });
-        Data { source, maps, passes: self.passes }
+        Data { source, maps, passes: self.passes, drawn: self.drawn.clone() }
     }
 
     /// A row of this and the row of `other` at the same place. Both have one length.
     pub fn zip<U: 'static, W: 'static>(&self, other: &Data<U>, f: impl Fn(V, U) -> W + 'static) -> Data<W> {
-        Data {
+        let zipped = Data {
             source: Rc::new(Zipped { left: self.clone(), right: other.clone(), f }),
             maps: self.maps.max(other.maps),
             passes: self.passes.max(other.passes),
-        }
+            drawn: self.drawn.clone(),
+        };
+        zipped.with_drawn(&other.drawn)
     }
 
     /// The rows where `keep` holds. Reads all rows at once; these are not more than 2^32.
@@ -190,8 +215,8 @@ impl<V: 'static> Data<V> {
                 held.push(row);
             }
         }
-        let (maps, passes) = (of.maps, of.passes);
-        Ok(Data { source: Rc::new(Kept { of, order, held }), maps, passes })
+        let (maps, passes, drawn) = (of.maps, of.passes, of.drawn.clone());
+        Ok(Data { source: Rc::new(Kept { of, order, held }), maps, passes, drawn })
     }
 
     /// The parts of every row, one after another. Reads all rows at once.
@@ -211,11 +236,13 @@ impl<V: 'static> Data<V> {
 
     /// These rows, and then others.
     pub fn then(&self, other: &Data<V>) -> Data<V> {
-        Data {
+        let both = Data {
             source: Rc::new(Then { first: self.clone(), second: other.clone() }),
             maps: self.maps.max(other.maps),
             passes: self.passes.max(other.passes),
-        }
+            drawn: self.drawn.clone(),
+        };
+        both.with_drawn(&other.drawn)
     }
 
     /// Rows `order[0]`, `order[1]`, ..

@@ -70,7 +70,14 @@ impl Reader<'_> {
 
     /// A complete reply after its prompt. Where no token begins every sequence, the stop token begins one whose prompt
     /// is empty: the first token of plain text is predicted too.
+    ///
+    /// A reply that was drawn by this tokenizer's tokens is these tokens, complete or not.
     pub fn reply(&self, reply: &Reply) -> Encoded {
+        if let Some(drawn) = reply.drawn.as_ref().filter(|drawn| *drawn.tokenizer == *self.tokenizer.identity()) {
+            let (begin, tokens) = (drawn.prompt.len(), drawn.tokens.clone());
+            let stream = drawn.prompt.iter().chain(&tokens).copied().collect();
+            return Encoded { stream, places: (begin - 1..begin - 1 + tokens.len()).collect(), tokens };
+        }
         let mut stream = self.prompt(&reply.prompt);
         if stream.is_empty() {
             stream.push(self.tokenizer.first());

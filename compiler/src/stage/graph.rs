@@ -2,8 +2,10 @@
 
 use super::evaluate::EvaluateStage;
 use super::hash::{ContentHash, HashInput};
+use super::live::{LiveNumber, LiveSource};
 use super::number::Number;
 use super::policy::PolicySpec;
+use super::sample::SampleStage;
 use super::source::ItemSource;
 use super::train::TrainStage;
 use crate::tensor::Graph;
@@ -67,6 +69,8 @@ pub enum Reads {
     History,
     /// Values for each row, worked out before the stage that trains on these rows.
     Kept,
+    /// Replies in the rows of data.
+    Drawn,
     /// A side of a [`ChooseStage`], by whether its condition holds.
     Side(bool),
 }
@@ -86,6 +90,8 @@ pub enum StageKind<'p> {
     Data(DataStage),
     Train(Box<TrainNode<'p>>),
     Evaluate(Box<EvaluateStage<'p>>),
+    /// Replies that a policy draws.
+    Sample(Box<SampleStage>),
     Save(SaveStage),
     Show(ShowStage),
     Assert(AssertStage),
@@ -98,6 +104,8 @@ impl StageKind<'_> {
         match self {
             StageKind::Train(_) => true,
             StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => true,
+            // Its replies have a part in how the program goes on.
+            StageKind::Sample(_) => true,
             StageKind::Init(_)
             | StageKind::Patch(_)
             | StageKind::Load(_)
@@ -219,6 +227,8 @@ pub struct TrainNode<'p> {
     pub policy: Rc<PolicySpec>,
     pub stage: TrainStage,
     pub items: Rc<dyn ItemSource + 'p>,
+    /// The same items, where the policy draws them as it trains.
+    pub live: Option<Rc<dyn LiveSource + 'p>>,
     /// Worked out every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
     pub evals: Vec<StageEval<'p>>,
     /// The slots as a program could write them, with defaults filled in, for reports.
@@ -243,6 +253,8 @@ pub struct StageEval<'p> {
     pub number: Number,
     /// Each reads one policy: the one that trains.
     pub evaluations: Vec<EvaluateStage<'p>>,
+    /// The number, where it is of replies that the policy draws.
+    pub live: Option<Rc<dyn LiveNumber + 'p>>,
 }
 
 pub struct SaveStage {

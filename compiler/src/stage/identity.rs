@@ -69,6 +69,11 @@ pub(super) fn hash(
             BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
         };
     });
+    if let Some(reuse) = stage.reuse {
+        inputs.part("passes", said("passes"), |hasher| {
+            hasher.int("passes", reuse.passes as u64).int("minibatch", reuse.minibatch.unwrap_or(0) as u64);
+        });
+    }
     match stage.length {
         StageLength::Steps(n) => inputs.part("steps", n.to_string(), |hasher| {
             hasher.int("steps", n as u64);

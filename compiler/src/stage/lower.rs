@@ -8,6 +8,7 @@ use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
 use super::identity::{Hashed, hash};
 use super::items::Forest;
 use super::kept::{Kept, keep, kept};
+use super::live::{self, Live, LiveItems, LiveNumber, LiveSource};
 use super::path::Path;
 use super::policy::PolicySpec;
 use super::rows::item_type;
@@ -58,10 +59,10 @@ pub(super) fn train(
             return fault("E0121", span, "one policy is trained, so it has one name");
         };
         inner.bind(&name.text, Value::Net(moving.clone()));
-        refuse_drawn(slots, &name.text)?;
     }
     let mut states = Declared::default();
-    let said = slots::read(builder, eval, slots, span, &inner, &mut states)?;
+    let (said, sites) =
+        live::building(builder, moving.source, || slots::read(builder, eval, slots, span, &inner, &mut states))?;
     let (on, on_span) = &said.on;
     let Some(data) = words::as_data(on) else {
         return fault("E0113", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
@@ -73,7 +74,8 @@ pub(super) fn train(
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
     let traced = Traced { moving: &moving, item: &item, through: through.as_ref() };
-    let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), name.clone())?;
+    let is_live = !sites.is_empty();
+    let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), (is_live, name.clone()))?;
     let LoweredStage { mut stage, frozen, read, losses, kept } = lowered;
     let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;
     if let Some(reading) = &mut reading {
@@ -81,7 +83,14 @@ pub(super) fn train(
     }
     let said_slots = written::slots(builder, &said, &stage);
     let sample = sample(builder, eval, &data)?;
-    let items = builder.items(eval, &data, &stage.layout, reading, *on_span)?;
+    let mut items = builder.items(eval, &data, &stage.layout, reading.clone(), *on_span)?;
+    let mut live = None;
+    if is_live {
+        let of = Live::new(builder, sites, &said.on_expr, &inner);
+        let drawn = LiveItems::new(eval, of, items, &stage.layout, reading, builder.words(*on_span))?;
+        let drawn = Rc::new(drawn);
+        (items, live) = (drawn.clone(), Some(drawn as Rc<dyn LiveSource + '_>));
+    }
     let evals = evaluations(builder, eval, &said, &moving, &inner)?;
     let data = builder.data(&items, *on_span);
     let of = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
@@ -93,7 +102,7 @@ pub(super) fn train(
         reads.push((keep(builder, kept, &stage, &items, data, span), Reads::Kept));
     }
     let policy = from.policy.clone();
-    let node = TrainNode { policy: policy.clone(), stage, items, evals, said: said_slots, sample };
+    let node = TrainNode { policy: policy.clone(), stage, items, live, evals, said: said_slots, sample };
     let stage = builder.add(Stage { name, span, hash, inputs, kind: StageKind::Train(Box::new(node)) }, &reads);
     Ok(builder.policy(start, Source { stage, policy }))
 }
@@ -152,14 +161,16 @@ fn lower(
     of: &Traced,
     said: &Said,
     (states, env): (&Declared, &Env),
-    name: String,
+    (is_live, name): (bool, String),
 ) -> Res<LoweredStage> {
     let span = said.loss.1;
     let traced = of.loss(eval, &said.loss.0, span)?;
     let (whole, _, mut read) = nets::used(builder, eval, &traced.graph, span)?;
     let layout = nets::layout(&whole, span);
     let (mut graph, mut before, mut numbers) = (traced.graph.clone(), None, vec![]);
-    if let Ok(layout) = &layout
+    // Of rows that are drawn anew nothing can be worked out before.
+    if !is_live
+        && let Ok(layout) = &layout
         && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, (said, states), layout)?
     {
         (graph, before) = (loss, Some(kept));
@@ -226,6 +237,7 @@ fn lower(
         frozen,
         optimizer,
         batch: said.batch,
+        reuse: said.reuse,
         length: said.length,
         clip: said.clip,
         order: said.order,
@@ -349,12 +361,18 @@ fn evaluations<'p>(
     let mut evals = vec![];
     for (name, expr) in &said.evals {
         builder.state.borrow_mut().moving = Some((moving.source, vec![]));
-        let value = call_with_policy(eval, expr, moving, env);
+        let value = live::building(builder, moving.source, || call_with_policy(eval, expr, moving, env));
         let evaluations = builder.state.borrow_mut().moving.take().map(|(_, evaluations)| evaluations);
-        let value = value?;
+        let (value, sites) = value?;
         match super::foreign::number(&value) {
-            Some(number) if !number.reads().is_empty() => {
-                evals.push(StageEval { name: name.clone(), number, evaluations: evaluations.unwrap_or_default() });
+            Some(number) if !sites.is_empty() && number.reads().is_empty() => {
+                let expr = with_policy(eval, expr, moving, env)?;
+                let live = Some(Rc::new(Live::new(builder, sites, &expr.0, &expr.1)) as Rc<dyn LiveNumber + 'p>);
+                evals.push(StageEval { name: name.clone(), number, evaluations: vec![], live });
+            }
+            Some(number) if !number.reads().is_empty() && sites.is_empty() => {
+                let evaluations = evaluations.unwrap_or_default();
+                evals.push(StageEval { name: name.clone(), number, evaluations, live: None });
             }
             _ => {
                 let message =
@@ -367,48 +385,24 @@ fn evaluations<'p>(
 }
 
 fn call_with_policy(eval: &mut Eval, expr: &ast::Expr, moving: &Rc<Net>, env: &Env) -> Res<Value> {
-    let ExprKind::Call(callee, args) = &*expr.kind else { return eval.arg(&Arg::Expr(expr), env) };
+    let (expr, env) = with_policy(eval, expr, moving, env)?;
+    eval.arg(&Arg::Expr(&expr), &env)
+}
+
+/// A call whose first argument is no policy, with the one that trains as its first.
+fn with_policy(eval: &mut Eval, expr: &ast::Expr, moving: &Rc<Net>, env: &Env) -> Res<(ast::Expr, Env)> {
+    let ExprKind::Call(callee, args) = &*expr.kind else { return Ok((expr.clone(), env.clone())) };
     let given = match args.positional.first() {
         Some(first) => matches!(eval.arg(&Arg::Expr(first), env)?, Value::Net(_)),
         None => false,
     };
-    match given {
-        true => eval.arg(&Arg::Expr(expr), env),
-        false => eval.call_expr(callee, args, Some(Arg::Value(Value::Net(moving.clone()), expr.span)), expr.span, env),
+    if given {
+        return Ok((expr.clone(), env.clone()));
     }
-}
-
-/// Data that are drawn from the policy as it trains need generation.
-fn refuse_drawn(slots: &Slots, moving: &str) -> Res<()> {
-    for line in &slots.lines {
-        if let ast::SlotKind::Slot { word, args, .. } = &line.kind
-            && word.text == "on"
-            && let Some(on) = args.positional.first()
-            && let Some(span) = mentions(on, moving)
-        {
-            let diagnostic =
-                Diagnostic::error("E0190", span, "data that are drawn from the policy as it trains are not there yet");
-            return Err(Box::new(diagnostic));
-        }
-    }
-    Ok(())
-}
-
-/// The first place in an expression where a word stands.
-fn mentions(expr: &ast::Expr, word: &str) -> Option<Span> {
-    let all = |args: &ast::Args| {
-        let named = args.named.iter().map(|(_, e)| e);
-        args.positional.iter().chain(named).chain(&args.trailing).find_map(|e| mentions(e, word))
-    };
-    match &*expr.kind {
-        ExprKind::Word(name) => (name == word).then_some(expr.span),
-        ExprKind::Call(callee, args) | ExprKind::Index(callee, args) => mentions(callee, word).or_else(|| all(args)),
-        ExprKind::Infix { left, right, .. } => mentions(left, word).or_else(|| mentions(right, word)),
-        ExprKind::Paren(inner) | ExprKind::Dot(inner, _) | ExprKind::Prefix(_, inner) => mentions(inner, word),
-        ExprKind::Cast { value, .. } => mentions(value, word),
-        ExprKind::List(items) => items.iter().find_map(|e| mentions(e, word)),
-        ExprKind::Tuple(args) => all(args),
-        ExprKind::Lambda { body, .. } => mentions(body, word),
-        _ => None,
-    }
+    // No program can write this name.
+    const NAME: &str = "the policy that trains";
+    let (inner, mut args) = (env.inner(), args.clone());
+    inner.bind(NAME, Value::Net(moving.clone()));
+    args.positional.insert(0, ast::Expr { kind: Box::new(ExprKind::Word(NAME.into())), ..expr.clone() });
+    Ok((ast::Expr { kind: Box::new(ExprKind::Call(callee.clone(), args)), ..expr.clone() }, inner))
 }

@@ -18,6 +18,7 @@ use crate::eval::{Call, Eval, Res, fault};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, AxisKind, DType, Graph, Node};
 use crate::world::Tokenizer;
+use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
@@ -92,10 +93,23 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
             }
         }
     }
+    host_mean(eval, &rows.data, untraced, span)
+}
+
+/// The mean of rows that host code makes.
+pub(super) fn mean_of_rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Value> {
+    match data.is_empty() {
+        true => fault("E0706", span, "the data has no rows, so it has no mean"),
+        false => host_mean(eval, data, None, span),
+    }
+}
+
+/// `untraced`: why the rows are not of tensor code, which is said where host code cannot make them either.
+fn host_mean(eval: &mut Eval, data: &Data<Value>, untraced: Option<Box<Diagnostic>>, span: Span) -> Res<Value> {
     let mut sums: Vec<f64> = vec![];
     let mut shape: Option<Rc<Record>> = None;
-    for row in 0..rows.data.len() {
-        let value = match (rows.data.get(eval, row), &untraced) {
+    for row in 0..data.len() {
+        let value = match (data.get(eval, row), &untraced) {
             (Ok(value), _) => value,
             (Err(_), Some(error)) => return Err(error.clone()),
             (Err(error), None) => return Err(error),
@@ -116,7 +130,7 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
             }
         }
     }
-    let mut means = sums.into_iter().map(|sum| Value::Float(sum / rows.data.len() as f64));
+    let mut means = sums.into_iter().map(|sum| Value::Float(sum / data.len() as f64));
     Ok(match shape {
         None => means.next().unwrap_or(Value::Unit),
         Some(first) => {

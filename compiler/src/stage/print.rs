@@ -62,6 +62,10 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
                 write!(f, " on %{data}")?;
             }
         }
+        StageKind::Sample(sample) => {
+            let policies: Vec<String> = inputs.iter().map(|(from, _)| format!("%{}", from.index())).collect();
+            write!(f, " {} for {} prompts", policies.join(", "), grouped(sample.asks.len()))?;
+        }
         StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => {}
     }
     writeln!(f, "  {:?}", stage.hash)?;
@@ -70,6 +74,10 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         StageKind::Evaluate(node) => {
             node.numbers.iter().enumerate().try_for_each(|(i, name)| writeln!(f, "  .{i} {name}"))?;
             node.answers.iter().try_for_each(|answer| writeln!(f, "  .{} of each row", answer.name))
+        }
+        StageKind::Sample(sample) => {
+            let wanted = &sample.wanted;
+            writeln!(f, "  {} replies of up to {} tokens", wanted.replies(), wanted.max_tokens)
         }
         StageKind::Save(save) => match &save.precision {
             Some(precision) => writeln!(f, "  to {:?} as {precision}", save.to),
@@ -192,6 +200,7 @@ pub fn word(kind: &StageKind) -> &'static str {
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",
+        StageKind::Sample(_) => "sample",
         StageKind::Save(_) => "save",
         StageKind::Show(_) => "show",
         StageKind::Assert(_) => "assert",

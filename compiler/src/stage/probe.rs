@@ -111,7 +111,7 @@ fn failing(fault: &Diagnostic, odd: &Odd, span: Span) -> Diagnostic {
 fn tried(eval: &mut Eval, rewards: &Rewards, items: &[Rc<Record>], answers: &[String]) -> Res<Vec<Option<f64>>> {
     let of = |(item, answer): (&Rc<Record>, &String)| {
         let prompt = prompt(item).and_then(super::convert::pieces).unwrap_or_default();
-        let reply = Reply { prompt: Rc::new(Prompt(prompt)), text: Pieces::filled(answer.as_str()) };
+        let reply = Reply::of(Rc::new(Prompt(prompt)), Pieces::filled(answer.as_str()));
         let mut record = (**item).clone();
         // About as many tokens as words, and log-probs of some kind for each.
         let tokens = answer.split_whitespace().count() + 1;

@@ -1,13 +1,15 @@
 //! Rows of data as items: fields to numbers and token ids, in the layout that a traced function asks for.
 
+use super::convert::{REPLY, TIME};
 use super::data::Data;
 use super::encode::{Encoded, Reader, Truncate};
+use super::graph::StageId;
 use super::hash::{ContentHash, Hasher};
 use super::items::{Item, ItemLayout, ItemValue, PLACES, STREAM, TOKENS};
 use super::look::{Look, Looked, LookedText};
 use super::source::ItemSource;
 use super::text::{Origin, Pieces};
-use crate::eval::value::{FieldType, ItemType, Value};
+use crate::eval::value::{FieldType, ItemType, Record, Value};
 use crate::eval::{Eval, Res, fault, list_shape};
 use crate::program::Program;
 use crate::tensor::{Axis, AxisKind, DType};
@@ -206,6 +208,10 @@ impl ItemSource for RowItems<'_> {
         self.data.passes()
     }
 
+    fn drawn(&self) -> Vec<StageId> {
+        self.data.drawn().stages.clone()
+    }
+
     fn looked(&self) -> Option<&dyn Looked> {
         Some(self)
     }
@@ -248,7 +254,7 @@ fn placed(mut error: Box<Diagnostic>, span: Span) -> Box<Diagnostic> {
 }
 
 /// One row as an item; `None` if it is longer than the context and nothing is left of it.
-fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span) -> Res<Option<Item>> {
+pub(super) fn item(layout: &ItemLayout, reading: Option<&Reading>, row: &Value, span: Span) -> Res<Option<Item>> {
     let mut made = Item::default();
     let mut encoded: Vec<(&str, Vec<Encoded>)> = vec![];
     let mut lengths: Vec<Option<Vec<usize>>> = vec![None; layout.ragged.len()];
@@ -465,16 +471,58 @@ fn flat<'v>(value: &'v Value, out: &mut Vec<f64>) -> Result<(), &'v Value> {
 /// What traced code may read of rows like this one. Which lists are `each sample` is what the record's declaration says.
 pub fn item_type(program: &Program, row: &Value) -> ItemType {
     let Value::Record(record) = row else { return ItemType::default() };
+    let drawn = drawn_in(record);
     let declared = record.name.as_ref().map_or(&[][..], |name| super::convert::fields_of(program, name));
     let field = |(name, value): &(Rc<str>, Value)| {
         let ty = declared.iter().find(|field| *field.name.text == **name).map(|field| &field.ty);
         let found = match ty.and_then(super::convert::each_axes) {
             Some((_, axes)) => each_of(program, value, &axes),
+            None if ty.is_none() => drawn.beside(program, value),
             None => field_type(program, value),
         };
         (name.to_string(), found)
     };
     ItemType { name: record.name.as_ref().map(|n| n.to_string()), fields: record.fields.iter().map(field).collect() }
+}
+
+/// How many tokens each reply of a row has that was drawn, or was given as one of a group.
+struct DrawnIn {
+    tokens: Vec<Option<usize>>,
+    grouped: bool,
+}
+
+fn drawn_in(record: &Record) -> DrawnIn {
+    let tokens = |value: &Value| match value {
+        Value::Reply(reply) => Some(reply.drawn.as_ref().map(|drawn| drawn.tokens.len())),
+        Value::Chat(_) => Some(None),
+        _ => None,
+    };
+    match record.get(REPLY) {
+        Some(Value::List(list)) => match list.iter().map(tokens).collect::<Option<Vec<_>>>() {
+            Some(tokens) => DrawnIn { grouped: !tokens.is_empty(), tokens },
+            None => DrawnIn { tokens: vec![], grouped: false },
+        },
+        one => DrawnIn { tokens: one.and_then(tokens).into_iter().collect(), grouped: false },
+    }
+}
+
+impl DrawnIn {
+    /// The type of a field that no record declares, beside replies: a List as long as their group has one value for each of
+    /// them, one as long as a drawn reply one for each of its tokens.
+    fn beside(&self, program: &Program, value: &Value) -> FieldType {
+        let of_tokens = |value: &Value, tokens: Option<usize>| match value {
+            Value::List(list) => Some(list.len()) == tokens && list.iter().all(|one| one.dtype().is_some()),
+            _ => false,
+        };
+        match (value, &self.tokens[..]) {
+            (Value::List(list), tokens) if self.grouped && list.len() == tokens.len() => {
+                let all = list.iter().zip(tokens).all(|(one, tokens)| of_tokens(one, *tokens));
+                each_of(program, value, if all { &["sample", TIME] } else { &["sample"] })
+            }
+            (value, [tokens]) if !self.grouped && of_tokens(value, *tokens) => each_of(program, value, &[TIME]),
+            _ => field_type(program, value),
+        }
+    }
 }
 
 /// The type of a list that has one element, or list of these, for each index of axes.
@@ -525,6 +573,13 @@ pub fn hash(value: &Value, hasher: &mut Hasher) {
         Value::Reply(reply) => {
             hash_pieces(&reply.prompt.0, hasher);
             hash_pieces(&reply.text, hasher);
+            if let Some(drawn) = &reply.drawn {
+                for (name, ids) in [("read", &drawn.prompt), ("drawn", &drawn.tokens)] {
+                    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                    hasher.bytes(name, &bytes);
+                }
+                hasher.text("by", &drawn.tokenizer);
+            }
         }
         Value::Chat(chat) => {
             for message in &chat.messages {

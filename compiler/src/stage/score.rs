@@ -25,8 +25,35 @@ pub(super) fn judged(eval: &mut Eval, call: &Call, warn: &mut dyn FnMut(Vec<Diag
     };
     let (reward, at) = argument(eval, call, 1, "a reward")?;
     let scored = scored(eval, &data, &reward, at)?;
-    warn(probe(eval, &reward, &data, true, at));
+    warn(probe(eval, &reward, &data, !data.drawn().stand_in, at));
     Ok(Rows::value(scored))
+}
+
+/// Rows whose replies are not drawn yet: what rewards are worth nobody knows, so every second one is 1, the others 0.
+fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards) -> Res<Data<Value>> {
+    let outer = eval.tally.borrow().clone();
+    let mut made = vec![];
+    for at in 0..data.len() {
+        let row = data.get(eval, at)?;
+        let Value::Record(record) = eval.score_item(rewards, &row)?.unwrap_or_else(|| row.clone()) else { continue };
+        let mut record = (*record).clone();
+        let worth = |at: usize, like: Option<&Value>| match like {
+            Some(Value::List(tokens)) => Value::list(vec![Value::Float((at % 2) as f64); tokens.len()]),
+            _ => Value::Float((at % 2) as f64),
+        };
+        let reward = match (record.get("reply"), record.get("reward")) {
+            (Some(Value::List(replies)), Some(Value::List(got))) => {
+                Value::list((0..replies.len()).map(|at| worth(at, got.get(at))).collect())
+            }
+            (Some(Value::List(replies)), _) => Value::list((0..replies.len()).map(|at| worth(at, None)).collect()),
+            (_, got) => worth(at, got),
+        };
+        record.set("reward", reward);
+        made.push(Value::Record(Rc::new(record)));
+    }
+    *eval.tally.borrow_mut() = outer;
+    let drawn = data.drawn().clone();
+    Ok(Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone())).with_drawn(&drawn))
 }
 
 /// Rows whose replies have a reward, with the fields `reward` and `rewards`. All are judged now; how that went is added to
@@ -37,6 +64,9 @@ pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, span: Span) -
         return fault("E0331", span, message);
     }
     let rewards = Rc::new(Rewards::new(eval, reward, span)?);
+    if data.drawn().stand_in {
+        return stood_in(eval, data, &rewards);
+    }
     let (of, key) = (rewards.clone(), reward.clone());
     let outer = std::mem::take(&mut *eval.tally.borrow_mut());
     let kept = data.filter_map(eval, move |eval| code_of(eval, &key), move |eval, row| eval.score_item(&of, &row));

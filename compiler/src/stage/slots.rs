@@ -5,7 +5,7 @@ use super::convert::shown;
 use super::encode::Truncate;
 use super::path::Path;
 use super::states::Declared;
-use super::train::{BatchSize, Keep, Order, StageLength};
+use super::train::{BatchSize, Keep, Order, Reuse, StageLength};
 use crate::eval::env::Env;
 use crate::eval::value::Value;
 use crate::eval::{Arg, Eval, Res, fault};
@@ -21,10 +21,12 @@ pub mod table;
 pub struct Said {
     /// The data, and the words that name them.
     pub on: (Value, Span),
+    pub on_expr: Expr,
     pub truncate: Option<Truncate>,
     pub loss: (Value, Span),
     pub optimizer: (Value, Span),
     pub batch: BatchSize,
+    pub reuse: Option<Reuse>,
     pub length: StageLength,
     pub clip: Option<f64>,
     pub order: Order,
@@ -52,6 +54,7 @@ pub(super) fn read<'s>(
     states: &mut Declared<'s>,
 ) -> Res<Said> {
     let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
+    let (mut on_expr, mut reuse) = (None, None);
     let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
     let (mut only, mut except, mut bf16, mut frozen) = (vec![], vec![], false, Storage::F32);
     let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
@@ -87,7 +90,7 @@ pub(super) fn read<'s>(
                 if let Some((_, how)) = args.named.iter().find(|(name, _)| name.text == "truncate") {
                     truncate = Some(one_of("truncate", how, &Truncate::WORDS)?);
                 }
-                on = Some((value, expr.span));
+                (on, on_expr) = (Some((value, expr.span)), Some(expr.clone()));
             }
             "loss" => loss = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
             "optimizer" => optimizer = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
@@ -112,6 +115,7 @@ pub(super) fn read<'s>(
             "seed" => seed = Some(given.count(eval, 0)? as u64),
             "eval" => (evals, eval_every) = given.evals(eval)?,
             "keep" => keep = given.keep()?,
+            "passes" => reuse = Some(given.reuse(eval)?),
             "only" => only = given.paths()?,
             "except" => except = given.paths()?,
             "precision" => (bf16, frozen) = given.precision()?,
@@ -139,11 +143,13 @@ pub(super) fn read<'s>(
     };
     Ok(Said {
         on: on.ok_or_else(|| missing("on", "on data.train"))?,
+        on_expr: on_expr.ok_or_else(|| missing("on", "on data.train"))?,
         truncate,
         loss: loss.ok_or_else(|| missing("loss", "loss sft(.reply)"))?,
         optimizer: optimizer.ok_or_else(|| missing("optimizer", "optimizer adamw(lr: 1e-4)"))?,
         batch: batch.ok_or_else(|| missing("batch", "batch 32 examples"))?,
         length: length.map(|(length, _)| length).ok_or_else(|| missing("epochs", "epochs 1"))?,
+        reuse,
         clip,
         order,
         seed,
@@ -160,6 +166,11 @@ pub(super) fn read<'s>(
 /// What the language has and this compiler does not have yet.
 fn later<T>(span: Span, what: &str) -> Res<T> {
     fault("E0190", span, format!("{what} is not there yet"))
+}
+
+/// Whether a unit counts items.
+fn is_items(unit: &str) -> bool {
+    ["examples", "example", "groups", "group", "samples", "sample"].contains(&unit)
 }
 
 /// A slot: a word with the arguments of a call.
@@ -225,10 +236,29 @@ impl<'a> Slot<'a> {
             return fault("E0134", expr.span, format!("a batch holds at least one, this is {n}"));
         }
         match unit.as_str() {
-            "examples" | "example" => Ok(BatchSize::Examples(n as usize)),
+            // What an item is, the data say: a group is one.
+            unit if is_items(unit) => Ok(BatchSize::Examples(n as usize)),
             "tokens" | "token" => Ok(BatchSize::Tokens(n as usize)),
-            "groups" | "group" => later(expr.span, "a batch of groups"),
             other => fault("E0134", expr.span, format!("a batch is counted in examples or tokens, not in {other}")),
+        }
+    }
+
+    /// `passes 4, minibatch: 16 samples`
+    fn reuse(&self, eval: &mut Eval) -> Res<Reuse> {
+        let passes = self.count(eval, 1)?;
+        let Some((_, said)) = self.args.named.iter().find(|(name, _)| name.text == "minibatch") else {
+            return Ok(Reuse { passes, minibatch: None });
+        };
+        let value = eval.arg(&Arg::Expr(said), self.env)?;
+        match &value {
+            Value::Quantity(n, unit) if *n >= 1.0 && n.fract() == 0.0 && is_items(unit) => {
+                Ok(Reuse { passes, minibatch: Some(*n as usize) })
+            }
+            other => {
+                let message = format!("a minibatch is counted in what a batch is, this is {}", shown(other));
+                let diagnostic = Diagnostic::error("E0134", said.span, message);
+                Err(Box::new(diagnostic.help("`passes 4, minibatch: 16 examples`")))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where the items of a stage come from.
 
+use super::graph::StageId;
 use super::hash::ContentHash;
 use super::items::Item;
 use super::look::Looked;
@@ -28,6 +29,10 @@ pub trait ItemSource {
     }
     /// The files that rows are read from, each with a hash of its content.
     fn files(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+    /// The stages that drew replies of the rows.
+    fn drawn(&self) -> Vec<StageId> {
         vec![]
     }
     /// The rows of a program, as somebody looks at them.

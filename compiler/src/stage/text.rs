@@ -1,7 +1,8 @@
 //! Text that will be tokens: prompts, replies and chats as values of the host language.
 //!
 //! They hold text, not ids: the tokenizer is that of the policy which reads them, so one reply may be read by two
-//! policies. [`crate::stage::encode`] turns them into ids, once.
+//! policies. [`crate::stage::encode`] turns them into ids, once. A reply that a policy drew keeps its tokens, and is not
+//! tokenised again.
 
 use std::fmt;
 use std::rc::Rc;
@@ -72,6 +73,27 @@ pub struct Prompt(pub Pieces);
 pub struct Reply {
     pub prompt: Rc<Prompt>,
     pub text: Pieces,
+    /// The tokens that a policy drew.
+    pub drawn: Option<Rc<DrawnTokens>>,
+}
+
+impl Reply {
+    /// A complete reply of a text.
+    pub fn of(prompt: Rc<Prompt>, text: Pieces) -> Reply {
+        Reply { prompt, text, drawn: None }
+    }
+}
+
+/// Tokens as a policy drew them, after those of the prompt as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DrawnTokens {
+    pub prompt: Vec<u32>,
+    /// With the stop token, if it was drawn.
+    pub tokens: Vec<u32>,
+    /// Whether the stop token was drawn; else the reply was cut.
+    pub finished: bool,
+    /// The identity of the tokenizer whose tokens these are. Another one reads the text.
+    pub tokenizer: Rc<str>,
 }
 
 /// Messages with roles, as the model's chat template writes them. The loss reads what the assistant says.

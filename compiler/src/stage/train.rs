@@ -51,6 +51,8 @@ pub struct TrainStage {
     pub narrow: Vec<Narrow>,
     pub optimizer: OptimizerStage,
     pub batch: BatchSize,
+    /// How often what is taken at once is gone through.
+    pub reuse: Option<Reuse>,
     pub length: StageLength,
     /// Norm of the gradient above which it is scaled down.
     pub clip: Option<f64>,
@@ -58,6 +60,22 @@ pub struct TrainStage {
     pub seed: u64,
     pub eval_every: Option<usize>,
     pub keep: Keep,
+}
+
+/// `passes 4, minibatch: 16 samples`: the items of a batch are gone through so many times, in minibatches, each of which is a step
+/// with its update. PPO's inner epochs (TRL's `num_ppo_epochs` and `num_mini_batches`, `num_iterations` of GRPO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    pub passes: usize,
+    /// Items of a step; all of the batch without it.
+    pub minibatch: Option<usize>,
+}
+
+impl Reuse {
+    /// The steps that so many items are good for.
+    pub fn steps(&self, items: usize) -> usize {
+        self.passes * items.div_ceil(self.minibatch.unwrap_or(items).max(1)).max(1)
+    }
 }
 
 /// Which weights the stage gives.

@@ -19,6 +19,10 @@ pub(super) fn slots(builder: &Builder, said: &Said, stage: &TrainStage) -> Vec<(
         BatchSize::Examples(n) => ("batch", format!("{n} examples")),
         BatchSize::Tokens(n) => ("batch", format!("{n} tokens")),
     });
+    if let Some(reuse) = stage.reuse {
+        let minibatch = reuse.minibatch.map_or(String::new(), |n| format!(", minibatch: {n} examples"));
+        lines.push(("passes", format!("{}{minibatch}", reuse.passes)));
+    }
     lines.push(match stage.length {
         StageLength::Steps(n) => ("steps", n.to_string()),
         StageLength::Epochs(n) => ("epochs", n.to_string()),

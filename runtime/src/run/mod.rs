@@ -2,6 +2,7 @@
 
 mod answers;
 mod board;
+pub(crate) mod drawn;
 mod error;
 mod log;
 mod options;
@@ -23,26 +24,56 @@ pub use verify::verify;
 use std::collections::HashMap;
 use std::fs;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use align_compiler::stage::graph::StageGraph;
+use align_compiler::stage::graph::{StageGraph, StageId};
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::evaluate::Evaluated;
 use crate::model::files::remove_leftovers;
 use crate::profile::Profile;
 use crate::store::Store;
 
 /// Runs all stages of a program. Where `stop` becomes true it ends after the step, the
 /// micro-batch of an evaluation or the stage, and saves; the next run goes on.
-pub fn run(
-    graph: &StageGraph,
+///
+/// `build` gives the program's stages. Where a stage has drawn replies, the program is built again with them and goes on
+/// from there: stages before it are the same ones, and are not run twice.
+pub fn run<'p>(
+    build: &mut dyn FnMut() -> Result<StageGraph<'p>, RunError>,
     options: &RunOptions,
     engine: &dyn Engine,
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Report, RunError> {
-    stages(graph, options, engine, progress, stop)?.run()
+    let mut so_far = SoFar::default();
+    loop {
+        let graph = build()?;
+        let mut run = stages(&graph, options, engine, progress, stop)?;
+        run.go_on(std::mem::take(&mut so_far));
+        match run.run()? {
+            (report, None) => return Ok(report),
+            (_, Some(more)) => so_far = more,
+        }
+    }
+}
+
+/// What a run has done when it has drawn replies that the rest of the program waits for.
+#[derive(Default)]
+pub(crate) struct SoFar {
+    /// The stage that drew them. All before it were run.
+    drawn: Option<StageId>,
+    found: Vec<Finding>,
+    failed: Vec<Asserted>,
+    kept: Vec<StageId>,
+    evaluated: HashMap<StageId, Evaluated>,
+    held: Vec<fs::File>,
+    actual: Vec<Actual>,
+    plans: Vec<StagePlan>,
+    begun: Option<Instant>,
+    reported: Option<(Instant, Duration)>,
+    profile: Option<Profile>,
 }
 
 /// All stages before the first is run.
@@ -66,6 +97,7 @@ fn stages<'a, 'p>(
         store: Store::new(&options.store),
         memory: memory.unwrap_or_else(default_memory),
         found: vec![],
+        failed: vec![],
         kept: vec![],
         begun: Instant::now(),
         reported: None,
@@ -76,6 +108,7 @@ fn stages<'a, 'p>(
         merging: HashMap::new(),
         evaluated: HashMap::new(),
         held: vec![],
+        done: None,
         is_blank: false,
         plans: read_plan(&options.out).unwrap_or_default(),
         actual: vec![],

@@ -12,9 +12,11 @@ use align_compiler::stage::hash::Hasher;
 use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::print::{grouped, word};
+use align_compiler::stage::sample::SampleStage;
 use align_compiler::tensor::Axis;
 use serde::{Deserialize, Serialize};
 
+use super::drawn::most_tokens;
 use super::log::now;
 use super::stages::Stages;
 use super::{Progress, RunError, RunOptions};
@@ -141,6 +143,7 @@ pub(super) struct Cost<'a> {
 enum Work<'a> {
     Steps(&'a TrainNode<'a>),
     Pass(&'a EvaluateStage<'a>, &'a evaluate::Need),
+    Draws,
 }
 
 impl<'a> Cost<'a> {
@@ -159,6 +162,20 @@ impl<'a> Cost<'a> {
             steps: need.steps,
             micro: need.micro,
             tried: need.tried,
+        }
+    }
+
+    /// Of replies: tokens at most.
+    pub fn of_draws(node: &SampleStage, held: usize, base: usize) -> Cost<'a> {
+        let memory = [("weights", held), ("alignc itself", base)];
+        Cost {
+            work: Work::Draws,
+            memory: memory.map(|(name, bytes)| (name.to_string(), bytes)).to_vec(),
+            rows: node.asks.len(),
+            tokens: most_tokens(node),
+            steps: 1,
+            micro: 1,
+            tried: None,
         }
     }
 
@@ -251,6 +268,11 @@ impl<'a, 'p> Stages<'a, 'p> {
             let found = match &graph.get(id).kind {
                 StageKind::Train(node) => self.train_plan(id, node, trial),
                 StageKind::Evaluate(node) => self.evaluate_plan(id, node, trial),
+                StageKind::Sample(node) => {
+                    let policies = node.generation.policies.iter();
+                    let held = policies.map(|used| 4 * used.policy.size()).sum();
+                    Ok(self.planner(id).stage_plan(id, Cost::of_draws(node, held, resident_memory())))
+                }
                 _ => continue,
             };
             all.push(match found {
@@ -273,7 +295,8 @@ impl<'a, 'p> Stages<'a, 'p> {
         let base = resident_memory().saturating_sub(bytes_held(&values, &held));
         let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
         let items = WithKept::new(&*node.items, &node.stage.layout, None);
-        let job = Job { stage: &node.stage, items: &items, fixed, evals: &node.evals };
+        let live = node.live.as_deref();
+        let job = Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals };
         let work = self.options.out.join(graph_name(id));
         fs::create_dir_all(&work).map_err(|e| Error::io(&work, "create", &e))?;
         let mut settings = Settings {
@@ -297,7 +320,7 @@ impl<'a, 'p> Stages<'a, 'p> {
         node: &EvaluateStage,
         trial: Duration,
     ) -> std::result::Result<StagePlan, RunError> {
-        let weights = self.gathered_for(id, node)?;
+        let weights = self.gathered_for(id, &node.policies, &node.narrow)?;
         let named: std::collections::HashMap<&str, Numbers> =
             weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
         let held = bytes_of(named.values().copied());
@@ -353,7 +376,7 @@ impl Planner<'_, '_> {
         };
         let numbers = match &cost.work {
             Work::Steps(node) => node.stage.weights.iter().map(|weight| weight.len as u64).sum(),
-            Work::Pass(..) => 0,
+            Work::Pass(..) | Work::Draws => 0,
         };
         let of = |name: &str| cost.memory.iter().find(|(part, _)| part == name).map_or(0, |(_, bytes)| *bytes as u64);
         StagePlan {
@@ -399,6 +422,7 @@ impl Planner<'_, '_> {
                 let lengths = need.lengths.as_ref();
                 lengths.and_then(|lengths| choice::pass(&node.graph, lengths, &rates)).map(|pass| pass * need.parts)
             }
+            Work::Draws => return none,
         };
         let reach = format!("{} GFLOP/s, {} GB/s", rounded(rates.product / 1e9), rounded(rates.memory / 1e9));
         (seconds, format!("by what the device reaches: {reach}"))
@@ -450,6 +474,9 @@ fn shape(graph: &StageGraph, id: StageId) -> String {
         }
         StageKind::Evaluate(node) => {
             hasher.graph("graph", &node.graph);
+        }
+        StageKind::Sample(node) => {
+            hasher.graph("graph", &node.generation.item);
         }
         _ => {}
     }

@@ -8,28 +8,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use align_compiler::kernel::estimate::Rates;
-use align_compiler::stage::evaluate::EvaluateStage;
+use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
     AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
 };
-use align_compiler::stage::narrow::layouts;
+use align_compiler::stage::narrow::{Narrow, layouts};
 use align_compiler::stage::number::Number;
+use align_compiler::stage::sample::SampleStage;
 use serde_json::Value;
 
+use super::drawn::{kept, of_kept, replies, requests};
 use super::log::steps;
 use super::options::RunOptions;
 use super::plan::{Actual, Cost, StagePlan, bytes_held, note_plan, spent};
 use super::report::{Asserted, Curve, Finding, Report, Shown};
 use super::weights::Holding;
-use super::{Progress, RunError, RunLog, StageFault};
+use super::{Progress, RunError, RunLog, SoFar, StageFault};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
+use crate::generate::Generator;
 use crate::policy::{self, MergeGraphs};
 use crate::profile::{Profile, Section, StageSpent, Table as Spent, resident_memory};
 use crate::report::{self, RunView, State};
 use crate::store::{Entry, Record, Store};
-use crate::train::held::{Held, Numbers, Resident, bytes_of};
+use crate::train::held::{Held, Numbers, Resident, bytes_of, resident};
 use crate::train::kept::WithKept;
 use crate::train::metrics::Lines;
 use crate::train::{Job, Made, Need, Outcome, Settings, Weights, memory, train};
@@ -59,11 +62,15 @@ pub(super) struct Stages<'a, 'p> {
     pub merging: HashMap<StageId, MergeGraphs>,
     pub evaluated: HashMap<StageId, Evaluated>,
     pub found: Vec<Finding>,
+    /// The assertions that do not hold.
+    pub failed: Vec<Asserted>,
     /// Training stages that an earlier run had finished.
     pub kept: Vec<StageId>,
     pub begun: Instant,
     /// Keeps what is read from being pruned.
     pub held: Vec<fs::File>,
+    /// The stages up to this one were run before the program was built again.
+    pub done: Option<StageId>,
     /// All weights are the same small number: nothing is drawn, read or trained.
     pub is_blank: bool,
     /// What stages need, as it was found before they began, and what they took.
@@ -75,10 +82,59 @@ pub(super) struct Stages<'a, 'p> {
     pub reported: Option<(Instant, Duration)>,
 }
 
+/// Where a run came to.
+enum End {
+    Finished,
+    Stopped,
+    /// A stage has drawn replies that the rest of the program is built with.
+    Drawn(StageId),
+}
+
 impl Stages<'_, '_> {
-    /// Runs all stages. However that ends, the report of the run is written.
-    pub fn run(mut self) -> Done<Report> {
+    /// Goes on where the same run came to before its program was built again.
+    pub fn go_on(&mut self, so_far: SoFar) {
+        let Some(drawn) = so_far.drawn else { return };
+        self.done = Some(drawn);
+        self.found = so_far.found;
+        self.failed = so_far.failed;
+        self.kept = so_far.kept;
+        self.evaluated = so_far.evaluated;
+        self.held = so_far.held;
+        self.actual = so_far.actual;
+        self.plans = so_far.plans;
+        self.begun = so_far.begun.unwrap_or(self.begun);
+        self.reported = so_far.reported;
+        self.profile = so_far.profile;
+    }
+
+    /// Runs all stages, or those up to one that draws replies: then what the run has so far is given beside the report. However
+    /// that ends, the report of the run is written.
+    pub fn run(mut self) -> Done<(Report, Option<SoFar>)> {
         let result = self.all();
+        let result = match result {
+            Ok(End::Drawn(drawn)) => {
+                self.report_now_and_then()?;
+                let so_far = SoFar {
+                    drawn: Some(drawn),
+                    found: self.found,
+                    failed: self.failed,
+                    kept: self.kept,
+                    evaluated: self.evaluated,
+                    held: self.held,
+                    actual: self.actual,
+                    plans: self.plans,
+                    begun: Some(self.begun),
+                    reported: self.reported,
+                    profile: self.profile,
+                };
+                return Ok((Report::default(), Some(so_far)));
+            }
+            Ok(End::Finished) => Ok(false),
+            Ok(End::Stopped) => Ok(true),
+            Err(error) => Err(error),
+        };
+        let failed = std::mem::take(&mut self.failed);
+        let result = result.map(|stopped| Report { stopped, failed, profile: vec![] });
         let (state, fault) = match &result {
             Ok(report) if report.stopped => (State::Stopped, None),
             Ok(report) if report.failed.is_empty() => (State::Finished, None),
@@ -90,7 +146,7 @@ impl Stages<'_, '_> {
         match (self.report(state, fault).and(profiled.1), result) {
             // What ended the run matters more than a report that cannot be written.
             (Err(error), Ok(_)) => Err(error.into()),
-            (_, result) => result,
+            (_, result) => result.map(|report| (report, None)),
         }
     }
 
@@ -138,8 +194,7 @@ impl Stages<'_, '_> {
         self.found.push(finding);
     }
 
-    fn all(&mut self) -> Done<Report> {
-        let mut report = Report::default();
+    fn all(&mut self) -> Done<End> {
         let order = self.graph.order();
         for (at, id) in order.iter().enumerate() {
             let stage = self.graph.get(*id);
@@ -147,8 +202,11 @@ impl Stages<'_, '_> {
                 continue;
             }
             if self.stop.load(Ordering::Relaxed) {
-                report.stopped = true;
-                return Ok(report);
+                return Ok(End::Stopped);
+            }
+            if self.done.is_some_and(|done| *id <= done) {
+                self.again(*id)?;
+                continue;
             }
             match &stage.kind {
                 // These are read by the stages that need them.
@@ -160,8 +218,7 @@ impl Stages<'_, '_> {
                 | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
-                        report.stopped = true;
-                        return Ok(report);
+                        return Ok(End::Stopped);
                     }
                     self.report_now_and_then()?;
                 }
@@ -169,9 +226,15 @@ impl Stages<'_, '_> {
                 StageKind::Evaluate(_) if self.graph.only_kept(*id) => {}
                 StageKind::Evaluate(node) => {
                     if !self.evaluate(*id, node)? {
-                        report.stopped = true;
-                        return Ok(report);
+                        return Ok(End::Stopped);
                     }
+                }
+                StageKind::Sample(node) if node.is_drawn => {
+                    self.held.extend(self.entry(*id).hold());
+                    self.kept.push(*id);
+                }
+                StageKind::Sample(node) => {
+                    return Ok(if self.draw(*id, node)? { End::Drawn(*id) } else { End::Stopped });
                 }
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
@@ -193,7 +256,7 @@ impl Stages<'_, '_> {
                 StageKind::Assert(assert) => {
                     let asserted = self.asserted(assert);
                     if !asserted.holds {
-                        report.failed.push(asserted.clone());
+                        self.failed.push(asserted.clone());
                     }
                     self.tell(Finding::Asserted(asserted));
                 }
@@ -204,7 +267,16 @@ impl Stages<'_, '_> {
             }
             self.forget(&order[at + 1..]);
         }
-        Ok(report)
+        Ok(End::Finished)
+    }
+
+    /// A stage that was run before the program was built again: only the log has to be told.
+    fn again(&mut self, id: StageId) -> Result<()> {
+        if let StageKind::Train(_) = &self.graph.get(id).kind {
+            let (name, entry) = (self.graph.get(id).name.clone(), self.entry(id));
+            self.log.begins(&name, &Lines::at_end(&entry.metrics())?.content()?, &entry.times())?;
+        }
+        Ok(())
     }
 
     pub(super) fn entry(&self, id: StageId) -> Entry {
@@ -285,7 +357,8 @@ impl Stages<'_, '_> {
         let mut tell = |need: &Need| {
             noted = note_plan(out, plans, planner.stage_plan(id, Cost::of_steps(node, need, base)));
         };
-        let job = Job { stage: &node.stage, items: &items, fixed, evals: &node.evals };
+        let live = node.live.as_deref();
+        let job = Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
             engine: self.engine,
@@ -373,18 +446,23 @@ impl Stages<'_, '_> {
 
     // ------------------------------------------------------------------------------------ evaluations
 
-    /// The weights that an evaluation reads, by their names in its graph.
-    pub(super) fn gathered_for(&mut self, id: StageId, node: &EvaluateStage) -> Done<Vec<(String, Held)>> {
+    /// The weights of policies that a stage reads as they are, by their names in its graph.
+    pub(super) fn gathered_for(
+        &mut self,
+        id: StageId,
+        policies: &[PolicyUse],
+        narrow: &[Narrow],
+    ) -> Done<Vec<(String, Held)>> {
         let mut weights = vec![];
         let mut holding = Holding::new();
-        for (i, used) in node.policies.iter().enumerate() {
+        for (i, used) in policies.iter().enumerate() {
             let from = self.input(id, Reads::Frozen(i))?;
-            if node.narrow.is_empty() {
+            if narrow.is_empty() {
                 self.weights(from)?;
             }
             for weight in &used.policy.weights {
                 let name = format!("{}{}", used.prefix, weight.path);
-                let form = node.narrow.iter().find(|narrow| narrow.name == name).map(|narrow| &narrow.form);
+                let form = narrow.iter().find(|narrow| narrow.name == name).map(|narrow| &narrow.form);
                 weights.push((name, self.held(from, &weight.path, form, &mut holding)?));
             }
         }
@@ -412,7 +490,7 @@ impl Stages<'_, '_> {
         entry.note(&Record::of(self.graph, id, &self.options.about))?;
         let planner = self.planner(id);
         let begun = self.begins();
-        let weights = self.gathered_for(id, node)?;
+        let weights = self.gathered_for(id, &node.policies, &node.narrow)?;
         self.progress.begins(&name, 0, 0);
         let named: HashMap<&str, Numbers> =
             weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
@@ -448,6 +526,57 @@ impl Stages<'_, '_> {
         self.ended(id, &made)?;
         self.held.extend(entry.hold());
         self.evaluated.insert(id, evaluated);
+        self.progress.ends(&name, false);
+        Ok(true)
+    }
+
+    // ------------------------------------------------------------------------------------ replies
+
+    /// Whether it came to its end.
+    fn draw(&mut self, id: StageId, node: &SampleStage) -> Done<bool> {
+        let name = self.graph.get(id).name.clone();
+        let entry = self.entry(id);
+        if self.is_kept(id)? {
+            // Another run drew them meanwhile. If the program cannot be built with them, they are of no use.
+            if of_kept(&entry.read()?).is_some_and(|replies| replies.len() == node.asks.len()) {
+                return Ok(true);
+            }
+            entry.forget()?;
+        }
+        let lock = entry.lock()?;
+        if entry.recover() {
+            drop(lock);
+            return self.draw(id, node);
+        }
+        entry.note(&Record::of(self.graph, id, &self.options.about))?;
+        let planner = self.planner(id);
+        let begun = self.begins();
+        let generation = &node.generation;
+        let weights = self.gathered_for(id, &generation.policies, &generation.narrow)?;
+        self.progress.begins(&name, 0, 0);
+        let named: HashMap<&str, Numbers> =
+            weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
+        let held = bytes_of(named.values().copied());
+        let base = resident_memory().saturating_sub(held);
+        note_plan(&self.options.out, &mut self.plans, planner.stage_plan(id, Cost::of_draws(node, held, base)))?;
+        let timed = Instant::now();
+        let mut generator = Generator::new(self.engine, generation, &layouts(&generation.narrow))?;
+        let placed: HashMap<&str, Resident> =
+            resident(self.engine.device(), named.iter().map(|(path, numbers)| (*path, *numbers))).into_iter().collect();
+        let weight = |path: &str| placed.get(path).map(Resident::slot);
+        let (wanted, rows) = (&node.wanted, 0..node.asks.len() as u64);
+        let asked = requests(&node.asks, rows, wanted);
+        let memory = self.memory.saturating_sub(held);
+        let found = generator.run(&weight, &asked, wanted.seed, memory, self.stop, &mut |_, _, _| {})?;
+        let Some(found) = found else { return Ok(false) };
+        let replies = replies(&node.asks, found);
+        let tokens: usize = replies.iter().flatten().map(|reply| reply.tokens.len()).sum();
+        let (arrays, value) = kept(&replies);
+        let arrays: Vec<(&str, &[f32])> = arrays.iter().map(|(name, values)| (*name, &values[..])).collect();
+        let made = self.took(id, begun, (timed.elapsed().as_secs_f64(), tokens as u64, 1));
+        entry.finish(&name, &arrays, value, &made)?;
+        self.ended(id, &made)?;
+        self.held.extend(entry.hold());
         self.progress.ends(&name, false);
         Ok(true)
     }

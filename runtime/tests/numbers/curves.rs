@@ -50,7 +50,7 @@ fn curve(
         let run = |memory: usize, steps: usize| {
             let work = tempfile::tempdir().unwrap();
             let stage = TrainStage { length: StageLength::Steps(steps), ..node.stage.clone() };
-            let job = Job { stage: &stage, items: &items, fixed: vec![], evals: &[] };
+            let job = Job { stage: &stage, items: &items, live: None, fixed: vec![], evals: &[] };
             let mut settings = Settings {
                 engine,
                 memory,

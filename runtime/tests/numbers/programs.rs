@@ -17,8 +17,8 @@ pub fn lines(text: &str, without: &[&str]) -> Vec<Value> {
     let (program, diagnostics) = load("main.align", text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let passes = Passes::without(without.iter().copied()).unwrap();
-    let graph = build(&program, &BuildOptions { passes, ..BuildOptions::default() }, &world);
-    let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let building = BuildOptions { passes, ..BuildOptions::default() };
+    let mut built = || Ok(build(&program, &building, &world).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let options = RunOptions {
         out: folder.path().join("out"),
         store: folder.path().join("store"),
@@ -29,7 +29,7 @@ pub fn lines(text: &str, without: &[&str]) -> Vec<Value> {
         about: About { file: "main.align".into(), source: text.into(), seed: 0 },
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let report = run(&graph, &options, &Cpu::new(threads), &mut Silent, &AtomicBool::new(false));
+    let report = run(&mut built, &options, &Cpu::new(threads), &mut Silent, &AtomicBool::new(false));
     report.unwrap_or_else(|error| panic!("{error}"));
     let text = std::fs::read_to_string(folder.path().join("out/metrics.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

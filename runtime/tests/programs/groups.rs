@@ -60,7 +60,8 @@ fn steps(folder: &Path, text: &str, memory: usize, engine: &dyn Engine) -> Vec<(
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let checked = align_compiler::check::check(&program).diagnostics;
     assert!(checked.iter().all(|d| d.severity != align_syntax::diag::Severity::Error), "{checked:#?}");
-    let graph = build(&program, &BuildOptions::default(), &world).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let mut built =
+        || Ok(build(&program, &BuildOptions::default(), &world).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let options = RunOptions {
         out: folder.join("out"),
         store: folder.join("store"),
@@ -70,7 +71,7 @@ fn steps(folder: &Path, text: &str, memory: usize, engine: &dyn Engine) -> Vec<(
         profile: None,
         about: About { file: "main.align".into(), source: text.into(), seed: 0 },
     };
-    run(&graph, &options, engine, &mut Silent, &AtomicBool::new(false)).unwrap_or_else(|error| panic!("{error}"));
+    run(&mut built, &options, engine, &mut Silent, &AtomicBool::new(false)).unwrap_or_else(|error| panic!("{error}"));
     let number = |line: &Value, name: &str| line[name].as_f64();
     let lines = lines(folder);
     let line = |l: &Value| (number(l, "loss").unwrap(), number(l, "grad_norm").unwrap(), number(l, "length"));

@@ -18,6 +18,7 @@ mod pipelines;
 mod precision;
 mod preferences;
 mod prefixes;
+mod replies;
 mod reports;
 mod rewards;
 mod rules;
@@ -148,14 +149,14 @@ fn run_without(
     (engine, progress, stop): (&dyn Engine, &mut dyn Progress, &AtomicBool),
     other: &dyn Fn(&mut RunOptions),
 ) -> Result<Report, RunError> {
-    let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let world = Files::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).with_store(folder.join("store"));
     let text = text.replace("OUT", folder.to_str().unwrap());
     let (program, diagnostics) = load("main.align", &text, &world);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let passes = Passes::without(passes.iter().copied()).unwrap();
-    let graph = build(&program, &BuildOptions { sets, passes, ..BuildOptions::default() }, &world);
-    let graph = graph.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let building = BuildOptions { sets, passes, ..BuildOptions::default() };
+    let mut built = || Ok(build(&program, &building, &world).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let mut options = RunOptions {
         out: folder.join("out"),
         store: folder.join("store"),
@@ -166,7 +167,7 @@ fn run_without(
         about: About { file: "main.align".into(), source: text, seed: 0 },
     };
     other(&mut options);
-    run(&graph, &options, engine, progress, stop)
+    run(&mut built, &options, engine, progress, stop)
 }
 
 fn lines(folder: &Path) -> Vec<Value> {

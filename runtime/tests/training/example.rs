@@ -161,6 +161,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         narrow: vec![],
         optimizer: momentum(made.weights.len()),
         batch: BatchSize::Examples(8),
+        reuse: None,
         length: StageLength::Steps(steps),
         clip: Some(1.0),
         order: Order::Shuffled,
@@ -255,7 +256,7 @@ pub fn run_with(
     way: &Way,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, RunError> {
-    let job = Job { stage, items, fixed: vec![], evals: &[] };
+    let job = Job { stage, items, live: None, fixed: vec![], evals: &[] };
     let mut settings = Settings {
         engine: way.engine,
         memory: way.memory,

@@ -57,6 +57,10 @@ impl<'c, 'e, 'p> Tree<'c, 'e, 'p> {
         self.expr(body)
     }
 
+    pub fn alone(mut self, expr: &Expr) -> Option<()> {
+        self.expr(expr)
+    }
+
     pub fn rounds(mut self, overs: &[(Pattern, Expr)], body: &Block) -> Option<()> {
         self.overs(overs, body)
     }

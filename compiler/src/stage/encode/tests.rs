@@ -11,7 +11,7 @@ fn pieces(parts: &[(&str, Origin)]) -> Pieces {
 }
 
 fn reply(prompt: &[(&str, Origin)], text: &[(&str, Origin)]) -> Reply {
-    Reply { prompt: Rc::new(Prompt(pieces(prompt))), text: pieces(text) }
+    Reply::of(Rc::new(Prompt(pieces(prompt))), pieces(text))
 }
 
 use Origin::{Filled, Written};

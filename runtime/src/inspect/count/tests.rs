@@ -13,7 +13,7 @@ fn reading(context: Option<usize>, truncate: Option<Truncate>) -> Reading {
 
 fn text(field: &str, prompt: &str, reply: &str) -> LookedText {
     let reader = Reader { tokenizer: &Bytes, model: None };
-    let reply = Reply { prompt: Rc::new(Prompt(Pieces::filled(prompt))), text: Pieces::filled(reply) };
+    let reply = Reply::of(Rc::new(Prompt(Pieces::filled(prompt))), Pieces::filled(reply));
     LookedText { field: field.into(), part: None, prompt: None, encoded: reader.reply(&reply), carries: true }
 }
 

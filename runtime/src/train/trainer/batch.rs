@@ -23,14 +23,11 @@ impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
     pub(in crate::train) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
         let start = self.clock.start();
-        let (items, made) = (self.job.items, &mut self.made);
-        self.rows = self.batches.next(|row| made.get(items, row).map(|item| item.tokens))?;
-        self.items.clear();
-        for row in &self.rows {
-            let item = self.made.get(items, *row)?;
-            self.num_tokens += item.tokens as u64;
-            self.items.push(item);
+        match self.job.stage.reuse {
+            Some(reuse) => self.next_minibatch(reuse)?,
+            None => self.next_items()?,
         }
+        self.num_tokens += self.items.iter().map(|item| item.tokens as u64).sum::<u64>();
         self.clock.end(Section::Load, start);
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
         let carried = self.cut()?;
@@ -45,6 +42,26 @@ impl Trainer<'_, '_> {
         self.terms.fill((0.0, 0.0));
         self.tracks.fill((0.0, 0.0));
         Ok(self.packed.len())
+    }
+
+    /// The items that come next.
+    pub(super) fn next_items(&mut self) -> std::result::Result<(), RunError> {
+        if let Some(live) = self.job.live {
+            return self.draw_items(live);
+        }
+        self.rows = self.next_rows()?;
+        self.taken = self.rows.len();
+        self.items.clear();
+        for row in &self.rows {
+            self.items.push(self.made.get(self.job.items, *row)?);
+        }
+        Ok(())
+    }
+
+    /// The rows that come next.
+    pub(super) fn next_rows(&mut self) -> std::result::Result<Vec<usize>, RunError> {
+        let (items, made) = (self.job.items, &mut self.made);
+        self.batches.next(|row| made.get(items, row).map(|item| item.tokens))
     }
 
     /// Cuts the items at hand into micro-batches, and lays these out. Whether what their sum rounds off is carried on.
@@ -116,7 +133,11 @@ impl Trainer<'_, '_> {
     /// Some of the step's items with what keys their draws.
     pub(super) fn keyed(&self, mut packed: Packed, part: &[usize]) -> Packed {
         let cursor = self.batches.cursor();
-        let taken = cursor.epoch.wrapping_mul(self.job.items.len() as u64).wrapping_add(cursor.taken as u64);
+        let taken = match self.job.stage.reuse {
+            // Several steps take the same rows.
+            Some(_) => 1 << 47 | self.steps as u64,
+            None => cursor.epoch.wrapping_mul(self.job.items.len() as u64).wrapping_add(cursor.taken as u64),
+        };
         let rows: Vec<usize> = part.iter().map(|i| self.rows[*i]).collect();
         key(&mut packed, self.job.stage.seed, taken, &rows);
         packed

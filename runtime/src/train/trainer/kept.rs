@@ -18,6 +18,7 @@ impl Trainer<'_, '_> {
             more.extend(self.objectives[0].names.losses.iter().cloned().zip(self.terms.iter().map(share)));
         }
         more.extend(self.job.stage.tracks.iter().cloned().zip(self.tracks.iter().map(share)));
+        more.append(&mut self.drawn);
         more.append(&mut self.evaluated);
         let stage = &self.job.stage.name;
         let line =
@@ -41,6 +42,7 @@ impl Trainer<'_, '_> {
     pub(in crate::train) fn save_due(&self, step: usize) -> bool {
         // The end of the stage is kept as its result.
         step < self.total
+            && self.pool.is_empty()
             && match self.settings.saving {
                 Saving::Steps(n) => step.is_multiple_of(n.max(1)),
                 Saving::Time(time) => self.saved.elapsed() >= time.max(20 * self.saving_took),
@@ -59,7 +61,7 @@ impl Trainer<'_, '_> {
         let mut cursor = self.batches.cursor();
         let mut num_tokens = self.num_tokens;
         if again {
-            cursor.taken -= self.rows.len();
+            cursor.taken -= self.taken;
             num_tokens -= self.items.iter().map(|item| item.tokens as u64).sum::<u64>();
         }
         let state = State {

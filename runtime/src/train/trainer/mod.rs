@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use align_compiler::kernel::Layouts;
 use align_compiler::kernel::device::DeviceError;
-use align_compiler::stage::evaluate::EvaluateStage;
+use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::{Item, Packed};
+use align_compiler::stage::live::LiveSource;
 use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::source::ItemSource;
-use align_compiler::stage::train::{StageLength, TrainStage, WeightSpec};
+use align_compiler::stage::train::{BatchSize, Reuse, StageLength, TrainStage, WeightSpec};
 
 use super::batches::{Batches, Cursor};
 use super::bridge;
@@ -33,6 +34,7 @@ use crate::store::checkpoint::{self, Plan, State};
 
 mod batch;
 mod coupled;
+mod drawing;
 mod gradient;
 mod kept;
 mod made;
@@ -40,15 +42,18 @@ mod moves;
 mod objective;
 mod planned;
 mod profiled;
+mod reuse;
 mod states;
 mod swept;
 mod update;
 
 pub(in crate::train) use batch::key;
+use drawing::Drawing;
 use made::Made;
 use moves::Moves;
 use objective::Objective;
 pub use planned::{Need, Tried, plan};
+use reuse::Pool;
 use states::States;
 use swept::Swept;
 
@@ -56,10 +61,22 @@ use swept::Swept;
 pub struct Job<'a> {
     pub stage: &'a TrainStage,
     pub items: &'a dyn ItemSource,
+    /// Where the policy draws its items as it trains.
+    pub live: Option<&'a dyn LiveSource>,
     /// Weights that the graphs read and that stay as they are, by path: those of other policies, and those left alone.
     pub fixed: Vec<(String, Numbers<'a>)>,
     /// Evaluations every so many steps, with the weights of the step.
     pub evals: &'a [StageEval<'a>],
+}
+
+impl Job<'_> {
+    /// The rows that a step takes.
+    fn taken(&self) -> BatchSize {
+        match (self.live, self.stage.batch) {
+            (Some(live), BatchSize::Examples(n)) => BatchSize::Examples(live.rows_for(n)),
+            (_, batch) => batch,
+        }
+    }
 }
 
 /// When checkpoints are made.
@@ -122,6 +139,10 @@ pub(in crate::train) struct Trainer<'a, 's> {
     /// How a step is made whose items do not fit together: there from the first such step.
     swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
+    /// What draws replies from the policy as it trains.
+    drawing: Drawing,
+    /// What is logged of what was drawn for the step.
+    drawn: Vec<(String, f64)>,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
     weights: Array,
@@ -133,6 +154,10 @@ pub(in crate::train) struct Trainer<'a, 's> {
     batches: Batches,
     made: Made,
     rows: Vec<usize>,
+    /// What is left of a batch that several steps take.
+    pool: Pool,
+    /// Rows of the data that were taken for the step.
+    taken: usize,
     items: Vec<Rc<Item>>,
     packed: Vec<Packed>,
     /// Numerators and denominators of terms and of tracked values over the step.
@@ -204,10 +229,10 @@ fn lost(stage: &TrainStage, error: DeviceError) -> Error {
     Error::new(&stage.name, error.0)
 }
 
-/// The policies of a stage's own evaluations are all the one that trains: their weights lie as those of the stage.
-fn evaluated(layouts: &Layouts, evaluation: &EvaluateStage) -> Layouts {
+/// The policies of a stage's own evaluations and draws are all the one that trains: their weights lie as those of the stage.
+fn own_layouts(layouts: &Layouts, policies: &[PolicyUse]) -> Layouts {
     let mut own = Layouts::default();
-    for prefix in evaluation.policies.iter().map(|used| &used.prefix) {
+    for prefix in policies.iter().map(|used| &used.prefix) {
         let named = |name: &String| format!("{prefix}{name}");
         own.inputs.extend(layouts.inputs.iter().map(|(name, axes)| (named(name), axes.clone())));
         own.storage.extend(layouts.storage.iter().map(|(name, storage)| (named(name), *storage)));
@@ -225,17 +250,26 @@ impl<'a, 's> Trainer<'a, 's> {
         if job.items.is_empty() {
             return Err(Error::new(&stage.name, "there are no rows to train on").into());
         }
-        let mut batches = Batches::new(job.items.len(), stage.batch, stage.order, stage.seed);
+        let mut batches = Batches::new(job.items.len(), job.taken(), stage.order, stage.seed);
         let total = match stage.length {
             StageLength::Steps(n) => n,
-            StageLength::Epochs(e) => batches.steps(e, |row| job.items.item(row).map(|item| item.tokens))?,
+            StageLength::Epochs(e) => {
+                let taken = batches.steps(e, |row| job.items.item(row).map(|item| item.tokens))?;
+                // The last batch of an epoch may be smaller, and is good for as many steps at most.
+                let of = |reuse: Reuse| match stage.batch {
+                    BatchSize::Examples(n) => reuse.steps(n),
+                    BatchSize::Tokens(_) => reuse.passes,
+                };
+                taken * stage.reuse.map_or(1, of)
+            }
         };
         let engine = settings.engine;
         let layout = end_to_end(&stage.weights);
         let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
         let layouts = layouts(&stage.narrow);
         let compiled = |eval: &'a StageEval| {
-            let own = |stage| Evaluation::new(engine, stage, &evaluated(&layouts, stage));
+            let own =
+                |stage: &'a EvaluateStage| Evaluation::new(engine, stage, &own_layouts(&layouts, &stage.policies));
             eval.evaluations.iter().map(own).collect()
         };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
@@ -254,6 +288,8 @@ impl<'a, 's> Trainer<'a, 's> {
             states: States::new(engine, stage, Launch::new(engine, &stage.start, &layouts)?),
             layout,
             evals,
+            drawing: Drawing::new(engine, job, &layouts)?,
+            drawn: vec![],
             gradient: engine.zeros(weights.len()),
             weights: engine.array(weights),
             fixed: resident(engine.device(), job.fixed.iter().map(|(path, numbers)| (path.as_str(), *numbers))),
@@ -262,6 +298,8 @@ impl<'a, 's> Trainer<'a, 's> {
             batches,
             made: Made::new(settings.memory / 4),
             rows: vec![],
+            pool: Pool::default(),
+            taken: 0,
             items: vec![],
             packed: vec![],
             terms: vec![(0.0, 0.0); stage.terms.len()],
@@ -383,6 +421,6 @@ impl<'a, 's> Trainer<'a, 's> {
     }
 
     pub(in crate::train) fn stop_asked(&self) -> bool {
-        self.settings.stop.load(Ordering::Relaxed)
+        self.settings.stop.load(Ordering::Relaxed) && self.pool.is_empty()
     }
 }

@@ -9,6 +9,7 @@ use align_compiler::stage::items::{Item, Packed};
 use align_compiler::stage::optimizer::Ask;
 
 use super::Trainer;
+use super::drawing::Own;
 use crate::engine::{Array, Slot};
 use crate::run::RunError;
 use crate::train::held::Resident;
@@ -153,17 +154,21 @@ impl Trainer<'_, '_> {
         let weights = shown.as_ref().unwrap_or(&self.weights);
         // Part of the step: it comes to its end even where the run is to stop.
         let stop = AtomicBool::new(false);
-        for (eval, parts) in self.job.evals.iter().zip(&mut self.evals) {
+        for (at, (eval, parts)) in self.job.evals.iter().zip(&mut self.evals).enumerate() {
+            if let Some(live) = eval.live.as_deref() {
+                let own = Own { layout: &self.layout, weights, fixed: &self.fixed };
+                match self.drawing.number(at, live, &own, free) {
+                    Ok(number) => self.evaluated.push((eval.name.clone(), number)),
+                    Err(error) => return self.fails(error),
+                }
+                continue;
+            }
             let mut found = vec![];
             for part in parts {
                 // Its policies are all the one that is trained.
                 let prefixes: Vec<&str> = part.stage().policies.iter().map(|used| used.prefix.as_str()).collect();
-                let weight = |path: &str| {
-                    let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
-                    let own = self.layout.iter().find(|w| w.path == path);
-                    let own = own.map(|w| weights.slot(w.range()));
-                    own.or_else(|| self.fixed.iter().find(|(p, _)| *p == path).map(|(_, numbers)| numbers.slot()))
-                };
+                let own = Own { layout: &self.layout, weights, fixed: &self.fixed };
+                let weight = |path: &str| own.weight(&prefixes, path);
                 match part.run(&weight, free, &stop) {
                     Ok(result) => found.push(result.unwrap_or_default()),
                     Err(error) => return self.fails(error),

@@ -1,0 +1,437 @@
+//! Data and numbers that a stage draws anew: `on prompts |> sample(q, n: 8) |> score(r)` with the policy `q` as it trains.
+//!
+//! While the stage is built, `sample` of the moving policy is traced ([`site`]) and rows have stand-ins in the place of replies.
+//! In the run the expression is worked out again, for each step or evaluation ([`Live::value`]): where it asks for replies that
+//! are not drawn yet it ends, they are drawn, and it is worked out from its beginning with them.
+
+use super::build::{Builder, RowHooks};
+use super::code::Code;
+use super::data::{Data, Drawn};
+use super::foreign::{Rows, cast};
+use super::generate::{Generation, generation};
+use super::hash::{ContentHash, Hasher, Inputs};
+use super::items::{Item, ItemLayout};
+use super::rows::{self, Reading};
+use super::sample::{Ask, DrawnReply, Sampling, Wanted};
+use super::source::ItemSource;
+use super::{metric, words};
+use crate::eval::env::Env;
+use crate::eval::score::Tally;
+use crate::eval::value::{Foreign, Value};
+use crate::eval::{Call, Eval, Hooks, Res, fault};
+use crate::tensor::MapOp;
+use align_syntax::ast::{self, Block, Expr, InfixOp, Name, Pattern, Slots};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Rows that a stage is built with.
+const BUILT_WITH: usize = 4;
+
+/// A call of `sample` with the moving policy.
+pub struct Site {
+    /// Its weights are called `<prefix>path`, all of the policy that trains.
+    pub generation: Generation,
+    pub wanted: Wanted,
+    /// The rows that it draws for: those that the stage goes through.
+    base: Data<Value>,
+}
+
+/// The sites of an expression while a stage is built.
+pub(super) struct Building {
+    /// The source of the moving policy.
+    source: u32,
+    sites: Vec<Site>,
+}
+
+/// An expression that draws from the policy of a stage as it trains.
+pub struct Live<'p> {
+    /// Of its own: the run asks for rows long after the program was read.
+    eval: RefCell<Eval<'p>>,
+    hooks: Rc<LiveHooks>,
+    expr: Expr,
+    env: Env,
+    pub sites: Rc<Vec<Site>>,
+}
+
+/// Works an expression out, and notes what it draws from the policy that moves.
+pub(super) fn building<'p, T>(builder: &Builder<'p>, source: u32, of: impl FnOnce() -> Res<T>) -> Res<(T, Vec<Site>)> {
+    let outer = builder.state.borrow_mut().live.replace(Building { source, sites: vec![] });
+    let result = of();
+    let built = std::mem::replace(&mut builder.state.borrow_mut().live, outer);
+    Ok((result?, built.map(|built| built.sites).unwrap_or_default()))
+}
+
+/// `sample` where an expression of a stage is built: rows with stand-ins, if it draws from the policy that moves.
+pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> Res<Option<Value>> {
+    let moving = builder.state.borrow().live.as_ref().map(|live| live.source);
+    let Some(moving) = moving else { return Ok(None) };
+    if sampling.net.source != moving {
+        return Ok(None);
+    }
+    let (generation, others) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
+    if others.iter().any(Option::is_some) {
+        let message = "replies of a policy as it trains that other policies have a part in are not there yet";
+        return fault("E0190", sampling.span, message);
+    }
+    let writer = sampling.writer(&generation);
+    let data = sampling.data.slice(0, BUILT_WITH);
+    let mut made = vec![];
+    for at in 0..data.len() {
+        let row = data.get(eval, at)?;
+        let ask = writer.ask(eval, &row)?;
+        let drawn = writer.stand_in(&ask, &sampling.wanted);
+        made.push(writer.row(eval, &row, &ask, &drawn)?);
+    }
+    let base = sampling.data.clone();
+    let site = Site { generation, wanted: sampling.wanted.clone(), base };
+    if let Some(live) = &mut builder.state.borrow_mut().live {
+        live.sites.push(site);
+    }
+    let rows = Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone()));
+    let rows = rows.with_drawn(&Drawn { stages: vec![], stand_in: true });
+    sampling.value(eval, rows).map(Some)
+}
+
+/// How far an expression is.
+#[derive(Default)]
+struct Round {
+    /// The rows of the first site that are taken; all without it.
+    taken: Option<Vec<usize>>,
+    /// What was drawn at each site.
+    drawn: Vec<Vec<Vec<DrawnReply>>>,
+    /// Prompts that wait for replies.
+    asks: Option<Vec<Ask>>,
+}
+
+impl<'p> Live<'p> {
+    pub(super) fn new(builder: &Builder<'p>, sites: Vec<Site>, expr: &Expr, env: &Env) -> Live<'p> {
+        let sites = Rc::new(sites);
+        let hooks = Rc::new(LiveHooks { sites: sites.clone(), round: RefCell::default(), at: Cell::new(0) });
+        let mut eval = builder.eval();
+        eval.hooks = Some(hooks.clone());
+        Live { eval: RefCell::new(eval), hooks, expr: expr.clone(), env: env.clone(), sites }
+    }
+
+    /// Works the expression out with replies that `draw` gives. `taken`: the rows of the first site; all without it. Nothing
+    /// where `draw` gives nothing.
+    fn value(&self, taken: Option<&[usize]>, draw: &mut Draw) -> Res<Option<(Value, Round)>> {
+        *self.hooks.round.borrow_mut() = Round { taken: taken.map(<[usize]>::to_vec), ..Round::default() };
+        loop {
+            self.hooks.at.set(0);
+            let value = self.eval.borrow_mut().data_expr(&self.expr, &self.env);
+            let (asks, site) = {
+                let mut round = self.hooks.round.borrow_mut();
+                (round.asks.take(), round.drawn.len())
+            };
+            let Some(asks) = asks else {
+                return Ok(Some((value?, std::mem::take(&mut *self.hooks.round.borrow_mut()))));
+            };
+            let rows: Vec<u64> = match taken.filter(|_| site == 0) {
+                Some(taken) => taken.iter().map(|row| *row as u64).collect(),
+                None => (0..asks.len() as u64).collect(),
+            };
+            let Some(drawn) = draw(site, &asks, &rows) else { return Ok(None) };
+            self.hooks.round.borrow_mut().drawn.push(drawn);
+        }
+    }
+}
+
+impl LiveNumber for Live<'_> {
+    fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    fn number(&self, draw: &mut Draw) -> Res<Option<f64>> {
+        let Some((value, _)) = self.value(None, draw)? else { return Ok(None) };
+        match value.number() {
+            Some(number) => Ok(Some(number)),
+            None => fault("E0134", self.expr.span, format!("an evaluation gives a number, this is {}", value.kind())),
+        }
+    }
+}
+
+/// Draws replies: for the site of this number, each prompt and the number of its row, as many as the site wants. Nothing where
+/// that cannot go on.
+pub type Draw<'d> = dyn FnMut(usize, &[Ask], &[u64]) -> Option<Vec<Vec<DrawnReply>>> + 'd;
+
+/// A number that an evaluation of a stage gives.
+pub trait LiveNumber {
+    fn sites(&self) -> &[Site];
+    /// Nothing where `draw` gives nothing.
+    fn number(&self, draw: &mut Draw) -> Res<Option<f64>>;
+}
+
+/// Items that a stage draws for each of its steps.
+pub trait LiveSource {
+    fn sites(&self) -> &[Site];
+    /// How many rows are drawn for to get so many items.
+    fn rows_for(&self, items: usize) -> usize;
+    /// The items of a step on these rows. Nothing where `draw` gives nothing.
+    fn step(&self, rows: &[usize], draw: &mut Draw) -> Res<Option<LiveStep>>;
+}
+
+/// The items of a stage that are drawn from the policy as it trains.
+pub struct LiveItems<'p> {
+    live: Live<'p>,
+    /// Items of rows with stand-ins: as large as any.
+    stand_ins: Rc<dyn ItemSource + 'p>,
+    layout: ItemLayout,
+    reading: Option<Reading>,
+    content: ContentHash,
+    said: String,
+    /// Rows of the data for each row that is drawn for, as far as that is known.
+    share: f64,
+}
+
+/// What was drawn for a step.
+#[derive(Default)]
+pub struct LiveStep {
+    pub items: Vec<Item>,
+    /// Rows that were drawn for.
+    pub rows: usize,
+    /// What is logged, by name.
+    pub tracked: Vec<(String, f64)>,
+    /// How rewards went.
+    pub tally: Tally,
+}
+
+impl<'p> LiveItems<'p> {
+    /// `content` of the rows that are drawn for, and of the code that makes items of them.
+    pub(super) fn new(
+        eval: &Eval,
+        live: Live<'p>,
+        stand_ins: Rc<dyn ItemSource + 'p>,
+        layout: &ItemLayout,
+        reading: Option<Reading>,
+        said: String,
+    ) -> Res<LiveItems<'p>> {
+        let content = live.content(eval)?;
+        let base = live.sites[0].base.len().min(BUILT_WITH).max(1);
+        let share = stand_ins.len() as f64 / base as f64;
+        Ok(LiveItems { live, stand_ins, layout: layout.clone(), reading, content, said, share })
+    }
+}
+
+impl LiveSource for LiveItems<'_> {
+    fn sites(&self) -> &[Site] {
+        &self.live.sites
+    }
+
+    fn rows_for(&self, items: usize) -> usize {
+        ((items as f64 / self.share.max(1e-9)).ceil() as usize).max(1)
+    }
+
+    fn step(&self, rows: &[usize], draw: &mut Draw) -> Res<Option<LiveStep>> {
+        let Some((value, round)) = self.live.value(Some(rows), draw)? else { return Ok(None) };
+        let span = self.live.expr.span;
+        let Some(data) = words::as_data(&value) else {
+            return fault("E0113", span, format!("a stage is trained on Data or a List, this is {}", value.kind()));
+        };
+        let mut eval = self.live.eval.borrow_mut();
+        let tally = std::mem::take(&mut *eval.tally.borrow_mut());
+        let mut step = LiveStep { rows: rows.len(), ..LiveStep::default() };
+        let mut made = vec![];
+        for at in 0..data.len() {
+            let row = data.get(&mut eval, at)?;
+            if let Some(item) = rows::item(&self.layout, self.reading.as_ref(), &row, span)? {
+                step.items.push(item);
+            }
+            made.push(row);
+        }
+        step.tracked = tracked(&made, &round, &self.live.sites);
+        for count in tally.counts.iter().filter(|count| count.none + count.failed > 0) {
+            step.tracked.push((format!("rewards.{}.missing", count.name), (count.none + count.failed) as f64));
+        }
+        step.tally = tally;
+        Ok(Some(step))
+    }
+}
+
+impl ItemSource for LiveItems<'_> {
+    fn len(&self) -> usize {
+        self.live.sites[0].base.len()
+    }
+
+    fn item(&self, index: usize) -> Result<Item, Box<Diagnostic>> {
+        self.stand_ins.item(index % self.stand_ins.len().max(1))
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.live.sites[0].base.place(index)
+    }
+
+    fn identity(&self) -> ContentHash {
+        self.content
+    }
+
+    fn parts(&self) -> Vec<(&'static str, String, ContentHash)> {
+        vec![("drawn", self.said.clone(), self.content)]
+    }
+
+    fn files(&self) -> Vec<(String, String)> {
+        let mut files = vec![];
+        self.live.sites[0].base.files(&mut files);
+        files
+    }
+}
+
+impl Live<'_> {
+    /// A hash of the rows that are drawn for, and of the code around.
+    fn content(&self, outer: &Eval) -> Res<ContentHash> {
+        let mut eval = self.eval.borrow_mut();
+        let mut hasher = Hasher::new("live");
+        for site in self.sites.iter() {
+            hasher.hash("rows", &site.base.content(&mut eval, rows::hash)?);
+            let mut drawing = Inputs::new("drawing");
+            site.generation.add_to(&mut drawing);
+            hasher.hash("drawing", &drawing.finish().0);
+            let Wanted { n, max_tokens, stop, seed } = &site.wanted;
+            hasher.int("n", n.map_or(0, |n| n as u64)).int("max_tokens", *max_tokens as u64).int("seed", *seed);
+            hasher.text("stop", &format!("{stop:?}"));
+        }
+        let mut code = Code::new(outer, "live");
+        match code.expr(&self.expr, &self.env) {
+            Some(()) => hasher.hash("code", &code.finish()),
+            // What it reads is not known by its code: any change of the program counts.
+            None => {
+                let program = eval.program;
+                hasher.text("program", &program.sources.get(program.main()).text)
+            }
+        };
+        Ok(hasher.finish())
+    }
+}
+
+/// What is logged of the rows of a step (TRL's names): rewards, and lengths of replies in tokens.
+fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> {
+    let mut all: Vec<(String, f64)> = vec![];
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let std = |values: &[f64]| {
+        let m = mean(values);
+        (values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (values.len().max(2) - 1) as f64).sqrt()
+    };
+    let groups: Vec<Vec<f64>> = rows.iter().filter_map(|row| numbers(row, "reward")).collect();
+    if !groups.is_empty() {
+        all.push(("reward".into(), mean(&groups.concat())));
+        if groups.iter().any(|group| group.len() > 1) {
+            let spread: Vec<f64> = groups.iter().map(|group| std(group)).collect();
+            all.push(("reward_std".into(), mean(&spread)));
+            let same = spread.iter().filter(|std| **std == 0.0).count();
+            all.push(("frac_reward_zero_std".into(), same as f64 / spread.len() as f64));
+        }
+    }
+    for (drawn, site) in round.drawn.iter().zip(sites).take(1) {
+        let replies: Vec<&DrawnReply> = drawn.iter().flatten().collect();
+        let lengths: Vec<f64> = replies.iter().map(|reply| reply.tokens.len() as f64).collect();
+        all.push(("completions.mean_length".into(), mean(&lengths)));
+        all.push(("completions.max_length".into(), lengths.iter().copied().fold(0.0, f64::max)));
+        let cut =
+            replies.iter().filter(|reply| !reply.finished && reply.tokens.len() >= site.wanted.max_tokens).count();
+        all.push(("completions.clipped_ratio".into(), cut as f64 / replies.len().max(1) as f64));
+    }
+    all
+}
+
+/// The numbers of a field of a row: one, or those of a list.
+fn numbers(row: &Value, name: &str) -> Option<Vec<f64>> {
+    let Value::Record(record) = row else { return None };
+    match record.get(name)? {
+        Value::List(list) => list.iter().map(Value::number).collect(),
+        one => Some(vec![one.number()?]),
+    }
+}
+
+/// Hooks of an expression that draws: rows as elsewhere, and `sample` with what was drawn.
+struct LiveHooks {
+    sites: Rc<Vec<Site>>,
+    round: RefCell<Round>,
+    /// Sites that were come by in this working out.
+    at: Cell<usize>,
+}
+
+impl LiveHooks {
+    fn sample(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
+        let sampling = Sampling::read(eval, call)?;
+        let number = self.at.replace(self.at.get() + 1);
+        let Some(site) = self.sites.get(number) else {
+            return fault("E0190", call.span, "a `sample` that only some steps come to is not there yet");
+        };
+        let writer = sampling.writer(&site.generation);
+        let taken = self.round.borrow().taken.clone().filter(|_| number == 0);
+        let places: Vec<usize> = taken.unwrap_or_else(|| (0..sampling.data.len()).collect());
+        let rows = places.iter().map(|at| sampling.data.get(eval, *at)).collect::<Res<Vec<_>>>()?;
+        let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
+        let drawn = self.round.borrow().drawn.get(number).cloned();
+        let Some(drawn) = drawn else {
+            self.round.borrow_mut().asks = Some(asks);
+            // Nobody sees it: the expression is worked out again.
+            return fault("E0190", call.span, "replies are not drawn yet");
+        };
+        let made = rows.iter().zip(&asks).zip(&drawn);
+        let made = made.map(|((row, ask), drawn)| writer.row(eval, row, ask, drawn)).collect::<Res<Vec<_>>>()?;
+        let rows = Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone()));
+        sampling.value(eval, rows)
+    }
+}
+
+impl Hooks for LiveHooks {
+    fn train(&self, eval: &mut Eval, at: Span, of: Value, as_: Option<&Pattern>, s: &Slots, env: &Env) -> Res<Value> {
+        RowHooks.train(eval, at, of, as_, s, env)
+    }
+
+    fn command(&self, eval: &mut Eval, word: &Name, args: &ast::Args, env: &Env) -> Res<Value> {
+        RowHooks.command(eval, word, args, env)
+    }
+
+    fn builtin(&self, name: &str) -> Option<&'static str> {
+        if name == "sample" { Some("sample") } else { RowHooks.builtin(name) }
+    }
+
+    fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
+        match name {
+            "sample" => self.sample(eval, call),
+            "mean" => {
+                let (value, span) = words::argument(eval, call, 0, "data")?;
+                match cast::<Rows>(&value) {
+                    Some(rows) => metric::mean_of_rows(eval, &rows.data, span),
+                    None => fault("E0113", span, format!("`mean` takes numbers, this is {}", value.kind())),
+                }
+            }
+            _ => RowHooks.call(eval, name, call),
+        }
+    }
+
+    fn cast(
+        &self,
+        eval: &mut Eval,
+        value: &Value,
+        ty: &ast::Type,
+        fields: Option<&[ast::Entry]>,
+        span: Span,
+        env: &Env,
+    ) -> Res<Value> {
+        RowHooks.cast(eval, value, ty, fields, span, env)
+    }
+
+    fn data(&self, value: Value) -> Value {
+        RowHooks.data(value)
+    }
+
+    fn generator(&self, eval: &mut Eval, of: (&[(Pattern, Expr)], &Block), span: Span, env: &Env) -> Res<Value> {
+        RowHooks.generator(eval, of, span, env)
+    }
+
+    fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>> {
+        RowHooks.field(eval, of, name)
+    }
+
+    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
+        None
+    }
+
+    fn map(&self, _: &mut Eval, _: MapOp, _: &[Value], _: Span) -> Option<Res<Value>> {
+        None
+    }
+}
