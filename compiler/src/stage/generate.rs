@@ -1,7 +1,7 @@
 //! Generation: the next token of a context, drawn from what a policy says and a sampler makes of it.
 //!
-//! A draw is the largest of log-weights with Gumbel noise (Gumbel 1954), which has the distribution that they normalise to. The
-//! noise is keyed by (seed, row, sample, position, token), so what is drawn does not depend on what else is drawn beside it.
+//! A draw is one number in [0, 1), a multiple of 2^-24, by which the distribution that the log-weights normalise to is inverted.
+//! It is keyed by (seed, row, sample, position), so what is drawn does not depend on what else is drawn beside it.
 
 use super::build::{BuildOptions, Builder};
 use super::data::Purpose;
@@ -181,8 +181,7 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
         None => eval.tempered(logits, temperature),
     };
     let graph = eval.graph();
-    let scores = if greedy { weights } else { noisy(graph, weights, vocab) };
-    let token = largest(graph, scores, vocab);
+    let token = if greedy { largest(graph, weights, vocab) } else { draw(graph, weights, vocab) };
     let logp = log_probability(graph, logits, vocab, token);
     let drawn = (!greedy).then(|| log_probability(graph, weights, vocab, token));
     for (name, node) in DRAWN.into_iter().zip([Some(token), Some(logp), drawn]) {
@@ -191,15 +190,23 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
     Ok(())
 }
 
-/// Log-weights with noise whose largest is a draw.
-fn noisy(graph: &mut Graph, weights: Node, vocab: &Axis) -> Node {
+/// A draw from log-weights: the first index at which their running sum is above a share of all of it. An index without weight
+/// adds nothing, so it is none.
+fn draw(graph: &mut Graph, weights: Node, vocab: &Axis) -> Node {
+    let over = std::slice::from_ref(vocab);
     let keys = KEYS.map(|name| graph.input(name, vec![], DType::Int)).to_vec();
     let op = Op::Random(RandomKind::Uniform, Purpose::Token as u32);
-    let uniform = graph.push(NodeData::new(op, keys, vec![vocab.clone()], DType::Float));
-    let exponential = graph.map(MapOp::Log, &[uniform]);
-    let exponential = graph.map(MapOp::Neg, &[exponential]);
-    let gumbel = graph.map(MapOp::Log, &[exponential]);
-    graph.map(MapOp::Sub, &[weights, gumbel])
+    let uniform = graph.push(NodeData::new(op, keys, vec![], DType::Float));
+    let most = graph.reduce(ReduceOp::Max, weights, over);
+    let shifted = graph.map(MapOp::Sub, &[weights, most]);
+    let each = graph.map(MapOp::Exp, &[shifted]);
+    let sums = graph.cumsum(each, vocab, false);
+    let total = graph.reduce(ReduceOp::Max, sums, over);
+    let share = graph.map(MapOp::Mul, &[uniform, total]);
+    let (below, part) = (graph.map(MapOp::Le, &[sums, share]), graph.map(MapOp::Lt, &[sums, total]));
+    let passed = graph.map(MapOp::And, &[below, part]);
+    let passed = graph.cast(passed, DType::Int);
+    graph.sum(passed, over)
 }
 
 /// The first index of the largest entry. Where nothing compares, as beside a nan, it is the last index.

@@ -208,7 +208,7 @@ impl<'p> LiveItems<'p> {
         said: String,
     ) -> Res<LiveItems<'p>> {
         let content = live.content(eval)?;
-        let base = live.sites[0].base.len().min(BUILT_WITH).max(1);
+        let base = live.sites[0].base.len().clamp(1, BUILT_WITH);
         let share = stand_ins.len() as f64 / base as f64;
         Ok(LiveItems { live, stand_ins, layout: layout.clone(), reading, content, said, share })
     }

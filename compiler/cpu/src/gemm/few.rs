@@ -132,9 +132,19 @@ unsafe fn one<S: Simd>(Part { shape: Shape { m, n, k }, out, left, right, add }:
     if by_rows {
         for l in (0..k).step_by(most) {
             let deep = most.min(k - l);
-            let rows = Rows { at: right.part(l, 0).floats().cast_mut(), row: right.row as usize };
-            // SAFETY: by the caller; what is on the right is only read.
-            unsafe { tiled::<S>(to(0), from(l, deep), rows, (m, n, deep), add || l > 0) };
+            let left = from(l, deep);
+            let after = if m <= MEMORY { most.min(k - l - deep) } else { 0 };
+            for j in (0..n).step_by(2 * SIDE) {
+                let at = |l: usize| right.part(l, j).floats();
+                // What is next of these columns is on its way meanwhile.
+                for i in l + deep..l + deep + after {
+                    fetch(at(i));
+                    fetch(at(i).wrapping_add(SIDE));
+                }
+                let rows = Rows { at: at(l).cast_mut(), row: right.row as usize };
+                // SAFETY: by the caller; what is on the right is only read.
+                unsafe { tiled::<S>(to(j), left, rows, (m, (2 * SIDE).min(n - j), deep), add || l > 0) };
+            }
         }
         return;
     }
@@ -154,4 +164,16 @@ unsafe fn one<S: Simd>(Part { shape: Shape { m, n, k }, out, left, right, add }:
             }
         }
     }
+}
+
+/// Asks for the line of the cache that holds this number; it need not be there.
+#[inline(always)]
+fn fetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }

@@ -21,7 +21,7 @@ net pooled(vocab_size: Int, width: Int) {
   weight embed: [vocab, dim] ~ normal(0.02)
   logits(tokens: Int each time) -> Tensor[time, vocab] {
     let x = embed[vocab: tokens]
-    sum[dim]((x + tile[time](mean[time](x))) * embed)
+    sum[dim]((x + sum[time](x)) * embed)
   }
 }
 net counting(vocab_size: Int, width: Int) {
