@@ -9,7 +9,7 @@ use crate::{Kept, lines, run_in};
 const HEAD: &str = r#"
 edition 2026
 use std.nets { gpt }
-use std.data { Group, Rollout, Scored, Valued }
+use std.data { Drawn, Group, Rollout, Scored, Valued }
 use std.groups { best_and_worst, right_and_wrong, best, flatten, balance, mixed }
 use std.losses { dpo, sft, copg, aligndistil, minillm, rwr }
 use std.rl {
@@ -32,6 +32,9 @@ data groups = for a in 0..12 {
 data rollouts = for a in 0..12 {
   Rollout { prompt: """{a}?""", reply: said(a, 2), logp: numbers(said(a, 2), -5.0), finished: true, reward: numbers(said(a, 2), 0.3) }
 }
+data attempts = for a in 0..12 {
+  Drawn { prompt: """{a}?""", reply: said(a, 2), logp: numbers(said(a, 2), -5.0), finished: true, reward: 0.1 * a }
+}
 data valued = rollouts |> map(x =>
   Valued { prompt: x.prompt, reply: x.reply, logp: x.logp, advantage: x.reward |> map(r => r - 0.2), returns: x.reward })
 record Judged {
@@ -52,7 +55,7 @@ data tokens = groups |> flat_map(g => {
 policy start = gpt(layers: 1, width: 16, heads: 2, tokenizer: bytes, context: 32)
 "#;
 
-const SLOTS: &str = "optimizer adamw(lr: 1e-3); batch 12 examples; steps 2";
+const SLOTS: &str = "optimizer adamw(lr: 1e-3); batch 100 examples; steps 2";
 
 /// What is trained, its data and its loss.
 const STAGES: [(&str, &str, &str); 42] = [
@@ -73,12 +76,12 @@ const STAGES: [(&str, &str, &str); 42] = [
     ("critic", "valued", "value_error()"),
     ("start", "groups |> best_and_worst", "dpo(reference: base)"),
     ("start", "groups |> right_and_wrong", "dpo(reference: base)"),
-    ("start", "groups |> best", "sft(.reply)"),
+    ("start", "groups |> best", "2.0 * sft(.reply)"),
     ("start", "groups |> flatten", "sft(.reply)"),
     ("start", "groups |> flatten |> balance(.reward)", "sft(.reply)"),
     ("start", "(groups |> best) ++ (groups |> flatten)", "sft(.reply)"),
-    ("critic", "rollouts", "ppo()"),
-    ("critic", "rollouts", "ppo(reference: base, kl_coef: 0.05, entropy_coef: 0.01, lam: 1.0, gamma: 0.99)"),
+    ("critic", "attempts", "ppo()"),
+    ("critic", "attempts", "ppo(reference: base, kl_coef: 0.05, entropy_coef: 0.01, lam: 1.0, gamma: 0.99)"),
     ("start", "groups", "nft()"),
     ("start", "groups", "disco()"),
     ("start", "groups", "gpg()"),
