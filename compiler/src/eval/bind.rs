@@ -216,7 +216,8 @@ impl Eval<'_> {
     ) -> Res<Vec<Option<(Value, Span)>>> {
         let mut given: Vec<Option<(Value, Span)>> = vec![None; params.len()];
         for (name, value, span) in values.named {
-            match params.iter().position(|p| *param_name(p) == *name) {
+            let is_it = |param: &Param| matches!(&param.pattern, Pattern::Name(own) if own.text == *name);
+            match params.iter().position(is_it) {
                 Some(at) => given[at] = Some((value, span)),
                 None => {
                     let names: Vec<String> = params.iter().map(param_name).collect();

@@ -266,12 +266,17 @@ fn of_sample(value: &Value, i: usize) -> Value {
 pub fn each_sample(program: &Program, item: &Record) -> Vec<Rc<str>> {
     let Some(Value::List(replies)) = item.get(REPLY) else { return vec![] };
     let declared = item.name.as_ref().map_or(&[][..], |name| convert::fields_of(program, name));
-    let is_each = |name: &str, value: &Value| match declared.iter().find(|field| field.name.text == name) {
+    // What was added to a group has one value for each of its replies. A List that the item had before may be as long by chance.
+    let first = item.fields.iter().position(|(name, _)| **name == *REPLY).unwrap_or(0);
+    let is_each = |(at, (name, value)): &(usize, &(Rc<str>, Value))| match declared
+        .iter()
+        .find(|field| field.name.text == **name)
+    {
         Some(field) => convert::each(&field.ty).is_some_and(|(_, axis)| axis == "sample"),
-        // What was added to a group has one value for each of its replies.
-        None => name == PARTS || matches!(value, Value::List(list) if list.len() == replies.len()),
+        None if **name == *PARTS => true,
+        None => *at >= first && matches!(value, Value::List(list) if list.len() == replies.len()),
     };
-    item.fields.iter().filter(|(name, value)| is_each(name, value)).map(|(name, _)| name.clone()).collect()
+    item.fields.iter().enumerate().filter(is_each).map(|(_, (name, _))| name.clone()).collect()
 }
 
 impl Eval<'_> {

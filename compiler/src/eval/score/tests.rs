@@ -16,7 +16,7 @@ reward endless(y: Reply) -> Float {
 }
 fn half(y: Reply) -> Float = y.text.length / 2
 let one = { prompt: "2+2=", reply: "4", answer: 4.0, other: 5.0, extra: 0.5 }
-let group = { prompt: "2+2=", reply: ["4", "x", "44"], logp: [[-1.0], [-2.0], [-3.0]], finished: [true, true, false], answer: 4.0, listed: [7, 8, 9] }
+let group = { prompt: "2+2=", answer: 4.0, listed: [7, 8, 9], reply: ["4", "x", "44"], logp: [[-1.0], [-2.0], [-3.0]], finished: [true, true, false], tau: [1, 2, 3] }
 "#;
 
 /// What `score` makes of an expression, and what was counted.
@@ -71,7 +71,8 @@ fn a_reward_that_is_none_masks_its_sample() {
         format!("{:?} {:?}", row.get("logp"), row.get("finished")),
         "Some([[-1.0], [-3.0]]) Some([true, false])"
     );
-    assert_eq!(format!("{:?}", row.get("listed")), "Some([7, 8, 9])");
+    assert_eq!(format!("{:?} {:?}", row.get("listed"), row.get("tau")), "Some([7, 8, 9]) Some([1, 3])");
+    assert_eq!(worth("(group |> score((y, x) => x.listed.length + x.tau)).reward"), "[4.0, 5.0, 6.0]");
     assert_eq!(counts, "right 2/1/0");
     assert_eq!(worth("(group |> score((y, x) => x.logp[0])).reward"), "[-1.0, -2.0, -3.0]");
     assert_eq!(worth("([one, one with { reply: \"no\" }] |> score(right())).length"), "1");
