@@ -29,6 +29,7 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
     ("mlp", &["seed"]),
     ("lora", &["experts", "mix"]),
     ("pair_accuracy", &["reference"]),
+    ("mean_reward", &["sampler"]),
     ("reverse_kl", &["beta"]),
 ];
 
