@@ -1,5 +1,5 @@
 //! How fast training and generation are and what memory they take, as one table:
-//! `cargo bench --bench table -- [--only full,lora,dpo,small,generate,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
+//! `cargo bench --bench table -- [--only full,lora,dpo,grpo,small,generate,rows,lengths,gpu] [--python PYTHON] [--threads N] [--rounds N]`.
 //!
 //! With `--python`, an interpreter that has torch, transformers, trl and peft, the same work is done there too, turn by turn with
 //! ours on the same machine; `--model` is then the folder of the model for transformers.
@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Parts of the table, by commas
-    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "dpo", "small", "generate", "rows", "lengths"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["full", "lora", "dpo", "grpo", "small", "generate", "rows", "lengths"].map(String::from))]
     only: Vec<String>,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
@@ -64,6 +64,7 @@ fn table(options: &Options) -> Result<(), String> {
             "full" => works::full(options, &place)?,
             "lora" => works::lora(options, &place)?,
             "dpo" => works::dpo(options, &place)?,
+            "grpo" => works::grpo(options, &place)?,
             "small" => works::small(options, &place)?,
             "generate" => generate::generate(options, &place)?,
             "rows" => cost::rows(options, &place)?,
@@ -71,7 +72,7 @@ fn table(options: &Options) -> Result<(), String> {
             "gpu" => gpu::gpu(options, &place)?,
             other => {
                 return Err(format!(
-                    "there is no part `{other}`: full, lora, dpo, small, generate, rows, lengths, gpu"
+                    "there is no part `{other}`: full, lora, dpo, grpo, small, generate, rows, lengths, gpu"
                 ));
             }
         };

@@ -76,6 +76,32 @@ pub fn dpo(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
+/// GRPO of SmolLM2-135M on sums, two groups of eight replies of up to 64 tokens a step: seconds of a step, drawing included.
+pub fn grpo(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
+    const STEPS: usize = 3;
+    const ROWS: &str = "examples/data/chain-sum-sample.jsonl";
+    let (mut own, mut peaks, mut theirs, mut their_peaks) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..options.rounds {
+        let ran = place.train("benches/grpo.align", &[("steps", &STEPS.to_string()), ("rows", ROWS)], &[])?;
+        own.push(60.0 * STEPS as f64 / ran.ends.last().copied().unwrap_or(f64::NAN));
+        peaks.push(ran.peak / 1e9);
+        if let Some(interpreter) = &options.python {
+            let mut command = Command::new(interpreter);
+            command.current_dir(&place.project).arg("benches/peer/grpo.py").arg(&options.model).arg(ROWS);
+            command.args([STEPS.to_string(), place.threads.clone()]);
+            let (found, peak) = python(&mut command)?;
+            let of = |name: &str| found[name].as_f64().ok_or(format!("grpo.py gives no {name}"));
+            theirs.push(60.0 * of("steps")? / of("seconds")?);
+            their_peaks.push(peak / 1e9);
+        }
+    }
+    let of = |all: Vec<f64>| (!all.is_empty()).then(|| ("TRL", median(all)));
+    Ok(vec![
+        Row::new("GRPO, 2 groups of 8", median(own), " steps/min", of(theirs)),
+        Row::new("… GRPO, peak memory", median(peaks), " GB", of(their_peaks)),
+    ])
+}
+
 fn tuning(what: &str, kind: &str, program: &str, options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     let (mut own, mut other) = (vec![], vec![]);
     for _ in 0..options.rounds {

@@ -6,6 +6,7 @@
 
 use super::build::{Builder, RowHooks};
 use super::code::Code;
+use super::convert::REPLY;
 use super::data::{Data, Drawn};
 use super::foreign::{Rows, cast};
 use super::generate::{Generation, generation};
@@ -195,6 +196,8 @@ pub struct LiveStep {
     pub tracked: Vec<(String, f64)>,
     /// How rewards went.
     pub tally: Tally,
+    /// Length in tokens and reward of each reply, by the rows that they are of.
+    pub judged: Vec<Vec<(f64, f64)>>,
 }
 
 impl<'p> LiveItems<'p> {
@@ -245,6 +248,7 @@ impl LiveSource for LiveItems<'_> {
             step.tracked.push((format!("rewards.{}.missing", count.name), (count.none + count.failed) as f64));
         }
         step.tally = tally;
+        step.judged = made.iter().filter_map(judged).collect();
         Ok(Some(step))
     }
 }
@@ -332,6 +336,21 @@ fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> 
         all.push(("completions.clipped_ratio".into(), cut as f64 / replies.len().max(1) as f64));
     }
     all
+}
+
+/// Length and reward of the replies of a row.
+fn judged(row: &Value) -> Option<Vec<(f64, f64)>> {
+    let Value::Record(record) = row else { return None };
+    let length = |reply: &Value| match reply {
+        Value::Reply(reply) => reply.drawn.as_ref().map(|drawn| drawn.tokens.len() as f64),
+        _ => None,
+    };
+    let lengths: Vec<f64> = match record.get(REPLY)? {
+        Value::List(replies) => replies.iter().map(length).collect::<Option<_>>()?,
+        one => vec![length(one)?],
+    };
+    let rewards = numbers(row, "reward")?;
+    (rewards.len() == lengths.len()).then(|| lengths.into_iter().zip(rewards).collect())
 }
 
 /// The numbers of a field of a row: one, or those of a list.

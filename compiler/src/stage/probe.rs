@@ -4,7 +4,7 @@
 //! as much as half of what a right one gets, training ends there.
 
 use super::data::Data;
-use super::text::{Pieces, Prompt, Reply};
+use super::text::{DrawnTokens, Pieces, Prompt, Reply};
 use crate::eval::score::{Rewards, each_sample};
 use crate::eval::value::{Record, Value};
 use crate::eval::{Eval, Res};
@@ -111,10 +111,17 @@ fn failing(fault: &Diagnostic, odd: &Odd, span: Span) -> Diagnostic {
 fn tried(eval: &mut Eval, rewards: &Rewards, items: &[Rc<Record>], answers: &[String]) -> Res<Vec<Option<f64>>> {
     let of = |(item, answer): (&Rc<Record>, &String)| {
         let prompt = prompt(item).and_then(super::convert::pieces).unwrap_or_default();
-        let reply = Reply::of(Rc::new(Prompt(prompt)), Pieces::filled(answer.as_str()));
-        let mut record = (**item).clone();
         // About as many tokens as words, and log-probs of some kind for each.
         let tokens = answer.split_whitespace().count() + 1;
+        let drawn = DrawnTokens {
+            prompt: vec![0],
+            tokens: vec![0; tokens],
+            finished: tokens <= WORDS,
+            tokenizer: Rc::from("none"),
+        };
+        let text = Pieces::filled(answer.as_str());
+        let reply = Reply { prompt: Rc::new(Prompt(prompt)), text, drawn: Some(Rc::new(drawn)) };
+        let mut record = (**item).clone();
         record.set("logp", Value::list(vec![Value::Float(-1.0); tokens]));
         record.set("fresh", Value::list(vec![Value::Bool(true); tokens]));
         record.set("finished", Value::Bool(tokens <= WORDS));

@@ -48,8 +48,15 @@ pub fn run<'p>(
     stop: &AtomicBool,
 ) -> Result<Report, RunError> {
     let mut so_far = SoFar::default();
+    // Who calls knows what the first graph notes.
+    let mut noted: Option<Vec<String>> = None;
     loop {
         let graph = build()?;
+        let noted = noted.get_or_insert_with(|| graph.notes.clone());
+        for note in graph.notes.iter().filter(|note| !noted.contains(note)).cloned().collect::<Vec<_>>() {
+            progress.note(&note);
+            noted.push(note);
+        }
         let mut run = stages(&graph, options, engine, progress, stop)?;
         run.go_on(std::mem::take(&mut so_far));
         match run.run()? {

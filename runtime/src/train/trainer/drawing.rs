@@ -1,8 +1,10 @@
 //! Replies that a stage draws from the policy as it trains: the items of its steps, and numbers of its evaluations.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
+use align_compiler::eval::score::Tally;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::data::{Purpose, draws};
 use align_compiler::stage::items::Item;
@@ -14,6 +16,7 @@ use super::{Job, Trainer, own_layouts};
 use crate::engine::{Array, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::generate::Generator;
+use crate::report::follows::{Sampled, follows_length};
 use crate::run::drawn::{replies, requests};
 use crate::run::{RunError, StageFault};
 use crate::train::held::Resident;
@@ -28,6 +31,32 @@ pub(super) struct Drawing {
     items: Vec<Generator>,
     /// Of each evaluation.
     evals: Vec<Vec<Generator>>,
+}
+
+/// What rewards gave in the steps of a stage.
+#[derive(Default)]
+pub(super) struct Judged {
+    tally: Tally,
+    /// Replies of the last steps, by the rows that they are of.
+    replies: VecDeque<Vec<Sampled>>,
+}
+
+/// Rows whose replies are held against their lengths.
+const HELD: usize = 1024;
+
+impl Judged {
+    fn add(&mut self, tally: Tally, rows: Vec<Vec<(f64, f64)>>) {
+        self.tally.add(tally);
+        let of = |row: Vec<(f64, f64)>| row.into_iter().map(|(length, reward)| Sampled { length, reward }).collect();
+        self.replies.extend(rows.into_iter().map(of));
+        self.replies.drain(..self.replies.len().saturating_sub(HELD));
+    }
+
+    /// What the user should know of them.
+    pub fn sentences(&mut self) -> Vec<String> {
+        let follows = follows_length(self.replies.make_contiguous()).map(|follows| follows.sentence());
+        self.tally.sentences().into_iter().chain(follows).collect()
+    }
 }
 
 /// The weights of the policy that trains.
@@ -132,6 +161,7 @@ impl Trainer<'_, '_> {
             if again == 0 {
                 self.drawn = step.tracked;
             }
+            self.judged.add(step.tally, step.judged);
             if items.len() >= wanted {
                 break;
             }

@@ -48,7 +48,7 @@ mod swept;
 mod update;
 
 pub(in crate::train) use batch::key;
-use drawing::Drawing;
+use drawing::{Drawing, Judged};
 use made::Made;
 use moves::Moves;
 use objective::Objective;
@@ -143,6 +143,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     drawing: Drawing,
     /// What is logged of what was drawn for the step.
     drawn: Vec<(String, f64)>,
+    /// How rewards went, of all steps of this run.
+    judged: Judged,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
     weights: Array,
@@ -208,6 +210,9 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     }
     let end = bridge::call(&program, &mut trainer, start);
     let seconds = begun.elapsed().as_secs_f64();
+    for sentence in trainer.judged.sentences() {
+        trainer.settings.progress.note(&format!("{}: {sentence}", job.stage.name));
+    }
     if let Some(profile) = trainer.settings.profile.take() {
         profile.add(trainer.spent(seconds, tokens));
     }
@@ -290,6 +295,7 @@ impl<'a, 's> Trainer<'a, 's> {
             evals,
             drawing: Drawing::new(engine, job, &layouts)?,
             drawn: vec![],
+            judged: Judged::default(),
             gradient: engine.zeros(weights.len()),
             weights: engine.array(weights),
             fixed: resident(engine.device(), job.fixed.iter().map(|(path, numbers)| (path.as_str(), *numbers))),
