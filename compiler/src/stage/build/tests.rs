@@ -99,7 +99,12 @@ fn the_sums() {
         assert_eq!(names, ["m", "v"]);
         assert!(node.stage.optimizer.phases().all(|phase| phase.pointwise));
         let text = graph.to_string();
-        assert_eq!(text.matches(" evaluate ").count(), 3, "equal evaluations are one:\n{text}");
+        let drawn = graph.stages().filter(|(_, stage)| matches!(stage.kind, StageKind::Sample(_))).count();
+        assert_eq!(drawn, 5, "pairs, and one for each policy that is asked, however often it is:\n{text}");
+        let practised = train(graph, "practised");
+        let live = practised.live.as_ref().expect("it draws what it is trained on");
+        assert_eq!((practised.items.len(), live.rows_for(64)), (9000, 64));
+        assert_eq!((live.sites().len(), live.sites()[0].wanted.n), (1, Some(8)));
         assert!(graph.find("untrained").is_some(), "{text}");
     });
 }
@@ -188,7 +193,7 @@ fn slots_are_checked() {
     assert!(with("on demos", "on demos\ntruncate middle").starts_with("E0134 `truncate` is one of drop, start, end"));
     assert!(with("on demos", "on 3").starts_with("E0113 a stage is trained on Data or a List"));
     assert!(with("on demos", "on demos |> filter(x => false)").starts_with("E0706"));
-    assert!(with("on demos", "on p").starts_with("E0190 data that are drawn"));
+    assert!(with("on demos", "on p").starts_with("E0113 a stage is trained on Data or a List"));
     assert!(with("sft(.reply)", "(p, x) => 1.0").starts_with("E0401"), "{}", with("sft(.reply)", "(p, x) => 1.0"));
 }
 
