@@ -79,14 +79,20 @@ fn patches_on_a_base_in_fewer_bits_train_on_a_gpu() {
     near(ran(&base, &way, &Cpu::new(2)).path(), ran(&base, &way, &gpu()).path(), [1e-3, 1e-2]);
 }
 
-/// The example's first steps, what it evaluates, and what it shows.
+/// The first steps of the example's first stage, with what it then says of sums.
 #[test]
 #[cfg_attr(no_gpu, ignore = "no driver of a GPU is installed")]
 fn the_example_of_sums_runs_on_a_gpu() {
-    let text = include_str!("../../../examples/sums.align");
+    let (first, _) = include_str!("../../../examples/sums.align").split_once("  let pairs").expect("a second stage");
+    let shown = r#"
+  show accuracy(imitated, sums.test, .answer)
+  show sums.test |> take(8) |> map(x => { sum: x.question, model: likely(imitated, x.answer) })
+}
+"#;
+    let text = format!("{}{shown}", first.replace("{ mean_reward }", "{ accuracy, likely }"));
     let ran = |engine: &dyn Engine| {
         let (folder, mut kept) = (tempfile::tempdir().unwrap(), Kept::default());
-        run_in(folder.path(), text, &[("steps", "60")], engine, &mut kept);
+        run_in(folder.path(), &text, &[("steps", "60")], engine, &mut kept);
         let tables = kept.found.into_iter().filter_map(|(_, finding)| match finding {
             Finding::Shown(table) => Some(table.rows),
             _ => None,
@@ -96,7 +102,7 @@ fn the_example_of_sums_runs_on_a_gpu() {
     let (cpu, gpu) = (ran(&Cpu::new(2)), ran(&gpu()));
     near(cpu.0.path(), gpu.0.path(), [1e-4, 1e-3]);
     assert_eq!(cpu.1.len(), 2);
-    // Shares of right sums, then sums with the likeliest replies.
+    // The share of right sums, then sums with the likeliest replies.
     let shares =
         |tables: &[Vec<Vec<String>>]| tables[0][0].iter().map(|cell| cell.parse().unwrap()).collect::<Vec<f64>>();
     assert!(apart(&shares(&cpu.1), &shares(&gpu.1)) <= 2e-3, "{:?} {:?}", cpu.1, gpu.1);
