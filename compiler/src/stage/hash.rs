@@ -128,6 +128,12 @@ impl Hasher {
         self.int(name, value.to_bits())
     }
 
+    /// Ids of tokens.
+    pub fn ids(&mut self, name: &str, ids: &[u32]) -> &mut Hasher {
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        self.bytes(name, &bytes)
+    }
+
     pub fn hash(&mut self, name: &str, value: &ContentHash) -> &mut Hasher {
         self.bytes(name, &value.0)
     }

@@ -90,7 +90,7 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
     if let Some(live) = &mut builder.state.borrow_mut().live {
         live.sites.push(site);
     }
-    let rows = Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone()));
+    let rows = Data::held(made);
     let rows = rows.with_drawn(&Drawn { stages: vec![], stand_in: true });
     sampling.value(eval, rows).map(Some)
 }
@@ -190,8 +190,6 @@ pub struct LiveItems<'p> {
 #[derive(Default)]
 pub struct LiveStep {
     pub items: Vec<Item>,
-    /// Rows that were drawn for.
-    pub rows: usize,
     /// What is logged, by name.
     pub tracked: Vec<(String, f64)>,
     /// How rewards went.
@@ -234,7 +232,7 @@ impl LiveSource for LiveItems<'_> {
         };
         let mut eval = self.live.eval.borrow_mut();
         let tally = std::mem::take(&mut *eval.tally.borrow_mut());
-        let mut step = LiveStep { rows: rows.len(), ..LiveStep::default() };
+        let mut step = LiveStep::default();
         let mut made = vec![];
         for at in 0..data.len() {
             let row = data.get(&mut eval, at)?;
@@ -390,7 +388,7 @@ impl LiveHooks {
         };
         let made = rows.iter().zip(&asks).zip(&drawn);
         let made = made.map(|((row, ask), drawn)| writer.row(eval, row, ask, drawn)).collect::<Res<Vec<_>>>()?;
-        let rows = Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone()));
+        let rows = Data::held(made);
         sampling.value(eval, rows)
     }
 }
@@ -446,11 +444,11 @@ impl Hooks for LiveHooks {
         RowHooks.field(eval, of, name)
     }
 
-    fn infix(&self, _: &mut Eval, _: InfixOp, _: &Value, _: &Value, _: Span) -> Option<Res<Value>> {
-        None
+    fn infix(&self, eval: &mut Eval, op: InfixOp, left: &Value, right: &Value, span: Span) -> Option<Res<Value>> {
+        RowHooks.infix(eval, op, left, right, span)
     }
 
-    fn map(&self, _: &mut Eval, _: MapOp, _: &[Value], _: Span) -> Option<Res<Value>> {
-        None
+    fn map(&self, eval: &mut Eval, op: MapOp, inputs: &[Value], span: Span) -> Option<Res<Value>> {
+        RowHooks.map(eval, op, inputs, span)
     }
 }

@@ -574,11 +574,7 @@ pub fn hash(value: &Value, hasher: &mut Hasher) {
             hash_pieces(&reply.prompt.0, hasher);
             hash_pieces(&reply.text, hasher);
             if let Some(drawn) = &reply.drawn {
-                for (name, ids) in [("read", &drawn.prompt), ("drawn", &drawn.tokens)] {
-                    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                    hasher.bytes(name, &bytes);
-                }
-                hasher.text("by", &drawn.tokenizer);
+                hasher.ids("read", &drawn.prompt).ids("drawn", &drawn.tokens).text("by", &drawn.tokenizer);
             }
         }
         Value::Chat(chat) => {

@@ -438,10 +438,7 @@ fn hashed(
     }
     inputs.part("prompts", format!("{} prompts", asks.len()), |hasher| {
         for ask in asks {
-            for (name, ids) in [("prompt", &ask.prompt), ("begin", &ask.begin)] {
-                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                hasher.bytes(name, &bytes);
-            }
+            hasher.ids("prompt", &ask.prompt).ids("begin", &ask.begin);
         }
     });
     inputs.finish()

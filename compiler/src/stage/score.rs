@@ -53,7 +53,7 @@ fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards) -> Res<Data<
     }
     *eval.tally.borrow_mut() = outer;
     let drawn = data.drawn().clone();
-    Ok(Data::generated(made.len(), |_| None, move |_, at| Ok(made[at].clone())).with_drawn(&drawn))
+    Ok(Data::held(made).with_drawn(&drawn))
 }
 
 /// Rows whose replies have a reward, with the fields `reward` and `rewards`. All are judged now; how that went is added to

@@ -168,3 +168,13 @@ fn what_was_drawn_is_gone_through_several_times() {
     run_in(stopped.path(), &text, &[], &Cpu::new(2), &mut Silent);
     assert_eq!(lines(stopped.path()), metrics);
 }
+
+#[test]
+fn what_was_drawn_stands_beside_rows_that_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = "digits |> sample(q, n: 8, max_tokens: 2) |> map(rewarded) ";
+    let text = program("").replace(drawn, "(digits |> sample(q, n: 8, max_tokens: 2) |> map(rewarded)) ++ []");
+    run_in(folder.path(), &text, &[("steps", "2")], &Cpu::new(2), &mut Silent);
+    let made = lines(folder.path()).iter().filter(|line| line["stage"] == "practised").count();
+    assert_eq!(made, 2);
+}

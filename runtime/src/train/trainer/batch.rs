@@ -23,6 +23,7 @@ impl Trainer<'_, '_> {
     /// Takes the next rows; how many micro-batches they are.
     pub(in crate::train) fn next_batch(&mut self) -> std::result::Result<usize, RunError> {
         let start = self.clock.start();
+        self.began = self.batches.cursor();
         match self.job.stage.reuse {
             Some(reuse) => self.next_minibatch(reuse)?,
             None => self.next_items()?,
@@ -50,7 +51,6 @@ impl Trainer<'_, '_> {
             return self.draw_items(live);
         }
         self.rows = self.next_rows()?;
-        self.taken = self.rows.len();
         self.items.clear();
         for row in &self.rows {
             self.items.push(self.made.get(self.job.items, *row)?);

@@ -177,7 +177,7 @@ impl Trainer<'_, '_> {
             rows.truncate(wanted);
         }
         self.drawn.push(("drawn_rows".into(), seen as f64));
-        (self.items, self.rows, self.taken) = (items, rows, seen);
+        (self.items, self.rows) = (items, rows);
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl Trainer<'_, '_> {
         let mut cursor = self.batches.cursor();
         let mut num_tokens = self.num_tokens;
         if again {
-            cursor.taken -= self.taken;
+            cursor = self.began;
             num_tokens -= self.items.iter().map(|item| item.tokens as u64).sum::<u64>();
         }
         let state = State {

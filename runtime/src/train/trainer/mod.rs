@@ -158,8 +158,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     rows: Vec<usize>,
     /// What is left of a batch that several steps take.
     pool: Pool,
-    /// Rows of the data that were taken for the step.
-    taken: usize,
+    /// Where the rows of the step began.
+    began: Cursor,
     items: Vec<Rc<Item>>,
     packed: Vec<Packed>,
     /// Numerators and denominators of terms and of tracked values over the step.
@@ -305,7 +305,7 @@ impl<'a, 's> Trainer<'a, 's> {
             made: Made::new(settings.memory / 4),
             rows: vec![],
             pool: Pool::default(),
-            taken: 0,
+            began: Cursor::default(),
             items: vec![],
             packed: vec![],
             terms: vec![(0.0, 0.0); stage.terms.len()],

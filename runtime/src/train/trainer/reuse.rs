@@ -31,7 +31,6 @@ const OF_MINIBATCHES: u64 = 1 << 40;
 impl Trainer<'_, '_> {
     /// Takes the next minibatch, of a new batch where the last one is used up. Each pass has an order of its own.
     pub(super) fn next_minibatch(&mut self, reuse: Reuse) -> Result<(), RunError> {
-        self.taken = 0;
         if self.pool.is_empty() {
             self.next_items()?;
             let items: Vec<_> = self.items.drain(..).zip(self.rows.iter().copied()).collect();
