@@ -32,7 +32,7 @@ pub fn generate(options: &Options, place: &Place) -> Result<Vec<Row>, String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let world = Files::new(&place.project);
     let writer = Writer::of_program(&world, PROGRAM, "own", &Drawing::default(), Some("drawn"));
-    let writer = writer.map_err(|error| failed(&error))?;
+    let writer = writer.map_err(|error| failed(&error))?.exact();
     let engine = Cpu::new(options.threads);
     let mut generator = writer.generator(&engine).map_err(|error| failed(&error))?;
     let placed = writer.placed(&engine);

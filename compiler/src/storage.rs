@@ -53,13 +53,39 @@ impl Storage {
     /// Numbers in this form. What is in blocks with a number that is not finite becomes nan.
     pub fn encode(self, numbers: &[f32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bytes(numbers.len()));
+        self.append(numbers, &mut bytes);
+        bytes
+    }
+
+    /// Numbers in the form of the fewest bits that holds each of them as it is. `None` where only f32 does.
+    pub fn exact(numbers: &[f32]) -> Option<(Storage, Vec<u8>)> {
+        let fewer = [Storage::Q4, Storage::Q8, Storage::Bf16];
+        fewer.into_iter().find_map(|storage| Some((storage, storage.encode_exact(numbers)?)))
+    }
+
+    fn encode_exact(self, numbers: &[f32]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let is_exact = match self {
+            Storage::F32 => return Some(self.encode(numbers)),
+            Storage::Bf16 => {
+                bytes.extend(numbers.iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()));
+                numbers.iter().all(|x| x.to_bits() & 0xffff == 0 && !x.is_nan())
+            }
+            // The first block that is not exact ends it.
+            Storage::Q8 => numbers.chunks(BLOCK).all(|block| exact_q8(block, &mut bytes)),
+            Storage::Q4 => numbers.chunks(BLOCK).all(|block| exact_q4(block, &mut bytes)),
+        };
+        is_exact.then_some(bytes)
+    }
+
+    /// Adds numbers; what is there already are whole blocks.
+    fn append(self, numbers: &[f32], bytes: &mut Vec<u8>) {
         match self {
             Storage::F32 => numbers.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
             Storage::Bf16 => numbers.iter().for_each(|x| bytes.extend(bf16::from_f32(*x).to_le_bytes())),
-            Storage::Q8 => numbers.chunks(BLOCK).for_each(|block| encode_q8(block, &mut bytes)),
-            Storage::Q4 => numbers.chunks(BLOCK).for_each(|block| encode_q4(block, &mut bytes)),
+            Storage::Q8 => numbers.chunks(BLOCK).for_each(|block| encode_q8(block, bytes)),
+            Storage::Q4 => numbers.chunks(BLOCK).for_each(|block| encode_q4(block, bytes)),
         }
-        bytes
     }
 
     /// Number `at`.
@@ -177,6 +203,71 @@ fn encode_q4(block: &[f32], to: &mut Vec<u8>) {
     to.extend((0..BLOCK / 2).map(|i| number(i) | number(i + BLOCK / 2) << 4));
 }
 
+/// Added to a small number, this leaves the nearest whole number in the lowest bits.
+const WHOLE: f32 = (3 << 22) as f32;
+
+/// The numbers of a block, its first one once more where it lacks some.
+fn filled(block: &[f32]) -> [f32; BLOCK] {
+    let mut all = [block.first().copied().unwrap_or(0.0); BLOCK];
+    all[..block.len()].copy_from_slice(block);
+    all
+}
+
+/// The least and the largest number, lane by lane.
+fn range(all: &[f32; BLOCK]) -> (f32, f32) {
+    const LANES: usize = 8;
+    let (mut low, mut high) = ([f32::MAX; LANES], [f32::MIN; LANES]);
+    for part in all.chunks_exact(LANES) {
+        for (i, x) in part.iter().enumerate() {
+            low[i] = if *x < low[i] { *x } else { low[i] };
+            high[i] = if *x > high[i] { *x } else { high[i] };
+        }
+    }
+    (low.into_iter().fold(f32::MAX, f32::min), high.into_iter().fold(f32::MIN, f32::max))
+}
+
+/// Whole numbers in a range of which `scale * n + least` are exactly these, if there are such.
+fn whole(all: &[f32; BLOCK], scale: f32, least: f32, (from, to): (f32, f32)) -> Option<[u8; BLOCK]> {
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    let (mut found, mut same) = ([0; BLOCK], true);
+    for (n, x) in found.iter_mut().zip(all) {
+        let moved = (x - least) * inverse + WHOLE;
+        let whole = moved - WHOLE;
+        same &= (whole * scale + least == *x) & (whole >= from) & (whole <= to);
+        *n = moved.to_bits() as u8;
+    }
+    same.then_some(found)
+}
+
+/// As [`encode_q8`], where no number changes; whether that is so.
+fn exact_q8(block: &[f32], to: &mut Vec<u8>) -> bool {
+    let all = filled(block);
+    let (low, high) = range(&all);
+    let by = scale(high.abs().max(low.abs()) / 127.0);
+    let Some(mut found) = whole(&all, by.to_f32(), 0.0, (-127.0, 127.0)) else { return false };
+    found[block.len()..].fill(0);
+    to.extend(by.to_le_bytes());
+    to.extend(found);
+    true
+}
+
+/// As [`encode_q4`], where no number changes; whether that is so.
+fn exact_q4(block: &[f32], to: &mut Vec<u8>) -> bool {
+    let all = filled(block);
+    let (low, high) = range(&all);
+    let least = scale(low);
+    let by = scale(((high - least.to_f32()) / 15.0).max(0.0));
+    let Some(mut found) = whole(&all, by.to_f32(), least.to_f32(), (0.0, 15.0)) else { return false };
+    found[block.len()..].fill(0);
+    let mut bytes = [0; BLOCK / 2 + 4];
+    bytes[..2].copy_from_slice(&by.to_le_bytes());
+    bytes[2..4].copy_from_slice(&least.to_le_bytes());
+    let (first, last) = found.split_at(BLOCK / 2);
+    bytes[4..].iter_mut().zip(first.iter().zip(last)).for_each(|(to, (low, high))| *to = low | high << 4);
+    to.extend(bytes);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +316,23 @@ mod tests {
                 assert_eq!(read, single, "{} {from} {count}", storage.word());
             }
         }
+    }
+
+    #[test]
+    fn the_fewest_bits_that_lose_nothing() {
+        let x = numbers(1000);
+        for storage in [Storage::Q4, Storage::Q8, Storage::Bf16] {
+            let rounded = storage.rounded(&x);
+            let (found, bytes) = Storage::exact(&rounded).unwrap();
+            assert_eq!((found, found.decode(&bytes, 1000)), (storage, rounded));
+        }
+        let mut rounded = Storage::Q8.rounded(&x);
+        rounded[999] = 0.3333;
+        let nothing = [f32::NAN, f32::INFINITY, 0.1].map(|x| Storage::exact(&[1.0, x]));
+        assert_eq!([Storage::exact(&rounded), Storage::exact(&x)], [None, None]);
+        assert_eq!(nothing[0], None);
+        assert_eq!(nothing[2], None);
+        assert_eq!(Storage::exact(&[0.0; 40]).unwrap().1, Storage::Q4.encode(&[0.0; 40]));
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub fn generate(args: &Generate) -> Result<(), Failure> {
     let drawing = Drawing { temperature: args.temperature, ..Drawing::default() };
     let writer = Writer::open(&world, &args.model, &drawing, args.top_p).map_err(Failure::new)?;
     let threads = super::threads(args.machine.threads);
-    let (engine, notes): (Box<dyn Engine>, _) = match args.machine.device {
-        Device::Gpu(number) => device::gpu(number, args.machine.into())?,
-        Device::Auto | Device::Cpu => (Box::new(Cpu::new(threads)), vec![]),
+    let (writer, (engine, notes)): (_, (Box<dyn Engine>, _)) = match args.machine.device {
+        Device::Gpu(number) => (writer, device::gpu(number, args.machine.into())?),
+        Device::Auto | Device::Cpu => (writer.exact(), (Box::new(Cpu::new(threads)), vec![])),
     };
     let generator = writer.generator(&*engine).map_err(Failure::new)?;
     notes.iter().for_each(|note| errln!("{note}"));

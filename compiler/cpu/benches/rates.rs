@@ -1,6 +1,7 @@
 //! Rates of the parts: `cargo bench -p align-cpu --bench rates [-- PART..]` with parts `launch`, `gemm`, `few`.
 
-use align_cpu::gemm::{Matrix, Shape, product};
+use align_compiler::storage::Storage;
+use align_cpu::gemm::{Factor, Matrix, Shape, product};
 use align_cpu::pool::Pool;
 use std::time::Instant;
 
@@ -61,43 +62,59 @@ fn gemm(pool: &Pool) {
 }
 
 /// Products of few rows beside a plain read of the same right factors: those of a model of 30 layers, which lie in no cache.
+/// In f32 they lie as the weights of a net (the head by columns), in fewer bits all by columns.
 fn few(pool: &Pool) {
     let layers = [("q, o", 576, 576, 60), ("k, v", 192, 576, 60), ("gate, up", 1536, 576, 60), ("down", 576, 1536, 30)];
     let layers: Vec<_> = layers.into_iter().chain([("head", 49152, 576, 1)]).collect();
-    let bytes: f64 = layers.iter().map(|(_, n, k, count)| (4 * n * k * count) as f64).sum();
-    let mut weights: Vec<Vec<f32>> = layers.iter().map(|(_, n, k, count)| vec![0.25f32; n * k * count]).collect();
-    let totals: Vec<std::sync::atomic::AtomicU32> = (0..64).map(|_| Default::default()).collect();
-    let read = best(3, || {
-        for all in &weights {
-            let part = all.len().div_ceil(64);
-            pool.run(64, &|_, i| {
-                let mut sums = [0f32; 64];
-                for line in all[(i * part).min(all.len())..((i + 1) * part).min(all.len())].chunks_exact(64) {
-                    sums.iter_mut().zip(line).for_each(|(sum, x)| *sum += x);
-                }
-                totals[i].store(sums.iter().sum::<f32>().to_bits(), std::sync::atomic::Ordering::Relaxed);
-            });
+    for storage in Storage::ALL {
+        let bytes: f64 = layers.iter().map(|(_, n, k, count)| (storage.bytes(n * k) * count) as f64).sum();
+        let some = storage.encode(&(0..1 << 15).map(|i| (i % 31) as f32 / 64.0 - 0.25).collect::<Vec<_>>());
+        let weights = layers.iter().map(|(_, n, k, count)| {
+            let size = storage.bytes(n * k) * count + 64;
+            some.repeat(size.div_ceil(some.len()))
+        });
+        let weights: Vec<Vec<u8>> = weights.collect();
+        let totals: Vec<std::sync::atomic::AtomicU64> = (0..64).map(|_| Default::default()).collect();
+        let read = best(3, || {
+            for all in &weights {
+                let part = all.len().div_ceil(64);
+                pool.run(64, &|_, i| {
+                    let mut sums = [0u64; 32];
+                    for line in all[(i * part).min(all.len())..((i + 1) * part).min(all.len())].chunks_exact(256) {
+                        let words =
+                            line.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
+                        sums.iter_mut().zip(words).for_each(|(sum, x)| *sum = sum.wrapping_add(x));
+                    }
+                    let sum = sums.iter().fold(0u64, |a, b| a.wrapping_add(*b));
+                    totals[i].store(sum, std::sync::atomic::Ordering::Relaxed);
+                });
+            }
+        });
+        println!("{}: plain read {:.1} ms, {:.1} GB/s", storage.word(), read * 1e3, bytes / read / 1e9);
+        for rows in [1usize, 4, 8, 16, 32, 64] {
+            let mut x = vec![0.5f32; rows * 1536];
+            let mut y = vec![0f32; rows * 49152];
+            let mut line = format!("{rows:2} rows:");
+            let (mut total, mut flops) = (0.0, 0.0);
+            for ((name, n, k, count), all) in layers.iter().zip(&weights) {
+                // Lines of the cache, as a stage's arrays have them.
+                let at = all.as_ptr().wrapping_add(all.as_ptr().align_offset(64));
+                let (row, col) = if storage != Storage::F32 || *name == "head" { (1, *k) } else { (*n, 1) };
+                let seconds = best(3, || {
+                    for i in 0..*count {
+                        let (out, left) = (dense(rows, *n, false, &mut y), dense(rows, *k, false, &mut x));
+                        let right = Factor { at, storage, first: i * n * k, row: row as isize, col: col as isize };
+                        // SAFETY: the vectors have these sizes.
+                        unsafe { product(pool, Shape { m: rows, n: *n, k: *k }, out, left, right, &[[0; 3]], false) };
+                    }
+                });
+                total += seconds;
+                flops += (2 * rows * n * k * count) as f64;
+                line += &format!("  {name} {:.1}", (storage.bytes(n * k) * count) as f64 / seconds / 1e9);
+            }
+            let rates = (total * 1e3, bytes / total / 1e9, flops / total / 1e9);
+            println!("{line} GB/s; all {:.1} ms, {:.1} GB/s, {:.0} GFLOP/s", rates.0, rates.1, rates.2);
         }
-    });
-    println!("plain read: {:.1} GB/s", bytes / read / 1e9);
-    for rows in [1usize, 4, 8, 16, 32, 64] {
-        let mut x = vec![0.5f32; rows * 1536];
-        let mut y = vec![0f32; rows * 49152];
-        let mut line = format!("{rows:2} rows:");
-        let mut total = 0.0;
-        for ((name, n, k, count), all) in layers.iter().zip(&mut weights) {
-            let seconds = best(3, || {
-                for one in all.chunks_exact_mut(n * k) {
-                    let (out, left) = (dense(rows, *n, false, &mut y), dense(rows, *k, false, &mut x));
-                    let right = dense(*k, *n, *name == "head", one);
-                    // SAFETY: the vectors have these sizes.
-                    unsafe { product(pool, Shape { m: rows, n: *n, k: *k }, out, left, right, &[[0; 3]], false) };
-                }
-            });
-            total += seconds;
-            line += &format!("  {name} {:.1}", (4 * n * k * count) as f64 / seconds / 1e9);
-        }
-        println!("{line}  GB/s; all {:.1} ms, {:.1} GB/s", total * 1e3, bytes / total / 1e9);
     }
 }
 

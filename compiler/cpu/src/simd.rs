@@ -164,13 +164,13 @@ mod x86 {
     use super::Simd;
     use std::arch::x86_64::*;
 
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     #[derive(Clone, Copy)]
-    pub struct Avx2(__m256);
+    pub struct Avx2(pub(crate) __m256);
 
     /// AVX-512 (its foundation).
     #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
+    pub struct Avx512(pub(crate) __m512);
 
     macro_rules! simd {
         ($name:ident, $lanes:expr, $tile:expr, $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident,
@@ -337,7 +337,8 @@ impl Width {
             if std::arch::is_x86_feature_detected!("avx512f") {
                 all.push(Width::Avx512);
             }
-            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            let has_avx2 = std::arch::is_x86_feature_detected!("avx2");
+            if has_avx2 && std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("f16c") {
                 all.push(Width::Avx2);
             }
         }

@@ -24,9 +24,7 @@ pub struct Form {
     pub axes: Vec<Axis>,
 }
 
-/// The form of the weights that a stage reads and does not train: those with two axes and more that are a factor of a product
-/// or are looked up in. All others (norms, biases) are f32. `graphs` are the stage's losses for one item. `own` is the policy that trains, by its plain paths; `trained`
-/// says which weights are left out.
+/// The form of the weights that [`orders`] names. `trained` says which weights are left out.
 pub fn narrow<'g>(
     graphs: impl IntoIterator<Item = &'g Graph>,
     own: &PolicySpec,
@@ -37,6 +35,18 @@ pub fn narrow<'g>(
     if storage == Storage::F32 {
         return vec![];
     }
+    let orders = orders(graphs, own, others).into_iter().filter(|(name, _)| !trained(name));
+    orders.map(|(name, axes)| Narrow { name, form: Form { storage, axes } }).collect()
+}
+
+/// The weights that a stage may hold in fewer bits, as its graphs name them, and the order of their axes then: those with two
+/// axes and more that are a factor of a product or are looked up in. All others (norms, biases) are f32. `graphs` are the
+/// stage's losses for one item. `own` is the policy that trains, by its plain paths.
+pub fn orders<'g>(
+    graphs: impl IntoIterator<Item = &'g Graph>,
+    own: &PolicySpec,
+    others: &[PolicyUse],
+) -> Vec<(String, Vec<Axis>)> {
     let of = |name: &str| {
         let used = others.iter().find_map(|used| Some((&*used.policy, name.strip_prefix(used.prefix.as_str())?)));
         let (policy, path) = used.unwrap_or((own, name));
@@ -45,8 +55,7 @@ pub fn narrow<'g>(
         (axes.len() > 1).then(|| axes.clone())
     };
     let names: BTreeSet<String> = graphs.into_iter().flat_map(multiplied).collect();
-    let names = names.into_iter().filter(|name| !trained(name));
-    names.filter_map(|name| Some(Narrow { form: Form { storage, axes: of(&name)? }, name })).collect()
+    names.into_iter().filter_map(|name| Some((of(&name)?, name))).map(|(axes, name)| (name, axes)).collect()
 }
 
 /// How the kernels of a stage find its narrow weights.

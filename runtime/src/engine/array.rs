@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use align_compiler::kernel::device::{DeviceArray, DeviceError, Place};
 
-use super::{Slot, arena};
+use super::{Slot, arena, large};
 
 /// f32 numbers in the memory that an engine works in. All arrays of an engine are of one kind.
 pub enum Array {
@@ -129,7 +129,7 @@ impl Array {
     /// So many zeros in the same memory.
     pub fn zeros(&self, len: usize) -> Array {
         match self {
-            Array::Host(_) => Array::Host(vec![0.0; len]),
+            Array::Host(_) => Array::Host(large::zeros(len)),
             Array::Device(array) => Array::Device(array.zeros(len)),
         }
     }

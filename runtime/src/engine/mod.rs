@@ -14,6 +14,7 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod interpreter;
+pub mod large;
 
 pub use align_cpu::{Bindings, Counter, Cpu, Slot, Spent};
 #[cfg(feature = "gpu")]
@@ -68,7 +69,7 @@ pub trait Engine {
     fn zeros(&self, len: usize) -> Array {
         match self.device() {
             Some(device) => Array::Device(device.zeroed(len)),
-            None => Array::Host(vec![0.0; len]),
+            None => Array::Host(large::zeros(len)),
         }
     }
 }

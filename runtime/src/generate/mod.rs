@@ -5,6 +5,7 @@
 
 mod cached;
 mod ending;
+mod exact;
 pub mod model;
 mod pages;
 mod recompute;
@@ -22,6 +23,7 @@ use align_compiler::world::Tokenizer;
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use ending::Ending;
+pub use exact::exact;
 use recompute::Recompute;
 pub use stream::Stream;
 

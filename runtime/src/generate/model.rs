@@ -5,16 +5,16 @@ use std::rc::Rc;
 use align_compiler::program::load;
 use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::generate::{Drawing, Generation, generation_of};
+use align_compiler::stage::narrow::layouts;
 use align_compiler::world::{Model, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 
-use super::Generator;
+use super::{Generator, exact};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::run::RunError;
 use crate::score::loaded;
-use crate::train::Weights;
-use crate::train::held::{Numbers, Resident, resident};
+use crate::train::held::{Held, Resident, resident};
 
 /// The program that draws. Its sampler takes the most likely tokens whose probabilities reach SHARE together.
 const PROGRAM: &str = r#"
@@ -33,7 +33,8 @@ let drawn = nucleus(SHARE)
 /// A policy that writes text.
 pub struct Writer {
     pub generation: Generation,
-    weights: Vec<Weights>,
+    /// By their names in the graphs.
+    weights: Vec<(String, Held)>,
     /// Where the model has one: its chat template.
     pub model: Option<Rc<dyn Model>>,
 }
@@ -68,12 +69,22 @@ impl Writer {
         let (graph, generation, stages) =
             generation_of(&program, &options, world, policy, (drawing, sampler)).map_err(wrong)?;
         let mut weights = vec![];
-        for stage in stages {
+        for (used, stage) in generation.policies.iter().zip(stages) {
             let missing = || Error::new(policy, "the weights of this policy are not stored");
-            weights.push(loaded(&graph, stage)?.ok_or_else(missing)?);
+            let loaded = loaded(&graph, stage)?.ok_or_else(missing)?;
+            for weight in &used.policy.weights {
+                let floats = loaded.share(&weight.path).ok_or_else(missing)?;
+                weights.push((format!("{}{}", used.prefix, weight.path), Held::Floats(floats)));
+            }
         }
         let model = generation.policies.first().and_then(|first| first.policy.model.clone());
         Ok(Writer { generation, weights, model })
+    }
+
+    /// The same writer, which holds weights in fewer bits where these are the same numbers.
+    pub fn exact(mut self) -> Writer {
+        self.generation.narrow = exact(&self.generation, &mut self.weights);
+        self
     }
 
     pub fn tokenizer(&self) -> &Rc<dyn Tokenizer> {
@@ -81,15 +92,12 @@ impl Writer {
     }
 
     pub fn generator(&self, engine: &dyn Engine) -> crate::error::Result<Generator> {
-        Generator::new(engine, &self.generation, &Default::default())
+        Generator::new(engine, &self.generation, &layouts(&self.generation.narrow))
     }
 
     /// The weights where an engine reads them, by their paths in the graphs.
     pub fn placed(&self, engine: &dyn Engine) -> std::collections::HashMap<String, Resident<'_>> {
-        let uses = self.generation.policies.iter().zip(&self.weights);
-        let all = uses.flat_map(|(used, weights)| {
-            weights.iter().map(move |(spec, values)| (format!("{}{}", used.prefix, spec.path), Numbers::Floats(values)))
-        });
+        let all = self.weights.iter().map(|(name, held)| (name.clone(), held.numbers()));
         resident(engine.device(), all).into_iter().collect()
     }
 }

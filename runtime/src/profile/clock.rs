@@ -9,6 +9,8 @@ use crate::engine::Counter;
 pub enum Section {
     /// Rows become items: reading, encoding.
     Load,
+    /// Replies are drawn and become items.
+    Draw,
     /// How the step is cut into micro-batches.
     Plan,
     /// Items are laid end to end.
@@ -26,8 +28,9 @@ pub enum Section {
 }
 
 impl Section {
-    pub const ALL: [Section; 10] = [
+    pub const ALL: [Section; 11] = [
         Section::Load,
+        Section::Draw,
         Section::Plan,
         Section::Pack,
         Section::Count,
@@ -43,6 +46,7 @@ impl Section {
     pub fn word(self) -> &'static str {
         match self {
             Section::Load => "load rows",
+            Section::Draw => "draw replies",
             Section::Plan => "cut into micro-batches",
             Section::Pack => "pack",
             Section::Count => "launch the counts",

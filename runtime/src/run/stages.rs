@@ -24,10 +24,10 @@ use super::plan::{Actual, Cost, StagePlan, bytes_held, note_plan, spent};
 use super::report::{Asserted, Curve, Finding, Report, Shown};
 use super::weights::Holding;
 use super::{Progress, RunError, RunLog, SoFar, StageFault};
-use crate::engine::Engine;
+use crate::engine::{Engine, large};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
-use crate::generate::Generator;
+use crate::generate::{Generator, exact};
 use crate::policy::{self, MergeGraphs};
 use crate::profile::{Profile, Section, StageSpent, Table as Spent, resident_memory};
 use crate::report::{self, RunView, State};
@@ -417,7 +417,7 @@ impl Stages<'_, '_> {
             self.weights.clear();
         }
         let start = self.input(id, Reads::Policy)?;
-        let mut values = Vec::with_capacity(stage.weights.iter().map(|weight| weight.len).sum());
+        let mut values = large::with_room(stage.weights.iter().map(|weight| weight.len).sum());
         for weight in &stage.weights {
             let own = self.held(start, &weight.path, None, &mut Holding::new())?;
             values.extend_from_slice(own.numbers().floats().ok_or_else(|| missing(&weight.path))?);
@@ -552,7 +552,11 @@ impl Stages<'_, '_> {
         let planner = self.planner(id);
         let begun = self.begins();
         let generation = &node.generation;
-        let weights = self.gathered_for(id, &generation.policies, &generation.narrow)?;
+        let mut weights = self.gathered_for(id, &generation.policies, &generation.narrow)?;
+        let narrow = match self.engine.device() {
+            None => exact(generation, &mut weights),
+            Some(_) => generation.narrow.clone(),
+        };
         self.progress.begins(&name, 0, 0);
         let named: HashMap<&str, Numbers> =
             weights.iter().map(|(name, held)| (name.as_str(), held.numbers())).collect();
@@ -560,7 +564,7 @@ impl Stages<'_, '_> {
         let base = resident_memory().saturating_sub(held);
         note_plan(&self.options.out, &mut self.plans, planner.stage_plan(id, Cost::of_draws(node, held, base)))?;
         let timed = Instant::now();
-        let mut generator = Generator::new(self.engine, generation, &layouts(&generation.narrow))?;
+        let mut generator = Generator::new(self.engine, generation, &layouts(&narrow))?;
         let placed: HashMap<&str, Resident> =
             resident(self.engine.device(), named.iter().map(|(path, numbers)| (*path, *numbers))).into_iter().collect();
         let weight = |path: &str| placed.get(path).map(Resident::slot);

@@ -51,6 +51,17 @@ impl Held {
             Held::Narrow(narrow) => Numbers::Narrow(narrow),
         }
     }
+
+    /// The same numbers in the fewest bits that hold each of them as it is, their axes in the order of `to`.
+    pub fn exact(self, axes: &[Axis], to: &[Axis]) -> Held {
+        match &self {
+            Held::Floats(shared) => match Narrowed::exact(shared.values(), axes, to) {
+                Some(narrow) => Held::Narrow(Rc::new(narrow)),
+                None => self,
+            },
+            Held::Narrow(_) => self,
+        }
+    }
 }
 
 impl Narrowed {
@@ -61,6 +72,15 @@ impl Narrowed {
             false => form.storage.encode(&reordered(values.into_owned(), axes, &form.axes)),
         };
         Narrowed { form: form.clone(), bytes, axes: axes.to_vec() }
+    }
+
+    /// The numbers of a weight in the fewest bits that hold each of them as it is; `None` where only f32 does.
+    fn exact(values: &[f32], axes: &[Axis], to: &[Axis]) -> Option<Narrowed> {
+        let (storage, bytes) = match to == axes {
+            true => Storage::exact(values)?,
+            false => Storage::exact(&reordered(values.to_vec(), axes, to))?,
+        };
+        Some(Narrowed { form: Form { storage, axes: to.to_vec() }, bytes, axes: axes.to_vec() })
     }
 
     /// What is left of the numbers, in the order of the weight's own axes.
@@ -170,6 +190,21 @@ mod tests {
         assert_eq!(bytes_of(numbers.into_iter()), 68 + 68 + 256);
         assert_eq!(Numbers::Floats(&values).decoded(), &values[..]);
         assert!(matches!(Numbers::Narrow(&rows).slot(), Slot::Stored(Storage::Q8, bytes) if bytes.len() == 68));
+    }
+
+    #[test]
+    fn fewer_bits_where_they_are_enough() {
+        let [a, b] = [("a", 2), ("b", 32)].map(|(name, size)| Axis::fixed(name, size));
+        let (own, turned) = ([a.clone(), b.clone()], [b, a]);
+        let values: Vec<f32> = (0..64).map(|i| i as f32).collect();
+        let held = |values: &[f32], to: &[Axis]| Held::Floats(Shared::from(values.to_vec())).exact(&own, to);
+        for to in [&own, &turned] {
+            let Held::Narrow(narrow) = held(&values, to) else { panic!("these are numbers in bf16") };
+            assert_eq!((narrow.form.storage, &narrow.form.axes[..]), (Storage::Bf16, &to[..]));
+            assert_eq!(narrow.decoded(), values);
+        }
+        let thirds: Vec<f32> = values.iter().map(|x| (x + 1.0) / 3.0).collect();
+        assert!(matches!(held(&thirds, &own), Held::Floats(_)));
     }
 
     #[test]

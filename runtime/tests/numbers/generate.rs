@@ -325,3 +325,26 @@ fn greedy_replies_of_a_real_model() {
         assert_eq!(found[0].tokens, *wanted, "{}", writer.tokenizer().decode(&found[0].tokens));
     }
 }
+
+/// Weights of a file that has them in fewer bits are held so, and are the same numbers: the likeliest tokens and their
+/// log-probabilities are those of weights in f32.
+#[test]
+fn fewer_bits_lose_nothing() {
+    let Some(path) = crate::smollm() else { return };
+    let drawing = Drawing { temperature: 0.0, ..Drawing::default() };
+    let [floats, exact] = [false, true].map(|exact| {
+        let writer = open(&path, &drawing, None);
+        if exact { writer.exact() } else { writer }
+    });
+    let narrow = &exact.generation.narrow;
+    assert_eq!(narrow.len(), 1 + 7 * 30, "the embedding and all products of 30 blocks");
+    let engine = Cpu::new(2);
+    let prompt = exact.tokenizer().encode("The capital of France is", true);
+    let requests: Vec<Request> = [1, 2, 6].map(|n| Request { n, ..request(&prompt, n, 6) }).into();
+    let [floats, exact] = [&floats, &exact].map(|writer| write(&engine, writer, &requests, 1, 1 << 30));
+    for (x, y) in floats.iter().flatten().zip(exact.iter().flatten()) {
+        assert_eq!(x.tokens, y.tokens);
+        let far = x.logps.iter().zip(&y.logps).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(far < 1e-4, "{far}");
+    }
+}

@@ -174,9 +174,17 @@ pub unsafe fn product(
     if batch.is_empty() || m == 0 || n == 0 {
         return;
     }
-    if few::pays(shape, out, left, right, batch.len()) {
-        // SAFETY: by the caller.
-        return unsafe { few::product(pool, shape, (out, left, right), batch[0], add) };
+    if let [[l, r, o]] = *batch {
+        let (out, left, right) = (out.moved(o), left.moved(l), right.moved(r));
+        #[cfg(target_arch = "x86_64")]
+        if pool.tiles() && split::few::pays(shape, out, right) {
+            // SAFETY: by the caller; the pool says that the machine has tiles.
+            return unsafe { split::few::product(pool, shape, (out, left, right), add) };
+        }
+        if few::pays(shape, out, left, right) {
+            // SAFETY: by the caller.
+            return unsafe { few::product(pool, shape, (out, left, right), add) };
+        }
     }
     #[cfg(target_arch = "x86_64")]
     if pool.tiles() && split::pays(shape) {
@@ -368,6 +376,9 @@ mod tests {
             (1, 16, 96, 1040),
             (1, 9, 32, 17),
             (1, 61, 208, 144),
+            (1, 8, 50, 96),
+            (1, 13, 64, 64),
+            (1, 33, 100, 70),
             // Small ones of whole vectors, and blocks of them.
             (1, 17, 48, 33),
             (2, 150, 96, 64),
@@ -401,11 +412,14 @@ mod tests {
     /// With tiles and without, factors that lie in fewer bits give what their numbers give.
     #[test]
     fn factors_in_fewer_bits() {
-        for (batch, shape) in [(1, Shape { m: 40, n: 70, k: 96 }), (3, Shape { m: 9, n: 33, k: 37 })] {
+        let few = [1, 2, 3, 5, 8, 11, 16, 21, 64].map(|m| (1, 64, Shape { m, n: 71, k: 96 }));
+        // The batch begins within a block.
+        let others = [(1, 5, Shape { m: 40, n: 70, k: 96 }), (3, 5, Shape { m: 9, n: 33, k: 37 })];
+        for (batch, first, shape) in others.into_iter().chain(few) {
             let Shape { m, n, k } = shape;
-            // The batch begins within a block.
-            let (x, y) = (numbers(batch * m * k + 5, 1), numbers(batch * k * n + 5, 2));
-            let bases: Vec<[usize; 3]> = (0..batch).map(|b| [b * m * k + 5, b * k * n + 5, b * m * n]).collect();
+            let (x, y) = (numbers(batch * m * k + first, 1), numbers(batch * k * n + first, 2));
+            let bases: Vec<[usize; 3]> =
+                (0..batch).map(|b| [b * m * k + first, b * k * n + first, b * m * n]).collect();
             for case in 0..3 * 8 {
                 let storage = Storage::ALL[1 + case / 8];
                 let (turned, tx, ty) = (case & 1 != 0, case & 2 != 0, case & 4 != 0);
@@ -438,18 +452,43 @@ mod tests {
 
     #[test]
     fn bits_do_not_depend_on_threads() {
-        let shape = Shape { m: 700, n: 500, k: 130 };
-        let (x, y) = (numbers(700 * 130, 4), numbers(130 * 500, 5));
-        let run = |threads: usize| {
-            let mut out = vec![0f32; 700 * 500];
-            let target = Matrix { at: out.as_mut_ptr(), row: 500, col: 1 };
-            let (left, right) = (matrix(&x, 1, 700, 130, false), matrix(&y, 1, 130, 500, false));
-            // SAFETY: sizes and strides belong to the vectors.
-            unsafe { product(&Pool::new(threads), shape, target, left, right, &[[0; 3]], false) };
-            out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
-        };
-        let one = run(1);
-        assert_eq!(one, run(2));
-        assert_eq!(one, run(3));
+        for (m, turned) in [(700, false), (8, true), (8, false), (40, true), (40, false)] {
+            let (n, k) = (512, 160);
+            let (x, y) = (numbers(m * k, 4), numbers(k * n, 5));
+            let run = |threads: usize| {
+                let mut out = vec![0f32; m * n];
+                let target = Matrix { at: out.as_mut_ptr(), row: n as isize, col: 1 };
+                let (left, right) = (matrix(&x, 1, m, k, false), matrix(&y, 1, k, n, turned));
+                // SAFETY: sizes and strides belong to the vectors.
+                unsafe { product(&Pool::new(threads), Shape { m, n, k }, target, left, right, &[[0; 3]], false) };
+                out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            };
+            let one = run(1);
+            assert_eq!(one, run(2));
+            assert_eq!(one, run(3));
+        }
+    }
+
+    /// Columns of few rows are made of their numbers alone, in whichever form these lie.
+    #[test]
+    fn fewer_bits_give_the_same_bits() {
+        let (m, n, k) = (8, 70, 96);
+        let (x, y) = (numbers(m * k, 6), numbers(k * n, 7));
+        let left = matrix(&x, 1, m, k, false);
+        for storage in [Storage::Bf16, Storage::Q8, Storage::Q4] {
+            let (bytes, rounded) = (storage.encode(&y), storage.rounded(&y));
+            let fewer = Factor { at: bytes.as_ptr(), storage, first: 0, row: 1, col: k as isize };
+            let run = |right: Factor| {
+                let mut out = vec![0f32; m * n];
+                let target = Matrix { at: out.as_mut_ptr(), row: n as isize, col: 1 };
+                // SAFETY: sizes and strides belong to the vectors.
+                unsafe { product(&Pool::new(2), Shape { m, n, k }, target, left, right, &[[0; 3]], false) };
+                out
+            };
+            // Other machines make products of f32 in another way.
+            if few::pays(Shape { m, n, k }, left, left.into(), fewer) {
+                assert_eq!(run(fewer), run(matrix(&rounded, 1, k, n, true).into()), "{}", storage.word());
+            }
+        }
     }
 }

@@ -29,7 +29,7 @@ impl Trainer<'_, '_> {
             None => self.next_items()?,
         }
         self.num_tokens += self.items.iter().map(|item| item.tokens as u64).sum::<u64>();
-        self.clock.end(Section::Load, start);
+        self.clock.end(if self.job.live.is_some() { Section::Draw } else { Section::Load }, start);
         self.rate.taken(self.items.iter().map(|item| item.tokens).sum());
         let carried = self.cut()?;
         self.begin_states()?;

@@ -6,6 +6,7 @@
 //!
 //! Where a factor holds an infinity or a nan, the block is made by `plain`.
 
+pub mod few;
 mod machine;
 mod pack;
 mod tile;
@@ -229,26 +230,38 @@ unsafe fn multiply(run: Run, shape: Shape, (a, b): (Space, Space), panel: usize,
                 let (i, j) = (row * SIDE, col * SIDE);
                 let size = (SIDE.min(shape.m - i), SIDE.min(shape.n - j));
                 let panels = (a.from(row * panel).0.cast_const(), b.from(col * panel).0.cast_const());
-                let part = out.part(i, j);
-                let whole = |n: usize| n == SIDE || n == SIDE / 2;
-                // SAFETY: by the caller; what is not whole tiles goes by way of a place that is.
-                unsafe {
-                    match part.col == 1 && part.row > 0 && whole(size.0) && whole(size.1) {
-                        true => tiles.multiply(size, steps, panels, (part.at, part.row as usize), add),
-                        false => {
-                            let mut square = [0f32; SIDE * SIDE];
-                            tiles.multiply(size, steps, panels, (square.as_mut_ptr(), SIDE), false);
-                            for (x, y) in (0..size.0).flat_map(|x| (0..size.1).map(move |y| (x, y))) {
-                                let to = part.offset(0, x, y);
-                                let value = square[x * SIDE + y];
-                                *to = if add { *to + value } else { value };
-                            }
-                        }
-                    }
-                }
+                // SAFETY: by the caller.
+                unsafe { square(&tiles, size, steps, panels, out.part(i, j), add) };
             }
         }
     });
+}
+
+/// Multiplies two panels.
+unsafe fn square(
+    tiles: &Tiles,
+    size: (usize, usize),
+    steps: usize,
+    panels: (*const u8, *const u8),
+    out: Matrix,
+    add: bool,
+) {
+    let whole = |n: usize| n == SIDE || n == SIDE / 2;
+    // SAFETY: by the caller; what is not whole tiles goes by way of a place that is.
+    unsafe {
+        match out.col == 1 && out.row > 0 && whole(size.0) && whole(size.1) {
+            true => tiles.multiply(size, steps, panels, (out.at, out.row as usize), add),
+            false => {
+                let mut square = [0f32; SIDE * SIDE];
+                tiles.multiply(size, steps, panels, (square.as_mut_ptr(), SIDE), false);
+                for (x, y) in (0..size.0).flat_map(|x| (0..size.1).map(move |y| (x, y))) {
+                    let to = out.offset(0, x, y);
+                    let value = square[x * SIDE + y];
+                    *to = if add { *to + value } else { value };
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
