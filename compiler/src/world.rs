@@ -35,6 +35,10 @@ pub trait World {
     fn drawn(&self, _hash: &str) -> Option<Vec<Vec<DrawnReply>>> {
         None
     }
+    /// What an evaluation of this hash has found: its first answer for each of its rows.
+    fn answered(&self, _hash: &str) -> Option<Vec<Vec<f64>>> {
+        None
+    }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {
         None

@@ -87,6 +87,14 @@ impl Evaluated {
         column.values.get(start..*column.ends.get(at)?)
     }
 
+    /// An answer for each row that was asked for.
+    pub fn rows_of(&self, output: usize) -> Option<Vec<Vec<f64>>> {
+        let column = self.answers.get(output)?;
+        let mut start = 0;
+        let mut own = |end: &usize| Some(column.values.get(std::mem::replace(&mut start, *end)..*end)?.to_vec());
+        column.ends.iter().map(&mut own).collect()
+    }
+
     /// An answer of one number a row, for all rows.
     pub fn column(&self, answer: usize) -> Vec<f64> {
         self.answers.get(answer).map(|column| column.values.clone()).unwrap_or_default()
@@ -235,6 +243,28 @@ impl<'a> Evaluation<'a> {
         Ok((count, window.collect::<std::result::Result<_, _>>()?))
     }
 
+    /// What the first answer is for each of these items. `weight` finds a weight by its path in the graph; `memory` bytes may be
+    /// used beside these.
+    pub fn answers<'w>(
+        &mut self,
+        weight: &dyn Fn(&str) -> Option<Slot<'w>>,
+        items: &[Item],
+        memory: usize,
+    ) -> std::result::Result<Vec<Vec<f64>>, RunError> {
+        let mut answers = vec![vec![]; items.len()];
+        for part in self.parts(items, memory, |i| format!("text {}", i + 1))? {
+            let packed = self.packed(items, &part);
+            let found = self.run_part(weight, &packed)?;
+            let found = found.map_err(|what| StageFault { what, ..StageFault::default() })?;
+            if let (Some((axis, _)), Some(values)) = (self.answers.first(), found.first()) {
+                for (i, values) in part.iter().zip(of_rows(axis, values, &packed)) {
+                    answers[*i] = values;
+                }
+            }
+        }
+        Ok(answers)
+    }
+
     /// Rows cut into micro-batches that fit, and have no more tokens than make them faster.
     fn parts(&self, window: &[Item], memory: usize, place: impl Fn(usize) -> String) -> Result<Vec<Vec<usize>>> {
         let need = |part: &[usize]| self.launch.memory(&self.packed(window, part));
@@ -285,12 +315,8 @@ impl<'a> Evaluation<'a> {
                     total.1 += self.launch.scalar(count);
                 }
                 for (((axis, _), values), answers) in self.answers.iter().zip(&found).zip(&mut answers) {
-                    let values = values.numbers();
-                    let mut rest = &values[..];
-                    for (i, length) in part.iter().zip(of_items(axis, &packed.lengths)) {
-                        let (own, after) = rest.split_at(length);
-                        answers[start + i] = own.to_vec();
-                        rest = after;
+                    for (i, values) in part.iter().zip(of_rows(axis, values, &packed)) {
+                        answers[start + i] = values;
                     }
                 }
             }
@@ -303,6 +329,13 @@ impl<'a> Evaluation<'a> {
 /// Bytes of items.
 fn bytes(items: &[Item]) -> usize {
     items.iter().flat_map(|item| &item.values).map(ItemValue::bytes).sum()
+}
+
+/// An answer of a micro-batch, row by row.
+fn of_rows(axis: &Axis, values: &Found, packed: &Packed) -> Vec<Vec<f64>> {
+    let values = values.numbers();
+    let mut rest = values.into_iter();
+    of_items(axis, &packed.lengths).into_iter().map(|length| rest.by_ref().take(length).collect()).collect()
 }
 
 /// How many indices of a packed axis each item has.

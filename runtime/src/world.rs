@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::chat;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluated;
 use crate::hub::{Arrived, Hub, Repo};
 use crate::model::adapter::LoadedAdapter;
 use crate::model::config::HEAD;
@@ -141,6 +142,13 @@ impl World for Files {
         let entry = self.store.as_ref()?.entry(hash);
         // What is damaged is drawn again by the run, which says so.
         entry.is_finished().then(|| entry.read().ok()).flatten().and_then(|kept| of_kept(&kept))
+    }
+
+    fn answered(&self, hash: &str) -> Option<Vec<Vec<f64>>> {
+        let entry = self.store.as_ref()?.entry(hash);
+        // As above.
+        let kept = entry.is_finished().then(|| entry.read().ok()).flatten()?;
+        Evaluated::of_kept(kept)?.rows_of(0)
     }
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {

@@ -40,9 +40,12 @@ fn drawing(graph: &StageGraph) -> Drawing {
     for id in &order {
         let stage = graph.get(*id);
         let (look, more) = match &stage.kind {
-            StageKind::Init(_) | StageKind::Patch(_) | StageKind::Merge(_) | StageKind::Choose(_) => {
-                (Look::Source, None)
-            }
+            StageKind::Init(_)
+            | StageKind::Patch(_)
+            | StageKind::Merge(_)
+            | StageKind::Choose(_)
+            | StageKind::Join(_)
+            | StageKind::Part(_) => (Look::Source, None),
             StageKind::Load(load) => (Look::Source, Some(load.path.clone())),
             StageKind::Data(data) => (Look::Source, Some(format!("{} rows", grouped(data.rows)))),
             StageKind::Train(_) | StageKind::Evaluate(_) => (Look::Kept, None),

@@ -220,6 +220,14 @@ impl Eval<'_> {
         if let Some(result) = self.lifted(function, &values, span) {
             return result;
         }
+        if let Value::Function(f) = function
+            && let Function::Def { def, .. } = &**f
+            && def.def.kind == DefKind::Fn
+            && brackets.is_empty()
+            && let Some(answer) = self.asked_of(function, &values, span)
+        {
+            return answer;
+        }
         match function {
             Value::Function(f) => match &**f {
                 Function::Def { def, given } => self.call_def(def, given.as_ref(), brackets, values, span),

@@ -66,7 +66,7 @@ impl Eval<'_> {
     fn origin_of(&self, at: &At) -> Origin {
         // Weights that are trained have plain paths; where there are such, the other policies are told apart.
         let own = self.prefixes.iter().any(|(_, prefix)| prefix.is_empty());
-        let other = |net: &Net| own && !self.source_prefix(net.source).is_empty();
+        let other = |net: &Net| own && self.source_prefix(net.source).ends_with(':');
         let word = |net: &Net| if other(net) { FROZEN } else { "" };
         let part = |net: &Rc<Net>| format!("{}{}", word(net), net.prefix.trim_end_matches('.'));
         let place = |span| Place { span, own: at.own, part: at.net.as_ref().map_or(String::new(), part) };

@@ -24,7 +24,7 @@ impl Foreign for Frozen {
 }
 
 /// The same lists, tuples and records with other leaves.
-fn mapped(value: &Value, leaf: &mut dyn FnMut(&Value) -> Res<Value>) -> Res<Value> {
+pub(super) fn mapped(value: &Value, leaf: &mut dyn FnMut(&Value) -> Res<Value>) -> Res<Value> {
     Ok(match value {
         Value::List(list) => Value::list(list.iter().map(|v| mapped(v, leaf)).collect::<Res<_>>()?),
         Value::Some(inner) => Value::Some(Rc::new(mapped(inner, leaf)?)),

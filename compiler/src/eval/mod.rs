@@ -7,6 +7,7 @@
 
 mod adapted;
 mod added;
+pub mod asks;
 mod batch;
 mod bind;
 mod block;
@@ -53,6 +54,7 @@ pub mod value;
 pub mod weights;
 
 use crate::program::{ItemRef, Program};
+use crate::stage::asked::Settled;
 use crate::tensor::{Axis, Graph, Node, Origin};
 use crate::world::World;
 use align_syntax::ast::{self, DefKind, Expr, ExprId, InfixOp, Name, Pattern, Slots};
@@ -115,6 +117,17 @@ pub trait Hooks {
     fn generator(&self, eval: &mut Eval, of: (&[(Pattern, Expr)], &ast::Block), span: Span, env: &Env) -> Res<Value> {
         let _ = (eval, of, env);
         fault("E0141", span, "data stand in a pipeline")
+    }
+    /// Calls `f` for each of so many rows, where policies may answer what it asks. `after_draws`: nobody has drawn their replies yet.
+    fn settle(
+        &self,
+        eval: &mut Eval,
+        rows: usize,
+        _after_draws: bool,
+        f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
+    ) -> Res<Settled> {
+        (0..rows).try_for_each(|row| f(eval, row))?;
+        Ok(Settled::default())
     }
     /// A field of a foreign value; `None` if it has none of this name.
     fn field(&self, eval: &mut Eval, of: &Rc<dyn Foreign>, name: &Name) -> Option<Res<Value>>;
@@ -250,6 +263,8 @@ pub struct Eval<'p> {
     temperature: f64,
     /// How rewards went, by name. Who runs the code takes it: `std::mem::take(&mut *eval.tally.borrow_mut())`.
     pub tally: Rc<RefCell<score::Tally>>,
+    /// Who answers what host code asks of policies.
+    asks: Option<Rc<dyn asks::Asks>>,
     fuel: fuel::Fuel,
     patterns: text::Patterns,
 }
@@ -311,6 +326,7 @@ impl<'p> Eval<'p> {
             step: batch::Step::None,
             temperature: 1.0,
             tally: Rc::default(),
+            asks: None,
             fuel: fuel::Fuel::default(),
             patterns: text::Patterns::default(),
         }

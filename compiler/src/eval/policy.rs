@@ -93,6 +93,9 @@ fn stubbed(stub: &Record, name: &str, of: &Value) -> Option<Value> {
 /// `logits(p, y)`, `logits(p, tokens)`
 pub(crate) fn logits(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (policy, of) = eval.two(call)?;
+    if let Some(answer) = eval.asked(call, &policy, &of)? {
+        return Ok(answer);
+    }
     match (&policy, &of) {
         (Value::Stub(stub), _) => match stubbed(stub, "logits", &of) {
             Some(value) => Ok(value),
@@ -113,6 +116,9 @@ pub(crate) fn logp(eval: &mut Eval, call: &Call) -> Res<Value> {
         && let Some(value) = stubbed(stub, "logp", &of)
     {
         return Ok(value);
+    }
+    if let Some(answer) = eval.asked(call, &policy, &of)? {
+        return Ok(answer);
     }
     let logits = logits(eval, &with_values(call, [policy, of.clone()]))?;
     let logp = eval.core("log_softmax", "vocab", logits, call.span, call)?;
@@ -141,6 +147,9 @@ pub(crate) fn entropy(eval: &mut Eval, call: &Call) -> Res<Value> {
     {
         return Ok(value);
     }
+    if let Some(answer) = eval.asked(call, &policy, &of)? {
+        return Ok(answer);
+    }
     let logits = logits(eval, &with_values(call, [policy, of]))?;
     eval.core("entropy_of", "vocab", logits, call.span, call)
 }
@@ -159,6 +168,9 @@ pub(crate) fn of_net(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (net, of) = eval.two(call)?;
     if let Some(value) = stubbed_value(call, &net, &of)? {
         return Ok(value);
+    }
+    if let Some(answer) = eval.asked(call, &net, &of)? {
+        return Ok(answer);
     }
     match (of_reply(call, &net, &of)?, &of) {
         (net, Value::Stream(stream)) if call.name == "score" => eval.on_stream(&net, call.name, stream, call.span),
@@ -233,9 +245,9 @@ fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {
 fn unread<T>(call: &Call, net: &Value, of: &Value) -> Res<T> {
     match net {
         Value::Net(_) if matches!(of, Value::Reply(_) | Value::Prompt(_) | Value::Chat(_)) => {
-            let message = format!("`{}` asks a policy, and code that makes rows cannot", call.name);
-            let help = "the last `map` before a stage may: `data |> map(x => x with { sure: score(p, x.reply) })`; rows are not \
-                        left out, ordered or split by what a policy says yet";
+            let message = format!("`{}` asks a policy about a text, and nobody answers here", call.name);
+            let help = "`map`, `filter`, `score` and `sample` of data may, and a stage's `on` and `eval`: \
+                        `data |> map(x => x with { sure: score(p, x.reply) })`";
             Err(Box::new(Diagnostic::error("E0190", call.span, message).help(help)))
         }
         Value::Net(net) => {

@@ -8,7 +8,7 @@ use super::bind::{Values, param_name};
 use super::call::{Arg, Call, wrong};
 use super::expr::NONE;
 use super::fuel::OF_A_REWARD;
-use super::value::{Applied, DefCode, Function, Record, Value};
+use super::value::{Applied, DefCode, Function, Net, Record, Value};
 use super::{Eval, Frame, Res, fault};
 use crate::program::Program;
 use crate::stage::convert::REPLY;
@@ -39,6 +39,8 @@ enum Judge {
     Lambda(Value),
     /// `.field` of the item.
     Field(Value),
+    /// A reward model: its `score` of the reply.
+    Net(Rc<Net>),
     /// A declaration, and where its parameters come from.
     Code(Rc<DefCode>, Vec<(Rc<str>, Source, Span)>),
 }
@@ -159,6 +161,7 @@ impl Rewards {
                 Function::Def { .. } | Function::Builtin(_) => ("reward".to_string(), Judge::Lambda(value.clone())),
                 _ => return self.no_reward(value),
             },
+            Value::Net(net) => (net.name(), Judge::Net(net.clone())),
             _ => return self.no_reward(value),
         };
         let same = self.terms.iter().filter(|t| *t.name == name || t.name.starts_with(&format!("{name}_"))).count();
@@ -398,6 +401,7 @@ impl Eval<'_> {
             let value = match &term.of {
                 Judge::Lambda(f) => eval.call_lambda_of(f, judged, span),
                 Judge::Field(f) => eval.call_value(f, vec![judged.whole()], span),
+                Judge::Net(net) => eval.score_of(net, &judged.reply, span),
                 Judge::Code(def, sources) => eval.call_reward(def, sources, judged, span),
             };
             match value {

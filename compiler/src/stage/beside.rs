@@ -8,20 +8,21 @@ use super::lower::{coupling, rewrites, terms};
 use super::nets;
 use super::optimizer::OptimizerStage;
 use super::sources::Source;
+use super::together::Trained;
 use super::train::{Beside, WeightSpec};
 use crate::batch::objective::Objective;
 use crate::batch::training::{DRAW_KEY, training_step};
 use crate::batch::{BatchOptions, obstacle};
 use crate::eval::loss::TracedLoss;
-use crate::eval::value::{ItemType, Net, Value};
+use crate::eval::value::{ItemType, Tuple, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::Graph;
 use align_syntax::span::Span;
 use std::rc::Rc;
 
-/// The policy that a stage trains, and what its losses are traced on.
+/// The nets that a stage trains, and what its losses are traced on.
 pub(super) struct Traced<'a> {
-    pub moving: &'a Rc<Net>,
+    pub moving: &'a [Trained],
     pub item: &'a ItemType,
     /// What makes of it what the losses read.
     pub through: Option<&'a Value>,
@@ -30,8 +31,10 @@ pub(super) struct Traced<'a> {
 impl Traced<'_> {
     /// A loss for one item.
     pub fn loss(&self, eval: &mut Eval, loss: &Value, span: Span) -> Res<TracedLoss> {
-        let moving = Value::Net(self.moving.clone());
-        eval.trace_loss_of(loss, &moving, (self.item, self.through), &[(self.moving.source, String::new())], span)
+        let nets = self.moving.iter().map(|one| Value::Net(one.net.clone())).collect();
+        let moving = Value::Tuple(Rc::new(Tuple { positional: nets, named: vec![] }));
+        let prefixes: Vec<(u32, String)> = self.moving.iter().map(|one| (one.net.source, one.prefix.clone())).collect();
+        eval.trace_loss_of(loss, &moving, (self.item, self.through), &prefixes, span)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A program to its stage graph: pipelines are worked out, and what they ask for becomes stages.
 
 use super::adapted::Stored;
+use super::asked::{self, Asked, Settled};
 use super::data::{Data, READ_FIRST};
 use super::evaluate::EvaluateStage;
 use super::foreign::{History, Later, Rows, cast, number};
@@ -91,6 +92,9 @@ pub struct Builder<'p> {
     pub(super) state: RefCell<State<'p>>,
 }
 
+/// The nets that train, by their sources and prefixes, and evaluations with them.
+type OwnEvaluations<'p> = (Vec<(u32, String)>, Vec<EvaluateStage<'p>>);
+
 #[derive(Default)]
 pub(super) struct State<'p> {
     pub graph: StageGraph<'p>,
@@ -104,10 +108,13 @@ pub(super) struct State<'p> {
     within: Option<Span>,
     /// The sides of `if`s that only the run decides in which the code stands, the outermost first.
     pub guards: Guards,
-    /// While a stage's own evaluations are worked out: the source of the policy that trains, and what it is evaluated by.
-    pub moving: Option<(u32, Vec<EvaluateStage<'p>>)>,
+    /// While a stage's own evaluations are worked out: the sources of the nets that train, each with what its paths begin with, and
+    /// what they are evaluated by.
+    pub moving: Option<OwnEvaluations<'p>>,
     /// While an expression is worked out that may draw from the policy that trains.
     pub live: Option<Building>,
+    /// What the pipelines' code that makes rows has asked of policies.
+    pub asked: Rc<Asked>,
     /// Rows have stand-ins for replies that are not drawn yet.
     pub stand_in: bool,
 }
@@ -359,9 +366,13 @@ impl Hooks for Builder<'_> {
                 let Value::Net(net) = &of else {
                     return fault("E0113", span, format!("`history` takes a policy, this is {}", of.kind()));
                 };
-                let source = self.source(eval, net, span)?;
-                match &self.state.borrow().graph.get(source.stage).kind {
-                    StageKind::Train(_) => Ok(Value::Foreign(Rc::new(History { stage: source.stage, name: None }))),
+                let mut stage = self.source(eval, net, span)?.stage;
+                let state = self.state.borrow();
+                if let StageKind::Part(_) = &state.graph.get(stage).kind {
+                    stage = state.graph.input(stage, Reads::Policy).unwrap_or(stage);
+                }
+                match &state.graph.get(stage).kind {
+                    StageKind::Train(_) => Ok(Value::Foreign(Rc::new(History { stage, name: None }))),
                     _ => fault("E0113", span, "this policy was not trained, so it has no history"),
                 }
             }
@@ -381,6 +392,16 @@ impl Hooks for Builder<'_> {
             }
             _ => RowHooks.call(eval, name, call),
         }
+    }
+
+    fn settle(
+        &self,
+        eval: &mut Eval,
+        rows: usize,
+        after_draws: bool,
+        f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
+    ) -> Res<Settled> {
+        asked::settle(self, eval, rows, after_draws, f)
     }
 
     fn cast(

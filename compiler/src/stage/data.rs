@@ -160,7 +160,7 @@ impl<V: 'static> Data<V> {
     }
 
     /// An error of a row, with the row's place.
-    fn at_row(&self, index: usize, mut error: Box<Diagnostic>) -> Box<Diagnostic> {
+    pub(super) fn at_row(&self, index: usize, mut error: Box<Diagnostic>) -> Box<Diagnostic> {
         let place = self.source.place(index);
         if !error.message.starts_with(&place) {
             error.message = format!("{place}: {}", error.message);

@@ -84,6 +84,22 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// The same with other names for weights: `prefixes` are what those of its policies begin with.
+    pub(super) fn named(mut self, prefixes: Vec<String>) -> Generation {
+        let before: Vec<String> = self.policies.iter().map(|used| used.prefix.clone()).collect();
+        let name = |path: &str| {
+            let found =
+                before.iter().zip(&prefixes).find_map(|(old, new)| Some((path.strip_prefix(old.as_str())?, new)));
+            found.map_or(path.to_string(), |(rest, new)| format!("{new}{rest}"))
+        };
+        self.whole = nets::renamed(&self.whole, &name);
+        if let Some(one) = &mut self.one {
+            one.graph = nets::renamed(&one.graph, &name);
+        }
+        self.policies.iter_mut().zip(prefixes).for_each(|(used, prefix)| used.prefix = prefix);
+        self
+    }
+
     /// Adds what decides which tokens are drawn, beside weights, rows and the seed.
     pub fn add_to(&self, inputs: &mut Inputs) {
         inputs.part("drawing", "", |hasher| {
@@ -93,15 +109,22 @@ impl Generation {
     }
 }
 
-/// Traces what draws from a policy. Gives with it, for each of its policies, where the weights come from; `None` for one that
-/// a stage is training.
+/// A policy that a graph reads.
+pub(super) struct Reader {
+    /// The source of its net, as traced paths begin with it.
+    pub number: String,
+    /// Where its weights come from; `None` for one that a stage is training.
+    pub source: Option<Source>,
+}
+
+/// Traces what draws from a policy. Gives with it its policies, in the order of [`Generation::policies`].
 pub(super) fn generation(
     builder: &Builder,
     eval: &mut Eval,
     net: &Rc<Net>,
     drawing: &Drawing,
     span: Span,
-) -> Res<(Generation, Vec<Option<Source>>)> {
+) -> Res<(Generation, Vec<Reader>)> {
     if !drawing.temperature.is_finite() || drawing.temperature < 0.0 {
         return fault("E0113", span, format!("a temperature is 0 or more, this is {}", drawing.temperature));
     }
@@ -145,7 +168,7 @@ pub fn generation_of<'p>(
     let builder = Builder::new(program, options, world)?;
     let mut eval = builder.eval();
     eval.hooks = Some(builder.clone());
-    let mut traced = || -> Res<(Generation, Vec<Option<Source>>)> {
+    let mut traced = || -> Res<(Generation, Vec<Reader>)> {
         let span = Span { file: program.main(), start: 0, end: 0 };
         let mut drawing = drawing.clone();
         if let Some(sampler) = sampler {
@@ -157,7 +180,7 @@ pub fn generation_of<'p>(
         }
     };
     let (generation, sources) = traced().map_err(|diagnostic| vec![*diagnostic])?;
-    let stages = sources.into_iter().flatten().map(|source| source.stage).collect();
+    let stages = sources.into_iter().filter_map(|reader| reader.source).map(|source| source.stage).collect();
     let graph = std::mem::take(&mut builder.state.borrow_mut().graph);
     Ok((graph, generation, stages))
 }
@@ -233,12 +256,7 @@ fn log_probability(graph: &mut Graph, logits: Node, vocab: &Axis, token: Node) -
 }
 
 /// The policies that a graph reads, as [`nets::used`] gives them; also those that a stage is training.
-fn used(
-    builder: &Builder,
-    eval: &mut Eval,
-    graph: &Graph,
-    span: Span,
-) -> Res<(Graph, Vec<PolicyUse>, Vec<Option<Source>>)> {
+fn used(builder: &Builder, eval: &mut Eval, graph: &Graph, span: Span) -> Res<(Graph, Vec<PolicyUse>, Vec<Reader>)> {
     let mut numbers: Vec<String> = vec![];
     nets::weight_paths(graph, &mut |path| {
         if let Some((number, _)) = path.split_once(':')
@@ -258,7 +276,7 @@ fn used(
             None => builder.spec(eval, net.source, span)?,
         };
         uses.push(PolicyUse { prefix: format!("p{i}:"), policy });
-        sources.push(source);
+        sources.push(Reader { number: number.clone(), source });
     }
     let graph = nets::renamed(graph, &|path| match path.split_once(':') {
         Some((number, rest)) => {

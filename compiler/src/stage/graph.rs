@@ -7,6 +7,7 @@ use super::number::Number;
 use super::policy::PolicySpec;
 use super::sample::SampleStage;
 use super::source::ItemSource;
+use super::together::{JoinStage, PartStage};
 use super::train::TrainStage;
 use crate::tensor::Graph;
 use crate::world::Adapter;
@@ -39,6 +40,8 @@ pub struct StageGraph<'p> {
     pub copies: bool,
     /// Stages that nothing but a side of an `if` asks for.
     guarded: HashMap<StageId, Guards>,
+    /// Evaluations whose answers the rest of the program is built with, and whether it waits for these yet.
+    asked: HashMap<StageId, bool>,
 }
 
 /// A stage. `hash` is its content address: of its work and all that it reads.
@@ -86,6 +89,10 @@ pub enum StageKind<'p> {
     Merge(MergeStage),
     /// The weights of one of two policies.
     Choose(ChooseStage),
+    /// The weights of several policies that one stage trains.
+    Join(JoinStage),
+    /// The weights of one of these.
+    Part(PartStage),
     /// Rows. They are read when a stage asks for them.
     Data(DataStage),
     Train(Box<TrainNode<'p>>),
@@ -111,6 +118,8 @@ impl StageKind<'_> {
             | StageKind::Load(_)
             | StageKind::Merge(_)
             | StageKind::Choose(_)
+            | StageKind::Join(_)
+            | StageKind::Part(_)
             | StageKind::Data(_)
             | StageKind::Evaluate(_) => false,
         }
@@ -339,6 +348,16 @@ impl<'p> StageGraph<'p> {
     }
 
     /// Something beside a side of an `if` asks for the stage.
+    /// The rest of the program is built with what this evaluation answers, or will be.
+    pub fn asks(&mut self, id: StageId, awaited: bool) {
+        self.asked.insert(id, awaited);
+    }
+
+    /// Whether the program has to be built again when this evaluation has run.
+    pub fn is_awaited(&self, id: StageId) -> bool {
+        self.asked.get(&id) == Some(&true)
+    }
+
     pub fn unguard(&mut self, id: StageId) {
         self.guarded.remove(&id);
     }
@@ -350,12 +369,17 @@ impl<'p> StageGraph<'p> {
         let mut needed = vec![false; self.graph.node_count()];
         for at in self.graph.node_indices().rev().take_while(|at| *at >= id) {
             let mut readers = self.graph.edges_directed(at, Direction::Outgoing);
-            needed[at.index()] = (self.graph[at].kind.is_wanted() || self.runs_all) && self.is_allowed(at, known)
+            needed[at.index()] = (self.is_wanted(at) || self.runs_all) && self.is_allowed(at, known)
                 || readers.any(|edge| {
                     needed[edge.target().index()] && self.is_read(at, edge.target(), *edge.weight(), known)
                 });
         }
         needed[id.index()]
+    }
+
+    /// Whether a stage is run for itself.
+    fn is_wanted(&self, id: StageId) -> bool {
+        self.graph[id].kind.is_wanted() || self.asked.contains_key(&id)
     }
 
     /// Whether the guards of a stage hold. The first that is not known, or does not hold, decides: later ones stand inside of it.
@@ -435,7 +459,7 @@ impl<'p> StageGraph<'p> {
         let mut needed = vec![false; self.graph.node_count()];
         for id in self.graph.node_indices().rev() {
             // A training stage runs even if nothing reads it: its metrics and its result are kept.
-            if needed[id.index()] || self.runs_all || self.graph[id].kind.is_wanted() {
+            if needed[id.index()] || self.runs_all || self.is_wanted(id) {
                 needed[id.index()] = true;
                 self.graph.neighbors_directed(id, Direction::Incoming).for_each(|n| needed[n.index()] = true);
             }

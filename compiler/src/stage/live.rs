@@ -4,18 +4,22 @@
 //! In the run the expression is worked out again, for each step or evaluation ([`Live::value`]): where it asks for replies that
 //! are not drawn yet it ends, they are drawn, and it is worked out from its beginning with them.
 
+use super::asked::{self, Asked, AskedOf, SAID, Settled};
 use super::build::{Builder, RowHooks};
 use super::code::Code;
 use super::convert::REPLY;
 use super::data::{Data, Drawn};
+use super::evaluate::{Answer, EvaluateStage, PolicyUse};
 use super::foreign::{Rows, cast};
 use super::generate::{Generation, generation};
 use super::hash::{ContentHash, Hasher, Inputs};
-use super::items::{Item, ItemLayout};
+use super::items::{Forest, Item, ItemLayout};
 use super::rows::{self, Reading};
 use super::sample::{Ask, DrawnReply, Sampling, Wanted};
-use super::source::ItemSource;
-use super::{metric, words};
+use super::source::{ItemSource, Nothing};
+use super::states::Used;
+use super::together::{Trained, of_source};
+use super::{metric, nets, words};
 use crate::eval::env::Env;
 use crate::eval::score::Tally;
 use crate::eval::value::{Foreign, Value};
@@ -30,20 +34,42 @@ use std::rc::Rc;
 /// Rows that a stage is built with.
 const BUILT_WITH: usize = 4;
 
-/// A call of `sample` with the moving policy.
+/// A call of `sample` in a stage.
 pub struct Site {
-    /// Its weights are called `<prefix>path`, all of the policy that trains.
+    /// Its weights go by their names in the stage.
     pub generation: Generation,
     pub wanted: Wanted,
     /// The rows that it draws for: those that the stage goes through.
     base: Data<Value>,
+    /// The sources of its policies.
+    numbers: Vec<String>,
+    span: Span,
 }
 
-/// The sites of an expression while a stage is built.
+/// A question to policies about what a stage has drawn.
+pub struct LiveQuestion {
+    /// Its place among all that were asked ([`AskedOf::question`]).
+    pub number: usize,
+    /// Its one answer is that to the question; its items are given by who runs it.
+    pub stage: EvaluateStage<'static>,
+    reading: Option<Reading>,
+    span: Span,
+}
+
+/// What an expression of a stage draws and asks while the stage is built.
 pub(super) struct Building {
-    /// The source of the moving policy.
-    source: u32,
+    /// The sources of the nets that move.
+    moving: Vec<u32>,
     sites: Vec<Site>,
+    pub asked: Rc<Asked>,
+}
+
+/// What an expression of a stage draws and asks.
+#[derive(Default)]
+pub(super) struct Found {
+    pub sites: Vec<Site>,
+    asked: Rc<Asked>,
+    questions: Vec<LiveQuestion>,
 }
 
 /// An expression that draws from the policy of a stage as it trains.
@@ -54,28 +80,95 @@ pub struct Live<'p> {
     expr: Expr,
     env: Env,
     pub sites: Rc<Vec<Site>>,
+    questions: Rc<Vec<LiveQuestion>>,
+    /// Whether its code asks policies anything.
+    asks: bool,
 }
 
-/// Works an expression out, and notes what it draws from the policy that moves.
-pub(super) fn building<'p, T>(builder: &Builder<'p>, source: u32, of: impl FnOnce() -> Res<T>) -> Res<(T, Vec<Site>)> {
-    let outer = builder.state.borrow_mut().live.replace(Building { source, sites: vec![] });
+/// Works an expression out, and notes what it draws and asks as the policy moves.
+pub(super) fn building<'p, T>(
+    builder: &Builder<'p>,
+    moving: &[Trained],
+    of: impl FnOnce() -> Res<T>,
+) -> Res<(T, Found)> {
+    let moving = moving.iter().map(|one| one.net.source).collect();
+    let new = Building { moving, sites: vec![], asked: Rc::default() };
+    let outer = builder.state.borrow_mut().live.replace(new);
     let result = of();
     let built = std::mem::replace(&mut builder.state.borrow_mut().live, outer);
-    Ok((result?, built.map(|built| built.sites).unwrap_or_default()))
+    let found = built.map(|Building { sites, asked, .. }| Found { sites, asked, questions: vec![] });
+    Ok((result?, found.unwrap_or_default()))
 }
 
-/// `sample` where an expression of a stage is built: rows with stand-ins, if it draws from the policy that moves.
+/// Whether the expression that is built draws from the policy that moves.
+pub(super) fn draws(builder: &Builder) -> bool {
+    builder.state.borrow().live.as_ref().is_some_and(|live| !live.sites.is_empty())
+}
+
+impl Found {
+    /// Gives weights the names that they have in the stage. `used` are the policies beside those that train, and learns of more.
+    pub fn bind(&mut self, builder: &Builder, eval: &mut Eval, moving: &[Trained], used: &mut Used) -> Res<()> {
+        let mut prefix = |eval: &mut Eval, number: &str, span: Span| match of_source(moving, number) {
+            Some(one) => Ok(one.prefix.clone()),
+            None => used.prefix(eval, number, span),
+        };
+        for site in std::mem::take(&mut self.sites) {
+            let numbers = site.numbers.iter();
+            let prefixes = numbers.map(|number| prefix(eval, number, site.span)).collect::<Res<Vec<_>>>()?;
+            self.sites.push(Site { generation: site.generation.named(prefixes), ..site });
+        }
+        for (number, question) in self.asked.of_moment() {
+            let mut numbers: Vec<String> = vec![];
+            nets::weight_paths(&question.graph, &mut |path| {
+                if let Some((number, _)) = path.split_once(':')
+                    && !numbers.iter().any(|known| known == number)
+                {
+                    numbers.push(number.to_string());
+                }
+            });
+            let (span, mut policies, mut prefixes) = (question.span, vec![], vec![]);
+            for number in &numbers {
+                let prefix = prefix(eval, number, span)?;
+                let source = number.parse().ok().and_then(|number: u32| builder.net(number)).map(|net| net.source);
+                let policy = builder.spec(eval, source.unwrap_or_default(), span)?;
+                policies.push(PolicyUse { prefix: prefix.clone(), policy });
+                prefixes.push(prefix);
+            }
+            let graph = nets::renamed(&question.graph, &|path| match path.split_once(':') {
+                Some((number, rest)) => {
+                    let at = numbers.iter().position(|known| known == number);
+                    format!("{}{rest}", at.map_or("", |at| &prefixes[at]))
+                }
+                None => path.to_string(),
+            });
+            let answers = [(SAID.to_string(), question.kind())];
+            let layout = nets::layout(&graph, span)?;
+            let packed = metric::packed(&graph, &[], &answers, &builder.rewrites_of_evaluations(), span)?;
+            let reading = metric::reading(&policies, span)?;
+            let stage = EvaluateStage {
+                layout: ItemLayout { forests: Forest::of(&packed), ..layout },
+                graph: packed,
+                items: Rc::new(Nothing),
+                numbers: vec![],
+                answers: answers.map(|(name, kind)| Answer { name, kind }).to_vec(),
+                policies,
+                narrow: vec![],
+                taken: None,
+            };
+            self.questions.push(LiveQuestion { number, stage, reading, span });
+        }
+        Ok(())
+    }
+}
+
+/// `sample` where an expression of a stage is built: rows with stand-ins, if the policy that moves has a part in it.
 pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> Res<Option<Value>> {
-    let moving = builder.state.borrow().live.as_ref().map(|live| live.source);
-    let Some(moving) = moving else { return Ok(None) };
-    if sampling.net.source != moving {
+    let of = |live: &Building| (live.moving.contains(&sampling.net.source), live.sites.is_empty());
+    let Some((moves, is_first)) = builder.state.borrow().live.as_ref().map(of) else { return Ok(None) };
+    if !moves && is_first && !sampling.data.drawn().stand_in {
         return Ok(None);
     }
-    let (generation, others) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
-    if others.iter().any(Option::is_some) {
-        let message = "replies of a policy as it trains that other policies have a part in are not there yet";
-        return fault("E0190", sampling.span, message);
-    }
+    let (generation, readers) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
     let writer = sampling.writer(&generation);
     let data = sampling.data.slice(0, BUILT_WITH);
     let mut made = vec![];
@@ -86,7 +179,8 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
         made.push(writer.row(eval, &row, &ask, &drawn)?);
     }
     let base = sampling.data.clone();
-    let site = Site { generation, wanted: sampling.wanted.clone(), base };
+    let numbers = readers.into_iter().map(|reader| reader.number).collect();
+    let site = Site { generation, wanted: sampling.wanted.clone(), base, numbers, span: sampling.net_span };
     if let Some(live) = &mut builder.state.borrow_mut().live {
         live.sites.push(site);
     }
@@ -104,28 +198,41 @@ struct Round {
     drawn: Vec<Vec<Vec<DrawnReply>>>,
     /// Prompts that wait for replies.
     asks: Option<Vec<Ask>>,
+    /// Texts that questions wait for answers about.
+    waiting: Vec<AskedOf>,
 }
 
 impl<'p> Live<'p> {
-    pub(super) fn new(builder: &Builder<'p>, sites: Vec<Site>, expr: &Expr, env: &Env) -> Live<'p> {
-        let sites = Rc::new(sites);
-        let hooks = Rc::new(LiveHooks { sites: sites.clone(), round: RefCell::default(), at: Cell::new(0) });
+    pub(super) fn new(builder: &Builder<'p>, found: Found, expr: &Expr, env: &Env) -> Live<'p> {
+        let (sites, questions) = (Rc::new(found.sites), Rc::new(found.questions));
+        let asked = found.asked;
+        let hooks = Rc::new(LiveHooks { sites: sites.clone(), asked, round: RefCell::default(), at: Cell::new(0) });
         let mut eval = builder.eval();
         eval.hooks = Some(hooks.clone());
-        Live { eval: RefCell::new(eval), hooks, expr: expr.clone(), env: env.clone(), sites }
+        let asks = !questions.is_empty();
+        Live { eval: RefCell::new(eval), hooks, expr: expr.clone(), env: env.clone(), sites, questions, asks }
     }
 
-    /// Works the expression out with replies that `draw` gives. `taken`: the rows of the first site; all without it. Nothing
-    /// where `draw` gives nothing.
-    fn value(&self, taken: Option<&[usize]>, draw: &mut Draw) -> Res<Option<(Value, Round)>> {
+    /// Works the expression out with what `policies` draw and answer. `taken`: the rows of the first site; all without it. Nothing
+    /// where they give nothing.
+    fn value(&self, taken: Option<&[usize]>, policies: &mut dyn Policies) -> Res<Option<(Value, Round)>> {
         *self.hooks.round.borrow_mut() = Round { taken: taken.map(<[usize]>::to_vec), ..Round::default() };
+        self.hooks.asked.forget();
         loop {
             self.hooks.at.set(0);
-            let value = self.eval.borrow_mut().data_expr(&self.expr, &self.env);
-            let (asks, site) = {
+            // What rewards gave in the last try they give again.
+            self.eval.borrow().tally.take();
+            let value = self.made(&mut self.eval.borrow_mut());
+            let (asks, waiting, site) = {
                 let mut round = self.hooks.round.borrow_mut();
-                (round.asks.take(), round.drawn.len())
+                (round.asks.take(), std::mem::take(&mut round.waiting), round.drawn.len())
             };
+            if !waiting.is_empty() {
+                match self.answer(&waiting, policies)? {
+                    true => continue,
+                    false => return Ok(None),
+                }
+            }
             let Some(asks) = asks else {
                 return Ok(Some((value?, std::mem::take(&mut *self.hooks.round.borrow_mut()))));
             };
@@ -133,9 +240,48 @@ impl<'p> Live<'p> {
                 Some(taken) => taken.iter().map(|row| *row as u64).collect(),
                 None => (0..asks.len() as u64).collect(),
             };
-            let Some(drawn) = draw(site, &asks, &rows) else { return Ok(None) };
+            let Some(drawn) = policies.draw(site, &asks, &rows) else { return Ok(None) };
             self.hooks.round.borrow_mut().drawn.push(drawn);
         }
+    }
+
+    /// The value of the expression; rows with what policies say of them.
+    fn made(&self, eval: &mut Eval<'p>) -> Res<Value> {
+        let value = eval.data_expr(&self.expr, &self.env)?;
+        match cast::<Rows>(&value).map(|rows| rows.data.clone()) {
+            Some(data) if self.asks => Ok(Rows::value(asked::rows(eval, &data, self.expr.span)?)),
+            _ => Ok(value),
+        }
+    }
+
+    /// Asks what waits for an answer, one question after another. Whether there are answers.
+    fn answer(&self, waiting: &[AskedOf], policies: &mut dyn Policies) -> Res<bool> {
+        for (at, question) in self.questions.iter().enumerate() {
+            let of: Vec<&AskedOf> = waiting.iter().filter(|of| of.question == question.number).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let item = |of: &&AskedOf| match question.item(&of.row())? {
+                Some(item) => Ok(item),
+                None => fault("E0705", question.span, "a text that policies are asked about has no token"),
+            };
+            let items = of.iter().map(item).collect::<Res<Vec<Item>>>()?;
+            let Some(answers) = policies.answer(at, &items) else { return Ok(false) };
+            of.iter().zip(answers).for_each(|(of, numbers)| self.hooks.asked.tell_now(of, numbers));
+        }
+        let is_known = |of: &&AskedOf| !self.questions.iter().any(|question| question.number == of.question);
+        match waiting.iter().find(is_known) {
+            Some(_) => {
+                fault("E0190", self.expr.span, "a question to a policy that only some steps ask is not there yet")
+            }
+            None => Ok(true),
+        }
+    }
+}
+
+impl LiveQuestion {
+    fn item(&self, row: &Value) -> Res<Option<Item>> {
+        rows::item(&self.stage.layout, self.reading.as_ref(), row, self.span)
     }
 }
 
@@ -144,8 +290,12 @@ impl LiveNumber for Live<'_> {
         &self.sites
     }
 
-    fn number(&self, draw: &mut Draw) -> Res<Option<f64>> {
-        let Some((value, _)) = self.value(None, draw)? else { return Ok(None) };
+    fn questions(&self) -> &[LiveQuestion] {
+        &self.questions
+    }
+
+    fn number(&self, policies: &mut dyn Policies) -> Res<Option<f64>> {
+        let Some((value, _)) = self.value(None, policies)? else { return Ok(None) };
         match value.number() {
             Some(number) => Ok(Some(number)),
             None => fault("E0134", self.expr.span, format!("an evaluation gives a number, this is {}", value.kind())),
@@ -153,24 +303,30 @@ impl LiveNumber for Live<'_> {
     }
 }
 
-/// Draws replies: for the site of this number, each prompt and the number of its row, as many as the site wants. Nothing where
-/// that cannot go on.
-pub type Draw<'d> = dyn FnMut(usize, &[Ask], &[u64]) -> Option<Vec<Vec<DrawnReply>>> + 'd;
+/// The policies of a stage as they are at a step. They give nothing where the run cannot go on.
+pub trait Policies {
+    /// Replies: for the site of this number, each prompt and the number of its row, as many as the site wants.
+    fn draw(&mut self, site: usize, asks: &[Ask], rows: &[u64]) -> Option<Vec<Vec<DrawnReply>>>;
+    /// What the question of this number says of each item.
+    fn answer(&mut self, question: usize, items: &[Item]) -> Option<Vec<Vec<f64>>>;
+}
 
 /// A number that an evaluation of a stage gives.
 pub trait LiveNumber {
     fn sites(&self) -> &[Site];
-    /// Nothing where `draw` gives nothing.
-    fn number(&self, draw: &mut Draw) -> Res<Option<f64>>;
+    fn questions(&self) -> &[LiveQuestion];
+    /// Nothing where the policies give nothing.
+    fn number(&self, policies: &mut dyn Policies) -> Res<Option<f64>>;
 }
 
 /// Items that a stage draws for each of its steps.
 pub trait LiveSource {
     fn sites(&self) -> &[Site];
+    fn questions(&self) -> &[LiveQuestion];
     /// How many rows are drawn for to get so many items.
     fn rows_for(&self, items: usize) -> usize;
-    /// The items of a step on these rows. Nothing where `draw` gives nothing.
-    fn step(&self, rows: &[usize], draw: &mut Draw) -> Res<Option<LiveStep>>;
+    /// The items of a step on these rows. Nothing where the policies give nothing.
+    fn step(&self, rows: &[usize], policies: &mut dyn Policies) -> Res<Option<LiveStep>>;
 }
 
 /// The items of a stage that are drawn from the policy as it trains.
@@ -220,12 +376,16 @@ impl LiveSource for LiveItems<'_> {
         &self.live.sites
     }
 
+    fn questions(&self) -> &[LiveQuestion] {
+        &self.live.questions
+    }
+
     fn rows_for(&self, items: usize) -> usize {
         ((items as f64 / self.share.max(1e-9)).ceil() as usize).max(1)
     }
 
-    fn step(&self, rows: &[usize], draw: &mut Draw) -> Res<Option<LiveStep>> {
-        let Some((value, round)) = self.live.value(Some(rows), draw)? else { return Ok(None) };
+    fn step(&self, rows: &[usize], policies: &mut dyn Policies) -> Res<Option<LiveStep>> {
+        let Some((value, round)) = self.live.value(Some(rows), policies)? else { return Ok(None) };
         let span = self.live.expr.span;
         let Some(data) = words::as_data(&value) else {
             return fault("E0113", span, format!("a stage is trained on Data or a List, this is {}", value.kind()));
@@ -292,6 +452,12 @@ impl Live<'_> {
             let Wanted { n, max_tokens, stop, seed } = &site.wanted;
             hasher.int("n", n.map_or(0, |n| n as u64)).int("max_tokens", *max_tokens as u64).int("seed", *seed);
             hasher.text("stop", &format!("{stop:?}"));
+        }
+        for question in self.questions.iter() {
+            hasher.graph("question", &question.stage.graph);
+            if let Some(reading) = &question.reading {
+                hasher.text("tokenizer", &reading.tokenizer.identity());
+            }
         }
         let mut code = Code::new(outer, "live");
         match code.expr(&self.expr, &self.env) {
@@ -363,6 +529,7 @@ fn numbers(row: &Value, name: &str) -> Option<Vec<f64>> {
 /// Hooks of an expression that draws: rows as elsewhere, and `sample` with what was drawn.
 struct LiveHooks {
     sites: Rc<Vec<Site>>,
+    asked: Rc<Asked>,
     round: RefCell<Round>,
     /// Sites that were come by in this working out.
     at: Cell<usize>,
@@ -418,6 +585,24 @@ impl Hooks for LiveHooks {
             }
             _ => RowHooks.call(eval, name, call),
         }
+    }
+
+    fn settle(
+        &self,
+        eval: &mut Eval,
+        rows: usize,
+        _: bool,
+        f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
+    ) -> Res<Settled> {
+        let asked = self.asked.pass(eval, (rows, rows), f)?;
+        let waiting = self.asked.take_waiting();
+        if !waiting.is_empty() {
+            // Nobody sees it: the expression is worked out again.
+            let asked = self.asked.questions.borrow()[waiting[0].question].span;
+            self.round.borrow_mut().waiting = waiting;
+            return fault("E0190", asked, "policies have not answered yet");
+        }
+        Ok(Settled { asked, ..Settled::default() })
     }
 
     fn cast(

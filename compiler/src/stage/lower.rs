@@ -4,6 +4,7 @@ use super::beside::{self, Traced};
 use super::build::Builder;
 use super::data::Data;
 use super::evaluate::PolicyUse;
+use super::foreign::Rows;
 use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
 use super::identity::{Hashed, hash};
 use super::items::Forest;
@@ -14,9 +15,10 @@ use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
-use super::states::Declared;
+use super::states::{Declared, Used};
+use super::together::{self, Trained};
 use super::train::{LossState, Term, TrainStage, WeightSpec};
-use super::{metric, narrow, nets, words, written};
+use super::{asked, metric, narrow, nets, words, written};
 use crate::batch::objective::Objective;
 use crate::batch::training::{DRAW_KEY, NEXT, START, STATE, TrainingGraphs, training_step};
 use crate::batch::{BatchOptions, obstacle};
@@ -43,26 +45,21 @@ pub(super) fn train(
     env: &Env,
 ) -> Res<Value> {
     let name = builder.binding();
-    let Value::Net(start) = &what else {
-        let message = match &what {
-            Value::Tuple(_) => "training several policies in one stage is not there yet".into(),
-            other => format!("`train` takes a policy, this is {}", other.kind()),
-        };
-        return fault(if matches!(what, Value::Tuple(_)) { "E0190" } else { "E0113" }, span, message);
-    };
-    let from = builder.source(eval, start, span)?;
-    // The policy as it trains has weights of its own, so that the loss may also read those it started from.
-    let moving = builder.moving(start, from.policy.clone());
+    let moving = together::trained(builder, eval, &what, pattern, span)?;
+    let from = together::joined(builder, &moving, span)?;
     let inner = env.inner();
-    if let Some(pattern) = pattern {
-        let Pattern::Name(name) = pattern else {
-            return fault("E0121", span, "one policy is trained, so it has one name");
-        };
-        inner.bind(&name.text, Value::Net(moving.clone()));
+    if pattern.is_some() {
+        moving.iter().for_each(|one| inner.bind(&one.name, Value::Net(one.net.clone())));
     }
     let mut states = Declared::default();
-    let (said, sites) =
-        live::building(builder, moving.source, || slots::read(builder, eval, slots, span, &inner, &mut states))?;
+    let (said, mut found) = live::building(builder, &moving, || {
+        let mut said = slots::read(builder, eval, slots, span, &inner, &mut states)?;
+        // Of rows that are drawn anew all is asked that their code asks.
+        if let Some(data) = words::as_data(&said.on.0).filter(|_| live::draws(builder)) {
+            said.on.0 = Rows::value(asked::readable(eval, &data, said.on.1)?);
+        }
+        Ok(said)
+    })?;
     let (on, on_span) = &said.on;
     let Some(data) = words::as_data(on) else {
         return fault("E0113", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
@@ -70,13 +67,17 @@ pub(super) fn train(
     if data.is_empty() {
         return fault("E0706", *on_span, "the data has no rows");
     }
-    let (data, through) = metric::before_policies(eval, on, data, *on_span);
+    let (mut data, through) = metric::before_policies(eval, on, data, *on_span);
+    if through.is_none() {
+        data = asked::readable(eval, &data, *on_span)?;
+    }
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
     let traced = Traced { moving: &moving, item: &item, through: through.as_ref() };
-    let is_live = !sites.is_empty();
+    let is_live = !found.sites.is_empty();
     let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), (is_live, name.clone()))?;
-    let LoweredStage { mut stage, frozen, read, losses, kept } = lowered;
+    let LoweredStage { mut stage, mut frozen, mut read, losses, kept, mut numbers } = lowered;
+    let of_loss = frozen.len();
     let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;
     if let Some(reading) = &mut reading {
         reading.truncate = said.truncate;
@@ -86,12 +87,16 @@ pub(super) fn train(
     let mut items = builder.items(eval, &data, &stage.layout, reading.clone(), *on_span)?;
     let mut live = None;
     if is_live {
-        let of = Live::new(builder, sites, &said.on_expr, &inner);
+        let (numbers, frozen, sources) = (&mut numbers, &mut stage.frozen, &mut frozen);
+        found.bind(builder, eval, &moving, &mut Used { builder, numbers, frozen, sources })?;
+        let of = Live::new(builder, found, &said.on_expr, &inner);
         let drawn = LiveItems::new(eval, of, items, &stage.layout, reading, builder.words(*on_span))?;
         let drawn = Rc::new(drawn);
         (items, live) = (drawn.clone(), Some(drawn as Rc<dyn LiveSource + '_>));
     }
-    let evals = evaluations(builder, eval, &said, &moving, &inner)?;
+    let used = Used { builder, numbers: &mut numbers, frozen: &mut stage.frozen, sources: &mut frozen };
+    let evals = evaluations(builder, eval, &said, &moving, used, &inner)?;
+    read.extend_from_slice(&frozen[of_loss..]);
     let data = builder.data(&items, *on_span);
     let of = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
     let (hash, inputs) = hash(builder, &of, from.stage, &read, data);
@@ -102,9 +107,9 @@ pub(super) fn train(
         reads.push((keep(builder, kept, &stage, &items, data, span), Reads::Kept));
     }
     let policy = from.policy.clone();
-    let node = TrainNode { policy: policy.clone(), stage, items, live, evals, said: said_slots, sample };
+    let node = TrainNode { policy, stage, items, live, evals, said: said_slots, sample };
     let stage = builder.add(Stage { name, span, hash, inputs, kind: StageKind::Train(Box::new(node)) }, &reads);
-    Ok(builder.policy(start, Source { stage, policy }))
+    Ok(together::given(builder, &moving, stage, span))
 }
 
 /// Rows that a report shows.
@@ -126,7 +131,7 @@ fn sample(builder: &Builder, eval: &mut Eval, data: &Data<Value>) -> Res<Vec<Sam
 }
 
 /// The weights that `only` and `except` leave: the others have no gradient and no state.
-fn moving<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
+fn left<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
     let all = || policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| **trains).map(|(w, _)| w.path.as_str());
     for (path, span) in said.only.iter().chain(&said.except) {
         if !all().any(|weight| path.holds(weight)) {
@@ -152,6 +157,8 @@ struct LoweredStage {
     losses: Vec<(Graph, Vec<Objective>)>,
     /// What is worked out before the stage.
     kept: Option<Kept>,
+    /// The sources of the policies that its graphs read, by the places in their prefixes.
+    numbers: Vec<String>,
 }
 
 fn lower(
@@ -178,7 +185,7 @@ fn lower(
     let (mut frozen, mut sources) = nets::used_by(builder, eval, &mut [&mut graph], &mut numbers, span)?;
     let own_sources = sources.len();
     let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
-    let own = moving(&from.policy, said)?;
+    let own = left(&from.policy, said)?;
     let cells = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
     let step_inputs = cells.chain(states.inputs()).chain([DRAW_KEY.to_string()]).collect();
     let options = BatchOptions { step_inputs };
@@ -212,7 +219,7 @@ fn lower(
     let along = optimizer.asks_along(0);
     let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
     let policies = (&mut numbers, &mut frozen, &mut sources);
-    let moves = states.traced(builder, eval, (of.moving, from, &is_trained), policies, env)?;
+    let moves = states.traced(builder, eval, (of.moving, &is_trained), policies, env)?;
     // What moves is held as what is trained is.
     let is_trained = |name: &str| is_trained(name) || states.holds(&numbers, name);
     let all = std::iter::once(&graph).chain(others.iter().map(|(traced, _)| traced));
@@ -247,7 +254,7 @@ fn lower(
     };
     let losses = std::iter::once((whole, objectives)).chain(others).collect();
     read.extend_from_slice(&sources[own_sources..]);
-    Ok(LoweredStage { stage, frozen: sources, read, losses, kept: before })
+    Ok(LoweredStage { stage, frozen: sources, read, losses, kept: before, numbers })
 }
 
 /// The rewrites of a step on this loss, in bf16 or not.
@@ -355,22 +362,25 @@ fn evaluations<'p>(
     builder: &Builder<'p>,
     eval: &mut Eval,
     said: &Said,
-    moving: &Rc<Net>,
+    moving: &[Trained],
+    mut used: Used,
     env: &Env,
 ) -> Res<Vec<StageEval<'p>>> {
     let mut evals = vec![];
     for (name, expr) in &said.evals {
-        builder.state.borrow_mut().moving = Some((moving.source, vec![]));
-        let value = live::building(builder, moving.source, || call_with_policy(eval, expr, moving, env));
+        let sources = moving.iter().map(|one| (one.net.source, one.prefix.clone())).collect();
+        builder.state.borrow_mut().moving = Some((sources, vec![]));
+        let value = live::building(builder, moving, || call_with_policy(eval, expr, &moving[0].net, env));
         let evaluations = builder.state.borrow_mut().moving.take().map(|(_, evaluations)| evaluations);
-        let (value, sites) = value?;
+        let (value, mut found) = value?;
         match super::foreign::number(&value) {
-            Some(number) if !sites.is_empty() && number.reads().is_empty() => {
-                let expr = with_policy(eval, expr, moving, env)?;
-                let live = Some(Rc::new(Live::new(builder, sites, &expr.0, &expr.1)) as Rc<dyn LiveNumber + 'p>);
+            Some(number) if !found.sites.is_empty() && number.reads().is_empty() => {
+                found.bind(builder, eval, moving, &mut used)?;
+                let expr = with_policy(eval, expr, &moving[0].net, env)?;
+                let live = Some(Rc::new(Live::new(builder, found, &expr.0, &expr.1)) as Rc<dyn LiveNumber + 'p>);
                 evals.push(StageEval { name: name.clone(), number, evaluations: vec![], live });
             }
-            Some(number) if !number.reads().is_empty() && sites.is_empty() => {
+            Some(number) if !number.reads().is_empty() && found.sites.is_empty() => {
                 let evaluations = evaluations.unwrap_or_default();
                 evals.push(StageEval { name: name.clone(), number, evaluations, live: None });
             }

@@ -1,5 +1,6 @@
 //! Evaluations: means over data of what policies say, and tables of what they answer.
 
+use super::asked;
 use super::build::Builder;
 use super::commands::{cell, list_table};
 use super::data::Data;
@@ -106,6 +107,7 @@ pub(super) fn mean_of_rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> R
 
 /// `untraced`: why the rows are not of tensor code, which is said where host code cannot make them either.
 fn host_mean(eval: &mut Eval, data: &Data<Value>, untraced: Option<Box<Diagnostic>>, span: Span) -> Res<Value> {
+    let data = &asked::readable(eval, data, span)?;
     let mut sums: Vec<f64> = vec![];
     let mut shape: Option<Rc<Record>> = None;
     for row in 0..data.len() {
@@ -219,12 +221,15 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
     }
     let first = base.get(eval, 0)?;
     // What needs no policy is host code; only that has texts of its own.
-    let plain = host_table(eval, &shown, span);
+    let plain = plain_table(eval, &shown, span);
     if plain.is_ok() || !has_text(&item_type(eval.program, &first)) {
         return plain;
     }
-    let traced = trace(eval, f, &first, span)?;
-    let Value::Record(record) = &traced.value else { return plain };
+    let traced = match trace(eval, f, &first, span) {
+        Ok(traced) => traced,
+        Err(error) => return host_table(eval, &shown, span).map_err(|_| error),
+    };
+    let Value::Record(record) = &traced.value else { return host_table(eval, &shown, span) };
     let mut graph = traced.graph;
     let (mut answers, mut fields) = (vec![], vec![]);
     for (name, value) in &record.fields {
@@ -253,7 +258,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
         fields.push((name.to_string(), field));
     }
     if answers.is_empty() {
-        return plain;
+        return host_table(eval, &shown, span);
     }
     let stage = evaluate(builder, eval, &base, graph, &[], &answers, span)?;
     let mut table = Table { head: fields.iter().map(|(name, _)| name.clone()).collect(), rows: vec![] };
@@ -281,13 +286,19 @@ enum Field {
     Same(Cell),
 }
 
+/// The same of rows that host code makes, with what it asks policies.
 fn host_table(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Table> {
+    let data = asked::readable(eval, data, span)?;
+    plain_table(eval, &data, span)
+}
+
+fn plain_table(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Table> {
     let rows = (0..data.len()).map(|row| data.get(eval, row)).collect::<Res<Vec<_>>>()?;
     list_table(&rows, span)
 }
 
 /// An evaluation over data of a graph for one item: means of some of its outputs, others for each row.
-fn evaluate<'p>(
+pub(super) fn evaluate<'p>(
     builder: &Builder<'p>,
     eval: &mut Eval,
     data: &Data<Value>,

@@ -2,6 +2,7 @@
 
 mod adapted;
 mod adapter;
+pub mod asked;
 mod beside;
 pub mod build;
 mod canonical;
@@ -49,6 +50,7 @@ pub mod states;
 #[cfg(test)]
 pub mod testing;
 pub mod text;
+pub mod together;
 pub mod train;
 pub mod words;
 mod written;

@@ -213,7 +213,7 @@ pub(super) fn used(
     Ok((graph, uses, sources))
 }
 
-/// As [`used`], of several graphs. `known`: the sources of the policies that other graphs read, whose prefixes go by their
+/// As [`used`], of several graphs. In an evaluation of a stage those that train go by their names there. `known`: the sources of the policies that other graphs read, whose prefixes go by their
 /// places in it; new ones come to it, and only these are given back.
 pub(super) fn used_by(
     builder: &Builder,
@@ -232,7 +232,11 @@ pub(super) fn used_by(
             }
         });
     }
-    let moving = builder.state.borrow().moving.as_ref().map(|(source, _)| source.to_string());
+    let moving = builder.state.borrow().moving.as_ref().map(|(sources, _)| sources.clone());
+    let moves = |number: &str| {
+        let found = moving.iter().flatten().find(|(source, _)| source.to_string() == number);
+        found.map(|(_, prefix)| prefix.clone())
+    };
     let (mut uses, mut sources) = (vec![], vec![]);
     for (i, number) in known.iter().enumerate().skip(first) {
         let prefix = format!("p{i}:");
@@ -240,12 +244,12 @@ pub(super) fn used_by(
         let Some(net) = source else {
             return fault("E0113", span, "this reads a policy that the pipeline does not know");
         };
-        if moving.as_ref() == Some(number) {
+        if let Some(prefix) = moves(number) {
             uses.push(PolicyUse { prefix, policy: builder.spec(eval, net.source, span)? });
             continue;
         }
         if moving.is_some() {
-            return fault("E0190", span, "an evaluation of a stage reads only the policy that trains yet");
+            return fault("E0190", span, "an evaluation of a stage reads only the policies that train yet");
         }
         let source = builder.source(eval, &net, span)?;
         uses.push(PolicyUse { prefix, policy: source.policy.clone() });
@@ -253,10 +257,13 @@ pub(super) fn used_by(
     }
     for graph in graphs.iter_mut().filter(|_| !known.is_empty()) {
         **graph = renamed(graph, &|path| match path.split_once(':') {
-            Some((number, rest)) => {
-                let at = known.iter().position(|n| n == number).expect("every prefix was collected");
-                format!("p{at}:{rest}")
-            }
+            Some((number, rest)) => match moves(number) {
+                Some(prefix) => format!("{prefix}{rest}"),
+                None => {
+                    let at = known.iter().position(|n| n == number).expect("every prefix was collected");
+                    format!("p{at}:{rest}")
+                }
+            },
             None => path.to_string(),
         });
     }

@@ -42,6 +42,15 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             let [then, otherwise] = [true, false].map(|side| of_side(&inputs, side));
             write!(f, " = {} of %{then} if {} else %{otherwise}", net(&choose.policy), number(&choose.condition))?;
         }
+        StageKind::Join(_) | StageKind::Part(_) => {
+            let policy = match &stage.kind {
+                StageKind::Join(join) => &join.policy,
+                StageKind::Part(part) => &part.policy,
+                _ => unreachable!("it is one of these"),
+            };
+            let from = inputs.iter().map(|(from, _)| format!("%{}", from.index())).collect::<Vec<_>>().join(", ");
+            write!(f, " = {} of {from}", net(policy))?;
+        }
         StageKind::Data(data) => {
             write!(f, ": {} rows", grouped(data.rows))?;
             if data.passes > 1 {
@@ -94,6 +103,8 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
         | StageKind::Load(_)
         | StageKind::Merge(_)
         | StageKind::Choose(_)
+        | StageKind::Join(_)
+        | StageKind::Part(_)
         | StageKind::Data(_) => Ok(()),
     }
 }
@@ -197,6 +208,8 @@ pub fn word(kind: &StageKind) -> &'static str {
         StageKind::Load(_) => "load",
         StageKind::Merge(_) => "merge",
         StageKind::Choose(_) => "choose",
+        StageKind::Join(_) => "join",
+        StageKind::Part(_) => "part",
         StageKind::Data(_) => "data",
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",

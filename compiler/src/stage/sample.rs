@@ -380,13 +380,14 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
         return Ok(live);
     }
     let (generation, sources) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
-    let Some(sources) = sources.into_iter().collect::<Option<Vec<Source>>>() else {
+    let Some(sources) = sources.into_iter().map(|reader| reader.source).collect::<Option<Vec<Source>>>() else {
         let message = "a policy draws as it trains in the slots `on` and `eval` of its stage alone";
         return fault("E0190", sampling.net_span, message);
     };
     let writer = sampling.writer(&generation);
     // A program that is only checked is checked on a few rows.
     let data = if builder.runs() { sampling.data.clone() } else { sampling.data.sample(GLANCE) };
+    let data = super::asked::readable(eval, &data, sampling.span)?;
     let rows = (0..data.len()).map(|at| data.get(eval, at)).collect::<Res<Vec<_>>>()?;
     let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
     let (hash, inputs) = hashed(builder, &generation, &sources, &asks, &sampling);

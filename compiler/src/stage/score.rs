@@ -1,6 +1,7 @@
 //! `data |> score(reward)`: rows with what rewards give for their replies.
 
-use super::data::Data;
+use super::asked;
+use super::data::{Data, READ_FIRST};
 use super::foreign::Rows;
 use super::probe::probe;
 use super::words::{argument, as_data, code_of, only};
@@ -27,6 +28,21 @@ pub(super) fn judged(eval: &mut Eval, call: &Call, warn: &mut dyn FnMut(Vec<Diag
     let scored = scored(eval, &data, &reward, at)?;
     warn(probe(eval, &reward, &data, !data.drawn().stand_in, at));
     Ok(Rows::value(scored))
+}
+
+/// The rows that have a reward. Those of very many are made again when they are asked for.
+fn judge(eval: &mut Eval, data: &Data<Value>, rewards: &Rc<Rewards>, reward: &Value, span: Span) -> Res<Data<Value>> {
+    if data.len() > READ_FIRST {
+        let (of, key) = (rewards.clone(), reward.clone());
+        return data.filter_map(eval, move |eval| code_of(eval, &key), move |eval, row| eval.score_item(&of, &row));
+    }
+    let (made, settled) = asked::each(eval, data, &mut |eval, row| eval.score_item(rewards, &row))?;
+    let made: Vec<Value> = made.into_iter().flatten().flatten().collect();
+    let made = match settled.asked {
+        true => made.iter().map(|row| eval.plain(row, span)).collect::<Res<_>>()?,
+        false => made,
+    };
+    Ok(Data::held(made).with_drawn(data.drawn()).with_drawn(&settled.drawn))
 }
 
 /// Rows whose replies are not drawn yet: what rewards are worth nobody knows, so every second one is 1, the others 0.
@@ -65,11 +81,11 @@ pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, span: Span) -
     }
     let rewards = Rc::new(Rewards::new(eval, reward, span)?);
     if data.drawn().stand_in {
-        return stood_in(eval, data, &rewards);
+        let data = asked::readable(eval, data, span)?;
+        return stood_in(eval, &data, &rewards);
     }
-    let (of, key) = (rewards.clone(), reward.clone());
     let outer = std::mem::take(&mut *eval.tally.borrow_mut());
-    let kept = data.filter_map(eval, move |eval| code_of(eval, &key), move |eval, row| eval.score_item(&of, &row));
+    let kept = judge(eval, data, &rewards, reward, span);
     let own = std::mem::replace(&mut *eval.tally.borrow_mut(), outer);
     let lost = match &kept {
         Ok(kept) if kept.is_empty() => nothing_left(&own, &rewards),

@@ -1,10 +1,31 @@
 //! Where the items of a stage come from.
 
 use super::graph::StageId;
-use super::hash::ContentHash;
+use super::hash::{ContentHash, Hasher};
 use super::items::Item;
 use super::look::Looked;
 use align_syntax::diag::Diagnostic;
+
+/// No rows: who runs the stage gives its items.
+pub struct Nothing;
+
+impl ItemSource for Nothing {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn item(&self, _: usize) -> Result<Item, Box<Diagnostic>> {
+        Ok(Item::default())
+    }
+
+    fn place(&self, index: usize) -> String {
+        format!("row {index}")
+    }
+
+    fn identity(&self) -> ContentHash {
+        Hasher::new("no rows").finish()
+    }
+}
 
 /// The rows of a stage as items, made when asked for. The order is that of the data; shuffling is the step loop's.
 pub trait ItemSource {

@@ -11,6 +11,7 @@ use super::graph::MERGED;
 use super::hash::Hasher;
 use super::nets::{renamed, weight_paths};
 use super::sources::Source;
+use super::together::{Trained, of_source};
 use super::train::WeightSpec;
 use crate::batch::training::STATE;
 use crate::eval::env::Env;
@@ -209,13 +210,13 @@ impl<'s> Declared<'s> {
         prefixes.map(|(i, _)| format!("p{i}:")).any(|prefix| path.starts_with(&prefix))
     }
 
-    /// Traces the events. `moving`: the policy that trains, its plain paths, and the weights of it that do. `numbers`, `frozen`
+    /// Traces the events. `moving`: the nets that train, and which of their weights do. `numbers`, `frozen`
     /// and `sources` are the policies that graphs read so far; those that only events read come to them.
     pub fn traced(
         &self,
         builder: &Builder,
         eval: &mut Eval,
-        moving: (&Rc<Net>, &Source, &dyn Fn(&str) -> bool),
+        moving: (&[Trained], &dyn Fn(&str) -> bool),
         (numbers, frozen, sources): (&mut Vec<String>, &mut Vec<PolicyUse>, &mut Vec<Source>),
         env: &Env,
     ) -> Res<StageStates> {
@@ -254,7 +255,7 @@ impl<'s> Declared<'s> {
         &self,
         eval: &mut Eval,
         (target, expr): (&Expr, &Expr),
-        moving: (&Rc<Net>, &Source, &dyn Fn(&str) -> bool),
+        moving: (&[Trained], &dyn Fn(&str) -> bool),
         used: &mut Used,
         states: &mut StageStates,
         env: &Env,
@@ -297,10 +298,11 @@ impl<'s> Declared<'s> {
         eval.alike(held, net, expr.span)?;
         let tree = eval.tree_of(&value).unwrap_or_else(|| Tree::of(net));
         // Where every policy that is read began as one, what is not trained is what it was.
-        let (trained, from, is_trained) = moving;
+        let (trained, is_trained) = moving;
+        let is_trained = |path: &str| trained.iter().any(|one| is_trained(&format!("{}{path}", one.prefix)));
         let began = |net: &Rc<Net>| {
             let own = self.policies.iter().find(|held| held.net == *net).map(|held| held.source.stage);
-            own.or((net == trained).then_some(from.stage))
+            own.or_else(|| trained.iter().find(|one| one.net == *net).map(|one| one.from.stage))
         };
         let stays = tree.is_mean() && tree.nets().iter().all(|net| began(net) == Some(source.stage));
         let mut weights = vec![];
@@ -325,9 +327,9 @@ impl<'s> Declared<'s> {
             let mut reads = vec![];
             for name in &names {
                 let (number, path) = name.split_once(':').unwrap_or(("", name));
-                reads.push(match number == trained.source.to_string() {
-                    true => path.to_string(),
-                    false => format!("{}{path}", used.prefix(eval, number, expr.span)?),
+                reads.push(match of_source(trained, number) {
+                    Some(one) => format!("{}{path}", one.prefix),
+                    None => format!("{}{path}", used.prefix(eval, number, expr.span)?),
                 });
             }
             let place = |path: &str| names.iter().position(|known| known == path).unwrap_or_default().to_string();
@@ -372,16 +374,17 @@ impl StageStates {
 }
 
 /// The policies that graphs of a stage read.
-struct Used<'u, 'b, 'p> {
-    builder: &'b Builder<'p>,
-    numbers: &'u mut Vec<String>,
-    frozen: &'u mut Vec<PolicyUse>,
-    sources: &'u mut Vec<Source>,
+pub(super) struct Used<'u, 'b, 'p> {
+    pub builder: &'b Builder<'p>,
+    /// Their sources, as traced paths begin with them.
+    pub numbers: &'u mut Vec<String>,
+    pub frozen: &'u mut Vec<PolicyUse>,
+    pub sources: &'u mut Vec<Source>,
 }
 
 impl Used<'_, '_, '_> {
     /// What the paths of weights of a policy begin with, by its source.
-    fn prefix(&mut self, eval: &mut Eval, number: &str, span: Span) -> Res<String> {
+    pub fn prefix(&mut self, eval: &mut Eval, number: &str, span: Span) -> Res<String> {
         if let Some(at) = self.numbers.iter().position(|known| known == number) {
             return Ok(format!("p{at}:"));
         }

@@ -5,7 +5,7 @@ use super::convert::{from_json, shown};
 use super::data::{Data, Share};
 use super::foreign::{Rows, cast};
 use super::hash::ContentHash;
-use super::score;
+use super::{asked, score};
 use crate::eval::value::{Record, Tuple, Value};
 use crate::eval::{Arg, Call, Eval, FUEL, Res, fault};
 use crate::world::Format;
@@ -225,17 +225,25 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (f, span) = function(eval, call)?;
     if data.drawn().stand_in {
         // Which replies are left nobody knows before they are drawn.
-        return Ok(Rows::value(data));
+        return asked::readable(eval, &data, span).map(Rows::value);
     }
     if data.len() > FUEL {
         let message = format!("`filter` reads every row, and these are {} rows; it may read {FUEL}", data.len());
         return fault("E0331", call.span, message);
     }
-    let kept = data.filter(eval, |eval, row| match eval.call_value(&f, vec![row.clone()], span)? {
-        Value::Bool(keep) => Ok(keep),
-        other => fault("E0124", span, format!("a condition is a Bool, this is {}", other.kind())),
+    let (keeps, settled) = asked::each(eval, &data, &mut |eval, row| {
+        let value = eval.call_value(&f, vec![row], span)?;
+        match eval.as_number(value, span)? {
+            Value::Bool(keep) => Ok(keep),
+            other => fault("E0124", span, format!("a condition is a Bool, this is {}", other.kind())),
+        }
     })?;
-    Ok(Rows::value(kept))
+    let data = if settled.asked { asked::rows(eval, &data, span)? } else { data }.with_drawn(&settled.drawn);
+    if data.drawn().stand_in {
+        return Ok(Rows::value(data));
+    }
+    let kept = (0u32..).zip(keeps).filter(|(_, keep)| *keep == Some(true)).map(|(row, _)| row);
+    Ok(Rows::value(data.picked(kept.collect())))
 }
 
 /// `flat_map(rows, f)`: the rows that f gives for each row, one after another.
@@ -247,9 +255,10 @@ fn flat_map(eval: &mut Eval, call: &Call) -> Res<Value> {
         let message = format!("`flat_map` reads every row, and these are {} rows; it may read {FUEL}", data.len());
         return fault("E0331", call.span, message);
     }
-    let Some(rows) = cast::<Rows>(&mapped(&data, f, span)).map(|rows| rows.data.clone()) else {
+    let Some(mut rows) = cast::<Rows>(&mapped(&data, f, span)).map(|rows| rows.data.clone()) else {
         return fault("E0113", span, "rows are expected");
     };
+    rows = asked::readable(eval, &rows, span)?;
     let flat = rows.flat(eval, move |of| match of {
         Value::List(list) => Ok(list.to_vec()),
         other => {

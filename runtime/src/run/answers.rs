@@ -27,7 +27,7 @@ impl Evaluated {
         (arrays, json!({ "numbers": numbers, "rows": self.rows, "answers": columns }))
     }
 
-    pub(super) fn of_kept(kept: Kept) -> Option<Evaluated> {
+    pub(crate) fn of_kept(kept: Kept) -> Option<Evaluated> {
         let mut arrays = kept.arrays;
         let mut answers = vec![];
         for (i, column) in kept.value["answers"].as_array()?.iter().enumerate() {

@@ -86,7 +86,7 @@ pub(super) struct Stages<'a, 'p> {
 enum End {
     Finished,
     Stopped,
-    /// A stage has drawn replies that the rest of the program is built with.
+    /// A stage has drawn replies, or answered questions, that the rest of the program is built with.
     Drawn(StageId),
 }
 
@@ -215,6 +215,8 @@ impl Stages<'_, '_> {
                 | StageKind::Load(_)
                 | StageKind::Merge(_)
                 | StageKind::Choose(_)
+                | StageKind::Join(_)
+                | StageKind::Part(_)
                 | StageKind::Data(_) => {}
                 StageKind::Train(node) => {
                     if !self.train(*id, node)? {
@@ -227,6 +229,9 @@ impl Stages<'_, '_> {
                 StageKind::Evaluate(node) => {
                     if !self.evaluate(*id, node)? {
                         return Ok(End::Stopped);
+                    }
+                    if self.graph.is_awaited(*id) {
+                        return Ok(End::Drawn(*id));
                     }
                 }
                 StageKind::Sample(node) if node.is_drawn => {

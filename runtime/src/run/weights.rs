@@ -7,6 +7,7 @@ use std::rc::Rc;
 use align_compiler::stage::graph::{MergeStage, MergedWeight, PatchStage, PatchStart, Reads, StageId, StageKind};
 use align_compiler::stage::narrow::Form;
 use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::together::JoinStage;
 
 use super::RunError;
 use super::stages::{Stages, WEIGHTS};
@@ -30,8 +31,8 @@ impl Stages<'_, '_> {
             return Ok(weights.clone());
         }
         let weights = match &self.graph.get(id).kind {
-            StageKind::Merge(merge) => {
-                let policy = merge.policy.clone();
+            StageKind::Merge(_) | StageKind::Join(_) | StageKind::Part(_) => {
+                let policy = self.policy(id)?;
                 Weights::make(&policy, |_, weight| self.floats(id, &weight.path).map(Made::Shared))?
             }
             StageKind::Choose(_) => self.weights(self.taken(id)?)?,
@@ -39,11 +40,11 @@ impl Stages<'_, '_> {
                 let policy = self.policy(id)?;
                 let mut shares = false;
                 for weight in &policy.weights {
-                    shares |= self.origin(id, &weight.path)? != id;
+                    shares |= self.origin(id, &weight.path)?.0 != id;
                 }
                 let below = self.graph.input(id, Reads::Policy).filter(|_| shares);
                 let below = below.map(|below| self.weights(below)).transpose()?;
-                Weights::make(&policy, |at, weight| match self.origin(id, &weight.path)? == id {
+                Weights::make(&policy, |at, weight| match self.origin(id, &weight.path)?.0 == id {
                     true => self.made(id, at),
                     false => {
                         let below = below.as_ref().and_then(|below| below.share(&weight.path));
@@ -82,6 +83,8 @@ impl Stages<'_, '_> {
             StageKind::Merge(merge) => Ok(merge.policy.clone()),
             StageKind::Load(load) => Ok(load.policy.clone()),
             StageKind::Choose(choose) => Ok(choose.policy.clone()),
+            StageKind::Join(join) => Ok(join.policy.clone()),
+            StageKind::Part(part) => Ok(part.policy.clone()),
             StageKind::Train(node) => Ok(node.policy.clone()),
             _ => Err(Error::new(&self.graph.get(id).name, "this stage gives no policy")),
         }
@@ -95,13 +98,17 @@ impl Stages<'_, '_> {
         }
     }
 
-    /// The stage that makes the numbers of a weight of the policy that a stage gives: the stage itself, or one below it.
-    fn origin(&self, id: StageId, path: &str) -> Result<StageId> {
-        if matches!(self.graph.get(id).kind, StageKind::Choose(_)) {
-            return self.origin(self.taken(id)?, path);
-        }
+    /// The stage that makes the numbers of a weight of the policy that a stage gives, and the weight's path there: the stage itself,
+    /// or one below it.
+    fn origin(&self, id: StageId, path: &str) -> Result<(StageId, String)> {
         let below = || self.input(id, Reads::Policy);
         let shared = match &self.graph.get(id).kind {
+            StageKind::Choose(_) => return self.origin(self.taken(id)?, path),
+            StageKind::Join(join) => {
+                let (place, path) = join.part(path);
+                return self.origin(self.input(id, JoinStage::reads(place))?, path);
+            }
+            StageKind::Part(part) => return self.origin(below()?, &format!("{}{path}", part.prefix)),
             StageKind::Patch(patch) => !is_of(patch, path) && has(&*self.policy(below()?)?, path),
             StageKind::Merge(merge) => match merge.weights.iter().find(|merged| merged.path == path) {
                 None => true,
@@ -113,7 +120,7 @@ impl Stages<'_, '_> {
             StageKind::Train(node) => !node.stage.weights.iter().any(|weight| weight.path == path),
             _ => false,
         };
-        if shared { self.origin(below()?, path) } else { Ok(id) }
+        if shared { self.origin(below()?, path) } else { Ok((id, path.to_string())) }
     }
 
     /// The numbers of a weight, by its place, that the stage itself makes.
@@ -163,16 +170,18 @@ impl Stages<'_, '_> {
 
     /// One weight of the policy that a stage gives, in this form; as f32 without one.
     pub(super) fn held(&mut self, id: StageId, path: &str, form: Option<&Form>, holding: &mut Holding) -> Done<Held> {
-        let origin = self.origin(id, path)?;
+        let (origin, path_there) = self.origin(id, path)?;
         let copies = self.graph.copies;
-        let key = (if copies { id } else { origin }, path.to_string(), form.cloned());
+        let (of, named) = if copies { (id, path) } else { (origin, path_there.as_str()) };
+        let key = (of, named.to_string(), form.cloned());
         if let Some(held) = holding.get(&key) {
             return Ok(held.clone());
         }
         let policy = self.policy(origin)?;
         let missing = || Error::new(path, "this weight is not in the policy");
-        let at = policy.weights.iter().position(|weight| weight.path == path).ok_or_else(missing)?;
-        let known = self.weights.get(&origin).or_else(|| self.weights.get(&id)).and_then(|known| known.share(path));
+        let at = policy.weights.iter().position(|weight| weight.path == path_there).ok_or_else(missing)?;
+        let there = self.weights.get(&origin).and_then(|known| known.share(&path_there));
+        let known = there.or_else(|| self.weights.get(&id).and_then(|known| known.share(path)));
         let made = match known {
             Some(known) => Made::Shared(known),
             None => self.made(origin, at)?,

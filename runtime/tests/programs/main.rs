@@ -1,6 +1,7 @@
 //! Whole programs: built, run to their end, run again, and read back from what they saved.
 
 mod arithmetic;
+mod asked;
 mod device;
 mod drawn;
 mod files;
@@ -24,6 +25,7 @@ mod rewards;
 mod rules;
 mod states;
 mod stored;
+mod together;
 mod verify;
 
 use std::path::Path;

@@ -7,14 +7,16 @@ use std::sync::atomic::AtomicBool;
 use align_compiler::eval::score::Tally;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::data::{Purpose, draws};
+use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::Item;
-use align_compiler::stage::live::{LiveNumber, LiveSource, Site};
+use align_compiler::stage::live::{LiveNumber, LiveQuestion, LiveSource, Policies, Site};
 use align_compiler::stage::sample::{Ask, DrawnReply};
 use align_compiler::stage::train::{BatchSize, WeightSpec};
 
-use super::{Job, Trainer, own_layouts};
+use super::{Job, Trainer};
 use crate::engine::{Array, Engine, Slot};
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
 use crate::generate::Generator;
 use crate::report::follows::{Sampled, follows_length};
 use crate::run::drawn::{replies, requests};
@@ -26,11 +28,63 @@ const TRIES: usize = 16;
 
 type Done<T> = std::result::Result<T, RunError>;
 
-/// A generator for each place of the program that draws.
-pub(super) struct Drawing {
-    items: Vec<Generator>,
+/// What draws and answers in the places of a stage that ask for it.
+pub(super) struct Drawing<'a> {
+    items: Engines<'a>,
     /// Of each evaluation.
-    evals: Vec<Vec<Generator>>,
+    evals: Vec<Engines<'a>>,
+}
+
+/// What draws and answers for one expression: something for each of its sites and of its questions.
+struct Engines<'a> {
+    generators: Vec<Generator>,
+    questions: Vec<Evaluation<'a>>,
+}
+
+impl<'a> Engines<'a> {
+    fn new(
+        engine: &dyn Engine,
+        (sites, questions): (&[Site], &'a [LiveQuestion]),
+        layouts: &Layouts,
+    ) -> Result<Engines<'a>> {
+        let generator = |site: &Site| Generator::new(engine, &site.generation, layouts);
+        let question = |question: &'a LiveQuestion| Evaluation::new(engine, &question.stage, layouts);
+        Ok(Engines {
+            generators: sites.iter().map(generator).collect::<Result<_>>()?,
+            questions: questions.iter().map(question).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// The policies of a stage with the weights of a moment.
+struct AtStep<'e, 'a, 'w> {
+    engines: &'e mut Engines<'a>,
+    sites: &'e [Site],
+    own: &'e Own<'e, 'w>,
+    /// The seed of a site's draws, of the seed that it has in the program.
+    seed: &'e dyn Fn(u64) -> u64,
+    memory: usize,
+    /// Why they gave nothing.
+    wrong: Option<RunError>,
+}
+
+impl Policies for AtStep<'_, '_, '_> {
+    fn draw(&mut self, site: usize, asks: &[Ask], rows: &[u64]) -> Option<Vec<Vec<DrawnReply>>> {
+        let wanted = &self.sites[site].wanted;
+        let asked = requests(asks, rows.iter().copied(), wanted);
+        let (weight, seed) = (|path: &str| self.own.weight(path), (self.seed)(wanted.seed));
+        // Part of the step: it comes to its end even where the run is to stop.
+        let stop = AtomicBool::new(false);
+        let drawn = self.engines.generators[site].run(&weight, &asked, seed, self.memory, &stop, &mut |_, _, _| {});
+        let drawn = drawn.map_err(|error| self.wrong = Some(error.into())).ok()?;
+        Some(replies(asks, drawn.unwrap_or_default()))
+    }
+
+    fn answer(&mut self, question: usize, items: &[Item]) -> Option<Vec<Vec<f64>>> {
+        let weight = |path: &str| self.own.weight(path);
+        let answers = self.engines.questions[question].answers(&weight, items, self.memory);
+        answers.map_err(|error| self.wrong = Some(error)).ok()
+    }
 }
 
 /// What rewards gave in the steps of a stage.
@@ -67,62 +121,34 @@ pub(super) struct Own<'t, 'w> {
 }
 
 impl<'w> Own<'_, 'w> {
-    /// A weight by its path in a graph whose policies, all of them this one, have these prefixes.
-    pub fn weight(&self, prefixes: &[&str], path: &str) -> Option<Slot<'w>> {
-        let path = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+    /// A weight by its name in the stage.
+    pub fn weight(&self, path: &str) -> Option<Slot<'w>> {
         let own = self.layout.iter().find(|weight| weight.path == path);
         let own = own.map(|weight| self.weights.slot(weight.range()));
         own.or_else(|| self.fixed.iter().find(|(p, _)| *p == path).map(|(_, numbers)| numbers.slot()))
     }
 }
 
-impl Drawing {
-    pub fn new(engine: &dyn Engine, job: &Job, layouts: &Layouts) -> Result<Drawing> {
-        let of = |sites: &[Site]| -> Result<Vec<Generator>> {
-            let one = |site: &Site| {
-                Generator::new(engine, &site.generation, &own_layouts(layouts, &site.generation.policies))
-            };
-            sites.iter().map(one).collect()
+impl<'a> Drawing<'a> {
+    pub fn new(engine: &dyn Engine, job: &Job<'a>, layouts: &Layouts) -> Result<Drawing<'a>> {
+        let items = job.live.map_or((&[][..], &[][..]), |live| (live.sites(), live.questions()));
+        let of = |eval: &'a StageEval<'a>| {
+            let places = eval.live.as_deref().map_or((&[][..], &[][..]), |live| (live.sites(), live.questions()));
+            Engines::new(engine, places, layouts)
         };
         Ok(Drawing {
-            items: of(job.live.map_or(&[][..], |live| live.sites()))?,
-            evals: job
-                .evals
-                .iter()
-                .map(|eval| of(eval.live.as_ref().map_or(&[][..], |live| live.sites())))
-                .collect::<Result<_>>()?,
+            items: Engines::new(engine, items, layouts)?,
+            evals: job.evals.iter().map(of).collect::<Result<_>>()?,
         })
     }
 
     /// The number of an evaluation, by its place.
     pub fn number(&mut self, at: usize, live: &dyn LiveNumber, own: &Own, memory: usize) -> Done<f64> {
-        let generators = &mut self.evals[at];
-        let mut wrong = None;
-        let number = live.number(&mut |at, asks, rows| {
-            let site = &live.sites()[at];
-            draw(&mut generators[at], site, (asks, rows), own, (site.wanted.seed, memory))
-                .map_err(|error| wrong = Some(error))
-                .ok()
-        })?;
-        number.ok_or_else(|| wrong.unwrap_or_else(|| Error::new("sample", "nothing was drawn").into()))
+        let (engines, sites) = (&mut self.evals[at], live.sites());
+        let mut policies = AtStep { engines, sites, own, seed: &|seed| seed, memory, wrong: None };
+        let number = live.number(&mut policies)?;
+        number.ok_or_else(|| policies.wrong.unwrap_or_else(|| Error::new("sample", "nothing was drawn").into()))
     }
-}
-
-/// Draws replies with the weights of the moment.
-fn draw(
-    generator: &mut Generator,
-    site: &Site,
-    (asks, rows): (&[Ask], &[u64]),
-    own: &Own,
-    (seed, memory): (u64, usize),
-) -> Done<Vec<Vec<DrawnReply>>> {
-    let prefixes: Vec<&str> = site.generation.policies.iter().map(|used| used.prefix.as_str()).collect();
-    let weight = |path: &str| own.weight(&prefixes, path);
-    let asked = requests(asks, rows.iter().copied(), &site.wanted);
-    // Part of the step: it comes to its end even where the run is to stop.
-    let stop = AtomicBool::new(false);
-    let drawn = generator.run(&weight, &asked, seed, memory, &stop, &mut |_, _, _| {})?;
-    Ok(replies(asks, drawn.unwrap_or_default()))
 }
 
 impl Trainer<'_, '_> {
@@ -141,16 +167,14 @@ impl Trainer<'_, '_> {
             seen += taken.len();
             let number = (self.steps as u64) * TRIES as u64 + again as u64;
             let own = Own { layout: &self.layout, weights: &self.weights, fixed: &self.fixed };
-            let generators = &mut self.drawing.items;
-            let mut wrong = None;
-            let step = live.step(&taken, &mut |at, asks, of| {
-                let site = &live.sites()[at];
-                let mut key = draws(site.wanted.seed, Purpose::Token, number & ((1 << 48) - 1));
-                let seed = u64::from(key.next_u32()) << 32 | u64::from(key.next_u32());
-                let drawn = draw(&mut generators[at], site, (asks, of), &own, (seed, memory));
-                drawn.map_err(|error| wrong = Some(error)).ok()
-            })?;
-            if let Some(error) = wrong {
+            let seed = |seed: u64| {
+                let mut key = draws(seed, Purpose::Token, number & ((1 << 48) - 1));
+                u64::from(key.next_u32()) << 32 | u64::from(key.next_u32())
+            };
+            let (engines, sites) = (&mut self.drawing.items, live.sites());
+            let mut policies = AtStep { engines, sites, own: &own, seed: &seed, memory, wrong: None };
+            let step = live.step(&taken, &mut policies)?;
+            if let Some(error) = policies.wrong {
                 return Err(error);
             }
             let Some(step) = step else { break };

@@ -6,9 +6,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use align_compiler::kernel::Layouts;
 use align_compiler::kernel::device::DeviceError;
-use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
+use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::{Item, Packed};
 use align_compiler::stage::live::LiveSource;
@@ -140,7 +139,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
     /// What draws replies from the policy as it trains.
-    drawing: Drawing,
+    drawing: Drawing<'a>,
     /// What is logged of what was drawn for the step.
     drawn: Vec<(String, f64)>,
     /// How rewards went, of all steps of this run.
@@ -234,17 +233,6 @@ fn lost(stage: &TrainStage, error: DeviceError) -> Error {
     Error::new(&stage.name, error.0)
 }
 
-/// The policies of a stage's own evaluations and draws are all the one that trains: their weights lie as those of the stage.
-fn own_layouts(layouts: &Layouts, policies: &[PolicyUse]) -> Layouts {
-    let mut own = Layouts::default();
-    for prefix in policies.iter().map(|used| &used.prefix) {
-        let named = |name: &String| format!("{prefix}{name}");
-        own.inputs.extend(layouts.inputs.iter().map(|(name, axes)| (named(name), axes.clone())));
-        own.storage.extend(layouts.storage.iter().map(|(name, storage)| (named(name), *storage)));
-    }
-    own
-}
-
 fn trainer_lost(job: &Job) -> RunError {
     StageFault { stage: job.stage.name.clone(), what: "it ended without a reason".into(), ..Default::default() }.into()
 }
@@ -273,8 +261,7 @@ impl<'a, 's> Trainer<'a, 's> {
         let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
         let layouts = layouts(&stage.narrow);
         let compiled = |eval: &'a StageEval| {
-            let own =
-                |stage: &'a EvaluateStage| Evaluation::new(engine, stage, &own_layouts(&layouts, &stage.policies));
+            let own = |stage: &'a EvaluateStage| Evaluation::new(engine, stage, &layouts);
             eval.evaluations.iter().map(own).collect()
         };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;

@@ -165,10 +165,8 @@ impl Trainer<'_, '_> {
             }
             let mut found = vec![];
             for part in parts {
-                // Its policies are all the one that is trained.
-                let prefixes: Vec<&str> = part.stage().policies.iter().map(|used| used.prefix.as_str()).collect();
                 let own = Own { layout: &self.layout, weights, fixed: &self.fixed };
-                let weight = |path: &str| own.weight(&prefixes, path);
+                let weight = |path: &str| own.weight(path);
                 match part.run(&weight, free, &stop) {
                     Ok(result) => found.push(result.unwrap_or_default()),
                     Err(error) => return self.fails(error),

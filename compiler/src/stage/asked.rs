@@ -1,0 +1,401 @@
+//! What host code asks of policies about many texts: [`Asked`] notes the questions of a pass over rows, and gives their answers
+//! in the next one.
+//!
+//! A question is a function of nets and one text: `score(rm, y)`, `logp(p, y)`, `token_kl(p, reference, y)`. It is traced once, and
+//! asked about all texts at once. In a pipeline that is an evaluation, whose answers the program is built with, as with replies
+//! that are drawn; in a stage that draws as it trains the trainer answers with the weights of the moment.
+
+use super::build::Builder;
+use super::data::{Data, Drawn};
+use super::evaluate::AnswerKind;
+use super::hash::{ContentHash, Hasher};
+use super::rows::GLANCE;
+use super::{metric, nets, words};
+use crate::eval::asks::Asks;
+use crate::eval::value::{Function, Item, Net, Record, Value};
+use crate::eval::{Eval, Res, fault};
+use crate::tensor::{Axis, AxisKind, DType, Graph};
+use align_syntax::diag::Diagnostic;
+use align_syntax::span::Span;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// The field of the rows of a question that holds the text.
+const TEXT: &str = "text";
+/// The output of a question.
+pub const SAID: &str = "said";
+
+/// A function of nets and a text, traced.
+#[derive(Clone)]
+pub struct Question {
+    f: Value,
+    args: Vec<Value>,
+    at: usize,
+    /// For one item with the field `text`; its output is [`SAID`].
+    pub graph: Graph,
+    /// A number for each token, not one for all.
+    pub per_token: bool,
+    dtype: DType,
+    pub span: Span,
+}
+
+/// A text that a question is asked about.
+#[derive(Clone)]
+pub struct AskedOf {
+    pub question: usize,
+    key: ContentHash,
+    pub text: Value,
+}
+
+impl AskedOf {
+    /// The row that the question reads.
+    pub fn row(&self) -> Value {
+        Value::Record(Rc::new(Record { name: None, fields: vec![(TEXT.into(), self.text.clone())] }))
+    }
+}
+
+/// What was asked, and what is known of it.
+#[derive(Default)]
+pub struct Asked {
+    pub questions: RefCell<Vec<Question>>,
+    /// Functions that no graph can be made of: host code.
+    host: RefCell<Vec<Value>>,
+    answers: RefCell<HashMap<(usize, ContentHash), Vec<f64>>>,
+    /// Answers with the weights of a moment.
+    passing: RefCell<HashMap<(usize, ContentHash), Vec<f64>>>,
+    waiting: RefCell<Vec<AskedOf>>,
+    known: RefCell<HashSet<(usize, ContentHash)>>,
+    /// Questions about what a stage draws as it trains, while it is built.
+    of_moment: RefCell<Vec<usize>>,
+    in_moment: Cell<bool>,
+    /// Zeros stand in for answers that nobody has.
+    stands_in: Cell<bool>,
+    /// How often something was asked.
+    count: Cell<usize>,
+}
+
+/// How a pass over rows went that may have asked policies.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Policies were asked: what was made of rows holds for these answers alone.
+    pub asked: bool,
+    /// The stages that answer, and whether something stands in for answers.
+    pub drawn: Drawn,
+}
+
+impl Asks for Asked {
+    fn ask(&self, eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> Option<Res<Value>> {
+        let question = match self.question(eval, f, args, at, span)? {
+            Ok(question) => question,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Ok(self.answer(eval, question, &args[at])))
+    }
+}
+
+impl Asked {
+    /// The question, traced if it is new. `None`: the function is host code.
+    fn question(&self, eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> Option<Res<usize>> {
+        let is = |known: &Question, eval: &mut Eval| {
+            let others = || known.args.iter().zip(args).enumerate().filter(|(i, _)| *i != at);
+            known.at == at
+                && known.args.len() == args.len()
+                && known.graph_reads_as(&args[at])
+                && same_function(&known.f, f)
+                && others().all(|(_, (a, b))| same(eval, a, b))
+        };
+        let count = self.questions.borrow().len();
+        for i in 0..count {
+            let known = self.questions.borrow()[i].clone();
+            if is(&known, eval) {
+                return Some(Ok(i));
+            }
+        }
+        let is_builtin = matches!(f, Value::Function(f) if matches!(**f, Function::Builtin(_)));
+        if self.host.borrow().iter().any(|known| same_function(known, f)) {
+            return None;
+        }
+        match traced(eval, f, args, at, span) {
+            Ok(question) => {
+                self.questions.borrow_mut().push(question);
+                Some(Ok(count))
+            }
+            Err(error) if is_builtin => Some(Err(error)),
+            Err(_) => {
+                self.host.borrow_mut().push(f.clone());
+                None
+            }
+        }
+    }
+
+    /// What is known of a question about a text. Else it is noted, and a zero given.
+    fn answer(&self, eval: &mut Eval, question: usize, text: &Value) -> Value {
+        self.count.set(self.count.get() + 1);
+        if self.in_moment.get() && !self.of_moment.borrow().contains(&question) {
+            self.of_moment.borrow_mut().push(question);
+        }
+        let mut hasher = Hasher::new("asked of");
+        super::rows::hash(text, &mut hasher);
+        let key = hasher.finish();
+        let (per_token, dtype) = {
+            let of = &self.questions.borrow()[question];
+            (of.per_token, of.dtype)
+        };
+        let known = self.answers.borrow().get(&(question, key)).cloned();
+        let known = known.or_else(|| self.passing.borrow().get(&(question, key)).cloned());
+        if known.is_none() && !self.stands_in.get() && self.known.borrow_mut().insert((question, key)) {
+            self.waiting.borrow_mut().push(AskedOf { question, key, text: text.clone() });
+        }
+        let numbers = known.unwrap_or_else(|| vec![0.0; if per_token { length(text) } else { 1 }]);
+        if per_token {
+            let axis = Axis::fixed("time", numbers.len());
+            let node = eval.graph().array(numbers, vec![axis], dtype);
+            return eval.tensor(node);
+        }
+        let number = numbers.first().copied().unwrap_or(f64::NAN);
+        match dtype {
+            DType::Float => Value::Float(number),
+            DType::Int => Value::Int(number as i64),
+            DType::Bool => Value::Bool(number != 0.0),
+        }
+    }
+
+    /// Texts whose answers nobody has yet.
+    pub fn take_waiting(&self) -> Vec<AskedOf> {
+        self.known.borrow_mut().clear();
+        std::mem::take(&mut self.waiting.borrow_mut())
+    }
+
+    /// The questions that were asked about what a stage draws, each with its number.
+    pub(super) fn of_moment(&self) -> Vec<(usize, Question)> {
+        self.of_moment.borrow().iter().map(|number| (*number, self.questions.borrow()[*number].clone())).collect()
+    }
+
+    /// Notes an answer that stays.
+    fn tell(&self, of: &AskedOf, numbers: Vec<f64>) {
+        self.answers.borrow_mut().insert((of.question, of.key), numbers);
+    }
+
+    /// Notes an answer until [`Asked::forget`].
+    pub fn tell_now(&self, of: &AskedOf, numbers: Vec<f64>) {
+        self.passing.borrow_mut().insert((of.question, of.key), numbers);
+    }
+
+    /// Forgets the answers of a moment.
+    pub fn forget(&self) {
+        self.passing.borrow_mut().clear();
+        self.take_waiting();
+    }
+
+    /// Calls `f` for each row; once something was asked, for no more than `most`. Gives whether that was so; what waits for an
+    /// answer is noted.
+    pub fn pass(
+        self: &Rc<Self>,
+        eval: &mut Eval,
+        (rows, most): (usize, usize),
+        f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
+    ) -> Res<bool> {
+        let mut asked = false;
+        for row in 0..rows {
+            if asked && row >= most {
+                break;
+            }
+            let (before, waiting) = (self.count.get(), self.waiting.borrow().len());
+            let run = |eval: &mut Eval| eval.with_asks(self.clone(), |eval| f(eval, row));
+            let result = eval.aside(run, &|| self.count.get() > before);
+            asked |= self.count.get() > before;
+            // Zeros in the place of answers may lead astray; with the answers the row is made again.
+            if self.waiting.borrow().len() == waiting {
+                result?;
+            }
+        }
+        Ok(asked)
+    }
+}
+
+impl Question {
+    /// What an answer is.
+    pub fn kind(&self) -> AnswerKind {
+        if self.per_token { AnswerKind::Numbers } else { AnswerKind::Number }
+    }
+
+    /// The nets that are asked.
+    fn nets(&self) -> impl Iterator<Item = &Rc<Net>> {
+        self.args.iter().filter_map(|arg| if let Value::Net(net) = arg { Some(net) } else { None })
+    }
+
+    /// Whether a text is of the kind that the graph was traced for.
+    fn graph_reads_as(&self, text: &Value) -> bool {
+        std::mem::discriminant(&self.args[self.at]) == std::mem::discriminant(text)
+    }
+}
+
+/// How many tokens a text has, as far as that is known without a tokenizer.
+fn length(text: &Value) -> usize {
+    match text {
+        Value::Reply(reply) => reply.drawn.as_ref().map_or(1, |drawn| drawn.tokens.len()),
+        _ => 1,
+    }
+}
+
+fn same_function(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Function(a), Value::Function(b)) => match (&**a, &**b) {
+            (Function::Builtin(a), Function::Builtin(b)) => a == b,
+            // Evaluators make code of a definition each for itself; one inside of a function is of its scope.
+            (Function::Def { def: a, given: None }, Function::Def { def: b, given: None }) => {
+                Rc::ptr_eq(a, b) || a.env.is_none() && b.env.is_none() && a.span() == b.span()
+            }
+            _ => Rc::ptr_eq(a, b),
+        },
+        _ => false,
+    }
+}
+
+fn same(eval: &Eval, a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Net(a), Value::Net(b)) => a == b,
+        (Value::Function(_), Value::Function(_)) if same_function(a, b) => true,
+        _ => words::code_of(eval, a).is_some_and(|a| Some(a) == words::code_of(eval, b)),
+    }
+}
+
+fn traced(eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> Res<Question> {
+    let row = Value::Record(Rc::new(Record { name: None, fields: vec![(TEXT.into(), args[at].clone())] }));
+    let item = Value::Item(Rc::new(Item { ty: super::rows::item_type(eval.program, &row), prefix: String::new() }));
+    let read = Value::function(Function::Accessor(TEXT.into()));
+    let prefixes = eval.without_prefixes();
+    let traced = eval.in_new_graph(|eval| {
+        let mut args = args.to_vec();
+        args[at] = eval.call_value(&read, vec![item], span)?;
+        let said = eval.call_value(f, args, span)?;
+        let Value::Tensor(tensor) = said else {
+            return fault("E0190", span, format!("a number is asked of policies, this is {}", said.kind()));
+        };
+        eval.graph().output(SAID, tensor.node);
+        Ok(tensor.node)
+    });
+    eval.set_prefixes(prefixes);
+    let (node, graph) = traced?;
+    let per_token = match graph.axes(node) {
+        [] => false,
+        [time] if matches!(time.kind(), AxisKind::Ragged { outer: None, .. }) => true,
+        axes => {
+            let message = format!(
+                "code that makes rows asks policies for a number, or one for each token; this has {}",
+                axes.iter().map(Axis::name).collect::<Vec<_>>().join(", ")
+            );
+            let help = "ask by a function that gives less: `fn sure(p: Policy, y: Reply) = mean[time](entropy(p, y))`";
+            return Err(Box::new(Diagnostic::error("E0190", span, message).help(help)));
+        }
+    };
+    if !nets::reads_weights(&graph) {
+        return fault("E0190", span, "this asks nothing of a policy");
+    }
+    let dtype = graph.dtype(node);
+    Ok(Question { f: f.clone(), args: args.to_vec(), at, graph, per_token, dtype, span })
+}
+
+/// What `f` makes of each row, where policies may answer what is asked; nothing of rows that a check does not come to.
+pub(super) fn each<T>(
+    eval: &mut Eval,
+    data: &Data<Value>,
+    f: &mut dyn FnMut(&mut Eval, Value) -> Res<T>,
+) -> Res<(Vec<Option<T>>, Settled)> {
+    let mut made: Vec<Option<T>> = std::iter::repeat_with(|| None).take(data.len()).collect();
+    let mut one = |eval: &mut Eval, row: usize| {
+        let value = data.get(eval, row)?;
+        made[row] = Some(f(eval, value).map_err(|error| data.at_row(row, error))?);
+        Ok(())
+    };
+    let settled = match eval.hooks.clone() {
+        Some(hooks) => hooks.settle(eval, data.len(), data.drawn().stand_in, &mut one)?,
+        None => (0..data.len()).try_for_each(|row| one(eval, row)).map(|()| Settled::default())?,
+    };
+    Ok((made, settled))
+}
+
+/// Rows that anybody can read: as they are, or made with the answers of the policies that they ask.
+pub(super) fn readable(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Data<Value>> {
+    match data.is_empty() || !data.get(eval, 0).is_err_and(|error| error.code == "E0190") {
+        true => Ok(data.clone()),
+        false => rows(eval, data, span),
+    }
+}
+
+/// The rows themselves, made with the answers of the policies that they ask.
+pub(super) fn rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Data<Value>> {
+    let (made, settled) = each(eval, data, &mut |eval, row| eval.plain(&row, span))?;
+    Ok(Data::held(made.into_iter().flatten().collect()).with_drawn(data.drawn()).with_drawn(&settled.drawn))
+}
+
+/// Calls `f` for each of the rows of a pipeline, where policies answer what it asks. `after_draws`: the rows are made of replies
+/// that nobody has drawn yet.
+pub(super) fn settle(
+    builder: &Builder,
+    eval: &mut Eval,
+    rows: usize,
+    after_draws: bool,
+    f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
+) -> Res<Settled> {
+    let (live, asked) = {
+        let state = builder.state.borrow();
+        let live = state.live.as_ref().map(|live| live.asked.clone());
+        (live.is_some(), live.unwrap_or_else(|| state.asked.clone()))
+    };
+    let is_live = live && after_draws;
+    let tally = eval.tally.borrow().clone();
+    let mut settled = Settled::default();
+    let mut answered = !is_live;
+    // A program that is only checked asks about a few rows.
+    let most = if builder.runs() { rows } else { GLANCE };
+    while answered {
+        if !asked.pass(eval, (rows, most), f)? {
+            return Ok(settled);
+        }
+        settled.asked = true;
+        let waiting = asked.take_waiting();
+        if waiting.is_empty() {
+            return Ok(settled);
+        }
+        *eval.tally.borrow_mut() = tally.clone();
+        let count = asked.questions.borrow().len();
+        for number in 0..count {
+            let of: Vec<&AskedOf> = waiting.iter().filter(|of| of.question == number).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let question = asked.questions.borrow()[number].clone();
+            if question.nets().any(|net| builder.trains(net)) {
+                let message = "what is asked here of the policy that trains is asked before the stage draws";
+                let help = "ask about what it drew: `rows |> sample(q) |> filter(..)`";
+                return Err(Box::new(Diagnostic::error("E0190", question.span, message).help(help)));
+            }
+            let data = Data::held(of.iter().map(|of| of.row()).collect());
+            let outputs = [(SAID.to_string(), question.kind())];
+            let stage = metric::evaluate(builder, eval, &data, question.graph, &[], &outputs, question.span)?;
+            settled.drawn.stages.push(stage);
+            let hash = builder.state.borrow().graph.get(stage).hash;
+            let known = if builder.runs() && !after_draws { builder.world.answered(&hash.to_string()) } else { None };
+            let known = known.filter(|known| known.len() == of.len());
+            builder.state.borrow_mut().graph.asks(stage, known.is_none());
+            match known {
+                Some(known) => of.iter().zip(known).for_each(|(of, numbers)| asked.tell(of, numbers)),
+                None => answered = false,
+            }
+        }
+    }
+    asked.stands_in.set(true);
+    asked.in_moment.set(is_live);
+    let passed = asked.pass(eval, (rows, most), f);
+    asked.stands_in.set(false);
+    asked.in_moment.set(false);
+    settled.asked |= passed?;
+    settled.drawn.stand_in = settled.asked;
+    if settled.asked && !is_live {
+        builder.state.borrow_mut().stand_in = true;
+    }
+    *eval.tally.borrow_mut() = tally;
+    Ok(settled)
+}
