@@ -329,7 +329,7 @@ impl Eval<'_> {
                 self.settings_of(&what, def, values, span)
             }
             DefKind::Net if !patch::is_patch(&def.def) => self.build_net(def, vec![], values, span),
-            DefKind::Loss | DefKind::Reward | DefKind::Optimizer | DefKind::Net => {
+            DefKind::Loss | DefKind::Reward | DefKind::Optimizer | DefKind::Net | DefKind::Env => {
                 if matches!(def.def.kind, DefKind::Loss)
                     && values.positional.first().is_some_and(|(v, _)| self.is_trained(v))
                 {
@@ -403,7 +403,7 @@ impl Eval<'_> {
         result
     }
 
-    fn new_body(&self, def: &DefCode) -> Body {
+    pub(super) fn new_body(&self, def: &DefCode) -> Body {
         match &def.env {
             Some(env) => Body { net: env.body().net.clone(), ..Body::new(def.file) },
             None => Body::new(def.file),

@@ -65,7 +65,7 @@ impl Eval<'_> {
                 return Ok(Value::Bool(reply.drawn.as_ref().is_none_or(|drawn| drawn.finished)));
             }
             Value::Reply(reply) if text == "length" && reply.drawn.is_some() => {
-                return Ok(Value::Int(reply.drawn.as_ref().map_or(0, |drawn| drawn.tokens.len() as i64)));
+                return Ok(Value::Int(reply.drawn.as_ref().map_or(0, |drawn| drawn.length() as i64)));
             }
             Value::Some(_) | Value::None if text == "some" => return Ok(Value::Bool(matches!(value, Value::Some(_)))),
             Value::Tokenizer(tokenizer) if text == "vocab_size" => {

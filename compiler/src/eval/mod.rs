@@ -19,6 +19,7 @@ mod coerce;
 mod derive;
 mod draw;
 pub mod env;
+pub mod environment;
 mod expr;
 mod field;
 mod flat;

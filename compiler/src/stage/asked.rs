@@ -234,7 +234,7 @@ impl Question {
 /// How many tokens a text has, as far as that is known without a tokenizer.
 fn length(text: &Value) -> usize {
     match text {
-        Value::Reply(reply) => reply.drawn.as_ref().map_or(1, |drawn| drawn.tokens.len()),
+        Value::Reply(reply) => reply.drawn.as_ref().map_or(1, |drawn| drawn.length()),
         _ => 1,
     }
 }

@@ -74,9 +74,10 @@ impl Reader<'_> {
     /// A reply that was drawn by this tokenizer's tokens is these tokens, complete or not.
     pub fn reply(&self, reply: &Reply) -> Encoded {
         if let Some(drawn) = reply.drawn.as_ref().filter(|drawn| *drawn.tokenizer == *self.tokenizer.identity()) {
-            let (begin, tokens) = (drawn.prompt.len(), drawn.tokens.clone());
-            let stream = drawn.prompt.iter().chain(&tokens).copied().collect();
-            return Encoded { stream, places: (begin - 1..begin - 1 + tokens.len()).collect(), tokens };
+            let begin = drawn.prompt.len();
+            let stream = drawn.prompt.iter().chain(&drawn.tokens).copied().collect();
+            let (places, tokens) = drawn.own().map(|at| (begin - 1 + at, drawn.tokens[at])).unzip();
+            return Encoded { stream, places, tokens };
         }
         let mut stream = self.prompt(&reply.prompt);
         if stream.is_empty() {

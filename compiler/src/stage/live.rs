@@ -9,6 +9,7 @@ use super::build::{Builder, RowHooks};
 use super::code::Code;
 use super::convert::REPLY;
 use super::data::{Data, Drawn};
+use super::episodes::Episodes;
 use super::evaluate::{Answer, EvaluateStage, PolicyUse};
 use super::foreign::{Rows, cast};
 use super::generate::{Generation, generation};
@@ -29,6 +30,7 @@ use align_syntax::ast::{self, Block, Expr, InfixOp, Name, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Rows that a stage is built with.
@@ -171,12 +173,19 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
     let (generation, readers) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
     let writer = sampling.writer(&generation);
     let data = sampling.data.slice(0, BUILT_WITH);
+    let rows = (0..data.len()).map(|at| data.get(eval, at)).collect::<Res<Vec<_>>>()?;
     let mut made = vec![];
-    for at in 0..data.len() {
-        let row = data.get(eval, at)?;
-        let ask = writer.ask(eval, &row)?;
-        let drawn = writer.stand_in(&ask, &sampling.wanted);
-        made.push(writer.row(eval, &row, &ask, &drawn)?);
+    if let Some(played) = &sampling.played {
+        let n = sampling.wanted.replies();
+        let mut episodes = Episodes::begin(eval, played, &writer, (&rows, n), sampling.span)?;
+        episodes.stand_in(&sampling.wanted);
+        made = episodes.rows(eval, &rows)?;
+    } else {
+        for row in &rows {
+            let ask = writer.ask(eval, row)?;
+            let drawn = writer.stand_in(&ask, &sampling.wanted);
+            made.push(writer.row(eval, row, &ask, &drawn)?);
+        }
     }
     let base = sampling.data.clone();
     let numbers = readers.into_iter().map(|reader| reader.number).collect();
@@ -189,15 +198,23 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
     sampling.value(eval, rows).map(Some)
 }
 
+/// Prompts that wait for replies: at which site, in which turn, and what keys the draws of each.
+struct Waiting {
+    site: usize,
+    turn: usize,
+    asks: Vec<Ask>,
+    keys: Vec<u64>,
+}
+
 /// How far an expression is.
 #[derive(Default)]
 struct Round {
     /// The rows of the first site that are taken; all without it.
     taken: Option<Vec<usize>>,
-    /// What was drawn at each site.
-    drawn: Vec<Vec<Vec<DrawnReply>>>,
+    /// What was drawn at each site, in each of its turns.
+    drawn: BTreeMap<(usize, usize), Vec<Vec<DrawnReply>>>,
     /// Prompts that wait for replies.
-    asks: Option<Vec<Ask>>,
+    asks: Option<Waiting>,
     /// Texts that questions wait for answers about.
     waiting: Vec<AskedOf>,
 }
@@ -223,9 +240,9 @@ impl<'p> Live<'p> {
             // What rewards gave in the last try they give again.
             self.eval.borrow().tally.take();
             let value = self.made(&mut self.eval.borrow_mut());
-            let (asks, waiting, site) = {
+            let (asks, waiting) = {
                 let mut round = self.hooks.round.borrow_mut();
-                (round.asks.take(), std::mem::take(&mut round.waiting), round.drawn.len())
+                (round.asks.take(), std::mem::take(&mut round.waiting))
             };
             if !waiting.is_empty() {
                 match self.answer(&waiting, policies)? {
@@ -236,12 +253,9 @@ impl<'p> Live<'p> {
             let Some(asks) = asks else {
                 return Ok(Some((value?, std::mem::take(&mut *self.hooks.round.borrow_mut()))));
             };
-            let rows: Vec<u64> = match taken.filter(|_| site == 0) {
-                Some(taken) => taken.iter().map(|row| *row as u64).collect(),
-                None => (0..asks.len() as u64).collect(),
-            };
-            let Some(drawn) = policies.draw(site, &asks, &rows) else { return Ok(None) };
-            self.hooks.round.borrow_mut().drawn.push(drawn);
+            let Waiting { site, turn, asks, keys } = asks;
+            let Some(drawn) = policies.draw((site, turn), &asks, &keys) else { return Ok(None) };
+            self.hooks.round.borrow_mut().drawn.insert((site, turn), drawn);
         }
     }
 
@@ -305,8 +319,9 @@ impl LiveNumber for Live<'_> {
 
 /// The policies of a stage as they are at a step. They give nothing where the run cannot go on.
 pub trait Policies {
-    /// Replies: for the site of this number, each prompt and the number of its row, as many as the site wants.
-    fn draw(&mut self, site: usize, asks: &[Ask], rows: &[u64]) -> Option<Vec<Vec<DrawnReply>>>;
+    /// Replies: for the site of this number in this turn, each prompt and what keys its draws. In the first turn as many as the site
+    /// wants, then one.
+    fn draw(&mut self, at: (usize, usize), asks: &[Ask], keys: &[u64]) -> Option<Vec<Vec<DrawnReply>>>;
     /// What the question of this number says of each item.
     fn answer(&mut self, question: usize, items: &[Item]) -> Option<Vec<Vec<f64>>>;
 }
@@ -490,9 +505,16 @@ fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> 
             all.push(("frac_reward_zero_std".into(), same as f64 / spread.len() as f64));
         }
     }
-    for (drawn, site) in round.drawn.iter().zip(sites).take(1) {
-        let replies: Vec<&DrawnReply> = drawn.iter().flatten().collect();
-        let lengths: Vec<f64> = replies.iter().map(|reply| reply.tokens.len() as f64).collect();
+    let mut turns = round.drawn.iter().filter(|((site, _), _)| *site == 0).peekable();
+    if let (Some(site), Some(_)) = (sites.first(), turns.peek()) {
+        let turns: Vec<_> = turns.collect();
+        let replies: Vec<&DrawnReply> = turns.iter().flat_map(|(_, drawn)| drawn.iter().flatten()).collect();
+        let first = turns.iter().filter(|((_, turn), _)| *turn == 0);
+        // Of episodes the longest that was read is the last turn's.
+        let lengths: Vec<f64> = match turns.len() {
+            1 => replies.iter().map(|reply| reply.tokens.len() as f64).collect(),
+            _ => first.flat_map(|(_, drawn)| drawn.iter().flatten()).map(|reply| reply.tokens.len() as f64).collect(),
+        };
         all.push(("completions.mean_length".into(), mean(&lengths)));
         all.push(("completions.max_length".into(), lengths.iter().copied().fold(0.0, f64::max)));
         let cut =
@@ -506,7 +528,7 @@ fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> 
 fn judged(row: &Value) -> Option<Vec<(f64, f64)>> {
     let Value::Record(record) = row else { return None };
     let length = |reply: &Value| match reply {
-        Value::Reply(reply) => reply.drawn.as_ref().map(|drawn| drawn.tokens.len() as f64),
+        Value::Reply(reply) => reply.drawn.as_ref().map(|drawn| drawn.length() as f64),
         _ => None,
     };
     let lengths: Vec<f64> = match record.get(REPLY)? {
@@ -536,6 +558,19 @@ struct LiveHooks {
 }
 
 impl LiveHooks {
+    /// What was drawn for prompts; a fault where that is still to be done.
+    fn drawn(&self, waiting: Waiting, span: Span) -> Res<Vec<Vec<DrawnReply>>> {
+        let known = self.round.borrow().drawn.get(&(waiting.site, waiting.turn)).cloned();
+        match known {
+            Some(drawn) => Ok(drawn),
+            None => {
+                self.round.borrow_mut().asks = Some(waiting);
+                // Nobody sees it: the expression is worked out again.
+                fault("E0190", span, "replies are not drawn yet")
+            }
+        }
+    }
+
     fn sample(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
         let sampling = Sampling::read(eval, call)?;
         let number = self.at.replace(self.at.get() + 1);
@@ -546,13 +581,23 @@ impl LiveHooks {
         let taken = self.round.borrow().taken.clone().filter(|_| number == 0);
         let places: Vec<usize> = taken.unwrap_or_else(|| (0..sampling.data.len()).collect());
         let rows = places.iter().map(|at| sampling.data.get(eval, *at)).collect::<Res<Vec<_>>>()?;
+        let keys: Vec<u64> = places.iter().map(|place| *place as u64).collect();
+        if let Some(played) = &sampling.played {
+            let n = sampling.wanted.replies();
+            let mut episodes = Episodes::begin(eval, played, &writer, (&rows, n), call.span)?;
+            for turn in 0.. {
+                let Some((asks, later)) = episodes.asks() else { break };
+                // A later turn is of one sample of one row.
+                let of = |key: u64| keys[key as usize / n] * n as u64 + key % n as u64;
+                let keys = if turn == 0 { keys.clone() } else { later.into_iter().map(of).collect() };
+                let drawn = self.drawn(Waiting { site: number, turn, asks, keys }, call.span)?;
+                episodes.take(eval, &drawn)?;
+            }
+            let rows = Data::held(episodes.rows(eval, &rows)?);
+            return sampling.value(eval, rows);
+        }
         let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
-        let drawn = self.round.borrow().drawn.get(number).cloned();
-        let Some(drawn) = drawn else {
-            self.round.borrow_mut().asks = Some(asks);
-            // Nobody sees it: the expression is worked out again.
-            return fault("E0190", call.span, "replies are not drawn yet");
-        };
+        let drawn = self.drawn(Waiting { site: number, turn: 0, asks: asks.clone(), keys }, call.span)?;
         let made = rows.iter().zip(&asks).zip(&drawn);
         let made = made.map(|((row, ask), drawn)| writer.row(eval, row, ask, drawn)).collect::<Res<Vec<_>>>()?;
         let rows = Data::held(made);

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod convert;
 pub mod data;
 pub mod encode;
+pub mod episodes;
 pub mod evaluate;
 pub mod foreign;
 mod forest;

@@ -118,6 +118,7 @@ fn tried(eval: &mut Eval, rewards: &Rewards, items: &[Rc<Record>], answers: &[St
         let drawn = DrawnTokens {
             prompt: vec![0],
             tokens: vec![0; tokens],
+            observed: vec![],
             finished: tokens <= WORDS,
             tokenizer: Rc::from("none"),
         };

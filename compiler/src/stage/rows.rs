@@ -493,7 +493,7 @@ struct DrawnIn {
 
 fn drawn_in(record: &Record) -> DrawnIn {
     let tokens = |value: &Value| match value {
-        Value::Reply(reply) => Some(reply.drawn.as_ref().map(|drawn| drawn.tokens.len())),
+        Value::Reply(reply) => Some(reply.drawn.as_ref().map(|drawn| drawn.length())),
         Value::Chat(_) => Some(None),
         _ => None,
     };
@@ -575,6 +575,9 @@ pub fn hash(value: &Value, hasher: &mut Hasher) {
             hash_pieces(&reply.text, hasher);
             if let Some(drawn) = &reply.drawn {
                 hasher.ids("read", &drawn.prompt).ids("drawn", &drawn.tokens).text("by", &drawn.tokenizer);
+                for range in &drawn.observed {
+                    hasher.int("observed from", range.start as u64).int("to", range.end as u64);
+                }
             }
         }
         Value::Chat(chat) => {

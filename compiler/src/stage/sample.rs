@@ -8,6 +8,7 @@
 use super::build::Builder;
 use super::data::{Data, Drawn};
 use super::encode::Reader;
+use super::episodes::{Episodes, Played, TURNS, of_turn};
 use super::foreign::Rows;
 use super::generate::{Drawing, Generation, generation};
 use super::graph::{Reads, Stage, StageId, StageKind};
@@ -16,11 +17,13 @@ use super::rows::GLANCE;
 use super::sources::Source;
 use super::text::{Chat, DrawnTokens, Pieces, Prompt, Reply};
 use super::words;
+use crate::eval::environment::as_environment;
 use crate::eval::value::{Net, Record, Value};
 use crate::eval::{Arg, Call, Eval, Res, fault};
 use crate::world::{Model, Tokenizer};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Tokens of a reply unless the program says how many (TRL's `max_completion_length`).
@@ -60,6 +63,8 @@ pub struct DrawnReply {
     pub logps: Vec<f32>,
     /// Whether the stop token was drawn.
     pub finished: bool,
+    /// Places that an environment wrote.
+    pub observed: Vec<Range<usize>>,
 }
 
 /// A stage that draws replies.
@@ -82,6 +87,8 @@ pub(super) struct Sampling {
     pub wanted: Wanted,
     prompt: Option<Value>,
     begin: Option<Value>,
+    /// The environment that the policy acts in.
+    pub played: Option<Played>,
     pub span: Span,
 }
 
@@ -91,17 +98,18 @@ pub(super) struct Writer {
     tokenizer: Rc<dyn Tokenizer>,
     identity: Rc<str>,
     model: Option<Rc<dyn Model>>,
-    context: Option<usize>,
+    pub context: Option<usize>,
     prompt: Option<Value>,
     begin: Option<Value>,
-    grouped: bool,
+    pub grouped: bool,
     span: Span,
 }
 
 impl Sampling {
     pub fn read(eval: &mut Eval, call: &Call) -> Res<Sampling> {
-        const NAMED: [&str; 8] = ["n", "prompt", "begin", "sampler", "temperature", "max_tokens", "stop", "seed"];
-        for later in ["env", "turns", "input"] {
+        const NAMED: [&str; 10] =
+            ["n", "prompt", "begin", "sampler", "temperature", "max_tokens", "stop", "seed", "env", "turns"];
+        for later in ["input"] {
             if let Some(arg) = call.named(later) {
                 return fault("E0190", arg.span(), format!("`sample` with `{later}:` is not there yet"));
             }
@@ -176,7 +184,16 @@ impl Sampling {
         };
         let (prompt, begin) = (field(eval, "prompt")?, field(eval, "begin")?);
         let drawing = Drawing { temperature, sampler, ..Drawing::default() };
-        Ok(Sampling { data, one, net, net_span, drawing, wanted, prompt, begin, span: call.span })
+        let turns = whole(eval, call, "turns", 1)?;
+        let played = match (words::named(eval, call, "env")?, turns) {
+            (Some((value, at)), turns) => match as_environment(&value, at) {
+                Some(env) => Some(Played { env, turns: turns.unwrap_or(TURNS) }),
+                None => return fault("E0113", at, format!("`env:` is an environment, this is {}", value.kind())),
+            },
+            (None, Some(_)) => return fault("E0111", call.span, "`turns:` are those in an environment: `env: e`"),
+            (None, None) => None,
+        };
+        Ok(Sampling { data, one, net, net_span, drawing, wanted, prompt, begin, played, span: call.span })
     }
 
     pub fn writer(&self, generation: &Generation) -> Writer {
@@ -320,11 +337,16 @@ impl Writer {
                 prompt: ask.prompt.clone(),
                 tokens: of.tokens.clone(),
                 finished: of.finished,
+                observed: of.observed.clone(),
                 tokenizer: self.identity.clone(),
             };
             Value::Reply(Rc::new(Reply { prompt: prompt.clone(), text, drawn: Some(Rc::new(tokens)) }))
         };
-        let logp = |of: &DrawnReply| Value::list(of.logps.iter().map(|x| Value::Float(f64::from(*x))).collect());
+        let own = |of: &DrawnReply, at: &usize| !of.observed.iter().any(|range| range.contains(at));
+        let logp = |of: &DrawnReply| {
+            let logps = of.logps.iter().enumerate().filter(|(at, _)| own(of, at));
+            Value::list(logps.map(|(_, x)| Value::Float(f64::from(*x))).collect())
+        };
         let fresh =
             |of: &DrawnReply| Value::list((0..of.tokens.len()).map(|at| Value::Bool(at >= ask.begin.len())).collect());
         let finished = |of: &DrawnReply| Value::Bool(of.finished);
@@ -338,14 +360,19 @@ impl Writer {
         set("reply", &one);
         set("logp", &logp);
         set("finished", &finished);
-        if !ask.begin.is_empty() {
+        if !ask.begin.is_empty() && drawn.iter().all(|reply| reply.observed.is_empty()) {
             set("fresh", &fresh);
         }
         Ok(Value::Record(Rc::new(record)))
     }
 
+    /// A text as tokens.
+    pub fn pieces(&self, text: &Pieces) -> Vec<u32> {
+        self.reader().pieces(text)
+    }
+
     /// The text of a reply's tokens, without what ends it.
-    fn text(&self, tokens: &[u32]) -> String {
+    pub fn text(&self, tokens: &[u32]) -> String {
         let stop = self.tokenizer.stop();
         let shown = tokens.split_last().map_or(tokens, |(last, rest)| if *last == stop { rest } else { tokens });
         self.tokenizer.decode(shown)
@@ -358,7 +385,7 @@ impl Writer {
         });
         let fill = ask.prompt.iter().copied().cycle().take(most.saturating_sub(1)).chain([self.tokenizer.stop()]);
         let tokens: Vec<u32> = ask.begin.iter().copied().chain(fill.take(most)).collect();
-        let reply = DrawnReply { logps: vec![0.0; tokens.len()], tokens, finished: true };
+        let reply = DrawnReply { logps: vec![0.0; tokens.len()], tokens, finished: true, observed: vec![] };
         vec![reply; wanted.replies()]
     }
 }
@@ -389,22 +416,32 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
     let data = if builder.runs() { sampling.data.clone() } else { sampling.data.sample(GLANCE) };
     let data = super::asked::readable(eval, &data, sampling.span)?;
     let rows = (0..data.len()).map(|at| data.get(eval, at)).collect::<Res<Vec<_>>>()?;
+    let of = Drawer { builder, generation: &generation, sources: &sources, sampling: &sampling };
+    if let Some(played) = &sampling.played {
+        let n = sampling.wanted.replies();
+        let mut episodes = Episodes::begin(eval, played, &writer, (&rows, n), sampling.span)?;
+        let mut drawn = Drawn::default();
+        for turn in 0.. {
+            let Some((asks, _)) = episodes.asks() else { break };
+            let wanted = Wanted { n: sampling.wanted.n.filter(|_| turn == 0), ..sampling.wanted.clone() };
+            let (stage, _, replies) = of.drawn(asks, Wanted { seed: of_turn(wanted.seed, turn), ..wanted });
+            drawn.stages.push(stage);
+            match replies {
+                Some(replies) => episodes.take(eval, &replies)?,
+                None => {
+                    drawn.stand_in = true;
+                    episodes.stand_in(&sampling.wanted);
+                    break;
+                }
+            }
+        }
+        let rows = Data::held(episodes.rows(eval, &rows)?);
+        return sampling.value(eval, rows.with_drawn(data.drawn()).with_drawn(&drawn));
+    }
     let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
-    let (hash, inputs) = hashed(builder, &generation, &sources, &asks, &sampling);
-    let wanted = sampling.wanted.clone();
-    let drawn = match builder.runs() {
-        true => builder.world.drawn(&hash.to_string()),
-        false => None,
-    };
-    let drawn = drawn.filter(|drawn| drawn.len() == asks.len());
+    let (stage, hash, drawn) = of.drawn(asks.clone(), sampling.wanted.clone());
     let is_drawn = drawn.is_some();
-    let kind = SampleStage { generation, asks: asks.clone(), wanted: wanted.clone(), is_drawn };
-    let reads: Vec<(StageId, Reads)> =
-        sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
-    let (name, span) = (builder.binding(), sampling.span);
-    let stage = Stage { name, span, hash, inputs, kind: StageKind::Sample(Box::new(kind)) };
-    let stage = builder.add(stage, &reads);
-    builder.state.borrow_mut().stand_in |= !is_drawn;
+    let wanted = sampling.wanted.clone();
     let replies = drawn.unwrap_or_else(|| asks.iter().map(|ask| writer.stand_in(ask, &wanted)).collect());
     let made = move |eval: &mut Eval, at: usize| writer.row(eval, &rows[at], &asks[at], &replies[at]);
     let rows = Data::generated(data.len(), move |_| Some(hash), made);
@@ -412,18 +449,48 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
     sampling.value(eval, rows)
 }
 
+/// What draws replies of a pipeline.
+struct Drawer<'a, 'p> {
+    builder: &'a Builder<'p>,
+    generation: &'a Generation,
+    sources: &'a [Source],
+    sampling: &'a Sampling,
+}
+
+impl Drawer<'_, '_> {
+    /// The stage that draws, and what it has drawn, if it has.
+    fn drawn(&self, asks: Vec<Ask>, wanted: Wanted) -> (StageId, ContentHash, Option<Vec<Vec<DrawnReply>>>) {
+        let Drawer { builder, generation, sources, sampling } = self;
+        let (hash, inputs) = hashed(builder, generation, sources, &asks, &wanted);
+        let drawn = match builder.runs() {
+            true => builder.world.drawn(&hash.to_string()),
+            false => None,
+        };
+        let drawn = drawn.filter(|drawn| drawn.len() == asks.len());
+        let is_drawn = drawn.is_some();
+        let kind = SampleStage { generation: (*generation).clone(), asks, wanted, is_drawn };
+        let reads: Vec<(StageId, Reads)> =
+            sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
+        let (name, span) = (builder.binding(), sampling.span);
+        let stage = Stage { name, span, hash, inputs, kind: StageKind::Sample(Box::new(kind)) };
+        let stage = builder.add(stage, &reads);
+        builder.state.borrow_mut().stand_in |= !is_drawn;
+        (stage, hash, drawn)
+    }
+}
+
 fn hashed(
     builder: &Builder,
     generation: &Generation,
     sources: &[Source],
     asks: &[Ask],
-    sampling: &Sampling,
+    wanted: &Wanted,
 ) -> (ContentHash, Vec<super::hash::HashInput>) {
-    let Wanted { n, max_tokens, stop, seed } = &sampling.wanted;
+    let Wanted { n, max_tokens, stop, seed } = wanted;
     let mut inputs = Inputs::new("sample");
     generation.add_to(&mut inputs);
     inputs.part("n", n.map_or(String::new(), |n| n.to_string()), |hasher| {
-        hasher.int("n", sampling.wanted.replies() as u64);
+        hasher.int("n", wanted.replies() as u64);
     });
     inputs.part("max_tokens", max_tokens.to_string(), |hasher| {
         hasher.int("max_tokens", *max_tokens as u64);

@@ -46,12 +46,16 @@ fn judge(eval: &mut Eval, data: &Data<Value>, rewards: &Rc<Rewards>, reward: &Va
 }
 
 /// Rows whose replies are not drawn yet: what rewards are worth nobody knows, so every second one is 1, the others 0.
-fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards) -> Res<Data<Value>> {
+fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards, span: Span) -> Res<Data<Value>> {
     let outer = eval.tally.borrow().clone();
+    // What rewards ask of policies is known from here on.
+    let (judged, settled) = asked::each(eval, data, &mut |eval, row| {
+        let judged = eval.score_item(rewards, &row)?;
+        eval.plain(&judged.unwrap_or(row), span)
+    })?;
     let mut made = vec![];
-    for at in 0..data.len() {
-        let row = data.get(eval, at)?;
-        let Value::Record(record) = eval.score_item(rewards, &row)?.unwrap_or_else(|| row.clone()) else { continue };
+    for row in judged.into_iter().flatten() {
+        let Value::Record(record) = row else { continue };
         let mut record = (*record).clone();
         let worth = |at: usize, like: Option<&Value>| match like {
             Some(Value::List(tokens)) => Value::list(vec![Value::Float((at % 2) as f64); tokens.len()]),
@@ -68,8 +72,7 @@ fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards) -> Res<Data<
         made.push(Value::Record(Rc::new(record)));
     }
     *eval.tally.borrow_mut() = outer;
-    let drawn = data.drawn().clone();
-    Ok(Data::held(made).with_drawn(&drawn))
+    Ok(Data::held(made).with_drawn(data.drawn()).with_drawn(&settled.drawn))
 }
 
 /// Rows whose replies have a reward, with the fields `reward` and `rewards`. All are judged now; how that went is added to
@@ -81,8 +84,7 @@ pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, span: Span) -
     }
     let rewards = Rc::new(Rewards::new(eval, reward, span)?);
     if data.drawn().stand_in {
-        let data = asked::readable(eval, data, span)?;
-        return stood_in(eval, &data, &rewards);
+        return stood_in(eval, data, &rewards, span);
     }
     let outer = std::mem::take(&mut *eval.tally.borrow_mut());
     let kept = judge(eval, data, &rewards, reward, span);

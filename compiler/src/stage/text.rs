@@ -5,6 +5,7 @@
 //! tokenised again.
 
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Where a piece of text comes from. A loss reads demonstrated and sampled tokens unless it says otherwise.
@@ -92,8 +93,22 @@ pub struct DrawnTokens {
     pub tokens: Vec<u32>,
     /// Whether the stop token was drawn; else the reply was cut.
     pub finished: bool,
+    /// Places among `tokens` that something else than the policy wrote: they are read, and are no tokens of the reply.
+    pub observed: Vec<Range<usize>>,
     /// The identity of the tokenizer whose tokens these are. Another one reads the text.
     pub tokenizer: Rc<str>,
+}
+
+impl DrawnTokens {
+    /// The places of the reply's own tokens among all.
+    pub fn own(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.tokens.len()).filter(|at| !self.observed.iter().any(|range| range.contains(at)))
+    }
+
+    /// How many tokens the reply has.
+    pub fn length(&self) -> usize {
+        self.tokens.len() - self.observed.iter().map(Range::len).sum::<usize>()
+    }
 }
 
 /// Messages with roles, as the model's chat template writes them. The loss reads what the assistant says.

@@ -26,7 +26,8 @@ pub fn requests(asks: &[Ask], rows: impl Iterator<Item = u64>, wanted: &Wanted) 
 pub fn replies(asks: &[Ask], drawn: Vec<Vec<Drawn>>) -> Vec<Vec<DrawnReply>> {
     let reply = |ask: &Ask, drawn: Drawn| {
         let given = ask.begin.iter().map(|_| 0.0);
-        DrawnReply { logps: given.chain(drawn.logps).collect(), tokens: drawn.tokens, finished: drawn.finished }
+        let logps = given.chain(drawn.logps).collect();
+        DrawnReply { logps, tokens: drawn.tokens, finished: drawn.finished, observed: vec![] }
     };
     let of = |(ask, drawn): (&Ask, Vec<Drawn>)| drawn.into_iter().map(|drawn| reply(ask, drawn)).collect();
     asks.iter().zip(drawn).map(of).collect()
@@ -62,7 +63,8 @@ pub fn of_kept(kept: &Kept) -> Option<Vec<Vec<DrawnReply>>> {
             let (own_logps, rest_logps) = logps.split_at_checked(length)?;
             (tokens, logps) = (rest, rest_logps);
             let ids = own.iter().map(|id| *id as u32).collect();
-            group.push(DrawnReply { tokens: ids, logps: own_logps.to_vec(), finished: finished.next()?.as_bool()? });
+            let finished = finished.next()?.as_bool()?;
+            group.push(DrawnReply { tokens: ids, logps: own_logps.to_vec(), finished, observed: vec![] });
         }
         all.push(group);
     }
@@ -84,6 +86,7 @@ mod tests {
             tokens: tokens.to_vec(),
             logps: tokens.iter().map(|id| -0.1 * *id as f32).collect(),
             finished,
+            observed: vec![],
         };
         let all = vec![vec![reply(&[1, 2, 49_151], true), reply(&[], false)], vec![reply(&[7], false)]];
         let (arrays, value) = kept(&all);

@@ -4,6 +4,7 @@ mod arithmetic;
 mod asked;
 mod device;
 mod drawn;
+mod environments;
 mod files;
 #[cfg(feature = "gpu")]
 mod gpu;

@@ -57,13 +57,14 @@ fn nets_that_share_nothing_train_as_they_do_alone() {
   let (more, same) = train (b, a) { on digits; loss both(); optimizer sgd(lr: 0); batch 12 examples; steps 1 }
   assert near(surprise(more), surprise(b), 1e-9) and near(surprise(same), surprise(a), 1e-9)
   plot history(b).loss
-  save b, to: "out/b"
+  save b, to: "FOLDER/b"
   show surprise(a), surprise(b)"#,
     );
+    let text = text.replace("FOLDER", &folder.path().display().to_string());
     let mut kept = Kept::default();
     let report = run_in(folder.path(), &text, &[], &Cpu::new(2), &mut kept);
     assert!(report.failed.is_empty(), "{report:#?}");
-    assert!(folder.path().join("out/b/model.safetensors").exists());
+    assert!(folder.path().join("b/model.safetensors").exists());
     let steps = lines(folder.path());
     let last = steps.iter().rfind(|line| line["first"].is_number()).expect("an evaluation");
     assert!(last["second"].as_f64().unwrap() < 6.0, "{last}");

@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use align_compiler::eval::score::Tally;
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::data::{Purpose, draws};
+use align_compiler::stage::episodes::of_turn;
 use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::Item;
 use align_compiler::stage::live::{LiveNumber, LiveQuestion, LiveSource, Policies, Site};
-use align_compiler::stage::sample::{Ask, DrawnReply};
+use align_compiler::stage::sample::{Ask, DrawnReply, Wanted};
 use align_compiler::stage::train::{BatchSize, WeightSpec};
 
 use super::{Job, Trainer};
@@ -69,10 +70,11 @@ struct AtStep<'e, 'a, 'w> {
 }
 
 impl Policies for AtStep<'_, '_, '_> {
-    fn draw(&mut self, site: usize, asks: &[Ask], rows: &[u64]) -> Option<Vec<Vec<DrawnReply>>> {
+    fn draw(&mut self, (site, turn): (usize, usize), asks: &[Ask], keys: &[u64]) -> Option<Vec<Vec<DrawnReply>>> {
         let wanted = &self.sites[site].wanted;
-        let asked = requests(asks, rows.iter().copied(), wanted);
-        let (weight, seed) = (|path: &str| self.own.weight(path), (self.seed)(wanted.seed));
+        let wanted = Wanted { n: wanted.n.filter(|_| turn == 0), ..wanted.clone() };
+        let asked = requests(asks, keys.iter().copied(), &wanted);
+        let (weight, seed) = (|path: &str| self.own.weight(path), (self.seed)(of_turn(wanted.seed, turn)));
         // Part of the step: it comes to its end even where the run is to stop.
         let stop = AtomicBool::new(false);
         let drawn = self.engines.generators[site].run(&weight, &asked, seed, self.memory, &stop, &mut |_, _, _| {});
