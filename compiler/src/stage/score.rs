@@ -54,7 +54,7 @@ fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards, span: Span) 
         eval.plain(&judged.unwrap_or(row), span)
     })?;
     let mut made = vec![];
-    for row in judged.into_iter().flatten() {
+    for (at, row) in judged.into_iter().flatten().enumerate() {
         let Value::Record(record) = row else { continue };
         let mut record = (*record).clone();
         let worth = |at: usize, like: Option<&Value>| match like {
