@@ -15,10 +15,11 @@ use std.losses { sft }
 use std.rl { grpo }
 use std.optimizers { adamw }
 
-record Task { ask: Prompt, secret: Int }
+record Task { ask: Prompt, shown: Reply[ask], secret: Int }
 
-data tasks = for a in 0..24 { Task { ask: """{a % 4}:""", secret: (a * 7 + 3) % 10 } }
-data shown = for a in 0..24 { { prompt: """{a % 4}:""", reply: if a % 2 == 0 then "?" else """{(a * 7 + 3) % 10}""" } }
+data tasks = for a in 0..24 {
+  Task { ask: """{a % 4}:""", shown: if a % 2 == 0 then "?" else """{(a * 7 + 3) % 10}""", secret: (a * 7 + 3) % 10 }
+}
 
 policy untrained = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 24)
 
@@ -37,7 +38,7 @@ loss checked(policy: Policy, g) per token {
 }
 
 pipeline {
-  let taught = train untrained { on shown; loss sft(.reply); optimizer adamw(lr: 1e-2); batch 12 examples; steps 60 }
+  let taught = train untrained { on tasks; loss sft(.shown); optimizer adamw(lr: 1e-2); batch 12 examples; steps 60 }
   PIPELINE
 }
 "#;

@@ -128,6 +128,15 @@ fn a_stopped_practice_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn a_practice_that_can_learn_nothing_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let never = SEVENS.replace("|> map(rewarded) FILTER", "|> score(y => if y.text == \"never\" then 1 else 0)");
+    let wrong = try_run(folder.path(), &never, &[("steps", "30")], &Cpu::new(2), &mut Silent).expect_err("no signal");
+    let said = wrong.to_string();
+    assert!(said.contains("practised, step 20") && said.contains("the same reward, 0:"), "{said}");
+}
+
+#[test]
 fn what_is_dropped_is_drawn_for_anew() {
     let folder = tempfile::tempdir().unwrap();
     let mixed = program("|> filter(g => max(g.reward) > min(g.reward))");

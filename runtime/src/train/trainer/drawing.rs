@@ -95,7 +95,12 @@ pub(super) struct Judged {
     tally: Tally,
     /// Replies of the last steps, by the rows that they are of.
     replies: VecDeque<Vec<Sampled>>,
+    /// How often in a row all that was drawn at once got the same reward.
+    alike: usize,
 }
+
+/// Steps in which all replies get the same reward, after which a stage ends.
+const ALIKE: usize = 20;
 
 /// Rows whose replies are held against their lengths.
 const HELD: usize = 1024;
@@ -103,9 +108,23 @@ const HELD: usize = 1024;
 impl Judged {
     fn add(&mut self, tally: Tally, rows: Vec<Vec<(f64, f64)>>) {
         self.tally.add(tally);
+        let rewards: Vec<f64> = rows.iter().flatten().map(|(_, reward)| *reward).collect();
+        let is_alike = rewards.len() > 1 && rewards.windows(2).all(|two| two[0] == two[1]);
+        self.alike = if is_alike { self.alike + 1 } else { 0 };
         let of = |row: Vec<(f64, f64)>| row.into_iter().map(|(length, reward)| Sampled { length, reward }).collect();
         self.replies.extend(rows.into_iter().map(of));
         self.replies.drain(..self.replies.len().saturating_sub(HELD));
+    }
+
+    /// Why nothing can be learned, where that is so.
+    fn no_signal(&self) -> Option<String> {
+        let reward = self.replies.back()?.first()?.reward;
+        (self.alike >= ALIKE).then(|| {
+            format!(
+                "all replies of {ALIKE} steps got the same reward, {reward}: there is nothing to learn from. A policy that never gets \
+                 one has to be shown how first; look at what it writes, and at what the reward says of it"
+            )
+        })
     }
 
     /// What the user should know of them.
@@ -188,6 +207,10 @@ impl Trainer<'_, '_> {
                 self.drawn = step.tracked;
             }
             self.judged.add(step.tally, step.judged);
+            if let Some(what) = self.judged.no_signal() {
+                let stage = self.job.stage.name.clone();
+                return Err(StageFault { stage, step: self.steps + 1, what, ..StageFault::default() }.into());
+            }
             if items.len() >= wanted {
                 break;
             }
