@@ -47,8 +47,8 @@ impl JoinStage {
     /// The policy that a weight is of, and its path there.
     pub fn part<'p>(&self, path: &'p str) -> (usize, &'p str) {
         let others = self.prefixes.iter().enumerate().skip(1);
-        let found = others.filter_map(|(i, prefix)| Some((i, path.strip_prefix(prefix.as_str())?)));
-        found.last().unwrap_or((0, path))
+        let mut found = others.filter_map(|(i, prefix)| Some((i, path.strip_prefix(prefix.as_str())?)));
+        found.next().unwrap_or((0, path))
     }
 
     /// How the stage reads the policy at this place.

@@ -33,7 +33,7 @@ env oracle(price: Float = 0.25) {
 
 loss checked(policy: Policy, g) per token {
   track off = mean[sample, time](abs(exp(logp(policy, g.reply) - g.logp) - 1))
-  track length = mean[sample](size[time])
+  track length = mean[sample](g.reply.length)
   -exp(logp(policy, g.reply) - g.logp) * (g.reward - mean[sample](g.reward))
 }
 
@@ -72,7 +72,7 @@ fn what_an_environment_writes_is_read_and_not_learned() {
     for row in rows {
         let (said, turns) = (&row[0], number(row, 1));
         // Each turn but the last asked, and was answered with "=n;".
-        assert_eq!(said.matches(';').count() as f64 + f64::from(u8::from(row[5] == "true")), turns, "{row:?}");
+        assert_eq!(said.matches(';').count() as f64 + 1.0, turns, "{row:?}");
         // What is answered is no token of the reply: "?" and a stop token a turn, at most.
         assert_eq!(row[3], row[4], "{row:?}");
         assert!(number(row, 4) <= 2.0 * turns && said.len() as f64 <= 5.0 * turns, "{row:?}");
