@@ -350,6 +350,12 @@ pub struct Generate {
     /// Draws only from the most likely tokens whose probabilities reach P together
     #[arg(long, value_name = "P", value_parser = share)]
     pub top_p: Option<f64>,
+    /// Draws JSON alone that a schema allows, which this file has
+    #[arg(long, value_name = "FILE", conflicts_with = "regex")]
+    pub json_schema: Option<PathBuf>,
+    /// Draws texts alone that match a regular expression as a whole
+    #[arg(long, value_name = "RE")]
+    pub regex: Option<String>,
     /// The seed of all draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

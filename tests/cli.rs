@@ -420,7 +420,7 @@ fn what_the_language_page_shows_checks() {
         }
         programs += 1;
     }
-    assert_eq!(programs, 20);
+    assert_eq!(programs, 21);
 }
 
 /// `check` fetches nothing and says so; `run` says why it cannot.
@@ -535,6 +535,28 @@ fn replies_are_written() {
     assert_eq!(greedy("1"), greedy("2"));
     assert_eq!(replies(&["--top-p", "1e-9", "--seed", "1"])[0]["ids"], greedy("1"));
     assert!(shown(&["--n", "2"]).contains("[2]\n"));
+    // Every reply that ended keeps to the grammar.
+    for reply in replies(&["--regex", "[a-c]{2}d?", "--n", "8"]) {
+        let said = reply["text"].as_str().expect("a text");
+        let rest = said.strip_suffix('d').unwrap_or(said);
+        assert!(
+            reply["finished"] == true && rest.len() == 2 && rest.bytes().all(|c| (b'a'..=b'c').contains(&c)),
+            "{reply}"
+        );
+    }
+    fs::write(folder.path().join("two.json"), "{\n  \"enum\": [\"x\", [1]]\n}").expect("a file");
+    let all = replies(&["--json-schema", "two.json", "--n", "12", "--top-p", "0.9"]);
+    let ended = all.iter().filter(|reply| reply["finished"] == true);
+    assert!(ended.clone().count() > 6, "{all:?}");
+    for said in ended.map(|reply| reply["text"].as_str().expect("a text")) {
+        let value: serde_json::Value = serde_json::from_str(said).expect("JSON");
+        assert!(value == "x" || value == serde_json::json!([1]), "{said}");
+    }
+    let of =
+        |more: &[&str], code: i32| fails(folder.path(), code, &[&["generate", "base", "--prompt", "a"], more].concat());
+    assert!(of(&["--regex", "a("], 1).contains("E0724"));
+    assert!(of(&["--json-schema", "none.json"], 1).contains("none.json: it cannot be read"));
+    assert!(of(&["--json-schema", "two.json", "--regex", "a"], 2).contains("cannot be used with"));
     let long = "a".repeat(32);
     let failed = fails(folder.path(), 1, &["generate", "base", "--prompt", &long]);
     assert!(failed.contains("context of 32 tokens, found 32 tokens"), "{failed}");

@@ -39,6 +39,10 @@ pub trait World {
     fn answered(&self, _hash: &str) -> Option<Vec<Vec<f64>>> {
         None
     }
+    /// A grammar, for replies of these tokens. The error is a clause.
+    fn grammar(&self, _grammar: &Grammar, _tokenizer: &Rc<dyn Tokenizer>) -> Result<Rc<dyn Constraint>, String> {
+        Err("nothing here reads grammars".into())
+    }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {
         None
@@ -109,6 +113,9 @@ pub trait Tokenizer {
     /// The text that chat templates know as `bos_token`, whether or not sequences begin with it.
     fn bos_text(&self) -> Option<String>;
 
+    /// The bytes that a token adds to a text; `None` of special tokens, and of ids that are none.
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>>;
+
     /// How a token is written in the vocabulary, for showing it.
     fn token_text(&self, id: u32) -> Option<String>;
 
@@ -120,6 +127,38 @@ pub trait Tokenizer {
 
     /// A hash of everything that decides which ids a text has.
     fn identity(&self) -> String;
+}
+
+/// Which texts a reply may be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grammar {
+    /// JSON of a schema, which is JSON too.
+    Schema(Rc<str>),
+    /// What a regular expression matches from beginning to end.
+    Pattern(Rc<str>),
+}
+
+impl Grammar {
+    pub fn text(&self) -> &Rc<str> {
+        match self {
+            Grammar::Schema(text) | Grammar::Pattern(text) => text,
+        }
+    }
+}
+
+/// A grammar that is made ready for the tokens of a tokenizer.
+pub trait Constraint {
+    /// A reply that has not begun.
+    fn begin(&self) -> Box<dyn Constrained>;
+}
+
+/// A reply on its way through a grammar.
+pub trait Constrained {
+    /// Says of each token, by its id, whether it may come next: the stop token where the reply may end. Ids that are no tokens
+    /// may not. The error is a clause: the grammar is too large to be followed.
+    fn allowed(&mut self, tokens: &mut [bool]) -> Result<(), String>;
+    /// The next token. After one that was not allowed none is.
+    fn push(&mut self, token: u32);
 }
 
 /// Rows of a file, read on demand.

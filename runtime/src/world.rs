@@ -6,7 +6,7 @@ use std::rc::Rc;
 use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::sample::DrawnReply;
 use align_compiler::stage::text::Chat;
-use align_compiler::world::{Adapter, Format, Model, Module, Rendered, Rows, Tokenizer, World};
+use align_compiler::world::{Adapter, Constraint, Format, Grammar, Model, Module, Rendered, Rows, Tokenizer, World};
 use serde_json::{Value, json};
 
 use crate::chat;
@@ -153,6 +153,10 @@ impl World for Files {
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {
         said(crate::policy::can_save(policy, Path::new(to), precision)).map(drop)
+    }
+
+    fn grammar(&self, grammar: &Grammar, tokenizer: &Rc<dyn Tokenizer>) -> Said<Rc<dyn Constraint>> {
+        crate::token::grammar::ready(grammar, &**tokenizer)
     }
 
     fn adapter(&self, path: &str) -> Said<Rc<dyn Adapter>> {

@@ -8,7 +8,7 @@ use crate::print::{errln, out, outln};
 use align_compiler::stage::encode::Reader;
 use align_compiler::stage::generate::Drawing;
 use align_compiler::stage::text::{Chat, Message};
-use align_compiler::world::Tokenizer;
+use align_compiler::world::{Grammar, Tokenizer};
 use align_runtime::engine::{Cpu, Engine};
 use align_runtime::generate::model::Writer;
 use align_runtime::generate::{Drawn, Generator, Request, Stream};
@@ -25,7 +25,8 @@ pub fn generate(args: &Generate) -> Result<(), Failure> {
     let shown = if std::io::stderr().is_terminal() { Fetching::bar() } else { Fetching::lines() };
     let world = Files::new(".").fetching(move |part| shown.arrived(part));
     let drawing = Drawing { temperature: args.temperature, ..Drawing::default() };
-    let writer = Writer::open(&world, &args.model, &drawing, args.top_p).map_err(Failure::new)?;
+    let grammar = grammar(args)?;
+    let writer = Writer::open(&world, &args.model, &drawing, args.top_p, grammar.as_ref()).map_err(Failure::new)?;
     let threads = super::threads(args.machine.threads);
     let (writer, (engine, notes)): (_, (Box<dyn Engine>, _)) = match args.machine.device {
         Device::Gpu(number) => (writer, device::gpu(number, args.machine.into())?),
@@ -46,6 +47,20 @@ pub fn generate(args: &Generate) -> Result<(), Failure> {
             Err(Failure::Usage("--prompt says what is gone on from, or --chat begins a conversation".into()))
         }
     }
+}
+
+/// What all replies keep to.
+fn grammar(args: &Generate) -> Result<Option<Grammar>, Failure> {
+    if let Some(pattern) = &args.regex {
+        return Ok(Some(Grammar::Pattern(pattern.as_str().into())));
+    }
+    let Some(path) = &args.json_schema else { return Ok(None) };
+    let wrong = |what: String| Failure::new(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("it cannot be read: {error}")))?;
+    // On one line, as a program's text.
+    let schema: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| wrong(format!("it is not JSON: {error}")))?;
+    Ok(Some(Grammar::Schema(schema.to_string().into())))
 }
 
 /// What Ctrl-C means: the reply that is written ends; where none is, the process does.

@@ -208,6 +208,12 @@ impl<'a> Batch<'a> {
                 return Ok(None);
             }
             Op::Result(i) => {
+                if let Op::Scan { axis, carries, .. } = self.old.op(data.inputs[0])
+                    && i < carries
+                    && is_ragged(axis)
+                {
+                    return Err(format!("the last state of a scan along {}", axis.name()));
+                }
                 let of = self.value(data.inputs[0]).node;
                 Value { node: self.new.result(of, *i), rows: self.results[&data.inputs[0]][*i].clone() }
             }

@@ -314,3 +314,40 @@ fn inputs_of_the_step_have_no_rows() {
         batched.nodes().filter(|(_, d)| matches!(d.op, Op::Input(_))).map(|(_, d)| d.axes.len()).collect();
     assert_eq!(axes, [0, 1]);
 }
+
+/// A scan along a ragged axis begins anew in each item, forwards and backwards, with what the item gives.
+#[test]
+fn scans_along_tokens() {
+    let dim = Axis::fixed("dim", 3);
+    check(&[3, 1, 4], |graph| {
+        let x = graph.input("x", vec![time(), dim.clone()], DType::Float);
+        let own = graph.input("own", vec![], DType::Float);
+        let start = graph.input("start", vec![dim.clone()], DType::Float);
+        let w = graph.weight("w", vec![dim.clone()]);
+        for reverse in [false, true] {
+            let mut body = Graph::new();
+            let carry = body.param(vec![dim.clone()], DType::Float);
+            let count = body.param(vec![], DType::Int);
+            let slice = body.param(vec![dim.clone()], DType::Float);
+            let own_here = body.param(vec![], DType::Float);
+            let w_here = body.param(vec![dim.clone()], DType::Float);
+            let half = body.map(MapOp::Mul, &[carry, w_here]);
+            let sum = body.map(MapOp::Add, &[half, slice]);
+            let next = body.map(MapOp::Add, &[sum, own_here]);
+            let one = body.int(1);
+            let more = body.map(MapOp::Add, &[count, one]);
+            let kept = body.map(MapOp::Mul, &[next, more]);
+            for (name, node) in [("next", next), ("more", more), ("kept", kept), ("counted", more)] {
+                body.output(name, node);
+            }
+            let zero = graph.int(0);
+            let op = Op::Scan { axis: time(), reverse, carries: 2, xs: 1, body: Box::new(body) };
+            let inputs = vec![start, zero, x, own, w];
+            let scan = graph.push(crate::tensor::NodeData::new(op, inputs, vec![], DType::Float));
+            for i in [2, 3] {
+                let result = graph.result(scan, i);
+                graph.output(format!("result.{reverse}.{i}"), result);
+            }
+        }
+    });
+}

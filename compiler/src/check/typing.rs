@@ -62,6 +62,7 @@ const OTHERS: &[&str] = &[
     "Image",
     "ImagePair",
     "Tokenizer",
+    "Grammar",
     "Record",
     "Objective",
     "Steps",

@@ -3,8 +3,8 @@
 use super::call::{Call, wrong};
 use super::value::Value;
 use super::{
-    Eval, Res, batch, derive, draw, host, index, linalg, optimizer, policy, rational, read, reduce, shape, text,
-    weights,
+    Eval, Res, batch, derive, draw, grammar, host, index, linalg, optimizer, policy, rational, read, reduce, shape,
+    text, weights,
 };
 use crate::tensor::{DType, MapOp};
 use std::collections::HashMap;
@@ -94,6 +94,9 @@ const TABLE: &[(&str, Primitive)] = &[
     ("value", policy::of_net),
     ("score", policy::of_net),
     ("next", policy::next),
+    ("allowed", grammar::allowed),
+    ("json_schema", grammar::json_schema),
+    ("matching", grammar::matching),
     ("reply", policy::reply),
     // ---- lists, maps, texts
     ("map", host::map),

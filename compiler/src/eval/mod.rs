@@ -24,6 +24,7 @@ mod expr;
 mod field;
 mod flat;
 pub mod fuel;
+pub mod grammar;
 mod here;
 mod host;
 mod index;
@@ -262,6 +263,8 @@ pub struct Eval<'p> {
     step: batch::Step,
     /// What divides the logits that `next` gives: that of the draws for which a sampler runs.
     temperature: f64,
+    /// The draws for which a sampler runs, for grammars.
+    pub keeping: grammar::Keeping,
     /// How rewards went, by name. Who runs the code takes it: `std::mem::take(&mut *eval.tally.borrow_mut())`.
     pub tally: Rc<RefCell<score::Tally>>,
     /// Who answers what host code asks of policies.
@@ -326,6 +329,7 @@ impl<'p> Eval<'p> {
             weight_axes: vec![],
             step: batch::Step::None,
             temperature: 1.0,
+            keeping: grammar::Keeping::default(),
             tally: Rc::default(),
             asks: None,
             fuel: fuel::Fuel::default(),

@@ -326,7 +326,12 @@ pub(crate) fn flatten(eval: &mut Eval, call: &Call) -> Res<Value> {
 /// `split[c](x, a: ids)` is not here yet; with fixed sizes `split[a: 2, b: 3](x, c)`.
 pub(crate) fn cumsum(eval: &mut Eval, call: &Call) -> Res<Value> {
     let (axis, x) = one_axis(eval, call)?;
-    let node = eval.graph().cumsum(x, &axis, call.name == "reverse_cumsum");
+    let reverse = match call.named("reverse").map(|a| eval.arg(a, call.env)).transpose()? {
+        Some(Value::Bool(reverse)) => reverse,
+        None => call.name == "reverse_cumsum",
+        Some(other) => return wrong(call, call.span, format!("takes a Bool as `reverse`, this is {}", other.kind())),
+    };
+    let node = eval.graph().cumsum(x, &axis, reverse);
     Ok(eval.tensor(node))
 }
 

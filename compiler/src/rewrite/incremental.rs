@@ -1,9 +1,13 @@
-//! A net that works token by token but for causal attention, on the tokens that are new to it: what attention needs of earlier
-//! tokens, their keys and values, is kept by the caller and read.
+//! A net that goes along its tokens, on those that are new to it: what attention needs of earlier tokens, their keys and values,
+//! is kept by the caller and read, and so is what sums, scans and earlier places go on from ([`states`]).
 //!
 //! The new graph reads the rows that are kept under [`Kept::rows`], which of them are the item's under [`ROWS`], and how many
 //! tokens come before the new ones under [`BEFORE`]. It gives the rows of new tokens under [`Kept::new`]. All else keeps its
 //! name: a stream holds new tokens alone, and what was read at its last place still is.
+
+mod states;
+
+pub use states::State;
 
 use super::attention::{body, row};
 use super::rebuild::{Copies, copy_node, finish};
@@ -32,6 +36,7 @@ pub struct Kept {
 pub struct Incremental {
     pub graph: Graph,
     pub kept: Vec<Kept>,
+    pub states: Vec<State>,
     /// Tokens at this distance and further are seen by no attention.
     pub window: Option<usize>,
 }
@@ -48,7 +53,7 @@ pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle>
     let input = graph.nodes().find(|(_, data)| matches!(&data.op, Op::Input(name) if name == stream));
     let Some([time]) = input.map(|(_, data)| &data.axes[..]) else {
         let graph = graph.clone();
-        return Ok(Incremental { graph, kept: vec![], window: Some(0) });
+        return Ok(Incremental { graph, kept: vec![], states: vec![], window: Some(0) });
     };
     let AxisKind::Ragged { origin, .. } = time.kind() else { unreachable!("a stream has a length for each item") };
     let cached = Axis::ragged("cached", *origin, None);
@@ -59,23 +64,21 @@ pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle>
         to: Graph::new(),
         copies: Copies::default(),
         seen: HashMap::new(),
+        new_counts: HashMap::new(),
         kept: vec![],
+        states: vec![],
         window: Some(0),
     };
     for (node, data) in graph.nodes() {
         pass.to.come_from(data.origin.clone());
         pass.node(node, data).map_err(|what| Obstacle { node, what })?;
     }
-    for (_, node) in &graph.outputs {
-        if let Some(Seen::Count(_)) = pass.seen.get(node) {
-            return Err(Obstacle { node: *node, what: "the number of tokens".into() });
-        }
-    }
     finish(graph, &mut pass.to, &pass.copies);
     let outputs: Vec<(String, Node)> = pass.kept.iter().map(|(kept, new)| (kept.new.clone(), *new)).collect();
     pass.to.outputs.extend(outputs);
+    let states = pass.kept_states();
     let kept = pass.kept.into_iter().map(|(kept, _)| kept).collect();
-    Ok(Incremental { graph: drop_dead(&pass.to), kept, window: pass.window })
+    Ok(Incremental { graph: drop_dead(&pass.to), kept, states, window: pass.window })
 }
 
 /// What a value depends on; what is not noted does not depend on the stream.
@@ -83,9 +86,9 @@ pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle>
 enum Seen {
     /// A value for each token, by the tokens up to it.
     Tokens,
-    /// The number of tokens and so many more. It is only right as the place of one of the new tokens.
+    /// The number of tokens and so many more.
     Count(f64),
-    /// A value of the last token.
+    /// A value that follows from all tokens, such as one of the last.
     Last,
 }
 
@@ -96,8 +99,12 @@ struct Pass<'a> {
     to: Graph,
     copies: Copies,
     seen: HashMap<Node, Seen>,
+    /// Of each `Count` what it is where new tokens alone are counted: the place of one of them.
+    new_counts: HashMap<Node, Node>,
     /// With the node of new rows.
     kept: Vec<(Kept, Node)>,
+    /// With what becomes of them.
+    states: Vec<(State, Option<Node>)>,
     /// The largest of all windows so far.
     window: Option<usize>,
 }
@@ -112,30 +119,54 @@ impl Pass<'_> {
             Some(Seen::Count(more)) => Some(*more),
             _ => None,
         });
-        // What may read the number of tokens.
+        // The number of tokens as a place.
         if let Some(more) = count {
-            let seen = match (&data.op, &data.inputs[..]) {
-                (Op::Map(MapOp::Add), [a, b]) => self.constant(*a).or(self.constant(*b)).map(|c| Seen::Count(more + c)),
-                (Op::Map(MapOp::Sub), [_, b]) => self.constant(*b).map(|c| Seen::Count(more - c)),
-                (Op::Gather(axis), [x, _]) if *axis == self.time && more == -1.0 => {
-                    is_tokens(&self.seen.get(x).copied()).then_some(Seen::Last)
+            match (&data.op, &data.inputs[..]) {
+                (Op::Map(op @ (MapOp::Add | MapOp::Sub)), [a, b]) => {
+                    let constant = self.constant(*b).or(self.constant(*a).filter(|_| *op == MapOp::Add));
+                    if let Some(c) = constant {
+                        let more = if *op == MapOp::Add { more + c } else { more - c };
+                        return self.counted(node, data, more);
+                    }
                 }
-                _ => None,
-            };
-            return self.copy(node, data, Some(seen.ok_or("the number of tokens")?));
+                (Op::Gather(axis), [x, _])
+                    if *axis == self.time && more <= -1.0 && is_tokens(&self.seen.get(x).copied()) =>
+                {
+                    return self.from_the_end(node, data, more);
+                }
+                (Op::Cast, _) => return self.counted(node, data, more),
+                // A place of an earlier token is below it.
+                (Op::Map(MapOp::Min), [a, b]) if more == -1.0 => {
+                    if let Some(place) = [a, b].into_iter().find(|n| self.behind(**n).is_some()) {
+                        self.copies.insert(node, self.copies[place]);
+                        self.seen.insert(node, Seen::Tokens);
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
         }
         if let Op::Call { kind: CallKind::Attention(of), .. } = &data.op
             && of.time == self.time
         {
             return self.attention(node, data, of);
         }
+        let is_last = |seen: &Option<Seen>| matches!(seen, Some(Seen::Last | Seen::Count(_)));
         if !has_time && !inputs.iter().any(is_tokens) {
-            // Earlier results of the last token go on being that.
-            let last = inputs.contains(&Some(Seen::Last)).then_some(Seen::Last);
+            // What follows from all tokens goes on doing so.
+            let last = inputs.iter().any(is_last).then_some(Seen::Last);
             // Leaves of other ragged axes, and of none.
             return self.copy(node, data, last);
         }
+        if inputs.iter().any(is_last) {
+            return Err(match count {
+                Some(_) => "the number of tokens".into(),
+                None => "tokens with what follows from all of them".into(),
+            });
+        }
         let fixed = |axes: &[Axis]| axes.iter().all(|axis| axis.fixed_size().is_some());
+        // A value for each token made one of all of them.
+        let goes_on = |over: &[Axis]| over.contains(&self.time) && fixed(&data.axes) && !has_time;
         let seen = match &data.op {
             Op::Input(_) => Seen::Tokens,
             Op::Iota => {
@@ -146,12 +177,24 @@ impl Pass<'_> {
                 self.seen.insert(node, Seen::Tokens);
                 return Ok(());
             }
-            // A number of one's own for every token. What comes after all of them is none.
-            Op::Tile(axis) if *axis == self.time && !inputs.contains(&Some(Seen::Last)) => Seen::Tokens,
+            // A number of one's own for every token.
+            Op::Tile(axis) if *axis == self.time => Seen::Tokens,
             Op::Reduce(ReduceOp::Sum, over) if *over == [self.time.clone()] && self.is_ones(data.inputs[0]) => {
-                Seen::Count(0.0)
+                return self.counted(node, data, 0.0);
             }
-            _ if inputs.contains(&Some(Seen::Last)) => return Err("tokens with what follows from the last one".into()),
+            Op::Reduce(op, over) if goes_on(over) => return self.gathered(node, data, *op),
+            Op::Contract(over) if goes_on(over) => return self.gathered(node, data, ReduceOp::Sum),
+            Op::ScatterAdd(axis) if fixed(&data.axes) && axis.fixed_size().is_some() && !has_time => {
+                return self.gathered(node, data, ReduceOp::Sum);
+            }
+            Op::Cumsum { axis, reverse: false } if *axis == self.time => return self.running(node, data),
+            Op::Scan { axis, reverse: false, carries, xs, body } if *axis == self.time => {
+                return self.scan(node, data, (*carries, *xs), body);
+            }
+            Op::Result(i) if matches!(self.graph.op(data.inputs[0]), Op::Scan { .. }) => {
+                return self.of_scan(node, data, *i);
+            }
+            Op::Gather(axis) if *axis == self.time => return self.earlier(node, data),
             Op::Map(_) | Op::Cast | Op::Stop | Op::Tile(_) => Seen::Tokens,
             Op::Reduce(_, over) | Op::Contract(over) if fixed(over) => Seen::Tokens,
             Op::Gather(axis) | Op::Cumsum { axis, .. } | Op::Argsort(axis) if axis.fixed_size().is_some() => {
@@ -201,11 +244,11 @@ impl Pass<'_> {
         match op {
             Op::Reduce(..) | Op::SegmentReduce(..) => "a reduction over all tokens".into(),
             Op::Contract(_) => "a sum over all tokens".into(),
-            Op::Gather(_) => "what is read at other places than the last".into(),
+            Op::Gather(_) => "what is read at places that are not so many behind each token, or behind the last".into(),
             Op::Rename { .. } => "pairs of tokens that are no causal attention".into(),
             Op::Argsort(_) | Op::Topk { .. } => "a sort of all tokens".into(),
-            Op::Cumsum { .. } => "a running sum over tokens".into(),
-            Op::Scan { .. } => "a scan over tokens".into(),
+            Op::Cumsum { .. } => "a running sum from the last token on".into(),
+            Op::Scan { .. } => "a scan from the last token on, or of each token".into(),
             Op::Call { .. } => "attention of this form".into(),
             Op::Random(..) => "draws for each token".into(),
             _ => "an operation on all tokens at once".into(),

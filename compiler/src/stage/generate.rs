@@ -13,13 +13,14 @@ use super::narrow::Narrow;
 use super::sources::Source;
 use super::{metric, nets};
 use crate::batch::{BatchOptions, batch};
+use crate::eval::grammar::{Keeping, allowed_input, not_kept};
 use crate::eval::value::{Net, Stream, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::program::Program;
-use crate::rewrite::incremental::{Incremental, Kept, incremental};
+use crate::rewrite::incremental::{Incremental, Kept, State, incremental};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrite, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, DType, Graph, MapOp, Node, NodeData, Op, RandomKind, ReduceOp};
-use crate::world::{Tokenizer, World};
+use crate::world::{Constraint, Grammar, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -56,13 +57,24 @@ pub const PAGE: usize = 64;
 /// What draws tokens from those that are new, over what is kept of earlier ones.
 #[derive(Clone)]
 pub struct OneToken {
-    /// Of packed form: inputs of `layout` and the rows of `kept`, outputs [`DRAWN`] and the new rows of `kept`. The stream of
-    /// an item holds its new tokens; those of several are drawn after the last one.
+    /// Of packed form: inputs of `layout`, the rows of `kept` and the states of each item before, outputs [`DRAWN`], the new rows of
+    /// `kept` and the states after. The stream of an item holds its new tokens; those of several are drawn after the last one.
     pub graph: Graph,
     pub layout: ItemLayout,
     pub kept: Vec<Kept>,
+    pub states: Vec<State>,
     /// Tokens at this distance and further are read by nothing.
     pub window: Option<usize>,
+}
+
+/// A grammar that a sampler reads.
+#[derive(Clone)]
+pub struct Allowed {
+    /// The input that says which tokens it allows: Bools on the axis of weights, which has this size.
+    pub input: String,
+    pub size: usize,
+    pub grammar: Grammar,
+    pub constraint: Rc<dyn Constraint>,
 }
 
 /// What draws tokens of a policy.
@@ -79,6 +91,7 @@ pub struct Generation {
     /// What is held in fewer bits of their weights.
     pub narrow: Vec<Narrow>,
     pub tokenizer: Rc<dyn Tokenizer>,
+    pub allowed: Vec<Allowed>,
     /// The longest sequence that all policies are made for; `None` where they say nothing.
     pub context: Option<usize>,
 }
@@ -104,6 +117,9 @@ impl Generation {
     pub fn add_to(&self, inputs: &mut Inputs) {
         inputs.part("drawing", "", |hasher| {
             hasher.graph("graph", &self.item).text("tokenizer", &self.tokenizer.identity());
+            for allowed in &self.allowed {
+                hasher.text("grammar", &format!("{:?}", allowed.grammar));
+            }
             hasher.int("context", self.context.map_or(0, |n| n as u64 + 1));
         });
     }
@@ -131,12 +147,14 @@ pub(super) fn generation(
     let prefixes = std::mem::take(&mut eval.prefixes);
     let traced = eval.in_new_graph(|eval| trace(eval, net, drawing, span));
     eval.prefixes = prefixes;
+    let asked = std::mem::take(&mut eval.keeping);
     let ((), graph) = traced?;
     let (item, policies, sources) = used(builder, eval, &graph, span)?;
     let layout = nets::layout(&item, span)?;
     let Some(reading) = metric::reading(&policies, span)? else {
         return fault("E0113", span, format!("{} has no tokenizer, so it writes no text", net.name()));
     };
+    let allowed = allowed(builder.world, asked, &reading.tokenizer)?;
     let rewrites = builder.rewrites_of_evaluations();
     let whole = packed(&item, PER_ITEM, &BatchOptions::default(), &rewrites, span)?;
     let one = match drawing.incremental && rewrites.incremental {
@@ -151,6 +169,7 @@ pub(super) fn generation(
         policies,
         narrow: vec![],
         tokenizer: reading.tokenizer,
+        allowed,
         context: reading.context,
     };
     Ok((generation, sources))
@@ -198,6 +217,7 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
     let temperature = if greedy { 1.0 } else { drawing.temperature };
     let weights = match &drawing.sampler {
         Some(sampler) => {
+            eval.keeping.drawn = Some((stream.path.clone(), vocab.clone()));
             let context = Value::Stream(stream);
             eval.log_weights(sampler, net, &context, (temperature, vocab), span)?
         }
@@ -211,6 +231,23 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
         node.into_iter().for_each(|node| graph.output(name, node));
     }
     Ok(())
+}
+
+/// The grammars that a sampler asked for, made ready. One that no token begins is an error.
+fn allowed(world: &dyn World, asked: Keeping, tokenizer: &Rc<dyn Tokenizer>) -> Res<Vec<Allowed>> {
+    let Some((_, vocab)) = asked.drawn else { return Ok(vec![]) };
+    let size = vocab.fixed_size().unwrap_or(0);
+    let ready = |(i, (grammar, span)): (usize, (Grammar, Span))| {
+        let wrong = |said: String| not_kept(span, &grammar, &said);
+        let constraint = world.grammar(&grammar, tokenizer).map_err(wrong)?;
+        let mut first = vec![false; size];
+        constraint.begin().allowed(&mut first).map_err(wrong)?;
+        match first.contains(&true) {
+            true => Ok(Allowed { input: allowed_input(i), size, grammar, constraint }),
+            false => Err(wrong("no token of this policy may begin a reply".into())),
+        }
+    };
+    asked.asked.into_iter().enumerate().map(ready).collect()
 }
 
 /// A draw from log-weights: the first index at which their running sum is above a share of all of it. An index without weight
@@ -301,14 +338,14 @@ fn one_token(item: &Graph, rewrites: &Rewrites, net: &Net, span: Span) -> Res<On
         }
         Box::new(diagnostic.help("`incremental: false` computes the whole context for each token"))
     })?;
-    let Incremental { graph, kept, window } = found;
-    let is_kept = |name: &str| kept.iter().any(|kept| kept.rows == name);
+    let Incremental { graph, kept, states, window } = found;
+    let is_kept = |name: &str| kept.iter().any(|kept| kept.rows == name) || states.iter().any(|s| s.before == name);
     let mut layout = nets::layout(&graph, span)?;
     layout.inputs.retain(|input| !is_kept(&input.name));
     let options = BatchOptions { step_inputs: kept.iter().map(|kept| kept.rows.clone()).collect() };
     // Attention is found already.
     let graph = packed(&graph, &[], &options, rewrites, span)?;
-    Ok(OneToken { graph, layout, kept, window })
+    Ok(OneToken { graph, layout, kept, states, window })
 }
 
 /// The graph for items end to end.

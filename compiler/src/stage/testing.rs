@@ -44,6 +44,10 @@ impl Tokenizer for Bytes {
         Some("<s>".into())
     }
 
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        u8::try_from(id).ok().map(|byte| vec![byte])
+    }
+
     fn token_text(&self, id: u32) -> Option<String> {
         char::from_u32(id).map(|c| c.to_string())
     }

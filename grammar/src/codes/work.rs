@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 25] = [
+pub(super) const CODES: [Code; 26] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -37,10 +37,10 @@ pub(super) const CODES: [Code; 25] = [
     Code {
         code: "E0501",
         title: "a net that cannot go on from kept tokens",
-        text: "Tokens are written one after the other, and what a net makes of earlier ones is kept. So it must work token by \
-               token, but for causal attention: `mean[time]`, `size[time]`, a sort or attention to later tokens need all of \
-               them at once. The net still trains and scores; `incremental: false` computes the whole context for each \
-               token.",
+        text: "Tokens are written one after the other, and what a net makes of earlier ones is kept. So it must go along its tokens: \
+               causal attention, running sums, scans and earlier places do. `mean[time]`, `size[time]` and a scan backwards, read \
+               for each token, a sort, or attention to later tokens need all of them at once. The net still trains and scores; \
+               `incremental: false` computes the whole context for each token.",
         wrong: "",
         right: "",
     },
@@ -196,6 +196,14 @@ pub(super) const CODES: [Code; 25] = [
         title: "a reward that fails for odd answers",
         text: "A policy writes empty and endless answers too. A reward that fails leaves its reply out of the step, so that nothing \
                is learned from it.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0724",
+        title: "a grammar that replies cannot keep to",
+        text: "What `json_schema` takes is a JSON schema, as Text or as a record; what `matching` takes is a regular expression \
+               without look-around. The policy's tokens must be able to write a reply that it allows.",
         wrong: "",
         right: "",
     },

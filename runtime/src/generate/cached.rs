@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use align_compiler::kernel::Layouts;
 use align_compiler::rewrite::attention::row;
 use align_compiler::rewrite::incremental::{BEFORE, ROWS};
-use align_compiler::stage::generate::{DRAWN, KEYS, OneToken, PAGE};
+use align_compiler::stage::generate::{Allowed, DRAWN, KEYS, OneToken, PAGE};
 use align_compiler::stage::items::{ItemLayout, ItemValue, Packed, STREAM};
-use align_compiler::tensor::{Axis, Lengths};
+use align_compiler::tensor::{Axis, DType, Lengths};
 
 use super::Weights;
 use super::pages::Kept;
@@ -22,10 +22,21 @@ pub struct Form {
     weights: Vec<String>,
     /// Of keys and of values of each attention: the input, the output, and the numbers of a row.
     kept: Vec<(String, String, usize)>,
+    states: Vec<Held>,
+    allowed: Vec<Allowed>,
     pub window: Option<usize>,
     /// The axes of new and of kept tokens.
     time: Axis,
     cached: Option<Axis>,
+}
+
+/// What each sequence carries on.
+struct Held {
+    before: String,
+    after: String,
+    /// Numbers of a sequence.
+    width: usize,
+    dtype: DType,
 }
 
 /// Numbers that are kept: for each input all rows.
@@ -39,6 +50,8 @@ pub struct Part<'a> {
     /// Its new tokens, of which the first comes after those that are kept.
     pub tokens: &'a [i32],
     pub keys: [i32; 4],
+    /// Which tokens each grammar allows; empty where what is drawn is not taken.
+    pub allowed: Vec<ItemValue>,
     pub kept: &'a Kept,
 }
 
@@ -49,11 +62,27 @@ pub struct Step {
     pub logps: Vec<[f32; 2]>,
     /// The new rows, as they go to a [`Store`].
     new: Vec<Vec<f32>>,
+    /// Each state, of all sequences.
+    states: Vec<ItemValue>,
+}
+
+impl Step {
+    /// The states of one of the sequences.
+    pub fn states(&self, at: usize) -> Vec<ItemValue> {
+        let count = self.tokens.len();
+        let own = |width: usize| at * width..(at + 1) * width;
+        let of = |all: &ItemValue| match all {
+            ItemValue::Floats(x) => ItemValue::Floats(x[own(x.len() / count)].to_vec()),
+            ItemValue::Ints(x) => ItemValue::Ints(x[own(x.len() / count)].to_vec()),
+            ItemValue::Bools(x) => ItemValue::Bools(x[own(x.len() / count)].to_vec()),
+        };
+        self.states.iter().map(of).collect()
+    }
 }
 
 impl Form {
     /// `layouts` says how weights lie in memory.
-    pub fn new(engine: &dyn Engine, form: &OneToken, layouts: &Layouts) -> Result<Form> {
+    pub fn new(engine: &dyn Engine, form: &OneToken, allowed: &[Allowed], layouts: &Layouts) -> Result<Form> {
         let named = |name: &str| form.layout.inputs.iter().find(|input| input.name.ends_with(name));
         let axis = |name: &str| named(name).and_then(|input| input.axes.first().cloned());
         let missing = || Error::new("generation", "the policy reads nothing of its context");
@@ -67,11 +96,25 @@ impl Form {
             let width = part.axes.iter().filter_map(Axis::fixed_size).product();
             kept.push((part.rows.clone(), part.new.clone(), width));
         }
+        let mut states = vec![];
+        for state in &form.states {
+            let axes: Vec<Axis> = std::iter::once(Axis::item()).chain(state.axes.iter().cloned()).collect();
+            layouts.inputs.insert(state.before.clone(), axes.clone());
+            layouts.outputs.insert(state.after.clone(), axes);
+            states.push(Held {
+                before: state.before.clone(),
+                after: state.after.clone(),
+                width: state.axes.iter().filter_map(Axis::fixed_size).product(),
+                dtype: state.dtype,
+            });
+        }
         Ok(Form {
             launch: Launch::new(engine, &form.graph, &layouts)?,
             layout: form.layout.clone(),
             weights: crate::engine::weights(&form.graph),
             kept,
+            states,
+            allowed: allowed.to_vec(),
             window: form.window,
             time,
             cached: axis(ROWS).map(|axis| axis.packed()),
@@ -89,7 +132,9 @@ impl Form {
         new.iter_mut().take(tokens % sequences.max(1)).for_each(|n| *n += 1);
         let lengths = self.lengths(&new, &vec![0; sequences], 0);
         let rows: usize = self.kept.iter().map(|(.., width)| width * tokens * size_of::<f32>()).sum();
-        self.launch.memory(&Packed { lengths, ..Packed::default() }) + rows
+        // Before and after a step, and with the sequence.
+        let states: usize = self.states.iter().map(|state| 3 * state.width * sequences * size_of::<f32>()).sum();
+        self.launch.memory(&Packed { lengths, ..Packed::default() }) + rows + states
     }
 
     fn lengths(&self, new: &[usize], kept: &[usize], rows: usize) -> Lengths {
@@ -99,6 +144,18 @@ impl Form {
             None => lengths,
         };
         if self.kept.is_empty() { lengths } else { lengths.with(row(), vec![rows]) }
+    }
+
+    /// What a grammar allows all sequences. Where it does not matter all is.
+    fn allowed_of(&self, at: usize, parts: &[Part]) -> ItemValue {
+        let mut all = Vec::with_capacity(parts.len() * self.allowed[at].size);
+        for part in parts {
+            match part.allowed.get(at) {
+                Some(ItemValue::Bools(own)) => all.extend(own),
+                _ => all.resize(all.len() + self.allowed[at].size, true),
+            }
+        }
+        ItemValue::Bools(all)
     }
 
     /// Runs the new tokens of some sequences.
@@ -112,6 +169,10 @@ impl Form {
         let mut packed =
             Packed { lengths: self.lengths(&new, &kept, store.rows), tokens: new.iter().sum(), ..Packed::default() };
         for input in &self.layout.inputs {
+            if let Some(at) = self.allowed.iter().position(|allowed| allowed.input == input.name) {
+                packed.values.insert(input.name.clone(), self.allowed_of(at, parts));
+                continue;
+            }
             let values = match &*input.name {
                 ROWS => rows.concat(),
                 BEFORE => parts.iter().map(|part| part.kept.filled as i32).collect(),
@@ -122,10 +183,39 @@ impl Form {
             };
             packed.values.insert(input.name.clone(), ItemValue::Ints(values));
         }
+        let count = parts.len();
+        step.states.clear();
+        for (i, state) in self.states.iter().enumerate() {
+            let zeros = |all: &mut ItemValue| match all {
+                ItemValue::Floats(all) => all.resize(all.len() + state.width, 0.0),
+                ItemValue::Ints(all) => all.resize(all.len() + state.width, 0),
+                ItemValue::Bools(all) => all.resize(all.len() + state.width, false),
+            };
+            let empty = || if state.dtype == DType::Int { ItemValue::Ints(vec![]) } else { ItemValue::Floats(vec![]) };
+            let (mut before, mut after) = (empty(), empty());
+            for part in parts {
+                match (&mut before, part.kept.states.get(i)) {
+                    (ItemValue::Floats(all), Some(ItemValue::Floats(own))) => all.extend(own),
+                    (ItemValue::Ints(all), Some(ItemValue::Ints(own))) => all.extend(own),
+                    (all, _) => zeros(all),
+                }
+                zeros(&mut after);
+            }
+            packed.values.insert(state.before.clone(), before);
+            step.states.push(after);
+        }
         let mut bindings = Bindings::new();
         for path in &self.weights {
             let values = weight(path).ok_or_else(|| Error::new(path, "this weight is not given"))?;
             bindings.insert(path, values);
+        }
+        for (state, after) in self.states.iter().zip(&mut step.states) {
+            let slot = match after {
+                ItemValue::Floats(x) => Slot::Write(x),
+                ItemValue::Ints(x) => Slot::WriteInts(x),
+                ItemValue::Bools(x) => Slot::WriteBools(x),
+            };
+            bindings.insert(&state.after, slot);
         }
         step.new.resize_with(self.kept.len(), Vec::new);
         for (((input, output, width), all), new) in self.kept.iter().zip(&store.values).zip(&mut step.new) {
@@ -133,7 +223,6 @@ impl Form {
             bindings.insert(input, Slot::Floats(all));
             bindings.insert(output, Slot::Write(new));
         }
-        let count = parts.len();
         step.tokens.resize(count, 0);
         let (mut logps, mut drawn) = (vec![0.0; count], vec![0.0; count]);
         let outputs = [Slot::WriteInts(&mut step.tokens), Slot::Write(&mut logps), Slot::Write(&mut drawn)];

@@ -17,8 +17,9 @@ use std::sync::atomic::AtomicBool;
 
 use align_compiler::kernel::Layouts;
 use align_compiler::stage::data::{Purpose, draws};
-use align_compiler::stage::generate::Generation;
-use align_compiler::world::Tokenizer;
+use align_compiler::stage::generate::{Allowed, Generation};
+use align_compiler::stage::items::ItemValue;
+use align_compiler::world::{Constrained, Tokenizer};
 
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
@@ -66,6 +67,7 @@ pub type Weights<'a, 'w> = dyn Fn(&str) -> Option<Slot<'w>> + 'a;
 /// A generation that is compiled. It lives over many runs, between which weights may change.
 pub struct Generator {
     tokenizer: Rc<dyn Tokenizer>,
+    allowed: Vec<Allowed>,
     context: Option<usize>,
     form: Form,
 }
@@ -86,6 +88,21 @@ struct Writing {
     drawn: Drawn,
     /// It has ended.
     done: bool,
+    /// Where it is in each grammar that the sampler reads.
+    grammars: Vec<Box<dyn Constrained>>,
+}
+
+impl Writing {
+    /// Which tokens each grammar allows next.
+    fn allowed(&mut self, of: &[Allowed]) -> Result<Vec<ItemValue>> {
+        let mut all = vec![];
+        for (grammar, of) in self.grammars.iter_mut().zip(of) {
+            let mut tokens = vec![false; of.size];
+            grammar.allowed(&mut tokens).map_err(|said| Error::new("generation", format!("a grammar: {said}")))?;
+            all.push(ItemValue::Bools(tokens));
+        }
+        Ok(all)
+    }
 }
 
 impl Generator {
@@ -93,10 +110,13 @@ impl Generator {
     pub fn new(engine: &dyn Engine, generation: &Generation, layouts: &Layouts) -> Result<Generator> {
         let form = match &generation.one {
             // Its kernels do not read what is kept.
-            Some(one) if engine.name() != "gpu" => Form::Cached(Box::new(cached::Form::new(engine, one, layouts)?)),
+            Some(one) if engine.name() != "gpu" => {
+                Form::Cached(Box::new(cached::Form::new(engine, one, &generation.allowed, layouts)?))
+            }
             _ => Form::Whole(Box::new(Recompute::new(engine, generation, layouts)?)),
         };
-        Ok(Generator { tokenizer: generation.tokenizer.clone(), context: generation.context, form })
+        let Generation { tokenizer, allowed, context, .. } = generation;
+        Ok(Generator { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context, form })
     }
 
     /// Whether the whole context is computed for each token.
@@ -120,7 +140,7 @@ impl Generator {
         for (request, prompt) in requests.iter().zip(&prompts) {
             endings.push(Ending::new(&self.tokenizer, request, self.room(request, prompt)?));
         }
-        let job = Job { requests, prompts: &prompts, endings: &endings, seed, memory };
+        let job = Job { requests, prompts: &prompts, endings: &endings, allowed: &self.allowed, seed, memory };
         let mut writing = job.begun();
         let ended = match &mut self.form {
             Form::Whole(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
@@ -165,6 +185,7 @@ struct Job<'a> {
     requests: &'a [Request],
     prompts: &'a [Vec<u32>],
     endings: &'a [Ending<'a>],
+    allowed: &'a [Allowed],
     seed: u64,
     memory: usize,
 }
@@ -175,10 +196,16 @@ impl Job<'_> {
         let mut all = vec![];
         for (at, request) in self.requests.iter().enumerate() {
             let finished = self.endings[at].of(&request.begin);
+            let begun = |allowed: &Allowed| {
+                let mut grammar = allowed.constraint.begin();
+                request.begin.iter().for_each(|token| grammar.push(*token));
+                grammar
+            };
             for sample in 0..request.n {
                 let tokens = request.begin.clone();
                 let drawn = Drawn { tokens, finished: finished == Some(true), ..Drawn::default() };
-                all.push(Writing { request: at, sample, drawn, done: finished.is_some() });
+                let grammars = self.allowed.iter().map(begun).collect();
+                all.push(Writing { request: at, sample, drawn, done: finished.is_some(), grammars });
             }
         }
         all
@@ -200,6 +227,7 @@ impl Job<'_> {
         }
         let drawn = &mut writing.drawn;
         drawn.tokens.push(token as u32);
+        writing.grammars.iter_mut().for_each(|grammar| grammar.push(token as u32));
         drawn.logps.push(logps[0]);
         drawn.drawn_logps.push(logps[1]);
         on_token(writing.request, writing.sample, token as u32);

@@ -6,7 +6,7 @@ use align_compiler::program::load;
 use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::generate::{Drawing, Generation, generation_of};
 use align_compiler::stage::narrow::layouts;
-use align_compiler::world::{Model, Tokenizer, World};
+use align_compiler::world::{Grammar, Model, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 
 use super::{Generator, exact};
@@ -16,19 +16,46 @@ use crate::run::RunError;
 use crate::score::loaded;
 use crate::train::held::{Held, Resident, resident};
 
-/// The program that draws. Its sampler takes the most likely tokens whose probabilities reach SHARE together.
-const PROGRAM: &str = r#"
-edition 2026
-policy writer = load("MODEL")
-sampler nucleus(policy: Policy, share: Float)(context) -> Tensor[vocab] {
-  let weights = next(policy, context)
-  let sorted = weights[vocab: argsort[vocab](-weights)]
-  let p = softmax[vocab](sorted)
-  let least = min[vocab](where(cumsum[vocab](p) - p < share, sorted, inf))
-  where(weights >= least, weights, -inf)
+/// What a text of a program says so.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
-let drawn = nucleus(SHARE)
-"#;
+
+/// The program that draws: the logits, those that a grammar allows, and the most likely of these.
+fn program(model: &str, top_p: Option<f64>, grammar: Option<&Grammar>) -> String {
+    let mut weights = "next(policy, context)".to_string();
+    let mut settings = String::new();
+    if let Some(grammar) = grammar {
+        let word = match grammar {
+            Grammar::Schema(_) => "json_schema",
+            Grammar::Pattern(_) => "matching",
+        };
+        settings += &format!("let grammar = {word}({})\n", quoted(grammar.text()));
+        weights = format!("kept_to(grammar, context, {weights})");
+    }
+    if let Some(share) = top_p {
+        weights = format!("within({weights}, {share:?})");
+    }
+    format!(
+        "edition 2026\nuse std.samplers {{ kept_to, within }}\npolicy writer = load({})\n{settings}\
+         sampler {SAMPLER}(policy: Policy)(context) -> Tensor[vocab] = {weights}\n",
+        quoted(model)
+    )
+}
+
+/// The sampler of [`program`].
+const SAMPLER: &str = "drawn";
 
 /// A policy that writes text.
 pub struct Writer {
@@ -40,16 +67,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Reads a model. `top_p`: only of the most likely tokens whose probabilities reach this is drawn.
+    /// Reads a model. `top_p`: only of the most likely tokens whose probabilities reach this is drawn, of those that `grammar` allows.
     pub fn open(
         world: &dyn World,
         model: &str,
         drawing: &Drawing,
         top_p: Option<f64>,
+        grammar: Option<&Grammar>,
     ) -> std::result::Result<Writer, RunError> {
-        let path = model.replace('\\', "\\\\").replace('"', "\\\"");
-        let text = PROGRAM.replace("MODEL", &path).replace("SHARE", &format!("{:?}", top_p.unwrap_or(1.0)));
-        Writer::of_program(world, &text, "writer", drawing, top_p.map(|_| "drawn"))
+        let has_sampler = top_p.is_some() || grammar.is_some();
+        let text = program(model, top_p, grammar);
+        Writer::of_program(world, &text, "writer", drawing, has_sampler.then_some(SAMPLER))
     }
 
     /// A policy at the top of a program, by its name, and the sampler that it has there. Its weights are stored, or drawn.

@@ -1,6 +1,7 @@
 //! What is kept of earlier tokens, in pages of [`PAGE`] tokens that sequences may share.
 
 use align_compiler::stage::generate::PAGE;
+use align_compiler::stage::items::ItemValue;
 
 /// Which pages are in use.
 pub struct Pages {
@@ -57,6 +58,8 @@ pub struct Kept {
     gone: usize,
     /// Tokens so far, those that are gone included.
     pub filled: usize,
+    /// What goes on from them beside what lies in pages; empty before the first token.
+    pub states: Vec<ItemValue>,
 }
 
 impl Kept {
@@ -98,6 +101,7 @@ impl Kept {
     pub fn release(&mut self, to: &mut Pages) {
         self.pages.drain(..).for_each(|page| to.release(page));
         (self.gone, self.filled) = (0, 0);
+        self.states.clear();
     }
 
     /// The same tokens for another sequence: full pages are shared, of the last one a copy is needed, whose page and the one
@@ -112,7 +116,7 @@ impl Kept {
             copied = Some((*last, own));
         }
         pages[..full].iter().for_each(|page| from.share(*page));
-        Some((Kept { pages, gone: self.gone, filled: self.filled }, copied))
+        Some((Kept { pages, gone: self.gone, filled: self.filled, states: self.states.clone() }, copied))
     }
 }
 

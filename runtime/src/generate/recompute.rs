@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::kernel::Layouts;
-use align_compiler::stage::generate::{DRAWN, Generation, KEYS};
+use align_compiler::stage::generate::{Allowed, DRAWN, Generation, KEYS};
 use align_compiler::stage::items::{Item, ItemLayout, ItemValue, STREAM, pack};
 
 use super::{Job, OnToken, Weights, Writing};
@@ -18,6 +18,7 @@ pub struct Recompute {
     tokens: usize,
     /// Weights that the graph reads, by path.
     weights: Vec<String>,
+    allowed: Vec<Allowed>,
 }
 
 impl Recompute {
@@ -27,6 +28,7 @@ impl Recompute {
             layout: generation.layout.clone(),
             tokens: engine.tokens(),
             weights: crate::engine::weights(&generation.whole),
+            allowed: generation.allowed.clone(),
         })
     }
 
@@ -44,7 +46,7 @@ impl Recompute {
             if open.is_empty() {
                 return Ok(true);
             }
-            let items: Vec<Item> = open.iter().map(|i| self.item(job, &all[*i])).collect();
+            let items = open.iter().map(|i| self.item(job, &mut all[*i])).collect::<Result<Vec<Item>>>()?;
             let need = |part: &[usize]| self.launch.memory(&pack(&self.layout, part.iter().map(|i| &items[*i])));
             let little = |part: &[usize]| part.iter().map(|i| items[*i].tokens).sum::<usize>() <= self.tokens;
             let parts = micro_batches(&items, |part| (part.len() == 1 || little(part)) && need(part) <= job.memory);
@@ -82,17 +84,21 @@ impl Recompute {
         Ok((tokens, logps.into_iter().zip(drawn).map(<[f32; 2]>::from).collect()))
     }
 
-    fn item(&self, job: &Job, writing: &Writing) -> Item {
+    fn item(&self, job: &Job, writing: &mut Writing) -> Result<Item> {
+        let mut allowed = writing.allowed(&self.allowed)?;
         let (prompt, reply) = (&job.prompts[writing.request], &writing.drawn.tokens);
         let keys = job.keys(writing);
-        let values = self.layout.inputs.iter().map(|input| match KEYS.iter().position(|key| input.name == *key) {
-            Some(key) => ItemValue::Ints(vec![keys[key]]),
-            None => {
-                debug_assert!(input.name.ends_with(STREAM), "an item is its context");
-                ItemValue::Ints(prompt.iter().chain(reply).map(|id| *id as i32).collect())
+        let values = self.layout.inputs.iter().map(|input| {
+            if let Some(key) = KEYS.iter().position(|key| input.name == *key) {
+                return ItemValue::Ints(vec![keys[key]]);
             }
+            if let Some(at) = self.allowed.iter().position(|allowed| allowed.input == input.name) {
+                return std::mem::replace(&mut allowed[at], ItemValue::Bools(vec![]));
+            }
+            debug_assert!(input.name.ends_with(STREAM), "an item is its context");
+            ItemValue::Ints(prompt.iter().chain(reply).map(|id| *id as i32).collect())
         });
         let length = prompt.len() + reply.len();
-        Item { values: values.collect(), lengths: vec![vec![length]; self.layout.ragged.len()], tokens: length }
+        Ok(Item { values: values.collect(), lengths: vec![vec![length]; self.layout.ragged.len()], tokens: length })
     }
 }

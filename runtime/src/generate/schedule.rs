@@ -228,6 +228,15 @@ impl Schedule<'_> {
         }
         self.reserve(&counts)?;
         let count = self.running.len();
+        let mut allowed = vec![];
+        for (i, Sequence { what, kept }) in self.running.iter().enumerate() {
+            allowed.push(match what {
+                What::Reply(at) if kept.filled + counts[i] == contexts[i].len() => {
+                    all[*at].allowed(self.job.allowed)?
+                }
+                _ => vec![],
+            });
+        }
         let parts: Vec<Part> = (0..count)
             .map(|i| {
                 let Sequence { what, kept } = &self.running[i];
@@ -235,7 +244,8 @@ impl Schedule<'_> {
                     What::Prefix(_) => [0; 4],
                     What::Reply(at) => self.job.keys(&all[*at]),
                 };
-                Part { tokens: &contexts[i][kept.filled..kept.filled + counts[i]], keys, kept }
+                let allowed = std::mem::take(&mut allowed[i]);
+                Part { tokens: &contexts[i][kept.filled..kept.filled + counts[i]], keys, allowed, kept }
             })
             .collect();
         self.form.run(weight, &self.store, &parts, step)?;
@@ -249,6 +259,7 @@ impl Schedule<'_> {
         let mut running = vec![];
         for (i, mut sequence) in std::mem::take(&mut self.running).into_iter().enumerate() {
             sequence.kept.evict(self.form.window, &mut self.pages);
+            sequence.kept.states = step.states(i);
             let is_whole = sequence.kept.filled == contexts[i].len();
             match sequence.what {
                 What::Reply(at) if is_whole => {

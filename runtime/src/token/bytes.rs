@@ -39,6 +39,10 @@ impl Tokenizer for Bytes {
         None
     }
 
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        u8::try_from(id).ok().map(|byte| vec![byte])
+    }
+
     fn token_text(&self, id: u32) -> Option<String> {
         match u8::try_from(id) {
             Ok(byte) => Some(byte_char(byte).to_string()),
@@ -82,18 +86,35 @@ impl Tokenizer for Bytes {
 /// The printable character that byte-level vocabularies write for a byte: itself where Latin-1 has a visible
 /// character, else the next free one from U+0100 on.
 pub(super) fn byte_char(byte: u8) -> char {
-    let visible = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    if visible(byte) {
+    if is_visible(byte) {
         return char::from(byte);
     }
-    let hidden_before = (0..byte).filter(|&b| !visible(b)).count() as u32;
+    let hidden_before = (0..byte).filter(|&b| !is_visible(b)).count() as u32;
     char::from_u32(0x100 + hidden_before).expect("there are fewer than 256 hidden bytes")
+}
+
+/// The byte that such a character stands for.
+pub(super) fn char_byte(written: char) -> Option<u8> {
+    match u32::from(written).checked_sub(0x100) {
+        None => u8::try_from(written).ok().filter(|byte| is_visible(*byte)),
+        Some(hidden) => (0..=255).filter(|byte| !is_visible(*byte)).nth(hidden as usize),
+    }
+}
+
+fn is_visible(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Hf, Roles};
     use super::*;
+
+    #[test]
+    fn characters_stand_for_bytes() {
+        assert!((0..=255).all(|byte| char_byte(byte_char(byte)) == Some(byte)));
+        assert_eq!((char_byte('▁'), char_byte(' ')), (None, None));
+    }
 
     #[test]
     fn round_trip() {

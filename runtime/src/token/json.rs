@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use tokenizers::{PostProcessorWrapper, Tokenizer as Inner};
 
 use super::Tokenizer;
+use super::bytes::char_byte;
+use super::pieces::SPACE;
 use crate::error::{Error, Result, quoted};
 
 /// Which tokens play which part, as far as the files beside the tokenizer say.
@@ -39,6 +41,59 @@ pub struct Hf {
     /// Kept for writing the tokenizer again; encoding does without.
     post_processor: Option<PostProcessorWrapper>,
     json: OnceLock<String>,
+    /// How tokens are spelled. Found when first needed.
+    spelling: OnceLock<Spelling>,
+}
+
+/// How the tokens of a vocabulary are written.
+struct Spelling {
+    /// Each byte is a character of its own (GPT-2).
+    bytes: bool,
+    /// What is written for other text: `▁` for a space.
+    replaced: Vec<(String, String)>,
+    /// `<0x0A>` is a byte.
+    fallback: bool,
+}
+
+impl Spelling {
+    /// As the decoder undoes it; `None` stands for parts of it that do no more than that.
+    fn of(decoder: &Value) -> Spelling {
+        let parts = match decoder["decoders"].as_array() {
+            Some(parts) => parts.clone(),
+            None => vec![decoder.clone()],
+        };
+        let mut spelling = Spelling { bytes: false, replaced: vec![], fallback: false };
+        for part in &parts {
+            let text = |value: &Value| value.as_str().map(str::to_string);
+            match part["type"].as_str() {
+                Some("ByteLevel") => spelling.bytes = true,
+                Some("ByteFallback") => spelling.fallback = true,
+                Some("Metaspace") => {
+                    let mark = text(&part["replacement"]).unwrap_or_else(|| SPACE.into());
+                    spelling.replaced.push((mark, " ".into()));
+                }
+                Some("Replace") => {
+                    spelling.replaced.extend(text(&part["pattern"]["String"]).zip(text(&part["content"])));
+                }
+                _ => {}
+            }
+        }
+        spelling
+    }
+
+    fn bytes(&self, written: &str) -> Vec<u8> {
+        if self.bytes {
+            return written
+                .chars()
+                .flat_map(|c| char_byte(c).map_or(c.to_string().into_bytes(), |b| vec![b]))
+                .collect();
+        }
+        let byte = written.strip_prefix("<0x").and_then(|rest| u8::from_str_radix(rest.strip_suffix('>')?, 16).ok());
+        if let (true, Some(byte)) = (self.fallback, byte) {
+            return vec![byte];
+        }
+        self.replaced.iter().fold(written.to_string(), |text, (mark, by)| text.replace(mark, by)).into_bytes()
+    }
 }
 
 impl Hf {
@@ -93,8 +148,8 @@ impl Hf {
             .collect();
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let guarded = special.keys().copied().collect();
-        let (plain, json) = (OnceLock::new(), OnceLock::new());
-        Ok(Hf { inner, plain, special, guarded, vocab_size, stop, bos, begins, post_processor, json })
+        let (plain, json, spelling) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Hf { inner, plain, special, guarded, vocab_size, stop, bos, begins, post_processor, json, spelling })
     }
 
     fn run(&self, text: &str, special: bool) -> Vec<(u32, Range<usize>)> {
@@ -155,6 +210,15 @@ impl Tokenizer for Hf {
 
     fn bos_text(&self) -> Option<String> {
         self.bos.and_then(|id| self.token_text(id))
+    }
+
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        if let Some(added) = self.inner.get_added_tokens_decoder().get(&id) {
+            return (!added.special).then(|| added.content.clone().into_bytes());
+        }
+        let read = || Spelling::of(&serde_json::to_value(self.inner.get_decoder()).unwrap_or_default());
+        let written = self.inner.id_to_token(id)?;
+        Some(self.spelling.get_or_init(read).bytes(&written))
     }
 
     fn token_text(&self, id: u32) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod gguf;
+pub mod grammar;
 mod json;
 mod pieces;
 mod to_gguf;

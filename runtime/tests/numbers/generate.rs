@@ -31,7 +31,7 @@ fn run(generator: &mut Generator, placed: &Placed, requests: &[Request], seed: u
 }
 
 fn open(model: &str, drawing: &Drawing, top_p: Option<f64>) -> Writer {
-    Writer::open(&Files::new("."), model, drawing, top_p).unwrap_or_else(|error| panic!("{error}"))
+    Writer::open(&Files::new("."), model, drawing, top_p, None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn request(prompt: &[u32], n: usize, max_tokens: usize) -> Request {
@@ -47,7 +47,7 @@ fn stored(sequence: &Value, length: usize) -> Vec<f64> {
 }
 
 /// Pearson's statistic of counts, and how many standard deviations it lies above what is expected; rare tokens are one.
-fn surprise(counts: &[usize], probabilities: &[f64]) -> f64 {
+pub fn surprise(counts: &[usize], probabilities: &[f64]) -> f64 {
     let total = counts.iter().sum::<usize>() as f64;
     let (mut statistic, mut cells) = (0.0, -1.0);
     let mut rare = (0.0, 0.0);
@@ -64,7 +64,7 @@ fn surprise(counts: &[usize], probabilities: &[f64]) -> f64 {
         statistic += (rare.0 - rare.1).powi(2) / rare.1.max(1.0);
         cells += 1.0;
     }
-    (statistic - cells) / f64::sqrt(2.0 * cells)
+    (statistic - cells) / f64::sqrt(2.0 * cells.max(1.0))
 }
 
 /// Tokens come as often as the softmax at the temperature says; their log-probabilities are those of the model.
@@ -305,6 +305,43 @@ fn kept_tokens_change_nothing() {
     }
     println!("log-probs over kept tokens within {farthest:.1e} of those of whole contexts");
     assert!(farthest < 2e-5, "{farthest}");
+}
+
+/// A net without attention whose sums, scans and earlier tokens go on: the whole contexts give the same.
+#[test]
+fn states_of_nets_go_on() {
+    let text = "edition 2026\n\
+                net going(tokenizer: Tokenizer, width: Int) {\n  axis vocab = 257, dim = width\n  \
+                weight embed: [vocab, dim] ~ normal(1)\n  weight out: [vocab, dim] ~ normal(1)\n  \
+                logits(tokens: Int each time) -> Tensor[time, vocab] {\n    let x = embed[vocab: tokens]\n    \
+                let mean = cumsum[time](x) / (index[time](x) + 1)\n    \
+                let state = scan[time](x, from: 0.5, (h, x) => tanh(0.5 * h + x))\n    \
+                let before = x[time: index[time](x) - 1, or: 0] + 0.5 * x[time: index[time](x) - 3, or: 0.25]\n    \
+                sum[dim]((mean + state + before) * out)\n  }\n}\n\
+                policy own = going(tokenizer: bytes, width: 8)\n";
+    let of = |incremental| {
+        let drawing = Drawing { incremental, ..Drawing::default() };
+        Writer::of_program(&Files::new("."), text, "own", &drawing, None).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let requests: Vec<Request> = [(1usize, 2usize), (2, 1), (90, 3), (7, 2)]
+        .into_iter()
+        .enumerate()
+        .map(|(row, (length, n))| {
+            let prompt = (0..length as u32).map(|i| (i * 11 + row as u32 * 3 + 5) % 97).collect();
+            Request { prompt, n, row: row as u64, max_tokens: 12, ..Request::default() }
+        })
+        .collect();
+    let (whole, cached) = (of(false), of(true));
+    let want = write(&Cpu::new(2), &whole, &requests, 11, 1 << 30);
+    for memory in [1 << 30, 1 << 18] {
+        let got = write(&Cpu::new(2), &cached, &requests, 11, memory);
+        for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
+            assert_eq!(got.tokens, want.tokens, "in {memory} bytes");
+            assert!(got.logps.iter().zip(&want.logps).all(|(x, y)| (x - y).abs() < 2e-5));
+        }
+    }
+    let slow = write(&Interpreter, &cached, &requests[..2], 11, 1 << 30);
+    assert!(slow.iter().flatten().zip(want.iter().flatten()).all(|(slow, want)| slow.tokens == want.tokens));
 }
 
 /// The most likely tokens are those that transformers gives.

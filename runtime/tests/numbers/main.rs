@@ -3,10 +3,12 @@
 mod adapters;
 mod curves;
 mod generate;
+mod grammars;
 mod ids;
 mod inner;
 mod programs;
 mod reach;
+mod samplers;
 mod scores;
 mod tiny;
 

@@ -187,3 +187,48 @@ fn what_was_drawn_stands_beside_rows_that_are_given() {
     let made = lines(folder.path()).iter().filter(|line| line["stage"] == "practised").count();
     assert_eq!(made, 2);
 }
+
+/// What practises JSON writes nothing else: each reply that ended is of the schema, in the pipeline and as the policy trains.
+const OBJECTS: &str = r#"
+edition 2026
+use std.nets { gpt }
+use std.optimizers { adamw }
+use std.rl { grpo }
+use std.samplers { constrained }
+
+record Ask { ask: Prompt }
+data asks = for a in 0..12 { Ask { ask: """{a % 4}:""" } }
+policy untrained = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 16)
+let pair = constrained(grammar: matching(r"\[[0-9],[0-9]\]"))
+
+fn fits(text: Text) = has(text, r"^\[[0-9],[0-9]\]$")
+fn rewarded(g) = g with { reward: g.reply |> map(y => if not fits(y.text) then -1000.0 else if contains(y.text, "7") then 1.0 else 0.0) }
+
+pipeline {
+  let drawn = asks |> sample(untrained, n: 2, max_tokens: 8, sampler: pair)
+  show drawn |> map(g => { first: fits(g.reply[0].text), done: g.finished[0] })
+  let practised = train untrained as q {
+    on        asks |> sample(q, n: 4, max_tokens: 8, sampler: pair) |> map(rewarded)
+    loss      grpo()
+    optimizer adamw(lr: 1e-2)
+    batch     6 groups
+    steps     3
+  }
+  show asks |> take(2) |> sample(practised, max_tokens: 8, sampler: pair) |> map(x => { first: fits(x.reply.text), done: x.finished })
+}
+"#;
+
+#[test]
+fn drawn_rows_keep_to_a_grammar() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kept = Kept::default();
+    run_in(folder.path(), OBJECTS, &[], &Cpu::new(2), &mut kept);
+    let tables = shown(&kept);
+    assert_eq!(tables.len(), 2);
+    for table in tables {
+        assert!(table.rows.iter().all(|row| row[0] == "true" && row[1] == "true"), "{:?}", table.rows);
+    }
+    let metrics = lines(folder.path());
+    let steps: Vec<_> = metrics.iter().filter(|line| line["stage"] == "practised").collect();
+    assert!(steps.len() == 3 && steps.iter().all(|line| line["reward"].as_f64().unwrap() >= 0.0), "{steps:?}");
+}

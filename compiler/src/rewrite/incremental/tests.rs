@@ -41,6 +41,50 @@ net full(vocab_size: Int, width: Int) {
     sum[dim](sum[past](softmax[past](sum[dim](x * y)) * y) * embed)
   }
 }
+/// What the tokens so far come to, a running state, and the tokens before, beside attention.
+net going(vocab_size: Int, width: Int) {
+  axis vocab = vocab_size, dim = width
+  weight embed: [vocab, dim] ~ normal(0.5)
+  weight out: [vocab, dim] ~ normal(0.5)
+  logits(tokens: Int each time) -> Tensor[time, vocab] {
+    let x = embed[vocab: tokens]
+    let mean = cumsum[time](x) / (index[time](x) + 1)
+    let state = scan[time](x, from: 0.5, (h, x) => tanh(0.5 * h + x))
+    let (most, steps) = scan[time](x, from: (-1, 0), ((m, n), x) => (max(m, x), n + 1))
+    let before = x[time: index[time](x) - 1, or: 0] + 0.5 * x[time: index[time](x) - 3, or: 0.25]
+    let odd = cumsum[time](where(tokens % 2 == 1, 1, 0))
+    let y = mean + state + most / (steps + 1) + before
+    sum[dim](y * out) + odd / 8
+  }
+}
+net forward(vocab_size: Int, width: Int) {
+  axis vocab = vocab_size, dim = width
+  weight embed: [vocab, dim] ~ normal(0.5)
+  logits(tokens: Int each time) -> Tensor[time, vocab] {
+    let x = embed[vocab: tokens]
+    sum[dim]((x + cumsum[time](x, reverse: true)) * embed)
+  }
+}
+net backward(vocab_size: Int, width: Int) {
+  axis vocab = vocab_size, dim = width
+  weight embed: [vocab, dim] ~ normal(0.5)
+  logits(tokens: Int each time) -> Tensor[time, vocab] {
+    let x = embed[vocab: tokens]
+    sum[dim](scan[time](x, from: 0, reverse: true, (h, x) => h + x) * embed)
+  }
+}
+net ahead(vocab_size: Int, width: Int) {
+  axis vocab = vocab_size, dim = width
+  weight embed: [vocab, dim] ~ normal(0.5)
+  logits(tokens: Int each time) -> Tensor[time, vocab] {
+    let x = embed[vocab: tokens]
+    sum[dim](x[time: index[time](x) + 1, or: 0] * embed)
+  }
+}
+let goes = going(vocab_size: 11, width: 4)
+let from_end = forward(vocab_size: 11, width: 4)
+let turned = backward(vocab_size: 11, width: 4)
+let next_one = ahead(vocab_size: 11, width: 4)
 let mean = pooled(vocab_size: 11, width: 4)
 let counts = counting(vocab_size: 11, width: 4)
 let both = full(vocab_size: 11, width: 4)
@@ -75,11 +119,18 @@ fn time(graph: &Graph) -> Axis {
 fn new_tokens_over_what_is_kept_give_what_all_give() {
     const TOKENS: usize = 9;
     const POOL: usize = 20;
-    for net in ["small", "near", "older"] {
+    for net in ["small", "near", "older", "goes"] {
         let whole = traced(net);
-        let Incremental { graph, kept, window } = part(net).unwrap();
+        let Incremental { graph, kept, states, window } = part(net).unwrap();
         assert_valid(&graph);
-        assert_eq!((kept.len(), window), (4, if net == "near" { Some(3) } else { None }), "{net}");
+        let window_of = |net: &str| match net {
+            "near" => Some(3),
+            "goes" => Some(0),
+            _ => None,
+        };
+        assert_eq!(window, window_of(net), "{net}");
+        assert_eq!((kept.len(), states.len()), if net == "goes" { (0, 7) } else { (4, 0) }, "{net}");
+        let mut held: Vec<Option<Tensor>> = vec![None; states.len()];
         let time = time(&whole);
         let tokens: Vec<i64> = (0..TOKENS as i64).map(|i| (i * 5 + 3) % 11).collect();
         let stream = |tokens: &[i64]| Tensor::ints(vec![time.clone()], tokens.to_vec());
@@ -111,7 +162,19 @@ fn new_tokens_over_what_is_kept_give_what_all_give() {
             given.insert(ROWS.into(), Tensor::ints(vec![cached], rows));
             given.insert(BEFORE.into(), Tensor::ints(vec![], vec![before as i64]));
             given.extend(kept.iter().zip(&pool).map(|(kept, pool)| (kept.rows.clone(), pool.clone())));
+            for (state, held) in states.iter().zip(&held) {
+                let width: usize = state.axes.iter().filter_map(Axis::fixed_size).product();
+                // Nobody reads what there is before the first token.
+                let start = || match state.dtype {
+                    crate::tensor::DType::Int => Tensor::ints(state.axes.clone(), vec![3; width]),
+                    _ => Tensor::floats(state.axes.clone(), noise(4, width)),
+                };
+                given.insert(state.before.clone(), held.clone().unwrap_or_else(start));
+            }
             let found = logits(&graph, &given, &lengths);
+            for (state, held) in states.iter().zip(&mut held) {
+                *held = Some(found[&state.after].clone());
+            }
             for (kept, pool) in kept.iter().zip(&mut pool) {
                 let axes: Vec<Axis> = std::iter::once(time.clone()).chain(kept.axes.iter().cloned()).collect();
                 let new = found[&kept.new].laid_out(&axes, &lengths);
@@ -145,7 +208,10 @@ fn origin(time: &Axis) -> u32 {
 #[test]
 fn what_needs_all_tokens_is_named() {
     let what = |net: &str| part(net).unwrap_err().what;
-    assert_eq!(what("mean"), "a reduction over all tokens");
+    assert_eq!(what("mean"), "tokens with what follows from all of them");
+    assert_eq!(what("from_end"), "a running sum from the last token on");
+    assert_eq!(what("turned"), "a scan from the last token on, or of each token");
+    assert_eq!(what("next_one"), "the number of tokens");
     assert_eq!(what("counts"), "the number of tokens");
     assert_eq!(what("both"), "pairs of tokens that are no causal attention");
 }
