@@ -356,6 +356,13 @@ pub struct Generate {
     /// Draws texts alone that match a regular expression as a whole
     #[arg(long, value_name = "RE")]
     pub regex: Option<String>,
+    /// A smaller model with the same tokens that drafts tokens, which the model then checks several at a time: replies are
+    /// distributed as without it
+    #[arg(long, value_name = "MODEL")]
+    pub draft: Option<String>,
+    /// Tokens that are drafted before they are checked
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = from_1, requires = "draft")]
+    pub ahead: usize,
     /// The seed of all draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

@@ -420,7 +420,7 @@ fn what_the_language_page_shows_checks() {
         }
         programs += 1;
     }
-    assert_eq!(programs, 21);
+    assert_eq!(programs, 23);
 }
 
 /// `check` fetches nothing and says so; `run` says why it cannot.
@@ -557,6 +557,11 @@ fn replies_are_written() {
     assert!(of(&["--regex", "a("], 1).contains("E0724"));
     assert!(of(&["--json-schema", "none.json"], 1).contains("none.json: it cannot be read"));
     assert!(of(&["--json-schema", "two.json", "--regex", "a"], 2).contains("cannot be used with"));
+    // A draft changes nothing of what is likeliest.
+    let drafted = replies(&["--temperature", "0", "--draft", "base", "--ahead", "3"]);
+    assert_eq!(drafted[0]["ids"], greedy("1"));
+    let said = generate(&["--draft", "base", "--seed", "1"]);
+    assert!(text(&said.stderr).contains("4 of 4 drafted tokens were taken (100 %)."), "{}", text(&said.stderr));
     let long = "a".repeat(32);
     let failed = fails(folder.path(), 1, &["generate", "base", "--prompt", &long]);
     assert!(failed.contains("context of 32 tokens, found 32 tokens"), "{failed}");

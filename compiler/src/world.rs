@@ -159,6 +159,8 @@ pub trait Constrained {
     fn allowed(&mut self, tokens: &mut [bool]) -> Result<(), String>;
     /// The next token. After one that was not allowed none is.
     fn push(&mut self, token: u32);
+    /// The same reply once more, to go on with otherwise.
+    fn fork(&self) -> Box<dyn Constrained>;
 }
 
 /// Rows of a file, read on demand.

@@ -11,7 +11,7 @@ use align_compiler::stage::text::{Chat, Message};
 use align_compiler::world::{Grammar, Tokenizer};
 use align_runtime::engine::{Cpu, Engine};
 use align_runtime::generate::model::Writer;
-use align_runtime::generate::{Drawn, Generator, Request, Stream};
+use align_runtime::generate::{DRAFT, Drawn, Generator, Request, Stream};
 use align_runtime::run::default_memory;
 use align_runtime::train::held::Resident;
 use align_runtime::world::Files;
@@ -24,29 +24,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub fn generate(args: &Generate) -> Result<(), Failure> {
     let shown = if std::io::stderr().is_terminal() { Fetching::bar() } else { Fetching::lines() };
     let world = Files::new(".").fetching(move |part| shown.arrived(part));
-    let drawing = Drawing { temperature: args.temperature, ..Drawing::default() };
+    let drawing = Drawing { temperature: args.temperature, weighs: args.draft.is_some(), ..Drawing::default() };
     let grammar = grammar(args)?;
     let writer = Writer::open(&world, &args.model, &drawing, args.top_p, grammar.as_ref()).map_err(Failure::new)?;
+    let draft = args.draft.as_ref().map(|model| Writer::open(&world, model, &drawing, args.top_p, grammar.as_ref()));
+    let draft = draft.transpose().map_err(Failure::new)?;
     let threads = super::threads(args.machine.threads);
     let (writer, (engine, notes)): (_, (Box<dyn Engine>, _)) = match args.machine.device {
         Device::Gpu(number) => (writer, device::gpu(number, args.machine.into())?),
         Device::Auto | Device::Cpu => (writer.exact(), (Box::new(Cpu::new(threads)), vec![])),
     };
-    let generator = writer.generator(&*engine).map_err(Failure::new)?;
+    let draft = match args.machine.device {
+        Device::Gpu(_) => draft,
+        Device::Auto | Device::Cpu => draft.map(Writer::exact),
+    };
+    let generator = match &draft {
+        Some(draft) => {
+            let how = (args.ahead, args.temperature == 0.0);
+            Generator::with_draft(&*engine, (&writer.generation, &draft.generation), how)
+        }
+        None => writer.generator(&*engine),
+    };
+    let generator = generator.map_err(Failure::new)?;
     notes.iter().for_each(|note| errln!("{note}"));
     if generator.recomputes() {
         errln!("On a GPU the whole context is computed for each token.");
     }
-    let placed = writer.placed(&*engine);
+    let mut placed = writer.placed(&*engine);
+    if let Some(draft) = &draft {
+        placed.extend(draft.placed(&*engine).into_iter().map(|(path, weight)| (format!("{DRAFT}{path}"), weight)));
+    }
     let interrupt = Interrupt::new()?;
     let mut session = Session { args, writer: &writer, generator, placed, interrupt, turns: 0 };
     match (args.chat, &args.prompt) {
-        (true, prompt) => session.chat(prompt.as_deref()),
-        (false, Some(prompt)) => session.once(prompt),
+        (true, prompt) => session.chat(prompt.as_deref())?,
+        (false, Some(prompt)) => session.once(prompt)?,
         (false, None) => {
-            Err(Failure::Usage("--prompt says what is gone on from, or --chat begins a conversation".into()))
+            let said = "--prompt says what is gone on from, or --chat begins a conversation";
+            return Err(Failure::Usage(said.into()));
         }
     }
+    if let Some(drafts) = session.generator.drafts() {
+        errln!("{} of {} drafted tokens were taken ({:.0} %).", drafts.taken, drafts.drafted, 100.0 * drafts.rate());
+    }
+    Ok(())
 }
 
 /// What all replies keep to.

@@ -50,6 +50,19 @@ pub struct Obstacle {
 
 /// The graph of an item, with attention outlined, on new tokens of the stream of this name.
 pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle> {
+    rewritten(graph, stream, false)
+}
+
+/// As [`incremental`], but each output, and each state, has a value for every new token: what it is where that is the last. An
+/// input whose name begins with [`PER_TOKEN`] has one for each too.
+pub fn at_each(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle> {
+    rewritten(graph, stream, true)
+}
+
+/// What begins the names of inputs that belong to the token that is drawn.
+pub const PER_TOKEN: &str = "token.";
+
+fn rewritten(graph: &Graph, stream: &str, at_each: bool) -> Result<Incremental, Obstacle> {
     let input = graph.nodes().find(|(_, data)| matches!(&data.op, Op::Input(name) if name == stream));
     let Some([time]) = input.map(|(_, data)| &data.axes[..]) else {
         let graph = graph.clone();
@@ -59,6 +72,7 @@ pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle>
     let cached = Axis::ragged("cached", *origin, None);
     let mut pass = Pass {
         graph,
+        at_each,
         time: time.clone(),
         cached,
         to: Graph::new(),
@@ -74,6 +88,11 @@ pub fn incremental(graph: &Graph, stream: &str) -> Result<Incremental, Obstacle>
         pass.node(node, data).map_err(|what| Obstacle { node, what })?;
     }
     finish(graph, &mut pass.to, &pass.copies);
+    if at_each {
+        let mut outputs = std::mem::take(&mut pass.to.outputs);
+        outputs.iter_mut().for_each(|(_, node)| *node = pass.to.tile_to(*node, std::slice::from_ref(&pass.time)));
+        pass.to.outputs = outputs;
+    }
     let outputs: Vec<(String, Node)> = pass.kept.iter().map(|(kept, new)| (kept.new.clone(), *new)).collect();
     pass.to.outputs.extend(outputs);
     let states = pass.kept_states();
@@ -94,6 +113,8 @@ enum Seen {
 
 struct Pass<'a> {
     graph: &'a Graph,
+    /// What follows from all tokens is there for each of them: values of the kind `Last` have the axis of time.
+    at_each: bool,
     time: Axis,
     cached: Axis,
     to: Graph,
@@ -132,7 +153,7 @@ impl Pass<'_> {
                 (Op::Gather(axis), [x, _])
                     if *axis == self.time && more <= -1.0 && is_tokens(&self.seen.get(x).copied()) =>
                 {
-                    return self.from_the_end(node, data, more);
+                    return self.behind_the_end(node, data, more);
                 }
                 (Op::Cast, _) => return self.counted(node, data, more),
                 // A place of an earlier token is below it.
@@ -152,6 +173,26 @@ impl Pass<'_> {
             return self.attention(node, data, of);
         }
         let is_last = |seen: &Option<Seen>| matches!(seen, Some(Seen::Last | Seen::Count(_)));
+        if self.at_each && !has_time {
+            let read = data.inputs.iter().any(|n| self.to.axes(self.copies[n]).contains(&self.time));
+            match &data.op {
+                Op::Input(name) if name.starts_with(PER_TOKEN) => {
+                    let axes = std::iter::once(self.time.clone()).chain(data.axes.iter().cloned()).collect();
+                    let input = self.to.input(name.clone(), axes, data.dtype);
+                    self.copies.insert(node, input);
+                    self.seen.insert(node, Seen::Last);
+                    return Ok(());
+                }
+                // Their axes are their own.
+                Op::ScatterAdd(_) | Op::Random(..) | Op::Loop { .. } | Op::Call { .. } if read => {
+                    return Err("what is not worked out for several tokens at once".into());
+                }
+                Op::Scan { axis, .. } if read && *axis != self.time => {
+                    return Err("what is not worked out for several tokens at once".into());
+                }
+                _ => {}
+            }
+        }
         if !has_time && !inputs.iter().any(is_tokens) {
             // What follows from all tokens goes on doing so.
             let last = inputs.iter().any(is_last).then_some(Seen::Last);

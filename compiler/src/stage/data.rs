@@ -33,6 +33,8 @@ pub enum Purpose {
     Loss = 5,
     /// Tokens that a policy draws.
     Token = 6,
+    /// What decides which tokens of a draft are taken, and what comes in the place of others.
+    Draft = 7,
 }
 
 /// The random numbers of one row (or weight, or epoch) for one purpose.

@@ -17,7 +17,7 @@ use crate::eval::grammar::{Keeping, allowed_input, not_kept};
 use crate::eval::value::{Net, Stream, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::program::Program;
-use crate::rewrite::incremental::{Incremental, Kept, State, incremental};
+use crate::rewrite::incremental::{Incremental, Kept, State, at_each, incremental};
 use crate::rewrite::{PACKED, PER_ITEM, Rewrite, Rewrites, STEP, rewrite};
 use crate::tensor::{Axis, DType, Graph, MapOp, Node, NodeData, Op, RandomKind, ReduceOp};
 use crate::world::{Constraint, Grammar, Tokenizer, World};
@@ -34,6 +34,10 @@ pub const KEYS: [&str; 4] = ["token.seed", "token.row", "token.sample", "token.p
 /// under what it was drawn from, which is not there where the largest is taken.
 pub const DRAWN: [&str; 3] = ["token", "logp", "drawn"];
 
+/// Outputs in the place of [`DRAWN`] where nothing is drawn: log-weights of the next token, and the policy's logits (at temperature 1,
+/// without a sampler), which are not there where they are the same.
+pub const WEIGHED: [&str; 2] = ["weights", "logits"];
+
 /// How the next token is drawn.
 #[derive(Clone)]
 pub struct Drawing {
@@ -43,11 +47,13 @@ pub struct Drawing {
     pub sampler: Option<Value>,
     /// Keys and values of earlier tokens are kept; else the whole context is computed for each token.
     pub incremental: bool,
+    /// Nothing is drawn: the graphs give [`WEIGHED`], that of new tokens at each of them.
+    pub weighs: bool,
 }
 
 impl Default for Drawing {
     fn default() -> Drawing {
-        Drawing { temperature: 1.0, sampler: None, incremental: true }
+        Drawing { temperature: 1.0, sampler: None, incremental: true, weighs: false }
     }
 }
 
@@ -63,6 +69,8 @@ pub struct OneToken {
     pub layout: ItemLayout,
     pub kept: Vec<Kept>,
     pub states: Vec<State>,
+    /// The graph gives what it gives, and the states, at each new token.
+    pub each: bool,
     /// Tokens at this distance and further are read by nothing.
     pub window: Option<usize>,
 }
@@ -158,7 +166,7 @@ pub(super) fn generation(
     let rewrites = builder.rewrites_of_evaluations();
     let whole = packed(&item, PER_ITEM, &BatchOptions::default(), &rewrites, span)?;
     let one = match drawing.incremental && rewrites.incremental {
-        true => Some(one_token(&item, &rewrites, net, span)?),
+        true => Some(one_token(&item, &rewrites, drawing.weighs, net, span)?),
         false => None,
     };
     let generation = Generation {
@@ -224,6 +232,13 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
         None => eval.tempered(logits, temperature),
     };
     let graph = eval.graph();
+    if drawing.weighs {
+        graph.output(WEIGHED[0], weights);
+        if logits != weights {
+            graph.output(WEIGHED[1], logits);
+        }
+        return Ok(());
+    }
     let token = if greedy { largest(graph, weights, vocab) } else { draw(graph, weights, vocab) };
     let logp = log_probability(graph, logits, vocab, token);
     let drawn = (!greedy).then(|| log_probability(graph, weights, vocab, token));
@@ -326,11 +341,12 @@ fn used(builder: &Builder, eval: &mut Eval, graph: &Graph, span: Span) -> Res<(G
 }
 
 /// The form for new tokens.
-fn one_token(item: &Graph, rewrites: &Rewrites, net: &Net, span: Span) -> Res<OneToken> {
+fn one_token(item: &Graph, rewrites: &Rewrites, each: bool, net: &Net, span: Span) -> Res<OneToken> {
     // On one stream there is nothing to share.
     let outlined =
         rewrite(item, PER_ITEM, &Rewrites { simplify: true, attention: true, prefixes: false, ..rewrites.clone() });
-    let found = incremental(&outlined, &format!("{CONTEXT}{STREAM}")).map_err(|obstacle| {
+    let rewrite = if each { at_each } else { incremental };
+    let found = rewrite(&outlined, &format!("{CONTEXT}{STREAM}")).map_err(|obstacle| {
         let message = format!("`{}` cannot go on from kept tokens: {}", net.name(), obstacle.what);
         let mut diagnostic = Diagnostic::error("E0501", span, message);
         if let Some(own) = outlined.origin(obstacle.node).own() {
@@ -345,7 +361,7 @@ fn one_token(item: &Graph, rewrites: &Rewrites, net: &Net, span: Span) -> Res<On
     let options = BatchOptions { step_inputs: kept.iter().map(|kept| kept.rows.clone()).collect() };
     // Attention is found already.
     let graph = packed(&graph, &[], &options, rewrites, span)?;
-    Ok(OneToken { graph, layout, kept, states, window })
+    Ok(OneToken { graph, layout, kept, states, each, window })
 }
 
 /// The graph for items end to end.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use align_compiler::kernel::Layouts;
 use align_compiler::rewrite::attention::row;
 use align_compiler::rewrite::incremental::{BEFORE, ROWS};
-use align_compiler::stage::generate::{Allowed, DRAWN, KEYS, OneToken, PAGE};
+use align_compiler::stage::generate::{Allowed, DRAWN, KEYS, OneToken, PAGE, WEIGHED};
 use align_compiler::stage::items::{ItemLayout, ItemValue, Packed, STREAM};
 use align_compiler::tensor::{Axis, DType, Lengths};
 
@@ -24,6 +24,9 @@ pub struct Form {
     kept: Vec<(String, String, usize)>,
     states: Vec<Held>,
     allowed: Vec<Allowed>,
+    /// Of a form that weighs: the size of the vocabulary, and which of [`WEIGHED`] it gives.
+    weighs: Option<usize>,
+    weighed: Vec<&'static str>,
     pub window: Option<usize>,
     /// The axes of new and of kept tokens.
     time: Axis,
@@ -62,14 +65,15 @@ pub struct Step {
     pub logps: Vec<[f32; 2]>,
     /// The new rows, as they go to a [`Store`].
     new: Vec<Vec<f32>>,
-    /// Each state, of all sequences.
+    /// Each state, of all sequences; of a form that weighs, of all new tokens.
     states: Vec<ItemValue>,
+    /// Of a form that weighs: [`WEIGHED`] of each new token.
+    pub weighed: [Vec<f32>; 2],
 }
 
 impl Step {
-    /// The states of one of the sequences.
-    pub fn states(&self, at: usize) -> Vec<ItemValue> {
-        let count = self.tokens.len();
+    /// The states of one of so many sequences, or new tokens.
+    pub fn states(&self, at: usize, count: usize) -> Vec<ItemValue> {
         let own = |width: usize| at * width..(at + 1) * width;
         let of = |all: &ItemValue| match all {
             ItemValue::Floats(x) => ItemValue::Floats(x[own(x.len() / count)].to_vec()),
@@ -99,14 +103,24 @@ impl Form {
         let mut states = vec![];
         for state in &form.states {
             let axes: Vec<Axis> = std::iter::once(Axis::item()).chain(state.axes.iter().cloned()).collect();
-            layouts.inputs.insert(state.before.clone(), axes.clone());
-            layouts.outputs.insert(state.after.clone(), axes);
+            layouts.inputs.insert(state.before.clone(), axes);
+            let after = std::iter::once(if form.each { time.clone() } else { Axis::item() });
+            layouts.outputs.insert(state.after.clone(), after.chain(state.axes.iter().cloned()).collect());
             states.push(Held {
                 before: state.before.clone(),
                 after: state.after.clone(),
                 width: state.axes.iter().filter_map(Axis::fixed_size).product(),
                 dtype: state.dtype,
             });
+        }
+        let (mut weighs, mut weighed) = (None, vec![]);
+        if form.each {
+            for (name, node) in form.graph.outputs.iter().filter(|(name, _)| WEIGHED.contains(&&**name)) {
+                weighed.extend(WEIGHED.into_iter().filter(|known| known == name));
+                let own: Vec<Axis> = form.graph.axes(*node).iter().filter(|axis| **axis != time).cloned().collect();
+                weighs = own.first().and_then(Axis::fixed_size);
+                layouts.outputs.insert(name.clone(), std::iter::once(time.clone()).chain(own).collect());
+            }
         }
         Ok(Form {
             launch: Launch::new(engine, &form.graph, &layouts)?,
@@ -115,10 +129,17 @@ impl Form {
             kept,
             states,
             allowed: allowed.to_vec(),
+            weighs,
+            weighed,
             window: form.window,
             time,
             cached: axis(ROWS).map(|axis| axis.packed()),
         })
+    }
+
+    /// The size of the vocabulary that a form weighs.
+    pub fn vocab(&self) -> usize {
+        self.weighs.unwrap_or(0)
     }
 
     /// Bytes of a page.
@@ -133,7 +154,8 @@ impl Form {
         let lengths = self.lengths(&new, &vec![0; sequences], 0);
         let rows: usize = self.kept.iter().map(|(.., width)| width * tokens * size_of::<f32>()).sum();
         // Before and after a step, and with the sequence.
-        let states: usize = self.states.iter().map(|state| 3 * state.width * sequences * size_of::<f32>()).sum();
+        let places = if self.weighs.is_some() { tokens } else { sequences };
+        let states: usize = self.states.iter().map(|state| 3 * state.width * places * size_of::<f32>()).sum();
         self.launch.memory(&Packed { lengths, ..Packed::default() }) + rows + states
     }
 
@@ -148,12 +170,17 @@ impl Form {
 
     /// What a grammar allows all sequences. Where it does not matter all is.
     fn allowed_of(&self, at: usize, parts: &[Part]) -> ItemValue {
-        let mut all = Vec::with_capacity(parts.len() * self.allowed[at].size);
+        let mut all = vec![];
         for part in parts {
-            match part.allowed.get(at) {
-                Some(ItemValue::Bools(own)) => all.extend(own),
-                _ => all.resize(all.len() + self.allowed[at].size, true),
-            }
+            let places = if self.weighs.is_some() { part.tokens.len() } else { 1 };
+            let own = match part.allowed.get(at) {
+                Some(ItemValue::Bools(own)) => &own[..],
+                _ => &[],
+            };
+            // Those of the last tokens are given.
+            let free = (places * self.allowed[at].size).saturating_sub(own.len());
+            all.resize(all.len() + free, true);
+            all.extend(own);
         }
         ItemValue::Bools(all)
     }
@@ -199,7 +226,7 @@ impl Form {
                     (ItemValue::Ints(all), Some(ItemValue::Ints(own))) => all.extend(own),
                     (all, _) => zeros(all),
                 }
-                zeros(&mut after);
+                (0..if self.weighs.is_some() { part.tokens.len() } else { 1 }).for_each(|_| zeros(&mut after));
             }
             packed.values.insert(state.before.clone(), before);
             step.states.push(after);
@@ -222,6 +249,19 @@ impl Form {
             new.resize(packed.tokens * width, 0.0);
             bindings.insert(input, Slot::Floats(all));
             bindings.insert(output, Slot::Write(new));
+        }
+        if let Some(vocab) = self.weighs {
+            for (name, all) in
+                WEIGHED.into_iter().zip(&mut step.weighed).filter(|(name, _)| self.weighed.contains(name))
+            {
+                all.resize(packed.tokens * vocab, 0.0);
+                bindings.insert(name, Slot::Write(all));
+            }
+            self.launch.run(&packed, bindings).map_err(|what| Error::new("generation", what))?;
+            if !self.weighed.contains(&WEIGHED[1]) {
+                step.weighed[1] = step.weighed[0].clone();
+            }
+            return Ok(());
         }
         step.tokens.resize(count, 0);
         let (mut logps, mut drawn) = (vec![0.0; count], vec![0.0; count]);

@@ -33,6 +33,11 @@ impl<'a> Ending<'a> {
         self.most
     }
 
+    /// Whether a token ends replies.
+    pub fn is_stop(&self, token: u32) -> bool {
+        token == self.tokenizer.stop()
+    }
+
     /// Whether a reply ends with its last token; `Some(true)` where that is the stop token.
     pub fn of(&self, tokens: &[u32]) -> Option<bool> {
         if tokens.last() == Some(&self.tokenizer.stop()) {

@@ -10,6 +10,7 @@ pub mod model;
 mod pages;
 mod recompute;
 mod schedule;
+mod speculative;
 mod stream;
 
 use std::rc::Rc;
@@ -26,6 +27,8 @@ use crate::error::{Error, Result};
 use ending::Ending;
 pub use exact::exact;
 use recompute::Recompute;
+pub use speculative::Drafts;
+use speculative::Speculative;
 pub use stream::Stream;
 
 /// A prompt, and what is wanted of it.
@@ -64,6 +67,9 @@ pub type OnToken<'a> = dyn FnMut(usize, usize, u32) + 'a;
 /// Finds weights by their paths in the graphs of a generation.
 pub type Weights<'a, 'w> = dyn Fn(&str) -> Option<Slot<'w>> + 'a;
 
+/// What the paths of a draft's weights begin with.
+pub const DRAFT: &str = "draft:";
+
 /// A generation that is compiled. It lives over many runs, between which weights may change.
 pub struct Generator {
     tokenizer: Rc<dyn Tokenizer>,
@@ -78,6 +84,8 @@ enum Form {
     Whole(Box<Recompute>),
     /// New ones alone, over what is kept of earlier ones.
     Cached(Box<cached::Form>),
+    /// Several at once, which another policy has drafted.
+    Speculative(Box<Speculative>),
 }
 
 /// A reply that is written.
@@ -109,6 +117,7 @@ impl Generator {
     /// `layouts` says how weights lie in memory.
     pub fn new(engine: &dyn Engine, generation: &Generation, layouts: &Layouts) -> Result<Generator> {
         let form = match &generation.one {
+            Some(one) if one.each => return Err(Error::new("generation", "what weighs draws with a draft alone")),
             // Its kernels do not read what is kept.
             Some(one) if engine.name() != "gpu" => {
                 Form::Cached(Box::new(cached::Form::new(engine, one, &generation.allowed, layouts)?))
@@ -117,6 +126,30 @@ impl Generator {
         };
         let Generation { tokenizer, allowed, context, .. } = generation;
         Ok(Generator { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context, form })
+    }
+
+    /// A generator whose tokens another policy drafts: `ahead` at a time, which the policy then checks in one step. Replies are distributed
+    /// as without it (arXiv 2211.17192, 2302.01318). Both are traced to weigh ([`Drawing::weighs`]), with one sampler; weights of the draft
+    /// are asked for under their paths behind [`DRAFT`].
+    ///
+    /// [`Drawing::weighs`]: align_compiler::stage::generate::Drawing::weighs
+    pub fn with_draft(
+        engine: &dyn Engine,
+        (generation, draft): (&Generation, &Generation),
+        (ahead, greedy): (usize, bool),
+    ) -> Result<Generator> {
+        let form = Speculative::new(engine, (generation, draft), (ahead, greedy))?;
+        let Generation { tokenizer, allowed, context, .. } = generation;
+        let form = Form::Speculative(Box::new(form));
+        Ok(Generator { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context, form })
+    }
+
+    /// How often drafted tokens were taken, over all runs; `None` where nothing drafts.
+    pub fn drafts(&self) -> Option<Drafts> {
+        match &self.form {
+            Form::Speculative(form) => Some(form.drafts),
+            _ => None,
+        }
     }
 
     /// Whether the whole context is computed for each token.
@@ -144,6 +177,7 @@ impl Generator {
         let mut writing = job.begun();
         let ended = match &mut self.form {
             Form::Whole(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
+            Form::Speculative(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
             Form::Cached(form) => schedule::run(form, weight, &job, &mut writing, stop, on_token)?,
         };
         if !ended {
@@ -218,12 +252,16 @@ impl Job<'_> {
         [word as i32, row as u32 as i32, writing.sample as i32, writing.drawn.tokens.len() as i32]
     }
 
+    fn nothing_to_draw(&self, writing: &Writing) -> Error {
+        let wrong = Error::new("generation", "no token can be drawn: log-weights are not finite");
+        let place = format!("token {} of reply {}", writing.drawn.tokens.len() + 1, writing.sample + 1);
+        wrong.found(format!("{place} to row {}", self.requests[writing.request].row))
+    }
+
     /// A token was drawn.
     fn add(&self, writing: &mut Writing, token: i32, logps: [f32; 2], on_token: &mut OnToken) -> Result<()> {
         if logps.iter().any(|logp| logp.is_nan()) {
-            let wrong = Error::new("generation", "no token can be drawn: log-weights are not finite");
-            let place = format!("token {} of reply {}", writing.drawn.tokens.len() + 1, writing.sample + 1);
-            return Err(wrong.found(format!("{place} to row {}", self.requests[writing.request].row)));
+            return Err(self.nothing_to_draw(writing));
         }
         let drawn = &mut writing.drawn;
         drawn.tokens.push(token as u32);

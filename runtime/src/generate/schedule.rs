@@ -259,7 +259,7 @@ impl Schedule<'_> {
         let mut running = vec![];
         for (i, mut sequence) in std::mem::take(&mut self.running).into_iter().enumerate() {
             sequence.kept.evict(self.form.window, &mut self.pages);
-            sequence.kept.states = step.states(i);
+            sequence.kept.states = step.states(i, count);
             let is_whole = sequence.kept.filled == contexts[i].len();
             match sequence.what {
                 What::Reply(at) if is_whole => {

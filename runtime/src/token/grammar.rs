@@ -128,4 +128,8 @@ impl Constrained for Reply {
         let is_valid = self.matcher.validate_tokens(&[token]).is_ok_and(|count| count == 1);
         self.left = !is_valid || self.matcher.consume_token(token).is_err();
     }
+
+    fn fork(&self) -> Box<dyn Constrained> {
+        Box::new(Reply { matcher: self.matcher.clone(), left: self.left })
+    }
 }

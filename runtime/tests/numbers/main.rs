@@ -10,6 +10,7 @@ mod programs;
 mod reach;
 mod samplers;
 mod scores;
+mod speculative;
 mod tiny;
 
 use std::path::PathBuf;

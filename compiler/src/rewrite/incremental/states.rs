@@ -69,6 +69,9 @@ impl Pass<'_> {
 
     /// What a value for each token is at the last one.
     fn at_last(&mut self, x: Node) -> Node {
+        if self.at_each {
+            return x;
+        }
         let (count, one) = (self.new_tokens(), self.to.int(1));
         let last = self.to.map(MapOp::Sub, &[count, one]);
         self.to.gather(x, &self.time, last)
@@ -96,6 +99,7 @@ impl Pass<'_> {
             false => {
                 let before = self.before();
                 let before = self.to.cast(before, data.dtype);
+                let new = if self.at_each { self.tokens_so_far(data.dtype) } else { new };
                 self.to.map(MapOp::Add, &[new, before])
             }
         };
@@ -103,8 +107,46 @@ impl Pass<'_> {
         self.done(node, all, Seen::Count(more))
     }
 
+    /// Of each new token: how many there are up to it.
+    fn tokens_so_far(&mut self, dtype: DType) -> Node {
+        let (place, one) = (self.to.iota(&self.time), self.to.int(1));
+        let count = self.to.map(MapOp::Add, &[place, one]);
+        self.to.cast(count, dtype)
+    }
+
+    /// As [`Pass::gathered`], for each token: sums alone.
+    fn gathered_at_each(&mut self, node: Node, data: &NodeData) -> Result<(), String> {
+        let inputs: Vec<Node> = data.inputs.iter().map(|n| self.copies[n]).collect();
+        let (each, over) = match &data.op {
+            Op::Reduce(ReduceOp::Sum, over) => (inputs[0], over),
+            Op::Contract(over) => (self.to.map(MapOp::Mul, &inputs), over),
+            _ => return Err("what is not worked out for several tokens at once".into()),
+        };
+        let fixed: Vec<Axis> = over.iter().filter(|axis| **axis != self.time).cloned().collect();
+        let each = self.to.sum(each, &fixed);
+        let running = self.to.cumsum(each, &self.time, false);
+        self.goes_on(node, &data.axes, running, Seen::Last)
+    }
+
+    /// A running sum of new tokens, with that of earlier ones.
+    fn goes_on(&mut self, node: Node, axes: &[Axis], new: Node, seen: Seen) -> Result<(), String> {
+        let dtype = self.to.dtype(new);
+        let (number, before) = self.state(axes, dtype);
+        let first = self.is_first();
+        let zero = self.to.float(0.0);
+        let zero = self.to.cast(zero, dtype);
+        let base = self.to.map(MapOp::Where, &[first, zero, before]);
+        let all = self.to.map(MapOp::Add, &[base, new]);
+        let last = self.at_last(all);
+        self.keep(number, last);
+        self.done(node, all, seen)
+    }
+
     /// A reduction over all tokens, fixed axes too: that of new ones, with what earlier ones gave.
     pub(super) fn gathered(&mut self, node: Node, data: &NodeData, op: ReduceOp) -> Result<(), String> {
+        if self.at_each {
+            return self.gathered_at_each(node, data);
+        }
         let new = self.rebuilt(data);
         let (number, before) = self.state(&data.axes, data.dtype);
         let with = match op {
@@ -126,15 +168,7 @@ impl Pass<'_> {
     pub(super) fn running(&mut self, node: Node, data: &NodeData) -> Result<(), String> {
         let new = self.rebuilt(data);
         let axes = self.fixed_axes(&data.axes)?;
-        let (number, before) = self.state(&axes, data.dtype);
-        let first = self.is_first();
-        let zero = self.to.float(0.0);
-        let zero = self.to.cast(zero, data.dtype);
-        let base = self.to.map(MapOp::Where, &[first, zero, before]);
-        let all = self.to.map(MapOp::Add, &[base, new]);
-        let last = self.at_last(all);
-        self.keep(number, last);
-        self.done(node, all, Seen::Tokens)
+        self.goes_on(node, &axes, new, Seen::Tokens)
     }
 
     /// The axes of a value for each token but for that of tokens.
@@ -240,9 +274,10 @@ impl Pass<'_> {
     }
 
     /// A value at the last place, or before it.
-    pub(super) fn from_the_end(&mut self, node: Node, data: &NodeData, more: f64) -> Result<(), String> {
+    pub(super) fn behind_the_end(&mut self, node: Node, data: &NodeData, more: f64) -> Result<(), String> {
         let [x, index] = data.inputs[..] else { unreachable!("a gather reads two") };
         let value = match more == -1.0 {
+            true if self.at_each => self.copies[&x],
             true => {
                 let last = self.new_counts[&index];
                 self.to.gather(self.copies[&x], &self.time, last)
@@ -254,6 +289,9 @@ impl Pass<'_> {
 
     /// A value for each token at places that lie no more than `by` before the new tokens: it is kept of so many.
     fn at_place(&mut self, x: Node, place: Node, by: usize) -> Result<Node, String> {
+        if self.at_each {
+            return Err("earlier places, where several tokens are worked out at once".into());
+        }
         let axes = self.to.axes(x).to_vec();
         let mut own = self.fixed_axes(&axes)?;
         let ring = Axis::fixed(format!("last.{}", self.states.len()), by);
