@@ -31,6 +31,16 @@ impl Eval<'_> {
         result
     }
 
+    /// Whether somebody answers what is asked of policies.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asks.is_some() && !self.is_tracing()
+    }
+
+    /// Whether a function of rows of data runs.
+    pub(crate) fn is_in_row(&self) -> bool {
+        self.draws.rounds.iter().any(|round| *round > u64::MAX / 2)
+    }
+
     /// Runs host code. The tensors that it made are dropped where `drops` says so after it: what it gives then holds none.
     pub(crate) fn aside(&mut self, f: impl FnOnce(&mut Self) -> Res<()>, drops: &dyn Fn() -> bool) -> Res<()> {
         let graphs: Vec<_> = self.frames.iter().map(|frame| frame.graph.clone()).collect();

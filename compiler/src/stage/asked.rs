@@ -10,6 +10,9 @@ use super::data::{Data, Drawn};
 use super::evaluate::AnswerKind;
 use super::hash::{ContentHash, Hasher};
 use super::rows::GLANCE;
+use super::sample::{Drawer, DrawnReply};
+use super::sources::Source;
+use super::writes::{WriteOf, Writing};
 use super::{metric, nets, words};
 use crate::eval::asks::Asks;
 use crate::eval::value::{Function, Item, Net, Record, Value};
@@ -69,6 +72,12 @@ pub struct Asked {
     /// Questions about what a stage draws as it trains, while it is built.
     of_moment: RefCell<Vec<usize>>,
     in_moment: Cell<bool>,
+    /// Replies that are asked for.
+    pub(super) writings: RefCell<Vec<Rc<Writing>>>,
+    unwritten: RefCell<Vec<WriteOf>>,
+    replies: RefCell<HashMap<(usize, ContentHash), Vec<DrawnReply>>>,
+    passing_replies: RefCell<HashMap<(usize, ContentHash), Vec<DrawnReply>>>,
+    writings_of_moment: RefCell<Vec<usize>>,
     /// Zeros stand in for answers that nobody has.
     stands_in: Cell<bool>,
     /// How often something was asked.
@@ -161,6 +170,42 @@ impl Asked {
         }
     }
 
+    /// The replies to a prompt, if they are known. Else it is noted that they are wanted.
+    pub(super) fn written(&self, of: &WriteOf) -> Option<Vec<DrawnReply>> {
+        self.count.set(self.count.get() + 1);
+        if self.in_moment.get() && !self.writings_of_moment.borrow().contains(&of.writing) {
+            self.writings_of_moment.borrow_mut().push(of.writing);
+        }
+        let key = (of.writing, of.hash());
+        let known = self.replies.borrow().get(&key).or(self.passing_replies.borrow().get(&key)).cloned();
+        if known.is_none() && !self.stands_in.get() && self.known.borrow_mut().insert((usize::MAX - of.writing, key.1))
+        {
+            self.unwritten.borrow_mut().push(of.clone());
+        }
+        known
+    }
+
+    /// Prompts that nobody has replied to yet.
+    pub fn take_unwritten(&self) -> Vec<WriteOf> {
+        std::mem::take(&mut self.unwritten.borrow_mut())
+    }
+
+    /// Notes replies until [`Asked::forget`].
+    pub fn tell_replies_now(&self, of: &WriteOf, replies: Vec<DrawnReply>) {
+        self.passing_replies.borrow_mut().insert((of.writing, of.hash()), replies);
+    }
+
+    /// What is written of what a stage draws, by its number among all.
+    pub(super) fn writings_of_moment(&self) -> Vec<(usize, Rc<Writing>)> {
+        let writings = self.writings.borrow();
+        self.writings_of_moment.borrow().iter().map(|number| (*number, writings[*number].clone())).collect()
+    }
+
+    /// How much waits for an answer.
+    fn open(&self) -> usize {
+        self.waiting.borrow().len() + self.unwritten.borrow().len()
+    }
+
     /// Texts whose answers nobody has yet.
     pub fn take_waiting(&self) -> Vec<AskedOf> {
         self.known.borrow_mut().clear();
@@ -185,6 +230,8 @@ impl Asked {
     /// Forgets the answers of a moment.
     pub fn forget(&self) {
         self.passing.borrow_mut().clear();
+        self.passing_replies.borrow_mut().clear();
+        self.take_unwritten();
         self.take_waiting();
     }
 
@@ -201,12 +248,12 @@ impl Asked {
             if asked && row >= most {
                 break;
             }
-            let (before, waiting) = (self.count.get(), self.waiting.borrow().len());
+            let (before, open) = (self.count.get(), self.open());
             let run = |eval: &mut Eval| eval.with_asks(self.clone(), |eval| f(eval, row));
             let result = eval.aside(run, &|| self.count.get() > before);
             asked |= self.count.get() > before;
             // Zeros in the place of answers may lead astray; with the answers the row is made again.
-            if self.waiting.borrow().len() == waiting {
+            if self.open() == open {
                 result?;
             }
         }
@@ -339,12 +386,8 @@ pub(super) fn settle(
     after_draws: bool,
     f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
 ) -> Res<Settled> {
-    let (live, asked) = {
-        let state = builder.state.borrow();
-        let live = state.live.as_ref().map(|live| live.asked.clone());
-        (live.is_some(), live.unwrap_or_else(|| state.asked.clone()))
-    };
-    let is_live = live && after_draws;
+    let asked = builder.asked();
+    let is_live = builder.state.borrow().live.is_some() && after_draws;
     let tally = eval.tally.borrow().clone();
     let mut settled = Settled::default();
     let mut answered = !is_live;
@@ -355,8 +398,8 @@ pub(super) fn settle(
             return Ok(settled);
         }
         settled.asked = true;
-        let waiting = asked.take_waiting();
-        if waiting.is_empty() {
+        let (waiting, unwritten) = (asked.take_waiting(), asked.take_unwritten());
+        if waiting.is_empty() && unwritten.is_empty() {
             return Ok(settled);
         }
         *eval.tally.borrow_mut() = tally.clone();
@@ -382,6 +425,29 @@ pub(super) fn settle(
             builder.state.borrow_mut().graph.asks(stage, known.is_none());
             match known {
                 Some(known) => of.iter().zip(known).for_each(|(of, numbers)| asked.tell(of, numbers)),
+                None => answered = false,
+            }
+        }
+        let writings = asked.writings.borrow().clone();
+        for (number, writing) in writings.iter().enumerate() {
+            let of: Vec<&WriteOf> = unwritten.iter().filter(|of| of.writing == number).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let sources: Option<Vec<Source>> = writing.readers.iter().map(|reader| reader.source.clone()).collect();
+            let Some(sources) = sources else {
+                let message = "what the policy that trains is to write is asked for before the stage draws";
+                return fault("E0190", writing.span, message);
+            };
+            let drawer = Drawer { builder, generation: &writing.generation, sources: &sources, span: writing.span };
+            let (asks, keys) = of.iter().map(|of| (of.ask.clone(), of.key)).unzip();
+            let (stage, _, replies) = drawer.drawn(asks, Some(keys), writing.wanted.clone());
+            settled.drawn.stages.push(stage);
+            match replies.filter(|_| !after_draws) {
+                Some(replies) => {
+                    let mut known = asked.replies.borrow_mut();
+                    of.iter().zip(replies).for_each(|(of, replies)| drop(known.insert((number, of.hash()), replies)));
+                }
                 None => answered = false,
             }
         }

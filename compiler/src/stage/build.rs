@@ -313,6 +313,12 @@ impl<'p> Builder<'p> {
         self.add(Stage { name, span, hash, inputs, kind }, &reads)
     }
 
+    /// What code that makes rows asks of policies here.
+    pub(super) fn asked(&self) -> Rc<Asked> {
+        let state = self.state.borrow();
+        state.live.as_ref().map_or_else(|| state.asked.clone(), |live| live.asked.clone())
+    }
+
     /// What stages that the next expressions ask for are named by.
     pub(super) fn bind(&self, name: String) {
         self.state.borrow_mut().binding = Some(name);
@@ -334,7 +340,7 @@ fn apart(eval: &mut Eval, value: Value) -> Res<Value> {
 }
 
 /// Primitives of the pipeline, beside the [`words`] of data.
-pub const PRIMITIVES: [&str; 5] = ["load", "adapter", "history", "decode", "sample"];
+pub const PRIMITIVES: [&str; 6] = ["load", "adapter", "history", "decode", "sample", "generate"];
 
 impl Hooks for Builder<'_> {
     fn train(
@@ -386,6 +392,7 @@ impl Hooks for Builder<'_> {
             "decode" => super::metric::decode(eval, call),
             "score" => super::score::judged(eval, call, &mut |more| self.warn(more)),
             "sample" => super::sample::sample(self, eval, call),
+            "generate" => super::writes::generate(self, eval, call),
             "map" if !self.passes.has(MAPS) && self.runs() => {
                 let mapped = RowHooks.call(eval, name, call)?;
                 apart(eval, mapped)
@@ -555,11 +562,14 @@ impl Hooks for RowHooks {
     }
 
     fn builtin(&self, name: &str) -> Option<&'static str> {
-        words::find(name)
+        if name == "generate" { Some("generate") } else { words::find(name) }
     }
 
     fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
-        words::call(eval, name, call)
+        match name {
+            "generate" => super::writes::nobody(call.span),
+            _ => words::call(eval, name, call),
+        }
     }
 
     fn cast(

@@ -20,6 +20,7 @@ use super::sample::{Ask, DrawnReply, Sampling, Wanted};
 use super::source::{ItemSource, Nothing};
 use super::states::Used;
 use super::together::{Trained, of_source};
+use super::writes::WriteOf;
 use super::{metric, nets, words};
 use crate::eval::env::Env;
 use crate::eval::score::Tally;
@@ -72,6 +73,8 @@ pub(super) struct Found {
     pub sites: Vec<Site>,
     asked: Rc<Asked>,
     questions: Vec<LiveQuestion>,
+    /// The numbers of what is written, in the order of their sites, which are the last.
+    writings: Vec<usize>,
 }
 
 /// An expression that draws from the policy of a stage as it trains.
@@ -83,6 +86,8 @@ pub struct Live<'p> {
     env: Env,
     pub sites: Rc<Vec<Site>>,
     questions: Rc<Vec<LiveQuestion>>,
+    /// See [`Found::writings`].
+    writings: Vec<usize>,
     /// Whether its code asks policies anything.
     asks: bool,
 }
@@ -98,7 +103,7 @@ pub(super) fn building<'p, T>(
     let outer = builder.state.borrow_mut().live.replace(new);
     let result = of();
     let built = std::mem::replace(&mut builder.state.borrow_mut().live, outer);
-    let found = built.map(|Building { sites, asked, .. }| Found { sites, asked, questions: vec![] });
+    let found = built.map(|Building { sites, asked, .. }| Found { sites, asked, ..Found::default() });
     Ok((result?, found.unwrap_or_default()))
 }
 
@@ -118,6 +123,18 @@ impl Found {
             let numbers = site.numbers.iter();
             let prefixes = numbers.map(|number| prefix(eval, number, site.span)).collect::<Res<Vec<_>>>()?;
             self.sites.push(Site { generation: site.generation.named(prefixes), ..site });
+        }
+        for (number, writing) in self.asked.writings_of_moment() {
+            let readers = writing.readers.iter();
+            let prefixes = readers.map(|reader| prefix(eval, &reader.number, writing.span)).collect::<Res<Vec<_>>>()?;
+            self.sites.push(Site {
+                generation: writing.generation.clone().named(prefixes),
+                wanted: writing.wanted.clone(),
+                base: Data::held(vec![]),
+                numbers: vec![],
+                span: writing.span,
+            });
+            self.writings.push(number);
         }
         for (number, question) in self.asked.of_moment() {
             let mut numbers: Vec<String> = vec![];
@@ -217,17 +234,22 @@ struct Round {
     asks: Option<Waiting>,
     /// Texts that questions wait for answers about.
     waiting: Vec<AskedOf>,
+    /// Prompts that code waits for replies to.
+    unwritten: Vec<WriteOf>,
 }
 
 impl<'p> Live<'p> {
     pub(super) fn new(builder: &Builder<'p>, found: Found, expr: &Expr, env: &Env) -> Live<'p> {
         let (sites, questions) = (Rc::new(found.sites), Rc::new(found.questions));
-        let asked = found.asked;
-        let hooks = Rc::new(LiveHooks { sites: sites.clone(), asked, round: RefCell::default(), at: Cell::new(0) });
+        let (asked, writings) = (found.asked, found.writings);
+        let samples = sites.len() - writings.len();
+        let hooks =
+            Rc::new(LiveHooks { sites: sites.clone(), samples, asked, round: RefCell::default(), at: Cell::new(0) });
         let mut eval = builder.eval();
         eval.hooks = Some(hooks.clone());
-        let asks = !questions.is_empty();
-        Live { eval: RefCell::new(eval), hooks, expr: expr.clone(), env: env.clone(), sites, questions, asks }
+        let asks = !questions.is_empty() || !writings.is_empty();
+        let (expr, env) = (expr.clone(), env.clone());
+        Live { eval: RefCell::new(eval), hooks, expr, env, sites, questions, writings, asks }
     }
 
     /// Works the expression out with what `policies` draw and answer. `taken`: the rows of the first site; all without it. Nothing
@@ -240,12 +262,12 @@ impl<'p> Live<'p> {
             // What rewards gave in the last try they give again.
             self.eval.borrow().tally.take();
             let value = self.made(&mut self.eval.borrow_mut());
-            let (asks, waiting) = {
+            let (asks, waiting, unwritten) = {
                 let mut round = self.hooks.round.borrow_mut();
-                (round.asks.take(), std::mem::take(&mut round.waiting))
+                (round.asks.take(), std::mem::take(&mut round.waiting), std::mem::take(&mut round.unwritten))
             };
-            if !waiting.is_empty() {
-                match self.answer(&waiting, policies)? {
+            if !waiting.is_empty() || !unwritten.is_empty() {
+                match self.answer(&waiting, policies)? && self.write(&unwritten, policies)? {
                     true => continue,
                     false => return Ok(None),
                 }
@@ -288,6 +310,26 @@ impl<'p> Live<'p> {
             Some(_) => {
                 fault("E0190", self.expr.span, "a question to a policy that only some steps ask is not there yet")
             }
+            None => Ok(true),
+        }
+    }
+}
+
+impl Live<'_> {
+    /// Draws the replies that code waits for. Whether there are any.
+    fn write(&self, unwritten: &[WriteOf], policies: &mut dyn Policies) -> Res<bool> {
+        let first = self.sites.len() - self.writings.len();
+        for (at, number) in self.writings.iter().enumerate() {
+            let of: Vec<&WriteOf> = unwritten.iter().filter(|of| of.writing == *number).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let (asks, keys): (Vec<Ask>, Vec<u64>) = of.iter().map(|of| (of.ask.clone(), of.key)).unzip();
+            let Some(drawn) = policies.draw((first + at, 0), &asks, &keys) else { return Ok(false) };
+            of.iter().zip(drawn).for_each(|(of, replies)| self.hooks.asked.tell_replies_now(of, replies));
+        }
+        match unwritten.iter().find(|of| !self.writings.contains(&of.writing)) {
+            Some(_) => fault("E0190", self.expr.span, "a `generate` that only some steps come to is not there yet"),
             None => Ok(true),
         }
     }
@@ -551,6 +593,8 @@ fn numbers(row: &Value, name: &str) -> Option<Vec<f64>> {
 /// Hooks of an expression that draws: rows as elsewhere, and `sample` with what was drawn.
 struct LiveHooks {
     sites: Rc<Vec<Site>>,
+    /// So many of them are calls of `sample`.
+    samples: usize,
     asked: Rc<Asked>,
     round: RefCell<Round>,
     /// Sites that were come by in this working out.
@@ -574,7 +618,7 @@ impl LiveHooks {
     fn sample(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
         let sampling = Sampling::read(eval, call)?;
         let number = self.at.replace(self.at.get() + 1);
-        let Some(site) = self.sites.get(number) else {
+        let Some(site) = self.sites.get(number).filter(|_| number < self.samples) else {
             return fault("E0190", call.span, "a `sample` that only some steps come to is not there yet");
         };
         let writer = sampling.writer(&site.generation);
@@ -615,12 +659,13 @@ impl Hooks for LiveHooks {
     }
 
     fn builtin(&self, name: &str) -> Option<&'static str> {
-        if name == "sample" { Some("sample") } else { RowHooks.builtin(name) }
+        ["sample", "generate"].into_iter().find(|word| *word == name).or_else(|| RowHooks.builtin(name))
     }
 
     fn call(&self, eval: &mut Eval, name: &'static str, call: &Call) -> Res<Value> {
         match name {
             "sample" => self.sample(eval, call),
+            "generate" => super::writes::generate_now(&self.asked, eval, call),
             "mean" => {
                 let (value, span) = words::argument(eval, call, 0, "data")?;
                 match cast::<Rows>(&value) {
@@ -640,11 +685,13 @@ impl Hooks for LiveHooks {
         f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
     ) -> Res<Settled> {
         let asked = self.asked.pass(eval, (rows, rows), f)?;
-        let waiting = self.asked.take_waiting();
-        if !waiting.is_empty() {
+        let (waiting, unwritten) = (self.asked.take_waiting(), self.asked.take_unwritten());
+        let question = waiting.first().map(|of| self.asked.questions.borrow()[of.question].span);
+        let writing = unwritten.first().map(|of| self.asked.writings.borrow()[of.writing].span);
+        if let Some(asked) = question.or(writing) {
             // Nobody sees it: the expression is worked out again.
-            let asked = self.asked.questions.borrow()[waiting[0].question].span;
-            self.round.borrow_mut().waiting = waiting;
+            let mut round = self.round.borrow_mut();
+            (round.waiting, round.unwritten) = (waiting, unwritten);
             return fault("E0190", asked, "policies have not answered yet");
         }
         Ok(Settled { asked, ..Settled::default() })

@@ -54,4 +54,5 @@ pub mod text;
 pub mod together;
 pub mod train;
 pub mod words;
+pub mod writes;
 mod written;

@@ -72,6 +72,8 @@ pub struct SampleStage {
     pub generation: Generation,
     pub asks: Vec<Ask>,
     pub wanted: Wanted,
+    /// What keys the draws of each; their places without it.
+    pub keys: Option<Vec<u64>>,
     /// Its replies are known, and are in the rows of stages that read them.
     pub is_drawn: bool,
 }
@@ -416,7 +418,7 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
     let data = if builder.runs() { sampling.data.clone() } else { sampling.data.sample(GLANCE) };
     let data = super::asked::readable(eval, &data, sampling.span)?;
     let rows = (0..data.len()).map(|at| data.get(eval, at)).collect::<Res<Vec<_>>>()?;
-    let of = Drawer { builder, generation: &generation, sources: &sources, sampling: &sampling };
+    let of = Drawer { builder, generation: &generation, sources: &sources, span: sampling.span };
     if let Some(played) = &sampling.played {
         let n = sampling.wanted.replies();
         let mut episodes = Episodes::begin(eval, played, &writer, (&rows, n), sampling.span)?;
@@ -424,7 +426,7 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
         for turn in 0.. {
             let Some((asks, _)) = episodes.asks() else { break };
             let wanted = Wanted { n: sampling.wanted.n.filter(|_| turn == 0), ..sampling.wanted.clone() };
-            let (stage, _, replies) = of.drawn(asks, Wanted { seed: of_turn(wanted.seed, turn), ..wanted });
+            let (stage, _, replies) = of.drawn(asks, None, Wanted { seed: of_turn(wanted.seed, turn), ..wanted });
             drawn.stages.push(stage);
             match replies {
                 Some(replies) => episodes.take(eval, &replies)?,
@@ -439,7 +441,7 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
         return sampling.value(eval, rows.with_drawn(data.drawn()).with_drawn(&drawn));
     }
     let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
-    let (stage, hash, drawn) = of.drawn(asks.clone(), sampling.wanted.clone());
+    let (stage, hash, drawn) = of.drawn(asks.clone(), None, sampling.wanted.clone());
     let is_drawn = drawn.is_some();
     let wanted = sampling.wanted.clone();
     let replies = drawn.unwrap_or_else(|| asks.iter().map(|ask| writer.stand_in(ask, &wanted)).collect());
@@ -450,28 +452,33 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
 }
 
 /// What draws replies of a pipeline.
-struct Drawer<'a, 'p> {
-    builder: &'a Builder<'p>,
-    generation: &'a Generation,
-    sources: &'a [Source],
-    sampling: &'a Sampling,
+pub(super) struct Drawer<'a, 'p> {
+    pub builder: &'a Builder<'p>,
+    pub generation: &'a Generation,
+    pub sources: &'a [Source],
+    pub span: Span,
 }
 
 impl Drawer<'_, '_> {
     /// The stage that draws, and what it has drawn, if it has.
-    fn drawn(&self, asks: Vec<Ask>, wanted: Wanted) -> (StageId, ContentHash, Option<Vec<Vec<DrawnReply>>>) {
-        let Drawer { builder, generation, sources, sampling } = self;
-        let (hash, inputs) = hashed(builder, generation, sources, &asks, &wanted);
+    pub fn drawn(
+        &self,
+        asks: Vec<Ask>,
+        keys: Option<Vec<u64>>,
+        wanted: Wanted,
+    ) -> (StageId, ContentHash, Option<Vec<Vec<DrawnReply>>>) {
+        let Drawer { builder, generation, sources, span } = self;
+        let (hash, inputs) = hashed(builder, generation, sources, (&asks, keys.as_deref()), &wanted);
         let drawn = match builder.runs() {
             true => builder.world.drawn(&hash.to_string()),
             false => None,
         };
         let drawn = drawn.filter(|drawn| drawn.len() == asks.len());
         let is_drawn = drawn.is_some();
-        let kind = SampleStage { generation: (*generation).clone(), asks, wanted, is_drawn };
+        let kind = SampleStage { generation: (*generation).clone(), asks, wanted, keys, is_drawn };
         let reads: Vec<(StageId, Reads)> =
             sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
-        let (name, span) = (builder.binding(), sampling.span);
+        let (name, span) = (builder.binding(), *span);
         let stage = Stage { name, span, hash, inputs, kind: StageKind::Sample(Box::new(kind)) };
         let stage = builder.add(stage, &reads);
         builder.state.borrow_mut().stand_in |= !is_drawn;
@@ -483,7 +490,7 @@ fn hashed(
     builder: &Builder,
     generation: &Generation,
     sources: &[Source],
-    asks: &[Ask],
+    (asks, keys): (&[Ask], Option<&[u64]>),
     wanted: &Wanted,
 ) -> (ContentHash, Vec<super::hash::HashInput>) {
     let Wanted { n, max_tokens, stop, seed } = wanted;
@@ -507,6 +514,9 @@ fn hashed(
     inputs.part("prompts", format!("{} prompts", asks.len()), |hasher| {
         for ask in asks {
             hasher.ids("prompt", &ask.prompt).ids("begin", &ask.begin);
+        }
+        for key in keys.unwrap_or_default() {
+            hasher.int("key", *key);
         }
     });
     inputs.finish()

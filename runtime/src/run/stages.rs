@@ -573,8 +573,9 @@ impl Stages<'_, '_> {
         let placed: HashMap<&str, Resident> =
             resident(self.engine.device(), named.iter().map(|(path, numbers)| (*path, *numbers))).into_iter().collect();
         let weight = |path: &str| placed.get(path).map(Resident::slot);
-        let (wanted, rows) = (&node.wanted, 0..node.asks.len() as u64);
-        let asked = requests(&node.asks, rows, wanted);
+        let wanted = &node.wanted;
+        let places = || (0..node.asks.len() as u64).collect();
+        let asked = requests(&node.asks, node.keys.clone().unwrap_or_else(places).into_iter(), wanted);
         let memory = self.memory.saturating_sub(held);
         let found = generator.run(&weight, &asked, wanted.seed, memory, self.stop, &mut |_, _, _| {})?;
         let Some(found) = found else { return Ok(false) };

@@ -124,3 +124,31 @@ fn other_policies_have_a_part_in_what_a_stage_draws() {
   assert mean(digits |> map(x => surprise(distilled, x.digit))) < 100"#);
     assert_eq!(lines.iter().filter(|line| line["stage"] == "distilled").count(), 2);
 }
+
+#[test]
+fn a_policy_writes_in_code_that_makes_rows() {
+    let lines = run(r#"let six = digits |> take(6)
+  let told = six |> map(x => x with { said: generate(taught, x.ask, max_tokens: 2, temperature: 0).text })
+  let drawn = six |> sample(taught, max_tokens: 2, temperature: 0)
+  assert mean(zip(told, drawn) |> map((a, b) => if a.said == b.reply.text then 1.0 else 0.0)) == 1
+  let again = six |> map(x => generate(taught, """{generate(taught, x.ask, max_tokens: 1, temperature: 0).text}:""", max_tokens: 2, temperature: 0).text)
+  assert length(again |> filter(t => t.length > 0)) > 0
+  let many = six |> map(x => generate(untrained, x.ask, max_tokens: 3, n: 4))
+  assert mean(many |> map(ys => length(distinct(ys |> map(y => y.text))))) > 2
+  let one = generate(taught, "2:", max_tokens: 2, temperature: 0)
+  show [{ one: one.text, also: generate(taught, "2:", begin: one, max_tokens: 2).text }]
+  let longer = six |> map(x => generate(taught, x.ask, begin: "1", max_tokens: 1).text)
+  assert length(longer |> filter(t => t |> starts_with("1"))) == 6
+  let judged = drawn |> score(y => if generate(taught, """{y.text}:""", max_tokens: 1, temperature: 0).text.length > 0 then 1 else 0)
+  assert mean(judged.reward) >= 0
+  let practised = train taught as q {
+    on        digits |> sample(q, n: 4, max_tokens: 2) |> score((y => generate(q, """{y.text}:""", max_tokens: 2, temperature: 0).length) + (y => score(scorer, y)))
+    loss      practice()
+    optimizer adamw(lr: 1e-2)
+    batch     6 groups
+    steps     3
+  }
+  assert mean(digits |> map(x => surprise(practised, x.digit))) < 100"#);
+    let steps: Vec<_> = lines.iter().filter(|line| line["stage"] == "practised").collect();
+    assert!(steps.len() == 3 && steps.iter().all(|line| line["reward"].as_f64().unwrap().is_finite()), "{steps:?}");
+}
