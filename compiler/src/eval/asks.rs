@@ -36,9 +36,17 @@ impl Eval<'_> {
         self.asks.is_some() && !self.is_tracing()
     }
 
-    /// Whether a function of rows of data runs.
+    /// Whether code runs that makes a row of data.
     pub(crate) fn is_in_row(&self) -> bool {
-        self.draws.rounds.iter().any(|round| *round > u64::MAX / 2)
+        self.rows > 0
+    }
+
+    /// Runs code that makes a row of data.
+    pub(crate) fn in_row<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.rows += 1;
+        let result = f(self);
+        self.rows -= 1;
+        result
     }
 
     /// Runs host code. The tensors that it made are dropped where `drops` says so after it: what it gives then holds none.

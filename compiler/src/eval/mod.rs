@@ -267,6 +267,8 @@ pub struct Eval<'p> {
     pub keeping: grammar::Keeping,
     /// How rewards went, by name. Who runs the code takes it: `std::mem::take(&mut *eval.tally.borrow_mut())`.
     pub tally: Rc<RefCell<score::Tally>>,
+    /// Rows of data that are being made, one for another.
+    rows: usize,
     /// Who answers what host code asks of policies.
     asks: Option<Rc<dyn asks::Asks>>,
     fuel: fuel::Fuel,
@@ -331,6 +333,7 @@ impl<'p> Eval<'p> {
             temperature: 1.0,
             keeping: grammar::Keeping::default(),
             tally: Rc::default(),
+            rows: 0,
             asks: None,
             fuel: fuel::Fuel::default(),
             patterns: text::Patterns::default(),

@@ -68,7 +68,8 @@ pub struct Asked {
     /// Answers with the weights of a moment.
     passing: RefCell<HashMap<(usize, ContentHash), Vec<f64>>>,
     waiting: RefCell<Vec<AskedOf>>,
-    known: RefCell<HashSet<(usize, ContentHash)>>,
+    /// What waits for an answer.
+    noted: RefCell<HashSet<(usize, ContentHash)>>,
     /// Questions about what a stage draws as it trains, while it is built.
     of_moment: RefCell<Vec<usize>>,
     in_moment: Cell<bool>,
@@ -80,8 +81,9 @@ pub struct Asked {
     writings_of_moment: RefCell<Vec<usize>>,
     /// Zeros stand in for answers that nobody has.
     stands_in: Cell<bool>,
-    /// How often something was asked.
+    /// How often something was asked, and how often nobody knew the answer.
     count: Cell<usize>,
+    unknown: Cell<usize>,
 }
 
 /// How a pass over rows went that may have asked policies.
@@ -153,7 +155,7 @@ impl Asked {
         };
         let known = self.answers.borrow().get(&(question, key)).cloned();
         let known = known.or_else(|| self.passing.borrow().get(&(question, key)).cloned());
-        if known.is_none() && !self.stands_in.get() && self.known.borrow_mut().insert((question, key)) {
+        if known.is_none() && self.is_new((question, key)) {
             self.waiting.borrow_mut().push(AskedOf { question, key, text: text.clone() });
         }
         let numbers = known.unwrap_or_else(|| vec![0.0; if per_token { length(text) } else { 1 }]);
@@ -178,8 +180,8 @@ impl Asked {
         }
         let key = (of.writing, of.hash());
         let known = self.replies.borrow().get(&key).or(self.passing_replies.borrow().get(&key)).cloned();
-        if known.is_none() && !self.stands_in.get() && self.known.borrow_mut().insert((usize::MAX - of.writing, key.1))
-        {
+        // Questions are numbered from the other end.
+        if known.is_none() && self.is_new((usize::MAX - of.writing, key.1)) {
             self.unwritten.borrow_mut().push(of.clone());
         }
         known
@@ -201,14 +203,15 @@ impl Asked {
         self.writings_of_moment.borrow().iter().map(|number| (*number, writings[*number].clone())).collect()
     }
 
-    /// How much waits for an answer.
-    fn open(&self) -> usize {
-        self.waiting.borrow().len() + self.unwritten.borrow().len()
+    /// Nobody knows the answer: whether it has to be noted, since it was not asked for in this pass and nothing stands in for it.
+    fn is_new(&self, key: (usize, ContentHash)) -> bool {
+        self.unknown.set(self.unknown.get() + usize::from(!self.stands_in.get()));
+        !self.stands_in.get() && self.noted.borrow_mut().insert(key)
     }
 
     /// Texts whose answers nobody has yet.
     pub fn take_waiting(&self) -> Vec<AskedOf> {
-        self.known.borrow_mut().clear();
+        self.noted.borrow_mut().clear();
         std::mem::take(&mut self.waiting.borrow_mut())
     }
 
@@ -248,12 +251,12 @@ impl Asked {
             if asked && row >= most {
                 break;
             }
-            let (before, open) = (self.count.get(), self.open());
+            let (before, unknown) = (self.count.get(), self.unknown.get());
             let run = |eval: &mut Eval| eval.with_asks(self.clone(), |eval| f(eval, row));
             let result = eval.aside(run, &|| self.count.get() > before);
             asked |= self.count.get() > before;
             // Zeros in the place of answers may lead astray; with the answers the row is made again.
-            if self.open() == open {
+            if self.unknown.get() == unknown {
                 result?;
             }
         }

@@ -158,7 +158,7 @@ impl<V: 'static> Data<V> {
 
     /// A row. An error says which row it is of.
     pub fn get(&self, eval: &mut Eval, index: usize) -> Res<V> {
-        self.source.get(eval, index).map_err(|error| self.at_row(index, error))
+        eval.in_row(|eval| self.source.get(eval, index)).map_err(|error| self.at_row(index, error))
     }
 
     /// An error of a row, with the row's place.
