@@ -69,11 +69,15 @@ fn few(pool: &Pool) {
     for storage in Storage::ALL {
         let bytes: f64 = layers.iter().map(|(_, n, k, count)| (storage.bytes(n * k) * count) as f64).sum();
         let some = storage.encode(&(0..1 << 15).map(|i| (i % 31) as f32 / 64.0 - 0.25).collect::<Vec<_>>());
-        let weights = layers.iter().map(|(_, n, k, count)| {
-            let size = storage.bytes(n * k) * count + 64;
-            some.repeat(size.div_ceil(some.len()))
-        });
-        let weights: Vec<Vec<u8>> = weights.collect();
+        // On lines of the cache, as a stage's arrays lie.
+        let laid = |(_, n, k, count): &(&str, usize, usize, usize)| {
+            let size = storage.bytes(n * k) * count;
+            let mut all = vec![0u8; size + 64];
+            let first = all.as_ptr().align_offset(64);
+            all[first..].chunks_mut(some.len()).for_each(|part| part.copy_from_slice(&some[..part.len()]));
+            all
+        };
+        let weights: Vec<Vec<u8>> = layers.iter().map(laid).collect();
         let totals: Vec<std::sync::atomic::AtomicU64> = (0..64).map(|_| Default::default()).collect();
         let read = best(3, || {
             for all in &weights {
@@ -97,7 +101,6 @@ fn few(pool: &Pool) {
             let mut line = format!("{rows:2} rows:");
             let (mut total, mut flops) = (0.0, 0.0);
             for ((name, n, k, count), all) in layers.iter().zip(&weights) {
-                // Lines of the cache, as a stage's arrays have them.
                 let at = all.as_ptr().wrapping_add(all.as_ptr().align_offset(64));
                 let (row, col) = if storage != Storage::F32 || *name == "head" { (1, *k) } else { (*n, 1) };
                 let seconds = best(3, || {

@@ -7,10 +7,11 @@ use super::{DEEP, Panels, Space, fill, plain, square};
 use crate::gemm::few::fetch;
 use crate::gemm::{Factor, Matrix, Shape};
 use crate::pool::Pool;
+use align_compiler::storage::Storage;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Rows.
-const LEAST: usize = 17;
+/// Rows at least, where the right factor lies in f32 and in fewer bits: these take longer to be packed.
+const LEAST: [usize; 2] = [17, 33];
 const MOST: usize = 64;
 /// Numbers of the right factor in a block of work, and blocks at most: the longer their parts, the better memory is read.
 const BLOCK: usize = 1 << 15;
@@ -19,7 +20,8 @@ const BLOCKS: usize = 8;
 /// Whether [`product`] is the best way.
 pub fn pays(Shape { m, n, k }: Shape, out: Matrix, right: Factor) -> bool {
     let lies = right.row == 1 || right.col == 1;
-    (LEAST..=MOST).contains(&m) && n >= SIDE && (INNER..=DEEP).contains(&k) && lies && out.col == 1
+    let least = LEAST[usize::from(right.storage != Storage::F32)];
+    (least..=MOST).contains(&m) && n >= SIDE && (INNER..=DEEP).contains(&k) && lies && out.col == 1
 }
 
 /// As [`super::product`], of what [`pays`] says.
