@@ -363,6 +363,16 @@ impl<'p> Checker<'p> {
             self.body(&def.body, scope);
             return;
         };
+        for (name, example) in
+            [("reset", "reset(task) = { text: \"\" }"), ("step", "step(s, action) = (s, reward: 0, done: true)")]
+        {
+            let has = |stmt: &ast::Stmt| matches!(&stmt.kind, StmtKind::Method(method) if method.name.text == name);
+            if !block.stmts.iter().any(has) {
+                let at = def.name.as_ref().map_or(def.kind_span, |name| name.span);
+                let error = Diagnostic::error("E0140", at, format!("an environment has the method `{name}`"));
+                self.report(error.help(format!("`{example}`")));
+            }
+        }
         for stmt in &block.stmts {
             match &stmt.kind {
                 StmtKind::Bind(bind) => self.bind_stmt(bind, &mut scope),

@@ -85,6 +85,15 @@ impl Eval<'_> {
         if !values.positional.iter().any(|(value, _)| matches!(value, Value::Net(_))) {
             return None;
         }
+        // A number of the row would be another question in each.
+        let is_fixed = |value: &Value| match value {
+            Value::Net(_) | Value::Function(_) | Value::Applied(_) => true,
+            Value::List(list) => list.iter().all(|one| matches!(one, Value::Net(_))),
+            _ => false,
+        };
+        if values.positional.iter().enumerate().any(|(i, (value, _))| i != at && !is_fixed(value)) {
+            return None;
+        }
         let args: Vec<Value> = values.positional.iter().map(|(value, _)| value.clone()).collect();
         asks.ask(self, f, &args, at, span)
     }

@@ -301,7 +301,7 @@ impl Eval<'_> {
         let prompt = record.get("prompt");
         let Value::List(replies) = reply else {
             let judged = Judged { reply: as_reply(reply, prompt, span)?, item: record, sample: None };
-            let Some(got) = self.judge(rewards, &judged) else { return Ok(None) };
+            let Some(got) = self.judge(rewards, &judged)? else { return Ok(None) };
             let (sum, parts) = totals(rewards, got);
             let mut scored = (**record).clone();
             scored.set("reward", number(sum));
@@ -315,7 +315,7 @@ impl Eval<'_> {
         let mut columns: Vec<Vec<Value>> = vec![vec![]; rewards.terms.len()];
         for (i, reply) in replies.iter().enumerate() {
             let judged = Judged { reply: as_reply(reply, prompt, span)?, item: record, sample: Some((i, &each)) };
-            let got = self.round(i as u64, |eval| Ok(eval.judge(rewards, &judged)))?;
+            let got = self.round(i as u64, |eval| eval.judge(rewards, &judged))?;
             let Some(got) = got else { continue };
             let (sum, parts) = totals(rewards, got);
             kept.push(i);
@@ -354,7 +354,7 @@ impl Eval<'_> {
     }
 
     /// What each reward gives for one reply; `None` if one of them gives nothing or fails.
-    fn judge(&mut self, rewards: &Rewards, judged: &Judged) -> Option<Vec<Got>> {
+    fn judge(&mut self, rewards: &Rewards, judged: &Judged) -> Res<Option<Vec<Got>>> {
         let mut all = Some(vec![]);
         for term in &rewards.terms {
             let got = self.one_reward(term, judged, rewards.span);
@@ -370,6 +370,8 @@ impl Eval<'_> {
                     continue;
                 }
                 Ok(None) => count.none += 1,
+                // Nobody answers what the reward asks: that is no failure of the reward.
+                Err(error) if error.code == "E0190" => return Err(error),
                 Err(error) => {
                     count.failed += 1;
                     count.fault.get_or_insert(error);
@@ -389,9 +391,9 @@ impl Eval<'_> {
             let message = "the rewards for each token are of different lengths, or there is no token";
             count.fault.get_or_insert_with(|| Box::new(Diagnostic::error("E0334", rewards.span, message)));
             (count.scored, count.failed) = (count.scored - 1, count.failed + 1);
-            return None;
+            return Ok(None);
         }
-        all
+        Ok(all)
     }
 
     fn one_reward(&mut self, term: &Term, judged: &Judged, span: Span) -> Res<Option<Got>> {

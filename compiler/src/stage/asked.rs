@@ -16,7 +16,7 @@ use super::writes::{WriteOf, Writing};
 use super::{metric, nets, words};
 use crate::eval::asks::Asks;
 use crate::eval::value::{Function, Item, Net, Record, Value};
-use crate::eval::{Eval, Res, fault};
+use crate::eval::{Eval, NONE, Res, fault};
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -26,6 +26,10 @@ use std::rc::Rc;
 
 /// The field of the rows of a question that holds the text.
 const TEXT: &str = "text";
+/// Rows that are tried to see whether they ask anything.
+const LOOKED: usize = 64;
+/// Answers that lead to more questions, one after another.
+const PASSES: usize = 64;
 /// The output of a question.
 pub const SAID: &str = "said";
 
@@ -113,7 +117,7 @@ impl Asked {
             known.at == at
                 && known.args.len() == args.len()
                 && known.graph_reads_as(&args[at])
-                && same_function(&known.f, f)
+                && same_function(eval, &known.f, f)
                 && others().all(|(_, (a, b))| same(eval, a, b))
         };
         let count = self.questions.borrow().len();
@@ -124,7 +128,7 @@ impl Asked {
             }
         }
         let is_builtin = matches!(f, Value::Function(f) if matches!(**f, Function::Builtin(_)));
-        if self.host.borrow().iter().any(|known| same_function(known, f)) {
+        if self.host.borrow().iter().any(|known| same_function(eval, known, f)) {
             return None;
         }
         match traced(eval, f, args, at, span) {
@@ -205,7 +209,7 @@ impl Asked {
 
     /// Nobody knows the answer: whether it has to be noted, since it was not asked for in this pass and nothing stands in for it.
     fn is_new(&self, key: (usize, ContentHash)) -> bool {
-        self.unknown.set(self.unknown.get() + usize::from(!self.stands_in.get()));
+        self.unknown.set(self.unknown.get() + 1);
         !self.stands_in.get() && self.noted.borrow_mut().insert(key)
     }
 
@@ -255,9 +259,12 @@ impl Asked {
             let run = |eval: &mut Eval| eval.with_asks(self.clone(), |eval| f(eval, row));
             let result = eval.aside(run, &|| self.count.get() > before);
             asked |= self.count.get() > before;
-            // Zeros in the place of answers may lead astray; with the answers the row is made again.
-            if self.unknown.get() == unknown {
-                result?;
+            // Zeros in the place of answers may lead astray; with the answers the row is made again. What is wrong with any answer is
+            // told at once where only a check follows.
+            match result {
+                Err(error) if self.unknown.get() == unknown => return Err(error),
+                Err(error) if self.stands_in.get() && !of_values(&error) => return Err(error),
+                _ => {}
             }
         }
         Ok(asked)
@@ -281,6 +288,11 @@ impl Question {
     }
 }
 
+/// Whether an error may be that of a stand-in's value.
+fn of_values(error: &Diagnostic) -> bool {
+    error.code.starts_with("E033") || error.code.starts_with("E07") || error.code == NONE
+}
+
 /// How many tokens a text has, as far as that is known without a tokenizer.
 fn length(text: &Value) -> usize {
     match text {
@@ -289,13 +301,14 @@ fn length(text: &Value) -> usize {
     }
 }
 
-fn same_function(a: &Value, b: &Value) -> bool {
+fn same_function(eval: &Eval, a: &Value, b: &Value) -> bool {
+    let of = (a, b);
     match (a, b) {
         (Value::Function(a), Value::Function(b)) => match (&**a, &**b) {
             (Function::Builtin(a), Function::Builtin(b)) => a == b,
             // Evaluators make code of a definition each for itself; one inside of a function is of its scope.
             (Function::Def { def: a, given: None }, Function::Def { def: b, given: None }) => {
-                Rc::ptr_eq(a, b) || a.env.is_none() && b.env.is_none() && a.span() == b.span()
+                Rc::ptr_eq(a, b) || a.span() == b.span() && (a.env.is_none() && b.env.is_none() || same_code(eval, of))
             }
             _ => Rc::ptr_eq(a, b),
         },
@@ -306,9 +319,13 @@ fn same_function(a: &Value, b: &Value) -> bool {
 fn same(eval: &Eval, a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Net(a), Value::Net(b)) => a == b,
-        (Value::Function(_), Value::Function(_)) if same_function(a, b) => true,
-        _ => words::code_of(eval, a).is_some_and(|a| Some(a) == words::code_of(eval, b)),
+        (Value::Function(_), Value::Function(_)) if same_function(eval, a, b) => true,
+        _ => same_code(eval, (a, b)),
     }
+}
+
+fn same_code(eval: &Eval, (a, b): (&Value, &Value)) -> bool {
+    words::code_of(eval, a).is_some_and(|a| Some(a) == words::code_of(eval, b))
 }
 
 fn traced(eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> Res<Question> {
@@ -356,7 +373,9 @@ pub(super) fn each<T>(
     let mut made: Vec<Option<T>> = std::iter::repeat_with(|| None).take(data.len()).collect();
     let mut one = |eval: &mut Eval, row: usize| {
         let value = data.get(eval, row)?;
-        made[row] = Some(f(eval, value).map_err(|error| data.at_row(row, error))?);
+        // In each pass the same draws, in each row its own.
+        let of = eval.keyed(&data.keys(row), |eval| f(eval, value));
+        made[row] = Some(of.map_err(|error| data.at_row(row, error))?);
         Ok(())
     };
     let settled = match eval.hooks.clone() {
@@ -368,10 +387,8 @@ pub(super) fn each<T>(
 
 /// Rows that anybody can read: as they are, or made with the answers of the policies that they ask.
 pub(super) fn readable(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Data<Value>> {
-    match data.is_empty() || !data.get(eval, 0).is_err_and(|error| error.code == "E0190") {
-        true => Ok(data.clone()),
-        false => rows(eval, data, span),
-    }
+    let asks = (0..data.len().min(LOOKED)).any(|row| data.get(eval, row).is_err_and(|error| error.code == "E0190"));
+    if asks { rows(eval, data, span) } else { Ok(data.clone()) }
 }
 
 /// The rows themselves, made with the answers of the policies that they ask.
@@ -396,7 +413,14 @@ pub(super) fn settle(
     let mut answered = !is_live;
     // A program that is only checked asks about a few rows.
     let most = if builder.runs() { rows } else { GLANCE };
+    let mut passes = 0;
     while answered {
+        passes += 1;
+        if let (true, Some(question)) = (passes > PASSES, asked.questions.borrow().last()) {
+            let message = "what is asked here is another question each time that the rows are made";
+            let help = "policies and functions that ask are made outside of code that makes rows";
+            return Err(Box::new(Diagnostic::error("E0190", question.span, message).help(help)));
+        }
         if !asked.pass(eval, (rows, most), f)? {
             return Ok(settled);
         }
@@ -414,13 +438,18 @@ pub(super) fn settle(
             }
             let question = asked.questions.borrow()[number].clone();
             if question.nets().any(|net| builder.trains(net)) {
-                let message = "what is asked here of the policy that trains is asked before the stage draws";
-                let help = "ask about what it drew: `rows |> sample(q) |> filter(..)`";
+                let message = "what is asked here of the policy that trains is not asked about what the stage draws";
+                let help =
+                    "ask about what it drew: `rows |> sample(q) |> filter(..)`; an evaluation also in its last `map`";
                 return Err(Box::new(Diagnostic::error("E0190", question.span, message).help(help)));
             }
             let data = Data::held(of.iter().map(|of| of.row()).collect());
             let outputs = [(SAID.to_string(), question.kind())];
-            let stage = metric::evaluate(builder, eval, &data, question.graph, &[], &outputs, question.span)?;
+            // It is no evaluation of the stage that is being built, but one before it.
+            let moving = builder.state.borrow_mut().moving.take();
+            let stage = metric::evaluate(builder, eval, &data, question.graph, &[], &outputs, question.span);
+            builder.state.borrow_mut().moving = moving;
+            let stage = stage?;
             settled.drawn.stages.push(stage);
             let hash = builder.state.borrow().graph.get(stage).hash;
             let known = if builder.runs() && !after_draws { builder.world.answered(&hash.to_string()) } else { None };

@@ -484,7 +484,8 @@ impl Hooks for Builder<'_> {
         match (entry.stage, &entry.policy) {
             (Some(stage), _) => Some(state.graph.get(stage).hash),
             // A policy as a stage trains it.
-            (None, Some(_)) => Some(Hasher::new("moving").finish()),
+            (None, Some(_)) if entry.moving.is_empty() => Some(Hasher::new("moving").finish()),
+            (None, Some(_)) => Some(Hasher::new("moving").text("which", &entry.moving).finish()),
             (None, None) => None,
         }
     }

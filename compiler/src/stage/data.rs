@@ -141,6 +141,16 @@ impl<V: 'static> Data<V> {
         self.len() == 0
     }
 
+    /// What keys the draws of a function of these rows.
+    pub(super) fn keys(&self, row: usize) -> [u64; 2] {
+        [u64::MAX - (self.maps + 1), row as u64]
+    }
+
+    /// The same rows; draws of functions of them are apart from those of functions before.
+    pub(super) fn drawn_apart(self) -> Data<V> {
+        Data { maps: self.maps + 1, ..self }
+    }
+
     /// How often rows are gone through to make them all.
     pub fn passes(&self) -> u64 {
         self.passes

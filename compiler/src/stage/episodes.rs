@@ -59,7 +59,8 @@ impl<'e> Episodes<'e> {
     ) -> Res<Episodes<'e>> {
         let mut begun = Episodes { played, writer, asks: vec![], all: vec![], turn: 0, span };
         for (row, task) in rows.iter().enumerate() {
-            let state = eval.env_reset(&played.env, task.clone())?;
+            let keys = keyed(eval, [row, usize::MAX, 0]);
+            let state = eval.keyed(&keys, |eval| eval.env_reset(&played.env, task.clone()))?;
             begun.asks.push(writer.ask(eval, task)?);
             let episode = |sample| Episode {
                 row,
@@ -107,8 +108,10 @@ impl<'e> Episodes<'e> {
             let keep = episode.reply.logps.len();
             episode.reply.tokens.clone_from(&reply.tokens);
             episode.reply.logps.extend(&reply.logps[keep.min(reply.logps.len())..]);
+            let keys = keyed(eval, [episode.row, episode.sample, self.turn]);
+            let (env, state) = (&self.played.env, episode.state.clone());
             let Stepped { state, reward, done } =
-                eval.env_step(&self.played.env, episode.state.clone(), Value::text(said))?;
+                eval.keyed(&keys, |eval| eval.env_step(env, state, Value::text(said)))?;
             (episode.state, episode.done) = (state, done);
             (episode.reward, episode.turns) = (episode.reward + reward, self.turn);
             episode.reply.finished = done;
@@ -136,6 +139,7 @@ impl<'e> Episodes<'e> {
         for (ask, episodes) in self.asks.iter().zip(&mut self.all) {
             for (episode, reply) in episodes.iter_mut().zip(self.writer.stand_in(ask, &most)) {
                 (episode.reply, episode.turns, episode.over) = (reply, 1, true);
+                episode.reply.observed.extend((!ask.begin.is_empty()).then_some(0..ask.begin.len()));
                 episode.reward = (episode.sample % 2) as f64;
             }
         }
@@ -176,6 +180,11 @@ fn seen(state: &Value, span: Span) -> Res<super::text::Pieces> {
         let help = "`step(s, action) = ({ text: \"what it sees\", .. }, reward: 0, done: false)`";
         Box::new(Diagnostic::error("E0120", span, message).help(help))
     })
+}
+
+/// What keys the draws of an environment for a sample of a row in a turn: the same whenever it is worked out.
+fn keyed(eval: &Eval, of: [usize; 3]) -> Vec<u64> {
+    eval.keys().iter().copied().chain([u64::MAX]).chain(of.map(|x| x as u64)).collect()
 }
 
 /// The seed of a turn's draws.

@@ -347,7 +347,6 @@ impl<'p> StageGraph<'p> {
         self.guarded.insert(id, guards);
     }
 
-    /// Something beside a side of an `if` asks for the stage.
     /// The rest of the program is built with what this evaluation answers, or will be.
     pub fn asks(&mut self, id: StageId, awaited: bool) {
         self.asked.insert(id, awaited);
@@ -358,6 +357,7 @@ impl<'p> StageGraph<'p> {
         self.asked.get(&id) == Some(&true)
     }
 
+    /// Something beside a side of an `if` asks for the stage.
     pub fn unguard(&mut self, id: StageId) {
         self.guarded.remove(&id);
     }

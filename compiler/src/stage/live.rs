@@ -189,7 +189,8 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
     }
     let (generation, readers) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
     let writer = sampling.writer(&generation);
-    let data = sampling.data.slice(0, BUILT_WITH);
+    let base = asked::readable(eval, &sampling.data, sampling.span)?;
+    let data = base.slice(0, BUILT_WITH);
     let rows = (0..data.len()).map(|at| data.get(eval, at)).collect::<Res<Vec<_>>>()?;
     let mut made = vec![];
     if let Some(played) = &sampling.played {
@@ -204,7 +205,6 @@ pub(super) fn site(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> R
             made.push(writer.row(eval, row, &ask, &drawn)?);
         }
     }
-    let base = sampling.data.clone();
     let numbers = readers.into_iter().map(|reader| reader.number).collect();
     let site = Site { generation, wanted: sampling.wanted.clone(), base, numbers, span: sampling.net_span };
     if let Some(live) = &mut builder.state.borrow_mut().live {
@@ -254,14 +254,18 @@ impl<'p> Live<'p> {
 
     /// Works the expression out with what `policies` draw and answer. `taken`: the rows of the first site; all without it. Nothing
     /// where they give nothing.
-    fn value(&self, taken: Option<&[usize]>, policies: &mut dyn Policies) -> Res<Option<(Value, Round)>> {
+    fn value(&self, taken: Option<&[usize]>, key: u64, policies: &mut dyn Policies) -> Res<Option<(Value, Round)>> {
         *self.hooks.round.borrow_mut() = Round { taken: taken.map(<[usize]>::to_vec), ..Round::default() };
         self.hooks.asked.forget();
         loop {
             self.hooks.at.set(0);
             // What rewards gave in the last try they give again.
             self.eval.borrow().tally.take();
-            let value = self.made(&mut self.eval.borrow_mut());
+            // In each try the same draws.
+            let value = {
+                let mut eval = self.eval.borrow_mut();
+                eval.keyed(&[key], |eval| self.made(eval))
+            };
             let (asks, waiting, unwritten) = {
                 let mut round = self.hooks.round.borrow_mut();
                 (round.asks.take(), std::mem::take(&mut round.waiting), std::mem::take(&mut round.unwritten))
@@ -351,7 +355,7 @@ impl LiveNumber for Live<'_> {
     }
 
     fn number(&self, policies: &mut dyn Policies) -> Res<Option<f64>> {
-        let Some((value, _)) = self.value(None, policies)? else { return Ok(None) };
+        let Some((value, _)) = self.value(None, 0, policies)? else { return Ok(None) };
         match value.number() {
             Some(number) => Ok(Some(number)),
             None => fault("E0134", self.expr.span, format!("an evaluation gives a number, this is {}", value.kind())),
@@ -383,7 +387,8 @@ pub trait LiveSource {
     /// How many rows are drawn for to get so many items.
     fn rows_for(&self, items: usize) -> usize;
     /// The items of a step on these rows. Nothing where the policies give nothing.
-    fn step(&self, rows: &[usize], policies: &mut dyn Policies) -> Res<Option<LiveStep>>;
+    /// `key`: what keys the draws of its code.
+    fn step(&self, rows: &[usize], key: u64, policies: &mut dyn Policies) -> Res<Option<LiveStep>>;
 }
 
 /// The items of a stage that are drawn from the policy as it trains.
@@ -441,8 +446,8 @@ impl LiveSource for LiveItems<'_> {
         ((items as f64 / self.share.max(1e-9)).ceil() as usize).max(1)
     }
 
-    fn step(&self, rows: &[usize], policies: &mut dyn Policies) -> Res<Option<LiveStep>> {
-        let Some((value, round)) = self.live.value(Some(rows), policies)? else { return Ok(None) };
+    fn step(&self, rows: &[usize], key: u64, policies: &mut dyn Policies) -> Res<Option<LiveStep>> {
+        let Some((value, round)) = self.live.value(Some(rows), key, policies)? else { return Ok(None) };
         let span = self.live.expr.span;
         let Some(data) = words::as_data(&value) else {
             return fault("E0113", span, format!("a stage is trained on Data or a List, this is {}", value.kind()));
@@ -505,6 +510,10 @@ impl Live<'_> {
             hasher.hash("rows", &site.base.content(&mut eval, rows::hash)?);
             let mut drawing = Inputs::new("drawing");
             site.generation.add_to(&mut drawing);
+            // Which of several nets that train draws.
+            for used in site.generation.policies.iter().filter(|used| !used.prefix.is_empty()) {
+                hasher.text("policy", &used.prefix);
+            }
             hasher.hash("drawing", &drawing.finish().0);
             let Wanted { n, max_tokens, stop, seed } = &site.wanted;
             hasher.int("n", n.map_or(0, |n| n as u64)).int("max_tokens", *max_tokens as u64).int("seed", *seed);
@@ -551,11 +560,10 @@ fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> 
     if let (Some(site), Some(_)) = (sites.first(), turns.peek()) {
         let turns: Vec<_> = turns.collect();
         let replies: Vec<&DrawnReply> = turns.iter().flat_map(|(_, drawn)| drawn.iter().flatten()).collect();
-        let first = turns.iter().filter(|((_, turn), _)| *turn == 0);
-        // Of episodes the longest that was read is the last turn's.
+        // Those of episodes are in the rows: what an environment wrote does not count.
         let lengths: Vec<f64> = match turns.len() {
             1 => replies.iter().map(|reply| reply.tokens.len() as f64).collect(),
-            _ => first.flat_map(|(_, drawn)| drawn.iter().flatten()).map(|reply| reply.tokens.len() as f64).collect(),
+            _ => rows.iter().flat_map(lengths_of).collect(),
         };
         all.push(("completions.mean_length".into(), mean(&lengths)));
         all.push(("completions.max_length".into(), lengths.iter().copied().fold(0.0, f64::max)));
@@ -564,6 +572,20 @@ fn tracked(rows: &[Value], round: &Round, sites: &[Site]) -> Vec<(String, f64)> 
         all.push(("completions.clipped_ratio".into(), cut as f64 / replies.len().max(1) as f64));
     }
     all
+}
+
+/// How many tokens each reply of a row has.
+fn lengths_of(row: &Value) -> Vec<f64> {
+    let length = |reply: &Value| match reply {
+        Value::Reply(reply) => reply.drawn.as_ref().map(|drawn| drawn.length() as f64),
+        _ => None,
+    };
+    let Value::Record(record) = row else { return vec![] };
+    match record.get(REPLY) {
+        Some(Value::List(replies)) => replies.iter().filter_map(length).collect(),
+        Some(one) => length(one).into_iter().collect(),
+        None => vec![],
+    }
 }
 
 /// Length and reward of the replies of a row.
@@ -624,7 +646,9 @@ impl LiveHooks {
         let writer = sampling.writer(&site.generation);
         let taken = self.round.borrow().taken.clone().filter(|_| number == 0);
         let places: Vec<usize> = taken.unwrap_or_else(|| (0..sampling.data.len()).collect());
-        let rows = places.iter().map(|at| sampling.data.get(eval, *at)).collect::<Res<Vec<_>>>()?;
+        // The rows of the first are known.
+        let data = if number == 0 { &site.base } else { &asked::readable(eval, &sampling.data, call.span)? };
+        let rows = places.iter().map(|at| data.get(eval, *at)).collect::<Res<Vec<_>>>()?;
         let keys: Vec<u64> = places.iter().map(|place| *place as u64).collect();
         if let Some(played) = &sampling.played {
             let n = sampling.wanted.replies();

@@ -107,7 +107,12 @@ pub(super) fn mean_of_rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> R
 
 /// `untraced`: why the rows are not of tensor code, which is said where host code cannot make them either.
 fn host_mean(eval: &mut Eval, data: &Data<Value>, untraced: Option<Box<Diagnostic>>, span: Span) -> Res<Value> {
-    let data = &asked::readable(eval, data, span)?;
+    // Where policies cannot be asked the code was perhaps no host code.
+    let data = &match (asked::readable(eval, data, span), &untraced) {
+        (Ok(data), _) => data,
+        (Err(_), Some(error)) => return Err(error.clone()),
+        (Err(error), None) => return Err(error),
+    };
     let mut sums: Vec<f64> = vec![];
     let mut shape: Option<Rc<Record>> = None;
     for row in 0..data.len() {

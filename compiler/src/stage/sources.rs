@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub stored: Option<StoredPatch>,
     /// For a net whose weights are worked out from those of others: how, and what it is called.
     pub made: Option<(Tree, String)>,
+    /// What tells it from others that train in the same stage.
+    pub moving: String,
 }
 
 /// Where a source stands among the nets: they count from 1, since 0 is a net that no pipeline knows.
@@ -69,7 +71,8 @@ impl<'p> Builder<'p> {
         let nets = &mut self.state.borrow_mut().nets;
         let born = Net { source: nets.len() as u32 + 1, ..Net::new(of.shape.clone()) };
         let net = Rc::new(Net { patches: of.patches.clone(), ..born });
-        nets.push(Entry { net: net.clone(), policy, stage, from: None, stored: None, made: None });
+        let moving = String::new();
+        nets.push(Entry { net: net.clone(), policy, stage, from: None, stored: None, made: None, moving });
         net
     }
 
@@ -140,8 +143,11 @@ impl<'p> Builder<'p> {
     }
 
     /// The policy as a stage trains it: the same net with weights that no stage makes.
-    pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>) -> Rc<Net> {
-        self.add_net(of, Some(policy), None)
+    /// `prefix`: what tells it from others that train with it.
+    pub(super) fn moving(&self, of: &Net, policy: Rc<PolicySpec>, prefix: &str) -> Rc<Net> {
+        let net = self.add_net(of, Some(policy), None);
+        self.state.borrow_mut().nets[place(net.source)].moving = prefix.to_string();
+        net
     }
 
     /// Whether a net is one that a stage is training.

@@ -76,6 +76,9 @@ pub(super) fn trained(
         }
         other => return Err(wrong(other)),
     };
+    if starts.is_empty() {
+        return Err(wrong(what));
+    }
     let names: Vec<Option<&str>> = match pattern {
         None => vec![None; starts.len()],
         Some(Pattern::Name(name)) if starts.len() == 1 => vec![Some(&name.text)],
@@ -109,9 +112,10 @@ pub(super) fn trained(
     for (i, (start, name)) in starts.into_iter().zip(names).enumerate() {
         let from = builder.source(eval, &start, span)?;
         // The policy as it trains has weights of its own, so that the loss may also read those it started from.
-        let net = builder.moving(&start, from.policy.clone());
+        // By its place: what it is called leaves no mark.
+        let prefix = if i == 0 { String::new() } else { format!("net{}/", i + 1) };
+        let net = builder.moving(&start, from.policy.clone(), &prefix);
         let name = name.map_or(format!("net{}", i + 1), str::to_string);
-        let prefix = if i == 0 { String::new() } else { format!("{name}/") };
         all.push(Trained { net, start, from, prefix, name });
     }
     Ok(all)

@@ -243,7 +243,7 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
         return Ok(Rows::value(data));
     }
     let kept = (0u32..).zip(keeps).filter(|(_, keep)| *keep == Some(true)).map(|(row, _)| row);
-    Ok(Rows::value(data.picked(kept.collect())))
+    Ok(Rows::value(data.picked(kept.collect()).drawn_apart()))
 }
 
 /// `flat_map(rows, f)`: the rows that f gives for each row, one after another.

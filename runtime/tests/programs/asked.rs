@@ -20,6 +20,7 @@ data digits = for a in 0..24 { Digit { ask: """{a % 4}:""", digit: """{(a * 7 + 
 policy untrained = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: bytes, context: 8)
 
 fn worth(p: Policy, rm: Scorer) = mean(digits |> sample(p, max_tokens: 2) |> score(rm) |> map(x => x.reward))
+fn weighed(p: Policy, y: Reply, w: Float) = w * mean[time](logp(p, y))
 fn surprise(p: Policy, y: Reply) = -mean[time](logp(p, y))
 
 loss practice(policy: Policy, g) per token = -exp(logp(policy, g.reply) - g.logp) * (g.reward - mean[sample](g.reward))
@@ -151,4 +152,39 @@ fn a_policy_writes_in_code_that_makes_rows() {
   assert mean(digits |> map(x => surprise(practised, x.digit))) < 100"#);
     let steps: Vec<_> = lines.iter().filter(|line| line["stage"] == "practised").collect();
     assert!(steps.len() == 3 && steps.iter().all(|line| line["reward"].as_f64().unwrap().is_finite()), "{steps:?}");
+}
+
+#[test]
+fn each_row_has_draws_of_its_own_in_every_pass() {
+    run(r#"let drawn = digits |> sample(taught, n: 2, max_tokens: 2)
+  let noisy = drawn |> score(y => uniform())
+  let noise = noisy |> map(g => g.reward[0])
+  assert mean(zip(noise |> take(23), noise |> shuffle(seed: 1) |> take(23)) |> map((a, b) => if a == b then 1.0 else 0.0)) < 0.5
+  let kept = digits |> filter(x => uniform() < 0.5 or surprise(taught, x.digit) < -100)
+  let plain = digits |> filter(x => uniform() < 0.5)
+  assert length(kept) == length(plain) and length(kept) > 4 and length(kept) < 20
+  let said = digits |> take(8) |> filter(x => generate(taught, x.ask, max_tokens: 2).text.length < 100)
+  let paid = drawn |> score(y => generate(taught, """{y.text}:""", max_tokens: 2).length)
+  assert length(said) == 8 and length(paid) == 24
+  let inside = digits |> filter(x => { fn sure(p: Policy, y: Reply) = mean[time](logp(p, y)); sure(taught, x.digit) < 0 })
+  assert length(inside) == 24
+  let weighed = digits |> map(x => x with { w: weighed(taught, x.digit, x.wanted) }) |> filter(x => x.w < 0)
+  assert length(weighed) == 24
+  let careful = digits |> filter(x => if mean[time](logp(taught, x.digit)) > -0.0001 then [true][3] else true)
+  assert length(careful) == 24
+  let late = digits |> map(x => { of: x.ask, v: if x.digit.text == "0" then surprise(taught, x.digit) else 0.0 }) |> filter(x => x.v >= 0)
+  assert length(late) == 24"#);
+}
+
+#[test]
+fn a_stage_goes_through_rows_that_ask() {
+    let lines = run(r#"let practised = train taught as q {
+    on        digits |> map(x => x with { s: surprise(taught, x.digit) }) |> filter(x => x.s > -1) |> sample(q, n: 4, max_tokens: 2) |> score(y => if y.text == "7" then 1 else 0.1 * score(scorer, y))
+    loss      practice()
+    optimizer adamw(lr: 1e-2)
+    batch     6 groups
+    steps     2
+  }
+  show mean(digits |> map(x => surprise(practised, x.digit)))"#);
+    assert_eq!(lines.iter().filter(|line| line["stage"] == "practised").count(), 2);
 }

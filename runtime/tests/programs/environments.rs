@@ -25,9 +25,9 @@ policy untrained = gpt(layers: 1, width: 16, heads: 2, inner: 32, tokenizer: byt
 
 env oracle(price: Float = 0.25) {
   let mark = ";"
-  reset(task) = { text: "", secret: task.secret, asked: 0 }
+  reset(task) = { text: "", secret: task.secret, asked: 0, luck: int(3 * uniform()) }
   step(s, action) =
-    if action == "?" then (s with { text: """={s.secret}{mark}""", asked: s.asked + 1 }, reward: 0, done: false)
+    if action == "?" then (s with { text: """{join(for _ in 0..s.luck { " " }, "")}={s.secret}{mark}""", asked: s.asked + 1 }, reward: 0, done: false)
     else (s, reward: (if action == """{s.secret}""" then 1.0 else 0.0) - price * s.asked, done: true)
 }
 
@@ -70,7 +70,7 @@ fn what_an_environment_writes_is_read_and_not_learned() {
     let number = |row: &[String], at: usize| row[at].parse::<f64>().unwrap();
     assert!(rows.iter().any(|row| number(row, 1) > 1.0), "some ask: {rows:?}");
     for row in rows {
-        let (said, turns) = (&row[0], number(row, 1));
+        let (said, turns) = (row[0].replace(' ', ""), number(row, 1));
         // Each turn but the last asked, and was answered with "=n;".
         assert_eq!(said.matches(';').count() as f64 + 1.0, turns, "{row:?}");
         // What is answered is no token of the reply: "?" and a stop token a turn, at most.

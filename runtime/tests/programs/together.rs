@@ -114,3 +114,25 @@ fn an_actor_practises_with_its_critic_and_goes_on_with_the_same_bits() {
     run_in(folders[1].path(), &text, &[], &engine, &mut Silent);
     assert_eq!(steps(0), steps(1));
 }
+
+#[test]
+fn which_net_draws_is_part_of_what_a_stage_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |who: &str| {
+        program(&format!(
+            r#"let (a, b) = train (small, small with head()) as (actor, critic) {{
+    on        digits |> sample({who}, n: 2, max_tokens: 2) |> map(rewarded) |> map(g => g with {{ held: g.reply |> map(y => score(critic, y)) }})
+    loss      practice()
+    optimizer adamw(lr: 3e-3)
+    batch     12 groups
+    steps     1
+  }}
+  show surprise(a)"#
+        ))
+    };
+    for (who, is_kept) in [("actor", false), ("critic", false), ("actor", true)] {
+        let mut kept = Kept::default();
+        run_in(folder.path(), &of(who), &[], &Cpu::new(2), &mut kept);
+        assert!(kept.ended.iter().all(|(_, kept)| *kept == is_kept), "{who}: {:?}", kept.ended);
+    }
+}

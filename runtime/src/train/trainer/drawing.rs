@@ -95,7 +95,8 @@ pub(super) struct Judged {
     tally: Tally,
     /// Replies of the last steps, by the rows that they are of.
     replies: VecDeque<Vec<Sampled>>,
-    /// How often in a row all that was drawn at once got the same reward.
+    /// The rewards of the step that is drawn, and how many steps in a row had the same in all replies.
+    rewards: Vec<f64>,
     alike: usize,
 }
 
@@ -108,18 +109,19 @@ const HELD: usize = 1024;
 impl Judged {
     fn add(&mut self, tally: Tally, rows: Vec<Vec<(f64, f64)>>) {
         self.tally.add(tally);
-        let rewards: Vec<f64> = rows.iter().flatten().map(|(_, reward)| *reward).collect();
-        let is_alike = rewards.len() > 1 && rewards.windows(2).all(|two| two[0] == two[1]);
-        self.alike = if is_alike { self.alike + 1 } else { 0 };
+        self.rewards.extend(rows.iter().flatten().map(|(_, reward)| *reward));
         let of = |row: Vec<(f64, f64)>| row.into_iter().map(|(length, reward)| Sampled { length, reward }).collect();
         self.replies.extend(rows.into_iter().map(of));
         self.replies.drain(..self.replies.len().saturating_sub(HELD));
     }
 
-    /// Why nothing can be learned, where that is so.
-    fn no_signal(&self) -> Option<String> {
-        let reward = self.replies.back()?.first()?.reward;
-        (self.alike >= ALIKE).then(|| {
+    /// A step is drawn. Why nothing can be learned, where that is so: `still` steps had no gradient.
+    fn no_signal(&mut self, still: usize) -> Option<String> {
+        let rewards = std::mem::take(&mut self.rewards);
+        let is_alike = rewards.len() > 1 && rewards.windows(2).all(|two| two[0] == two[1]);
+        self.alike = if is_alike { self.alike + 1 } else { 0 };
+        let reward = *rewards.first()?;
+        (self.alike >= ALIKE && still + 1 >= ALIKE).then(|| {
             format!(
                 "all replies of {ALIKE} steps got the same reward, {reward}: there is nothing to learn from. A policy that never gets \
                  one has to be shown how first; look at what it writes, and at what the reward says of it"
@@ -194,7 +196,7 @@ impl Trainer<'_, '_> {
             };
             let (engines, sites) = (&mut self.drawing.items, live.sites());
             let mut policies = AtStep { engines, sites, own: &own, seed: &seed, memory, wrong: None };
-            let step = live.step(&taken, &mut policies)?;
+            let step = live.step(&taken, number, &mut policies)?;
             if let Some(error) = policies.wrong {
                 return Err(error);
             }
@@ -207,10 +209,6 @@ impl Trainer<'_, '_> {
                 self.drawn = step.tracked;
             }
             self.judged.add(step.tally, step.judged);
-            if let Some(what) = self.judged.no_signal() {
-                let stage = self.job.stage.name.clone();
-                return Err(StageFault { stage, step: self.steps + 1, what, ..StageFault::default() }.into());
-            }
             if items.len() >= wanted {
                 break;
             }
@@ -219,6 +217,9 @@ impl Trainer<'_, '_> {
             let what = format!("nothing is left to train on of what was drawn for {seen} rows");
             let stage = self.job.stage.name.clone();
             return Err(StageFault { stage, step: self.steps + 1, what, ..StageFault::default() }.into());
+        }
+        if let Some(what) = self.judged.no_signal(self.still) {
+            return Err(self.fault(self.steps + 1, what).into());
         }
         // Rows that were drawn for and dropped.
         if let BatchSize::Examples(_) = self.job.stage.batch {

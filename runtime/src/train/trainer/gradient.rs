@@ -80,7 +80,10 @@ impl Trainer<'_, '_> {
 
     pub(in crate::train) fn gradient_norm(&mut self) -> f64 {
         match self.gradient.norm(self.plan.threads) {
-            Ok(norm) => norm,
+            Ok(norm) => {
+                self.still = if norm == 0.0 { self.still + 1 } else { 0 };
+                norm
+            }
             Err(error) => {
                 self.fails(self.fault(self.steps + 1, error.0));
                 f64::NAN

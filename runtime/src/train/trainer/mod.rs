@@ -144,6 +144,8 @@ pub(in crate::train) struct Trainer<'a, 's> {
     drawn: Vec<(String, f64)>,
     /// How rewards went, of all steps of this run.
     judged: Judged,
+    /// Steps in a row whose gradient was 0.
+    still: usize,
     /// Where each trained weight lies in the arenas.
     layout: Vec<WeightSpec>,
     weights: Array,
@@ -283,6 +285,7 @@ impl<'a, 's> Trainer<'a, 's> {
             drawing: Drawing::new(engine, job, &layouts)?,
             drawn: vec![],
             judged: Judged::default(),
+            still: 0,
             gradient: engine.zeros(weights.len()),
             weights: engine.array(weights),
             fixed: resident(engine.device(), job.fixed.iter().map(|(path, numbers)| (path.as_str(), *numbers))),
