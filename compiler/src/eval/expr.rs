@@ -177,6 +177,12 @@ impl Eval<'_> {
         let holds = match self.apart(cond, env)? {
             Value::Bool(holds) => holds,
             Value::Foreign(of) => return self.later_condition(&of, cond.span, then, otherwise, env),
+            // What policies answer decides at once.
+            condition @ Value::Tensor(_)
+                if self.is_asking() && matches!(self.as_number(condition.clone(), cond.span)?, Value::Bool(_)) =>
+            {
+                matches!(self.as_number(condition, cond.span)?, Value::Bool(true))
+            }
             condition @ Value::Tensor(_) => match self.branches(&condition, [Some(then), otherwise]) {
                 Some(holds) => holds,
                 None => return self.select(condition, cond.span, then, otherwise, env),

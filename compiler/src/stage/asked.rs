@@ -447,7 +447,9 @@ pub(super) fn settle(
             let outputs = [(SAID.to_string(), question.kind())];
             // It is no evaluation of the stage that is being built, but one before it.
             let moving = builder.state.borrow_mut().moving.take();
-            let stage = metric::evaluate(builder, eval, &data, question.graph, &[], &outputs, question.span);
+            let stage = builder.named("asked", || {
+                metric::evaluate(builder, eval, &data, question.graph, &[], &outputs, question.span)
+            });
             builder.state.borrow_mut().moving = moving;
             let stage = stage?;
             settled.drawn.stages.push(stage);
@@ -473,7 +475,8 @@ pub(super) fn settle(
             };
             let drawer = Drawer { builder, generation: &writing.generation, sources: &sources, span: writing.span };
             let (asks, keys) = of.iter().map(|of| (of.ask.clone(), of.key)).unzip();
-            let (stage, _, replies) = drawer.drawn(asks, Some(keys), writing.wanted.clone());
+            let (stage, _, replies) =
+                builder.named("written", || drawer.drawn(asks, Some(keys), writing.wanted.clone()));
             settled.drawn.stages.push(stage);
             match replies.filter(|_| !after_draws) {
                 Some(replies) => {

@@ -319,6 +319,16 @@ impl<'p> Builder<'p> {
         state.live.as_ref().map_or_else(|| state.asked.clone(), |live| live.asked.clone())
     }
 
+    /// Runs code whose stages are named by what is bound, and a word.
+    pub(super) fn named<T>(&self, word: &str, f: impl FnOnce() -> T) -> T {
+        let outer = self.state.borrow().binding.clone();
+        let name = outer.as_ref().map_or(word.to_string(), |name| format!("{name}.{word}"));
+        self.state.borrow_mut().binding = Some(name);
+        let result = f();
+        self.state.borrow_mut().binding = outer;
+        result
+    }
+
     /// What stages that the next expressions ask for are named by.
     pub(super) fn bind(&self, name: String) {
         self.state.borrow_mut().binding = Some(name);

@@ -73,6 +73,7 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
     }
     let mut untraced = None;
     if let Some((base, f)) = &rows.mapped {
+        let base = &asked::readable(eval, base, span)?;
         let first = base.get(eval, 0)?;
         // Host code gives numbers at once; tensor code over rows of numbers is traced too.
         let text = has_text(&item_type(eval.program, &first));
@@ -175,6 +176,7 @@ fn means(
 pub(super) fn column(builder: &Builder, eval: &mut Eval, rows: &Rows, axis: &str, span: Span) -> Res<Value> {
     let axis = Axis::fixed(axis, rows.data.len());
     if let Some((base, f)) = rows.mapped.as_ref().filter(|(base, _)| !base.is_empty()) {
+        let base = &asked::readable(eval, base, span)?;
         let first = base.get(eval, 0)?;
         let traced = has_text(&item_type(eval.program, &first)).then(|| trace(eval, f, &first, span)).transpose()?;
         if let Some(Traced { mut graph, value: Value::Tensor(tensor) }) = traced {
@@ -224,6 +226,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
     if base.is_empty() {
         return host_table(eval, &shown, span);
     }
+    let base = asked::readable(eval, &base, span)?;
     let first = base.get(eval, 0)?;
     // What needs no policy is host code; only that has texts of its own.
     let plain = plain_table(eval, &shown, span);
