@@ -35,6 +35,11 @@ const ODD: [Odd; 4] = [
     Odd { what: "one word without end", of: |_, _| vec!["the"; WORDS].join(" ") },
 ];
 
+/// What rewards give where nobody answers what they ask of policies.
+fn unanswered(eval: &mut Eval, rewards: &Rewards, items: &[Rc<Record>], answers: &[String]) -> Res<Vec<Option<f64>>> {
+    eval.in_row(|eval| tried(eval, rewards, items, answers))
+}
+
 /// Warnings about a reward, tried on some of these rows. `given`: their replies are real ones, so that what they get is known.
 pub fn probe(eval: &mut Eval, reward: &Value, data: &Data<Value>, given: bool, span: Span) -> Vec<Diagnostic> {
     let Ok(rewards) = Rewards::new(eval, reward, span) else { return vec![] };
@@ -48,7 +53,7 @@ pub fn probe(eval: &mut Eval, reward: &Value, data: &Data<Value>, given: bool, s
     let mut found: Vec<(&Odd, Vec<Option<f64>>)> = vec![];
     for odd in &ODD {
         let answers: Vec<String> = items.iter().map(|item| (odd.of)(item, &rows)).collect();
-        match tried(eval, &rewards, &items, &answers) {
+        match unanswered(eval, &rewards, &items, &answers) {
             Ok(got) => found.push((odd, got)),
             // One that asks policies is not tried: they have read nothing yet.
             Err(fault) if fault.code == "E0190" => return warnings,
@@ -56,12 +61,15 @@ pub fn probe(eval: &mut Eval, reward: &Value, data: &Data<Value>, given: bool, s
             Err(_) => {}
         }
     }
-    let observed: Vec<f64> =
-        if given { rows.iter().flat_map(|row| seen(eval, &rewards, row)).collect() } else { vec![] };
+    let observed: Vec<f64> = if given {
+        rows.iter().flat_map(|row| eval.in_row(|eval| seen(eval, &rewards, row))).collect()
+    } else {
+        vec![]
+    };
     let mut known: Vec<Vec<Option<f64>>> = vec![];
     for field in fields(&items[0]) {
         let answers: Option<Vec<String>> = items.iter().map(|item| item.get(&field).and_then(written)).collect();
-        if let Some(Ok(got)) = answers.map(|answers| tried(eval, &rewards, &items, &answers)) {
+        if let Some(Ok(got)) = answers.map(|answers| unanswered(eval, &rewards, &items, &answers)) {
             known.push(got);
         }
     }
