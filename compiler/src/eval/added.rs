@@ -70,8 +70,7 @@ impl Eval<'_> {
                 None => diagnostic.help(format!("it has {}", methods.join(", "))),
             }));
         }
-        let prefixes = std::mem::take(&mut self.prefixes);
-        let axes = self.in_new_graph(|eval| match eval.symbolic_call(net, &name, span)? {
+        let axes = self.in_graph_by_source(|eval| match eval.symbolic_call(net, &name, span)? {
             Some(value @ Value::Tensor(_)) => Ok(eval.axes_of(&value)),
             Some(other) => {
                 fault("E0113", at, format!("`{name}` of a net gives {}, `{patch}` reads a Tensor", other.kind()))
@@ -80,7 +79,6 @@ impl Eval<'_> {
                 fault("E0113", at, format!("`{name}` of `{}` does not say the types of its parameters", net.name()))
             }
         });
-        self.prefixes = prefixes;
         axes.map(|(axes, _)| axes)
     }
 

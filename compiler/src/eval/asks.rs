@@ -59,15 +59,6 @@ impl Eval<'_> {
         result
     }
 
-    /// Weights go by their nets' own sources, until [`Eval::set_prefixes`] says otherwise.
-    pub(crate) fn without_prefixes(&mut self) -> Vec<(u32, String)> {
-        std::mem::take(&mut self.prefixes)
-    }
-
-    pub(crate) fn set_prefixes(&mut self, prefixes: Vec<(u32, String)>) {
-        self.prefixes = prefixes;
-    }
-
     /// The answer to a primitive on a net and a text, where host code runs and somebody answers.
     pub(super) fn asked(&mut self, call: &Call, net: &Value, of: &Value) -> Res<Option<Value>> {
         if !matches!(net, Value::Net(_)) || !is_text(of) || self.is_tracing() {

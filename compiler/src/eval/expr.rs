@@ -174,15 +174,14 @@ impl Eval<'_> {
     }
 
     fn condition(&mut self, cond: &Expr, then: &Expr, otherwise: Option<&Expr>, env: &Env) -> Res<Value> {
-        let holds = match self.apart(cond, env)? {
+        let mut condition = self.apart(cond, env)?;
+        if self.is_asking() {
+            // What policies answer decides at once.
+            condition = self.as_number(condition, cond.span)?;
+        }
+        let holds = match condition {
             Value::Bool(holds) => holds,
             Value::Foreign(of) => return self.later_condition(&of, cond.span, then, otherwise, env),
-            // What policies answer decides at once.
-            condition @ Value::Tensor(_)
-                if self.is_asking() && matches!(self.as_number(condition.clone(), cond.span)?, Value::Bool(_)) =>
-            {
-                matches!(self.as_number(condition, cond.span)?, Value::Bool(true))
-            }
             condition @ Value::Tensor(_) => match self.branches(&condition, [Some(then), otherwise]) {
                 Some(holds) => holds,
                 None => return self.select(condition, cond.span, then, otherwise, env),

@@ -521,6 +521,14 @@ impl<'p> Eval<'p> {
         Ok((result?, frames.pop().expect("the new graph").graph))
     }
 
+    /// As [`Eval::in_new_graph`]; weights go by the sources of their nets.
+    pub(crate) fn in_graph_by_source<T>(&mut self, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<(T, Graph)> {
+        let prefixes = std::mem::take(&mut self.prefixes);
+        let result = self.in_new_graph(f);
+        self.prefixes = prefixes;
+        result
+    }
+
     /// Whether code stands in a graph that is being traced, not in a pipeline.
     pub(crate) fn is_tracing(&self) -> bool {
         self.traced > 0

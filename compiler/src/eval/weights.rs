@@ -56,8 +56,7 @@ impl Eval<'_> {
             return fault("E0120", span, "a stack of nets is a part of a net");
         };
         let whole = whole(net);
-        let prefixes = std::mem::take(&mut self.prefixes);
-        let traced = self.in_new_graph(|eval| {
+        let traced = self.in_graph_by_source(|eval| {
             // Of a net without methods others read the weights: it has all of them.
             for weight in weights.iter().filter(|_| methods.is_empty()) {
                 let node = eval.graph().weight(weight.name.to_string(), weight.axes.clone());
@@ -74,7 +73,6 @@ impl Eval<'_> {
             }
             Ok(())
         });
-        self.prefixes = prefixes;
         traced.map(|(_, graph)| graph)
     }
 

@@ -5,6 +5,7 @@
 //! asked about all texts at once. In a pipeline that is an evaluation, whose answers the program is built with, as with replies
 //! that are drawn; in a stage that draws as it trains the trainer answers with the weights of the moment.
 
+use super::answers::{Answers, Key, Keyed};
 use super::build::Builder;
 use super::data::{Data, Drawn};
 use super::evaluate::AnswerKind;
@@ -21,7 +22,6 @@ use crate::tensor::{Axis, AxisKind, DType, Graph};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// The field of the rows of a question that holds the text.
@@ -55,6 +55,12 @@ pub struct AskedOf {
     pub text: Value,
 }
 
+impl Keyed for AskedOf {
+    fn key(&self) -> Key {
+        (self.question, self.key)
+    }
+}
+
 impl AskedOf {
     /// The row that the question reads.
     pub fn row(&self) -> Value {
@@ -68,21 +74,12 @@ pub struct Asked {
     pub questions: RefCell<Vec<Question>>,
     /// Functions that no graph can be made of: host code.
     host: RefCell<Vec<Value>>,
-    answers: RefCell<HashMap<(usize, ContentHash), Vec<f64>>>,
-    /// Answers with the weights of a moment.
-    passing: RefCell<HashMap<(usize, ContentHash), Vec<f64>>>,
-    waiting: RefCell<Vec<AskedOf>>,
-    /// What waits for an answer.
-    noted: RefCell<HashSet<(usize, ContentHash)>>,
-    /// Questions about what a stage draws as it trains, while it is built.
-    of_moment: RefCell<Vec<usize>>,
-    in_moment: Cell<bool>,
+    pub(super) said: RefCell<Answers<AskedOf, Vec<f64>>>,
     /// Replies that are asked for.
     pub(super) writings: RefCell<Vec<Rc<Writing>>>,
-    unwritten: RefCell<Vec<WriteOf>>,
-    replies: RefCell<HashMap<(usize, ContentHash), Vec<DrawnReply>>>,
-    passing_replies: RefCell<HashMap<(usize, ContentHash), Vec<DrawnReply>>>,
-    writings_of_moment: RefCell<Vec<usize>>,
+    pub(super) written: RefCell<Answers<WriteOf, Vec<DrawnReply>>>,
+    /// What is asked is asked about what a stage draws.
+    in_moment: Cell<bool>,
     /// Zeros stand in for answers that nobody has.
     stands_in: Cell<bool>,
     /// How often something was asked, and how often nobody knew the answer.
@@ -147,8 +144,8 @@ impl Asked {
     /// What is known of a question about a text. Else it is noted, and a zero given.
     fn answer(&self, eval: &mut Eval, question: usize, text: &Value) -> Value {
         self.count.set(self.count.get() + 1);
-        if self.in_moment.get() && !self.of_moment.borrow().contains(&question) {
-            self.of_moment.borrow_mut().push(question);
+        if self.in_moment.get() {
+            self.said.borrow_mut().ask_of_moment(question);
         }
         let mut hasher = Hasher::new("asked of");
         super::rows::hash(text, &mut hasher);
@@ -157,10 +154,10 @@ impl Asked {
             let of = &self.questions.borrow()[question];
             (of.per_token, of.dtype)
         };
-        let known = self.answers.borrow().get(&(question, key)).cloned();
-        let known = known.or_else(|| self.passing.borrow().get(&(question, key)).cloned());
-        if known.is_none() && self.is_new((question, key)) {
-            self.waiting.borrow_mut().push(AskedOf { question, key, text: text.clone() });
+        let of = AskedOf { question, key, text: text.clone() };
+        let known = self.said.borrow().get(of.key());
+        if known.is_none() && self.waits() {
+            self.said.borrow_mut().want(of);
         }
         let numbers = known.unwrap_or_else(|| vec![0.0; if per_token { length(text) } else { 1 }]);
         if per_token {
@@ -177,69 +174,45 @@ impl Asked {
     }
 
     /// The replies to a prompt, if they are known. Else it is noted that they are wanted.
-    pub(super) fn written(&self, of: &WriteOf) -> Option<Vec<DrawnReply>> {
+    pub(super) fn replies(&self, of: &WriteOf) -> Option<Vec<DrawnReply>> {
         self.count.set(self.count.get() + 1);
-        if self.in_moment.get() && !self.writings_of_moment.borrow().contains(&of.writing) {
-            self.writings_of_moment.borrow_mut().push(of.writing);
+        if self.in_moment.get() {
+            self.written.borrow_mut().ask_of_moment(of.writing);
         }
-        let key = (of.writing, of.hash());
-        let known = self.replies.borrow().get(&key).or(self.passing_replies.borrow().get(&key)).cloned();
-        // Questions are numbered from the other end.
-        if known.is_none() && self.is_new((usize::MAX - of.writing, key.1)) {
-            self.unwritten.borrow_mut().push(of.clone());
+        let known = self.written.borrow().get(of.key());
+        if known.is_none() && self.waits() {
+            self.written.borrow_mut().want(of.clone());
         }
         known
     }
 
-    /// Prompts that nobody has replied to yet.
-    pub fn take_unwritten(&self) -> Vec<WriteOf> {
-        std::mem::take(&mut self.unwritten.borrow_mut())
-    }
-
-    /// Notes replies until [`Asked::forget`].
-    pub fn tell_replies_now(&self, of: &WriteOf, replies: Vec<DrawnReply>) {
-        self.passing_replies.borrow_mut().insert((of.writing, of.hash()), replies);
-    }
-
-    /// What is written of what a stage draws, by its number among all.
-    pub(super) fn writings_of_moment(&self) -> Vec<(usize, Rc<Writing>)> {
-        let writings = self.writings.borrow();
-        self.writings_of_moment.borrow().iter().map(|number| (*number, writings[*number].clone())).collect()
-    }
-
-    /// Nobody knows the answer: whether it has to be noted, since it was not asked for in this pass and nothing stands in for it.
-    fn is_new(&self, key: (usize, ContentHash)) -> bool {
+    /// Nobody knows the answer: whether it has to be noted, since nothing stands in for it.
+    fn waits(&self) -> bool {
         self.unknown.set(self.unknown.get() + 1);
-        !self.stands_in.get() && self.noted.borrow_mut().insert(key)
+        !self.stands_in.get()
     }
 
-    /// Texts whose answers nobody has yet.
-    pub fn take_waiting(&self) -> Vec<AskedOf> {
-        self.noted.borrow_mut().clear();
-        std::mem::take(&mut self.waiting.borrow_mut())
+    /// What waits for an answer.
+    pub(super) fn take_waiting(&self) -> (Vec<AskedOf>, Vec<WriteOf>) {
+        (self.said.borrow_mut().take_waiting(), self.written.borrow_mut().take_waiting())
     }
 
     /// The questions that were asked about what a stage draws, each with its number.
-    pub(super) fn of_moment(&self) -> Vec<(usize, Question)> {
-        self.of_moment.borrow().iter().map(|number| (*number, self.questions.borrow()[*number].clone())).collect()
+    pub(super) fn questions_of_moment(&self) -> Vec<(usize, Question)> {
+        let questions = self.questions.borrow();
+        self.said.borrow().of_moment().iter().map(|number| (*number, questions[*number].clone())).collect()
     }
 
-    /// Notes an answer that stays.
-    fn tell(&self, of: &AskedOf, numbers: Vec<f64>) {
-        self.answers.borrow_mut().insert((of.question, of.key), numbers);
-    }
-
-    /// Notes an answer until [`Asked::forget`].
-    pub fn tell_now(&self, of: &AskedOf, numbers: Vec<f64>) {
-        self.passing.borrow_mut().insert((of.question, of.key), numbers);
+    /// What is written of what a stage draws, each with its number.
+    pub(super) fn writings_of_moment(&self) -> Vec<(usize, Rc<Writing>)> {
+        let writings = self.writings.borrow();
+        self.written.borrow().of_moment().iter().map(|number| (*number, writings[*number].clone())).collect()
     }
 
     /// Forgets the answers of a moment.
-    pub fn forget(&self) {
-        self.passing.borrow_mut().clear();
-        self.passing_replies.borrow_mut().clear();
-        self.take_unwritten();
-        self.take_waiting();
+    pub(super) fn forget(&self) {
+        self.said.borrow_mut().forget();
+        self.written.borrow_mut().forget();
     }
 
     /// Calls `f` for each row; once something was asked, for no more than `most`. Gives whether that was so; what waits for an
@@ -332,8 +305,7 @@ fn traced(eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> 
     let row = Value::Record(Rc::new(Record { name: None, fields: vec![(TEXT.into(), args[at].clone())] }));
     let item = Value::Item(Rc::new(Item { ty: super::rows::item_type(eval.program, &row), prefix: String::new() }));
     let read = Value::function(Function::Accessor(TEXT.into()));
-    let prefixes = eval.without_prefixes();
-    let traced = eval.in_new_graph(|eval| {
+    let traced = eval.in_graph_by_source(|eval| {
         let mut args = args.to_vec();
         args[at] = eval.call_value(&read, vec![item], span)?;
         let said = eval.call_value(f, args, span)?;
@@ -343,7 +315,6 @@ fn traced(eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> 
         eval.graph().output(SAID, tensor.node);
         Ok(tensor.node)
     });
-    eval.set_prefixes(prefixes);
     let (node, graph) = traced?;
     let per_token = match graph.axes(node) {
         [] => false,
@@ -425,7 +396,7 @@ pub(super) fn settle(
             return Ok(settled);
         }
         settled.asked = true;
-        let (waiting, unwritten) = (asked.take_waiting(), asked.take_unwritten());
+        let (waiting, unwritten) = asked.take_waiting();
         if waiting.is_empty() && unwritten.is_empty() {
             return Ok(settled);
         }
@@ -458,7 +429,7 @@ pub(super) fn settle(
             let known = known.filter(|known| known.len() == of.len());
             builder.state.borrow_mut().graph.asks(stage, known.is_none());
             match known {
-                Some(known) => of.iter().zip(known).for_each(|(of, numbers)| asked.tell(of, numbers)),
+                Some(known) => of.iter().zip(known).for_each(|(of, numbers)| asked.said.borrow_mut().tell(of, numbers)),
                 None => answered = false,
             }
         }
@@ -480,8 +451,7 @@ pub(super) fn settle(
             settled.drawn.stages.push(stage);
             match replies.filter(|_| !after_draws) {
                 Some(replies) => {
-                    let mut known = asked.replies.borrow_mut();
-                    of.iter().zip(replies).for_each(|(of, replies)| drop(known.insert((number, of.hash()), replies)));
+                    of.iter().zip(replies).for_each(|(of, replies)| asked.written.borrow_mut().tell(of, replies));
                 }
                 None => answered = false,
             }

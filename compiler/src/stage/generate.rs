@@ -152,9 +152,7 @@ pub(super) fn generation(
     if !drawing.temperature.is_finite() || drawing.temperature < 0.0 {
         return fault("E0113", span, format!("a temperature is 0 or more, this is {}", drawing.temperature));
     }
-    let prefixes = std::mem::take(&mut eval.prefixes);
-    let traced = eval.in_new_graph(|eval| trace(eval, net, drawing, span));
-    eval.prefixes = prefixes;
+    let traced = eval.in_graph_by_source(|eval| trace(eval, net, drawing, span));
     let asked = std::mem::take(&mut eval.keeping);
     let ((), graph) = traced?;
     let (item, policies, sources) = used(builder, eval, &graph, span)?;
@@ -310,13 +308,7 @@ fn log_probability(graph: &mut Graph, logits: Node, vocab: &Axis, token: Node) -
 /// The policies that a graph reads, as [`nets::used`] gives them; also those that a stage is training.
 fn used(builder: &Builder, eval: &mut Eval, graph: &Graph, span: Span) -> Res<(Graph, Vec<PolicyUse>, Vec<Reader>)> {
     let mut numbers: Vec<String> = vec![];
-    nets::weight_paths(graph, &mut |path| {
-        if let Some((number, _)) = path.split_once(':')
-            && !numbers.iter().any(|known| known == number)
-        {
-            numbers.push(number.to_string());
-        }
-    });
+    nets::sources(graph, &mut numbers);
     let (mut uses, mut sources) = (vec![], vec![]);
     for (i, number) in numbers.iter().enumerate() {
         let Some(net) = number.parse().ok().and_then(|number: u32| builder.net(number)) else {

@@ -136,15 +136,9 @@ impl Found {
             });
             self.writings.push(number);
         }
-        for (number, question) in self.asked.of_moment() {
+        for (number, question) in self.asked.questions_of_moment() {
             let mut numbers: Vec<String> = vec![];
-            nets::weight_paths(&question.graph, &mut |path| {
-                if let Some((number, _)) = path.split_once(':')
-                    && !numbers.iter().any(|known| known == number)
-                {
-                    numbers.push(number.to_string());
-                }
-            });
+            nets::sources(&question.graph, &mut numbers);
             let (span, mut policies, mut prefixes) = (question.span, vec![], vec![]);
             for number in &numbers {
                 let prefix = prefix(eval, number, span)?;
@@ -243,11 +237,12 @@ impl<'p> Live<'p> {
         let (sites, questions) = (Rc::new(found.sites), Rc::new(found.questions));
         let (asked, writings) = (found.asked, found.writings);
         let samples = sites.len() - writings.len();
+        let asks = !questions.is_empty() || !writings.is_empty();
         let hooks =
-            Rc::new(LiveHooks { sites: sites.clone(), samples, asked, round: RefCell::default(), at: Cell::new(0) });
+            LiveHooks { sites: sites.clone(), samples, asks, asked, round: RefCell::default(), at: Cell::new(0) };
+        let hooks = Rc::new(hooks);
         let mut eval = builder.eval();
         eval.hooks = Some(hooks.clone());
-        let asks = !questions.is_empty() || !writings.is_empty();
         let (expr, env) = (expr.clone(), env.clone());
         Live { eval: RefCell::new(eval), hooks, expr, env, sites, questions, writings, asks }
     }
@@ -307,7 +302,7 @@ impl<'p> Live<'p> {
             };
             let items = of.iter().map(item).collect::<Res<Vec<Item>>>()?;
             let Some(answers) = policies.answer(at, &items) else { return Ok(false) };
-            of.iter().zip(answers).for_each(|(of, numbers)| self.hooks.asked.tell_now(of, numbers));
+            of.iter().zip(answers).for_each(|(of, numbers)| self.hooks.asked.said.borrow_mut().tell_now(of, numbers));
         }
         let is_known = |of: &&AskedOf| !self.questions.iter().any(|question| question.number == of.question);
         match waiting.iter().find(is_known) {
@@ -330,7 +325,7 @@ impl Live<'_> {
             }
             let (asks, keys): (Vec<Ask>, Vec<u64>) = of.iter().map(|of| (of.ask.clone(), of.key)).unzip();
             let Some(drawn) = policies.draw((first + at, 0), &asks, &keys) else { return Ok(false) };
-            of.iter().zip(drawn).for_each(|(of, replies)| self.hooks.asked.tell_replies_now(of, replies));
+            of.iter().zip(drawn).for_each(|(of, replies)| self.hooks.asked.written.borrow_mut().tell_now(of, replies));
         }
         match unwritten.iter().find(|of| !self.writings.contains(&of.writing)) {
             Some(_) => fault("E0190", self.expr.span, "a `generate` that only some steps come to is not there yet"),
@@ -590,16 +585,7 @@ fn lengths_of(row: &Value) -> Vec<f64> {
 
 /// Length and reward of the replies of a row.
 fn judged(row: &Value) -> Option<Vec<(f64, f64)>> {
-    let Value::Record(record) = row else { return None };
-    let length = |reply: &Value| match reply {
-        Value::Reply(reply) => reply.drawn.as_ref().map(|drawn| drawn.length() as f64),
-        _ => None,
-    };
-    let lengths: Vec<f64> = match record.get(REPLY)? {
-        Value::List(replies) => replies.iter().map(length).collect::<Option<_>>()?,
-        one => vec![length(one)?],
-    };
-    let rewards = numbers(row, "reward")?;
+    let (lengths, rewards) = (lengths_of(row), numbers(row, "reward")?);
     (rewards.len() == lengths.len()).then(|| lengths.into_iter().zip(rewards).collect())
 }
 
@@ -617,6 +603,8 @@ struct LiveHooks {
     sites: Rc<Vec<Site>>,
     /// So many of them are calls of `sample`.
     samples: usize,
+    /// See [`Live::asks`].
+    asks: bool,
     asked: Rc<Asked>,
     round: RefCell<Round>,
     /// Sites that were come by in this working out.
@@ -646,8 +634,12 @@ impl LiveHooks {
         let writer = sampling.writer(&site.generation);
         let taken = self.round.borrow().taken.clone().filter(|_| number == 0);
         let places: Vec<usize> = taken.unwrap_or_else(|| (0..sampling.data.len()).collect());
-        // The rows of the first are known.
-        let data = if number == 0 { &site.base } else { &asked::readable(eval, &sampling.data, call.span)? };
+        // The rows of the first are known; those of others may ask.
+        let data = match (number, self.asks) {
+            (0, _) => site.base.clone(),
+            (_, true) => asked::rows(eval, &sampling.data, call.span)?,
+            (_, false) => sampling.data.clone(),
+        };
         let rows = places.iter().map(|at| data.get(eval, *at)).collect::<Res<Vec<_>>>()?;
         let keys: Vec<u64> = places.iter().map(|place| *place as u64).collect();
         if let Some(played) = &sampling.played {
@@ -709,7 +701,7 @@ impl Hooks for LiveHooks {
         f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
     ) -> Res<Settled> {
         let asked = self.asked.pass(eval, (rows, rows), f)?;
-        let (waiting, unwritten) = (self.asked.take_waiting(), self.asked.take_unwritten());
+        let (waiting, unwritten) = self.asked.take_waiting();
         let question = waiting.first().map(|of| self.asked.questions.borrow()[of.question].span);
         let writing = unwritten.first().map(|of| self.asked.writings.borrow()[of.writing].span);
         if let Some(asked) = question.or(writing) {

@@ -74,13 +74,11 @@ impl<'b, 'p> Making<'b, 'p> {
         trace: impl FnOnce(&mut Eval) -> Res<Node>,
     ) -> Res<()> {
         // Weights are told apart by the sources of their nets.
-        let prefixes = std::mem::take(&mut eval.prefixes);
-        let traced = eval.in_new_graph(|eval| {
+        let traced = eval.in_graph_by_source(|eval| {
             let node = trace(eval)?;
             eval.graph().output(MERGED, node);
             Ok(())
         });
-        eval.prefixes = prefixes;
         let graph = simplify(&traced?.1);
         let mut names: Vec<String> = vec![];
         weight_paths(&graph, &mut |path| {

@@ -2,6 +2,7 @@
 
 mod adapted;
 mod adapter;
+mod answers;
 pub mod asked;
 mod beside;
 pub mod build;

@@ -224,13 +224,7 @@ pub(super) fn used_by(
 ) -> Res<(Vec<PolicyUse>, Vec<Source>)> {
     let first = known.len();
     for graph in graphs.iter() {
-        weight_paths(graph, &mut |path| {
-            if let Some((number, _)) = path.split_once(':')
-                && !known.iter().any(|n| n == number)
-            {
-                known.push(number.to_string());
-            }
-        });
+        self::sources(graph, known);
     }
     let moving = builder.state.borrow().moving.as_ref().map(|(sources, _)| sources.clone());
     let moves = |number: &str| {
@@ -268,6 +262,18 @@ pub(super) fn used_by(
         });
     }
     Ok((uses, sources))
+}
+
+/// The sources of the nets whose weights a graph reads, as their paths begin with them (`3:embed`); those that are not known yet come
+/// to `known`.
+pub(super) fn sources(graph: &Graph, known: &mut Vec<String>) {
+    weight_paths(graph, &mut |path| {
+        if let Some((number, _)) = path.split_once(':')
+            && !known.iter().any(|n| n == number)
+        {
+            known.push(number.to_string());
+        }
+    });
 }
 
 /// Whether a graph depends on any policy.

@@ -310,13 +310,11 @@ impl<'s> Declared<'s> {
             if stays && !is_trained(&weight.path) {
                 continue;
             }
-            let prefixes = std::mem::take(&mut eval.prefixes);
-            let traced = eval.in_new_graph(|eval| {
+            let traced = eval.in_graph_by_source(|eval| {
                 let node = eval.tree_weight(&tree, (place, &weight.path), &weight.axes, expr.span)?;
                 eval.graph().output(MERGED, node);
                 Ok(())
             });
-            eval.prefixes = prefixes;
             let graph = simplify(&traced?.1);
             let mut names: Vec<String> = vec![];
             weight_paths(&graph, &mut |path| {

@@ -3,10 +3,11 @@
 //! In a pipeline it is a stage of one prompt. In code that makes rows all rows ask at once ([`super::asked`]): the calls of one policy
 //! with the same settings are a [`Writing`], whose prompts are drawn for together.
 
+use super::answers::{Key, Keyed};
 use super::asked::Asked;
 use super::build::Builder;
 use super::generate::{Generation, Reader, generation};
-use super::hash::{ContentHash, Hasher};
+use super::hash::Hasher;
 use super::sample::{Ask, DrawnReply, Sampling, Wanted, Writer};
 use super::words;
 use crate::eval::value::{Net, Record, Value};
@@ -35,12 +36,11 @@ pub struct WriteOf {
     pub key: u64,
 }
 
-impl WriteOf {
-    /// What tells it from others of its writing.
-    pub(super) fn hash(&self) -> ContentHash {
+impl Keyed for WriteOf {
+    fn key(&self) -> Key {
         let mut hasher = Hasher::new("written");
         hasher.ids("prompt", &self.ask.prompt).ids("begin", &self.ask.begin).int("key", self.key);
-        hasher.finish()
+        (self.writing, hasher.finish())
     }
 }
 
@@ -137,7 +137,7 @@ fn reply(asked: &Asked, eval: &mut Eval, sampling: &Sampling, number: usize) -> 
     let ask = writer.ask(eval, &row)?;
     let key = u64::from(eval.host_random().next_u32());
     let of = WriteOf { writing: number, ask: ask.clone(), key };
-    let drawn = asked.written(&of).unwrap_or_else(|| brief(&writer, &ask, &sampling.wanted));
+    let drawn = asked.replies(&of).unwrap_or_else(|| brief(&writer, &ask, &sampling.wanted));
     reply_of(&writer.row(eval, &row, &ask, &drawn)?, sampling.span)
 }
 
