@@ -40,6 +40,9 @@ pub enum Command {
     Score(Score),
     /// Writes replies of a model, as they are drawn
     Generate(Generate),
+    /// Lets models answer over HTTP, by the usual interface for chat completions
+    #[cfg(feature = "serve")]
+    Serve(Serve),
     /// Shows rows as text and tokens, which of these carry loss, and what there is to count
     Data(Data),
     /// Lists the devices that programs can run on, with what they reach now
@@ -377,6 +380,53 @@ pub struct Generate {
     /// Prints one JSON object a reply
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Model folders, adapters that name their models, .gguf files, or models of a hub; NAME=MODEL says what clients call one
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// The address that is listened on. Others than this machine's own need a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: String,
+    /// The port; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port: u16,
+    /// A file with a token that requests have to name: `Authorization: Bearer TOKEN` [default: that in ALIGNC_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Replies of a model that are written at once at most; others wait
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = from_1)]
+    pub rows: usize,
+    /// Tokens of a prompt at most
+    #[arg(long, value_name = "TOKENS", default_value_t = 32_768, value_parser = from_1)]
+    pub max_prompt: usize,
+    /// Tokens of a reply at most
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = from_1)]
+    pub max_reply: usize,
+    /// Replies to one request at most
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = from_1)]
+    pub max_n: usize,
+    /// Bytes of a request at most
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = memory)]
+    pub max_body: usize,
+    /// Requests that are open at once at most, with those that wait; more are told to try again
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = from_1)]
+    pub max_requests: usize,
+    /// Connections at once at most; more wait
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = from_1)]
+    pub max_connections: usize,
+    /// Memory beside the weights, for what is kept of tokens, such as 2GiB [default: half of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<usize>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Prints a line for each request that is over
+    #[arg(long)]
+    pub log: bool,
 }
 
 #[derive(Debug, Args)]

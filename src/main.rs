@@ -11,6 +11,8 @@ mod findings;
 mod print;
 mod profile;
 mod progress;
+#[cfg(feature = "serve")]
+mod serve;
 mod states;
 mod table;
 
@@ -50,6 +52,8 @@ fn run() -> ExitCode {
         Command::Emit(args) => commands::emit::emit(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Generate(args) => commands::generate::generate(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::serve(&args),
         Command::Data(args) => commands::data::data(&args),
         Command::Devices(args) => commands::devices::devices(&args),
         Command::Explain { code } => commands::explain::explain(&code),

@@ -152,8 +152,8 @@ pub trait Constraint {
     fn begin(&self) -> Box<dyn Constrained>;
 }
 
-/// A reply on its way through a grammar.
-pub trait Constrained {
+/// A reply on its way through a grammar. It may be made ready by another thread than the one that draws.
+pub trait Constrained: Send {
     /// Says of each token, by its id, whether it may come next: the stop token where the reply may end. Ids that are no tokens
     /// may not. The error is a clause: the grammar is too large to be followed.
     fn allowed(&mut self, tokens: &mut [bool]) -> Result<(), String>;

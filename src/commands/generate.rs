@@ -3,7 +3,6 @@
 use crate::args::{Device, Generate};
 use crate::device;
 use crate::failure::Failure;
-use crate::fetching::Fetching;
 use crate::print::{errln, out, outln};
 use align_compiler::stage::encode::Reader;
 use align_compiler::stage::generate::Drawing;
@@ -14,7 +13,6 @@ use align_runtime::generate::model::Writer;
 use align_runtime::generate::{DRAFT, Drawn, Generator, Request, Stream};
 use align_runtime::run::default_memory;
 use align_runtime::train::held::Resident;
-use align_runtime::world::Files;
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -22,8 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn generate(args: &Generate) -> Result<(), Failure> {
-    let shown = if std::io::stderr().is_terminal() { Fetching::bar() } else { Fetching::lines() };
-    let world = Files::new(".").fetching(move |part| shown.arrived(part));
+    let world = super::fetching();
     let drawing = Drawing { temperature: args.temperature, weighs: args.draft.is_some(), ..Drawing::default() };
     let grammar = grammar(args)?;
     let writer = Writer::open(&world, &args.model, &drawing, args.top_p, grammar.as_ref()).map_err(Failure::new)?;

@@ -12,6 +12,8 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod score;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod store;
 pub mod sweep;
 pub mod test;
@@ -20,6 +22,7 @@ pub mod why;
 
 use crate::args::Settings;
 use crate::failure::{Failure, read};
+use crate::fetching::Fetching;
 use crate::print::{err, errln};
 use align_compiler::check::Checked;
 use align_compiler::program::{self, Program};
@@ -130,6 +133,12 @@ fn stop_at_interrupt(what: &'static str) -> Result<Arc<AtomicBool>, Failure> {
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::new(format!("Ctrl-C cannot be caught: {error}")))?;
     Ok(stop)
+}
+
+/// Files whose models are fetched from a hub where they are not here.
+pub(crate) fn fetching() -> Files {
+    let shown = if std::io::stderr().is_terminal() { Fetching::bar() } else { Fetching::lines() };
+    Files::new(".").fetching(move |part| shown.arrived(part))
 }
 
 /// So many threads, or one a core.

@@ -43,7 +43,7 @@ mod policy;
 mod rational;
 mod read;
 mod reduce;
-mod sampler;
+pub(crate) mod sampler;
 mod scan;
 pub mod score;
 mod shape;
@@ -262,7 +262,7 @@ pub struct Eval<'p> {
     /// Where the items of the optimizer step are, for `batch`.
     step: batch::Step,
     /// What divides the logits that `next` gives: that of the draws for which a sampler runs.
-    temperature: f64,
+    temperature: value::Value,
     /// The draws for which a sampler runs, for grammars.
     pub keeping: grammar::Keeping,
     /// How rewards went, by name. Who runs the code takes it: `std::mem::take(&mut *eval.tally.borrow_mut())`.
@@ -330,7 +330,7 @@ impl<'p> Eval<'p> {
             updating: None,
             weight_axes: vec![],
             step: batch::Step::None,
-            temperature: 1.0,
+            temperature: value::Value::Float(1.0),
             keeping: grammar::Keeping::default(),
             tally: Rc::default(),
             rows: 0,

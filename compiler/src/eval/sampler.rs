@@ -20,16 +20,17 @@ impl Eval<'_> {
         let one = self.graph().int(1);
         let last = self.graph().map(MapOp::Sub, &[size, one]);
         let node = self.graph().gather(node, &all, last);
-        Ok(self.tempered(node, self.temperature))
+        let temperature = self.temperature.clone();
+        self.tempered(node, &temperature, span)
     }
 
-    /// Logits at a temperature.
-    pub(crate) fn tempered(&mut self, logits: Node, temperature: f64) -> Node {
-        if temperature == 1.0 {
-            return logits;
+    /// Logits at a temperature: a number, or a value of the row.
+    pub(crate) fn tempered(&mut self, logits: Node, temperature: &Value, span: Span) -> Res<Node> {
+        if matches!(temperature, Value::Float(1.0)) {
+            return Ok(logits);
         }
-        let by = self.graph().float(temperature);
-        self.graph().map(MapOp::Div, &[logits, by])
+        let by = self.node(temperature, span)?;
+        Ok(self.graph().map(MapOp::Div, &[logits, by]))
     }
 
     /// What a sampler makes of the context: log-weights on `vocab`. `net` is the policy that draws, the sampler's first
@@ -39,13 +40,13 @@ impl Eval<'_> {
         sampler: &Value,
         net: &Rc<Net>,
         context: &Value,
-        (temperature, vocab): (f64, &Axis),
+        (temperature, vocab): (&Value, &Axis),
         span: Span,
     ) -> Res<Node> {
         let Some(applied) = as_sampler(sampler, span) else {
             return fault("E0113", span, format!("a sampler is expected, this is {}", sampler.kind()));
         };
-        let outer = std::mem::replace(&mut self.temperature, temperature);
+        let outer = std::mem::replace(&mut self.temperature, temperature.clone());
         let result = self.applied_sampler(&applied, net, context, span);
         self.temperature = outer;
         let value = result?;
@@ -88,6 +89,14 @@ impl Eval<'_> {
         let sampler = Value::function(Function::Def { def: code, given });
         self.call_value(&sampler, vec![context.clone()], span)
     }
+}
+
+/// A sampler with more settings, by their names; `None` of what is no sampler.
+pub(crate) fn with_settings(sampler: &Value, more: Vec<(Rc<str>, Value)>, span: Span) -> Option<Value> {
+    let applied = as_sampler(sampler, span)?;
+    let Applied { code, positional, named, span } = &*applied;
+    let named = named.iter().cloned().chain(more).collect();
+    Some(Value::Applied(Rc::new(Applied { code: code.clone(), positional: positional.clone(), named, span: *span })))
 }
 
 /// A sampler with its settings; one that is named alone has none.

@@ -10,10 +10,12 @@ use super::graph::{StageGraph, StageId};
 use super::hash::Inputs;
 use super::items::{ItemLayout, STREAM};
 use super::narrow::Narrow;
+use super::policy::PolicySpec;
 use super::sources::Source;
 use super::{metric, nets};
 use crate::batch::{BatchOptions, batch};
 use crate::eval::grammar::{Keeping, allowed_input, not_kept};
+use crate::eval::sampler::with_settings;
 use crate::eval::value::{Net, Stream, Value};
 use crate::eval::{Eval, Res, fault};
 use crate::program::Program;
@@ -38,6 +40,19 @@ pub const DRAWN: [&str; 3] = ["token", "logp", "drawn"];
 /// without a sampler), which are not there where they are the same.
 pub const WEIGHED: [&str; 2] = ["weights", "logits"];
 
+/// Where each row has a temperature of its own ([`Drawing::by_row`]), the input that says it: a Float from 0 on; at 0 the largest
+/// log-weight is taken.
+pub const TEMPERATURE: &str = "token.temperature";
+
+/// The input that says a setting of the sampler where each row has its own: a Float.
+pub fn setting_input(name: &str) -> String {
+    format!("token.setting.{name}")
+}
+
+/// Outputs beside [`DRAWN`] where [`Drawing::likeliest`] asks for them, each on `item` and an axis of so many: the most likely next tokens,
+/// best first (Ints), and their log-probabilities under the policy (at temperature 1, without a sampler).
+pub const LIKELIEST: [&str; 2] = ["likeliest", "likeliest.logp"];
+
 /// How the next token is drawn.
 #[derive(Clone)]
 pub struct Drawing {
@@ -49,11 +64,16 @@ pub struct Drawing {
     pub incremental: bool,
     /// Nothing is drawn: the graphs give [`WEIGHED`], that of new tokens at each of them.
     pub weighs: bool,
+    /// Each row has a temperature of its own ([`TEMPERATURE`]), and its own of these settings of the sampler ([`setting_input`]).
+    /// `temperature` is not read then.
+    pub by_row: Option<Vec<&'static str>>,
+    /// So many of the most likely tokens are given too ([`LIKELIEST`]); fewer where the vocabulary is smaller.
+    pub likeliest: usize,
 }
 
 impl Default for Drawing {
     fn default() -> Drawing {
-        Drawing { temperature: 1.0, sampler: None, incremental: true, weighs: false }
+        Drawing { temperature: 1.0, sampler: None, incremental: true, weighs: false, by_row: None, likeliest: 0 }
     }
 }
 
@@ -210,6 +230,24 @@ pub fn generation_of<'p>(
     Ok((graph, generation, stages))
 }
 
+/// The policy of a program that has this name at its top, without its weights.
+pub fn policy_of(
+    program: &Program,
+    options: &BuildOptions,
+    world: &dyn World,
+    policy: &str,
+) -> Result<Rc<PolicySpec>, Vec<Diagnostic>> {
+    let builder = Builder::new(program, options, world)?;
+    let mut eval = builder.eval();
+    eval.hooks = Some(builder.clone());
+    let span = Span { file: program.main(), start: 0, end: 0 };
+    let mut found = || match eval.global(policy, span)? {
+        Value::Net(net) => builder.source(&mut eval, &net, span).map(|source| source.policy),
+        other => fault("E0113", span, format!("`{policy}` is not a policy but {}", other.kind())),
+    };
+    found().map_err(|diagnostic| vec![*diagnostic])
+}
+
 /// The graph of one item, its outputs [`DRAWN`].
 fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<()> {
     let stream = Rc::new(Stream { path: CONTEXT.into(), is_prompt: true, each: None });
@@ -219,15 +257,22 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
         let message = format!("logits of the next token lie on `vocab` alone, these have {}", eval.show_axes(&axes));
         return fault("E0216", span, message);
     };
-    let greedy = drawing.temperature == 0.0;
-    let temperature = if greedy { 1.0 } else { drawing.temperature };
+    let greedy = drawing.temperature == 0.0 && drawing.by_row.is_none();
+    let (temperature, is_greedy) = match drawing.by_row {
+        Some(_) => {
+            let (temperature, is_greedy) = temperature_of_row(eval.graph());
+            (eval.tensor(temperature), Some(is_greedy))
+        }
+        None => (Value::Float(if greedy { 1.0 } else { drawing.temperature }), None),
+    };
     let weights = match &drawing.sampler {
         Some(sampler) => {
             eval.keeping.drawn = Some((stream.path.clone(), vocab.clone()));
+            let sampler = with_row_settings(eval, sampler, drawing, span)?;
             let context = Value::Stream(stream);
-            eval.log_weights(sampler, net, &context, (temperature, vocab), span)?
+            eval.log_weights(&sampler, net, &context, (&temperature, vocab), span)?
         }
-        None => eval.tempered(logits, temperature),
+        None => eval.tempered(logits, &temperature, span)?,
     };
     let graph = eval.graph();
     if drawing.weighs {
@@ -237,13 +282,48 @@ fn trace(eval: &mut Eval, net: &Rc<Net>, drawing: &Drawing, span: Span) -> Res<(
         }
         return Ok(());
     }
-    let token = if greedy { largest(graph, weights, vocab) } else { draw(graph, weights, vocab) };
+    let token = match is_greedy {
+        Some(is_greedy) => {
+            let (most, drawn) = (largest(graph, weights, vocab), draw(graph, weights, vocab));
+            graph.map(MapOp::Where, &[is_greedy, most, drawn])
+        }
+        None if greedy => largest(graph, weights, vocab),
+        None => draw(graph, weights, vocab),
+    };
     let logp = log_probability(graph, logits, vocab, token);
     let drawn = (!greedy).then(|| log_probability(graph, weights, vocab, token));
     for (name, node) in DRAWN.into_iter().zip([Some(token), Some(logp), drawn]) {
         node.into_iter().for_each(|node| graph.output(name, node));
     }
+    if drawing.likeliest > 0 {
+        let best = Axis::fixed("likeliest", drawing.likeliest.min(vocab.fixed_size().unwrap_or(1)));
+        let tokens = graph.topk(logits, vocab, &best);
+        let logps = log_probability(graph, logits, vocab, tokens);
+        LIKELIEST.into_iter().zip([tokens, logps]).for_each(|(name, node)| graph.output(name, node));
+    }
     Ok(())
+}
+
+/// The temperature of a row, which is 1 where it takes the largest log-weight, and whether it does.
+fn temperature_of_row(graph: &mut Graph) -> (Node, Node) {
+    let given = graph.input(TEMPERATURE, vec![], DType::Float);
+    let (zero, one) = (graph.float(0.0), graph.float(1.0));
+    let is_greedy = graph.map(MapOp::Le, &[given, zero]);
+    (graph.map(MapOp::Where, &[is_greedy, one, given]), is_greedy)
+}
+
+/// A sampler with the settings that each row has of its own.
+fn with_row_settings(eval: &mut Eval, sampler: &Value, drawing: &Drawing, span: Span) -> Res<Value> {
+    let Some(names) = drawing.by_row.as_ref().filter(|names| !names.is_empty()) else { return Ok(sampler.clone()) };
+    let mut own = vec![];
+    for name in names {
+        let node = eval.graph().input(setting_input(name), vec![], DType::Float);
+        own.push(((*name).into(), eval.tensor(node)));
+    }
+    match with_settings(sampler, own, span) {
+        Some(sampler) => Ok(sampler),
+        None => fault("E0113", span, format!("a sampler is expected, this is {}", sampler.kind())),
+    }
 }
 
 /// The grammars that a sampler asked for, made ready. One that no token begins is an error.
@@ -292,7 +372,7 @@ fn largest(graph: &mut Graph, x: Node, vocab: &Axis) -> Node {
     graph.reduce(ReduceOp::Min, places, over)
 }
 
-/// `log_softmax` of logits at a token, as the core library writes it.
+/// `log_softmax` of logits at a token, or at several, as the core library writes it.
 fn log_probability(graph: &mut Graph, logits: Node, vocab: &Axis, token: Node) -> Node {
     let over = std::slice::from_ref(vocab);
     let most = graph.reduce(ReduceOp::Max, logits, over);

@@ -1,16 +1,15 @@
 //! The one-token form: what attention needs of earlier tokens is kept, and only new tokens are computed.
 
-use std::collections::HashMap;
-
 use align_compiler::kernel::Layouts;
 use align_compiler::rewrite::attention::row;
 use align_compiler::rewrite::incremental::{BEFORE, ROWS};
-use align_compiler::stage::generate::{Allowed, DRAWN, KEYS, OneToken, PAGE, WEIGHED};
+use align_compiler::stage::generate::{Allowed, DRAWN, KEYS, LIKELIEST, OneToken, PAGE, WEIGHED};
 use align_compiler::stage::items::{ItemLayout, ItemValue, Packed, STREAM};
 use align_compiler::tensor::{Axis, DType, Lengths};
 
 use super::Weights;
 use super::pages::Kept;
+use super::writing::Own;
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::train::Launch;
@@ -23,7 +22,9 @@ pub struct Form {
     /// Of keys and of values of each attention: the input, the output, and the numbers of a row.
     kept: Vec<(String, String, usize)>,
     states: Vec<Held>,
-    allowed: Vec<Allowed>,
+    pub allowed: Vec<Allowed>,
+    /// How many of the most likely tokens it tells.
+    likeliest: usize,
     /// Of a form that weighs: the size of the vocabulary, and which of [`WEIGHED`] it gives.
     weighs: Option<usize>,
     weighed: Vec<&'static str>,
@@ -53,6 +54,8 @@ pub struct Part<'a> {
     /// Its new tokens, of which the first comes after those that are kept.
     pub tokens: &'a [i32],
     pub keys: [i32; 4],
+    /// What its row has of its own.
+    pub own: &'a Own,
     /// Which tokens each grammar allows; empty where what is drawn is not taken.
     pub allowed: Vec<ItemValue>,
     pub kept: &'a Kept,
@@ -63,6 +66,8 @@ pub struct Part<'a> {
 pub struct Step {
     pub tokens: Vec<i32>,
     pub logps: Vec<[f32; 2]>,
+    /// The most likely tokens and their log-probabilities, so many of each sequence.
+    likeliest: (usize, Vec<i32>, Vec<f32>),
     /// The new rows, as they go to a [`Store`].
     new: Vec<Vec<f32>>,
     /// Each state, of all sequences; of a form that weighs, of all new tokens.
@@ -72,6 +77,13 @@ pub struct Step {
 }
 
 impl Step {
+    /// The most likely tokens after the last one of a sequence, best first, and their log-probabilities; none where the form tells none.
+    pub fn likeliest(&self, at: usize) -> (&[i32], &[f32]) {
+        let (count, tokens, logps) = &self.likeliest;
+        let own = at * count..(at + 1) * count;
+        (&tokens[own.clone()], &logps[own])
+    }
+
     /// The states of one of so many sequences, or new tokens.
     pub fn states(&self, at: usize, count: usize) -> Vec<ItemValue> {
         let own = |width: usize| at * width..(at + 1) * width;
@@ -122,6 +134,12 @@ impl Form {
                 layouts.outputs.insert(name.clone(), std::iter::once(time.clone()).chain(own).collect());
             }
         }
+        let mut likeliest = 0;
+        for (name, node) in form.graph.outputs.iter().filter(|(name, _)| LIKELIEST.contains(&&**name)) {
+            let best = form.graph.axes(*node).iter().find(|axis| axis.fixed_size().is_some()).cloned();
+            likeliest = best.as_ref().and_then(Axis::fixed_size).unwrap_or(0);
+            layouts.outputs.insert(name.clone(), std::iter::once(Axis::item()).chain(best).collect());
+        }
         Ok(Form {
             launch: Launch::new(engine, &form.graph, &layouts)?,
             layout: form.layout.clone(),
@@ -129,6 +147,7 @@ impl Form {
             kept,
             states,
             allowed: allowed.to_vec(),
+            likeliest,
             weighs,
             weighed,
             window: form.window,
@@ -140,6 +159,13 @@ impl Form {
     /// The size of the vocabulary that a form weighs.
     pub fn vocab(&self) -> usize {
         self.weighs.unwrap_or(0)
+    }
+
+    /// Whether what is kept for one may be read by the other: they are of one policy.
+    pub fn keeps_as(&self, other: &Form) -> bool {
+        let states =
+            |form: &Form| form.states.iter().map(|state| (state.before.clone(), state.width)).collect::<Vec<_>>();
+        self.kept == other.kept && states(self) == states(other) && self.window == other.window
     }
 
     /// Bytes of a page.
@@ -198,6 +224,14 @@ impl Form {
         for input in &self.layout.inputs {
             if let Some(at) = self.allowed.iter().position(|allowed| allowed.input == input.name) {
                 packed.values.insert(input.name.clone(), self.allowed_of(at, parts));
+                continue;
+            }
+            if input.dtype == DType::Float {
+                let own = |part: &Part| {
+                    part.own.setting(&input.name).ok_or_else(|| Error::new(&input.name, "this setting is not given"))
+                };
+                let own = parts.iter().map(own).collect::<Result<_>>()?;
+                packed.values.insert(input.name.clone(), ItemValue::Floats(own));
                 continue;
             }
             let values = match &*input.name {
@@ -267,6 +301,13 @@ impl Form {
         let (mut logps, mut drawn) = (vec![0.0; count], vec![0.0; count]);
         let outputs = [Slot::WriteInts(&mut step.tokens), Slot::Write(&mut logps), Slot::Write(&mut drawn)];
         bindings.extend(DRAWN.into_iter().zip(outputs));
+        let (each, tokens, likely) = &mut step.likeliest;
+        *each = self.likeliest;
+        tokens.resize(count * self.likeliest, 0);
+        likely.resize(count * self.likeliest, 0.0);
+        if self.likeliest > 0 {
+            bindings.extend(LIKELIEST.into_iter().zip([Slot::WriteInts(tokens), Slot::Write(likely)]));
+        }
         self.launch.run(&packed, bindings).map_err(|what| Error::new("generation", what))?;
         step.logps = logps.into_iter().zip(drawn).map(<[f32; 2]>::from).collect();
         Ok(())
@@ -298,6 +339,3 @@ impl Store {
         }
     }
 }
-
-/// Prefixes that replies share, by the places of their requests.
-pub type Prefixes = HashMap<usize, Kept>;

@@ -7,10 +7,10 @@ use align_compiler::world::Tokenizer;
 use super::Request;
 
 /// What ends the replies of a request.
-pub struct Ending<'a> {
-    tokenizer: &'a Rc<dyn Tokenizer>,
+pub struct Ending {
+    tokenizer: Rc<dyn Tokenizer>,
     /// Texts that end a reply, none of them empty.
-    texts: Vec<&'a str>,
+    texts: Vec<String>,
     /// Bytes of the longest.
     longest: usize,
     /// Tokens of a reply that are given.
@@ -19,13 +19,14 @@ pub struct Ending<'a> {
     most: usize,
 }
 
-impl<'a> Ending<'a> {
+impl Ending {
     /// `room`: tokens that a reply may have in the context.
-    pub fn new(tokenizer: &'a Rc<dyn Tokenizer>, request: &'a Request, room: usize) -> Ending<'a> {
-        let texts: Vec<&str> = request.stop.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    pub fn new(tokenizer: &Rc<dyn Tokenizer>, request: &Request, room: usize) -> Ending {
+        let texts: Vec<String> = request.stop.iter().filter(|text| !text.is_empty()).cloned().collect();
+        let longest = texts.iter().map(String::len).max().unwrap_or(0);
         let begin = request.begin.len();
-        Ending { tokenizer, texts, longest, begin, most: room.min(begin.saturating_add(request.max_tokens)) }
+        let most = room.min(begin.saturating_add(request.max_tokens));
+        Ending { tokenizer: tokenizer.clone(), texts, longest, begin, most }
     }
 
     /// Tokens that a reply has at most.
@@ -60,7 +61,7 @@ impl<'a> Ending<'a> {
         let (now, before) = (self.tokenizer.decode(window), self.tokenizer.decode(before));
         // A character that was cut is one of U+FFFD until it is whole.
         let known = before.trim_end_matches('\u{fffd}').len();
-        self.texts.iter().any(|text| now.match_indices(text).any(|(at, _)| at + text.len() > known))
+        self.texts.iter().any(|text| now.match_indices(&**text).any(|(at, _)| at + text.len() > known))
     }
 }
 

@@ -9,27 +9,31 @@ mod exact;
 pub mod model;
 mod pages;
 mod recompute;
+mod running;
 mod schedule;
 mod speculative;
 mod stream;
+mod writing;
 
+use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::kernel::Layouts;
-use align_compiler::stage::data::{Purpose, draws};
 use align_compiler::stage::generate::{Allowed, Generation};
-use align_compiler::stage::items::ItemValue;
-use align_compiler::world::{Constrained, Tokenizer};
+use align_compiler::world::Tokenizer;
 
 use crate::engine::{Engine, Slot};
 use crate::error::{Error, Result};
 use ending::Ending;
 pub use exact::exact;
 use recompute::Recompute;
+pub use running::{Ask, Running, TOP_P};
+use schedule::{Room, Schedule};
 pub use speculative::Drafts;
 use speculative::Speculative;
 pub use stream::Stream;
+use writing::{Asked, Own};
 
 /// A prompt, and what is wanted of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,10 +76,15 @@ pub const DRAFT: &str = "draft:";
 
 /// A generation that is compiled. It lives over many runs, between which weights may change.
 pub struct Generator {
+    about: About,
+    form: Form,
+}
+
+/// What a generator knows of its policy.
+struct About {
     tokenizer: Rc<dyn Tokenizer>,
     allowed: Vec<Allowed>,
     context: Option<usize>,
-    form: Form,
 }
 
 /// How tokens are computed.
@@ -83,34 +92,35 @@ enum Form {
     /// The whole context for each.
     Whole(Box<Recompute>),
     /// New ones alone, over what is kept of earlier ones.
-    Cached(Box<cached::Form>),
+    Cached(Vec<cached::Form>),
     /// Several at once, which another policy has drafted.
     Speculative(Box<Speculative>),
 }
 
-/// A reply that is written.
-struct Writing {
-    /// The place of its request, and its number there.
-    request: usize,
-    sample: usize,
-    drawn: Drawn,
-    /// It has ended.
-    done: bool,
-    /// Where it is in each grammar that the sampler reads.
-    grammars: Vec<Box<dyn Constrained>>,
+/// Hears what becomes of replies, by the id of their request and their number there.
+pub trait Desk {
+    /// Whether anybody still waits for replies to this request; asked before each step.
+    fn is_wanted(&self, _request: usize) -> bool {
+        true
+    }
+    /// A token was drawn.
+    fn token(&mut self, at: (usize, usize), told: &Told);
+    /// A reply is at its end.
+    fn ended(&mut self, at: (usize, usize), drawn: Drawn);
+    /// A reply cannot go on; with an error no other goes on either.
+    fn failed(&mut self, _at: (usize, usize), error: Error) -> Result<()> {
+        Err(error)
+    }
 }
 
-impl Writing {
-    /// Which tokens each grammar allows next.
-    fn allowed(&mut self, of: &[Allowed]) -> Result<Vec<ItemValue>> {
-        let mut all = vec![];
-        for (grammar, of) in self.grammars.iter_mut().zip(of) {
-            let mut tokens = vec![false; of.size];
-            grammar.allowed(&mut tokens).map_err(|said| Error::new("generation", format!("a grammar: {said}")))?;
-            all.push(ItemValue::Bools(tokens));
-        }
-        Ok(all)
-    }
+/// A token that was drawn.
+pub struct Told<'a> {
+    pub token: u32,
+    /// Under the policy, in nats, as in [`Drawn::logps`].
+    pub logp: f32,
+    /// The tokens that were most likely in its place, best first, and their log-probabilities under the policy; none where the form that drew it
+    /// tells none.
+    pub likeliest: (&'a [i32], &'a [f32]),
 }
 
 impl Generator {
@@ -120,12 +130,11 @@ impl Generator {
             Some(one) if one.each => return Err(Error::new("generation", "what weighs draws with a draft alone")),
             // Its kernels do not read what is kept.
             Some(one) if engine.name() != "gpu" => {
-                Form::Cached(Box::new(cached::Form::new(engine, one, &generation.allowed, layouts)?))
+                Form::Cached(vec![cached::Form::new(engine, one, &generation.allowed, layouts)?])
             }
             _ => Form::Whole(Box::new(Recompute::new(engine, generation, layouts)?)),
         };
-        let Generation { tokenizer, allowed, context, .. } = generation;
-        Ok(Generator { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context, form })
+        Ok(Generator { about: About::of(generation), form })
     }
 
     /// A generator whose tokens another policy drafts: `ahead` at a time, which the policy then checks in one step. Replies are distributed
@@ -139,9 +148,7 @@ impl Generator {
         (ahead, greedy): (usize, bool),
     ) -> Result<Generator> {
         let form = Speculative::new(engine, (generation, draft), (ahead, greedy))?;
-        let Generation { tokenizer, allowed, context, .. } = generation;
-        let form = Form::Speculative(Box::new(form));
-        Ok(Generator { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context, form })
+        Ok(Generator { about: About::of(generation), form: Form::Speculative(Box::new(form)) })
     }
 
     /// How often drafted tokens were taken, over all runs; `None` where nothing drafts.
@@ -168,35 +175,60 @@ impl Generator {
         stop: &AtomicBool,
         on_token: &mut OnToken,
     ) -> Result<Option<Vec<Vec<Drawn>>>> {
-        let prompts: Vec<Vec<u32>> = requests.iter().map(|request| self.prompt(request)).collect();
-        let mut endings = vec![];
-        for (request, prompt) in requests.iter().zip(&prompts) {
-            endings.push(Ending::new(&self.tokenizer, request, self.room(request, prompt)?));
+        let mut all = vec![];
+        for (id, request) in requests.iter().enumerate() {
+            all.extend(self.about.asked(id, request.clone(), seed, Own::default())?.begun(&self.about.allowed));
         }
-        let job = Job { requests, prompts: &prompts, endings: &endings, allowed: &self.allowed, seed, memory };
-        let mut writing = job.begun();
         let ended = match &mut self.form {
-            Form::Whole(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
-            Form::Speculative(form) => form.run(weight, &job, &mut writing, stop, on_token)?,
-            Form::Cached(form) => schedule::run(form, weight, &job, &mut writing, stop, on_token)?,
+            Form::Whole(form) => form.run(weight, &mut all, memory, stop, on_token)?,
+            Form::Speculative(form) => form.run(weight, &mut all, memory, stop, on_token)?,
+            Form::Cached(forms) => {
+                let room = Room::of(forms, memory, &all)?;
+                let found = requests.iter().map(|request| vec![Drawn::default(); request.n]).collect();
+                let mut all_of = All { found, on_token };
+                let mut schedule = Schedule::new(forms, room);
+                for writing in all {
+                    match writing.done {
+                        true => all_of.ended((writing.asked.id, writing.sample), writing.drawn),
+                        false => schedule.add(writing),
+                    }
+                }
+                while !schedule.is_idle() {
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(None);
+                    }
+                    schedule.step(weight, &mut all_of)?;
+                }
+                return Ok(Some(all_of.found));
+            }
         };
         if !ended {
             return Ok(None);
         }
-        let mut writing = writing.into_iter();
-        let of = |request: &Request| writing.by_ref().take(request.n).map(|writing| writing.drawn).collect();
+        let mut all = all.into_iter();
+        let of = |request: &Request| all.by_ref().take(request.n).map(|writing| writing.drawn).collect();
         Ok(Some(requests.iter().map(of).collect()))
     }
+}
 
-    fn prompt(&self, request: &Request) -> Vec<u32> {
-        match request.prompt.is_empty() {
-            true => vec![self.tokenizer.first()],
-            false => request.prompt.clone(),
+impl About {
+    fn of(generation: &Generation) -> About {
+        let Generation { tokenizer, allowed, context, .. } = generation;
+        About { tokenizer: tokenizer.clone(), allowed: allowed.clone(), context: *context }
+    }
+
+    /// A request that is to be answered. Errors: its prompt leaves no room in the context.
+    fn asked(&self, id: usize, mut request: Request, seed: u64, own: Own) -> Result<Asked> {
+        if request.prompt.is_empty() {
+            request.prompt.push(self.tokenizer.first());
         }
+        let ending = Ending::new(&self.tokenizer, &request, self.room(&request)?);
+        Ok(Asked { id, request, ending, seed, own, left: Cell::new(0) })
     }
 
     /// Tokens that a reply may have.
-    fn room(&self, request: &Request, prompt: &[u32]) -> Result<usize> {
+    fn room(&self, request: &Request) -> Result<usize> {
+        let prompt = &request.prompt;
         let Some(context) = self.context else { return Ok(usize::MAX) };
         let given = prompt.len() + request.begin.len();
         let is_finished = request.begin.last() == Some(&self.tokenizer.stop());
@@ -214,64 +246,18 @@ impl Generator {
     }
 }
 
-/// What is to be written.
-struct Job<'a> {
-    requests: &'a [Request],
-    prompts: &'a [Vec<u32>],
-    endings: &'a [Ending<'a>],
-    allowed: &'a [Allowed],
-    seed: u64,
-    memory: usize,
+/// All replies to requests that are given at once.
+struct All<'a, 'b> {
+    found: Vec<Vec<Drawn>>,
+    on_token: &'a mut OnToken<'b>,
 }
 
-impl Job<'_> {
-    /// All replies, with what is given of them.
-    fn begun(&self) -> Vec<Writing> {
-        let mut all = vec![];
-        for (at, request) in self.requests.iter().enumerate() {
-            let finished = self.endings[at].of(&request.begin);
-            let begun = |allowed: &Allowed| {
-                let mut grammar = allowed.constraint.begin();
-                request.begin.iter().for_each(|token| grammar.push(*token));
-                grammar
-            };
-            for sample in 0..request.n {
-                let tokens = request.begin.clone();
-                let drawn = Drawn { tokens, finished: finished == Some(true), ..Drawn::default() };
-                let grammars = self.allowed.iter().map(begun).collect();
-                all.push(Writing { request: at, sample, drawn, done: finished.is_some(), grammars });
-            }
-        }
-        all
+impl Desk for All<'_, '_> {
+    fn token(&mut self, (request, sample): (usize, usize), told: &Told) {
+        (self.on_token)(request, sample, told.token);
     }
 
-    /// The keys of the next token of a reply: see [`align_compiler::stage::generate::KEYS`].
-    fn keys(&self, writing: &Writing) -> [i32; 4] {
-        let row = self.requests[writing.request].row;
-        let word = draws(self.seed, Purpose::Token, row >> 32).next_u32();
-        [word as i32, row as u32 as i32, writing.sample as i32, writing.drawn.tokens.len() as i32]
-    }
-
-    fn nothing_to_draw(&self, writing: &Writing) -> Error {
-        let wrong = Error::new("generation", "no token can be drawn: log-weights are not finite");
-        let place = format!("token {} of reply {}", writing.drawn.tokens.len() + 1, writing.sample + 1);
-        wrong.found(format!("{place} to row {}", self.requests[writing.request].row))
-    }
-
-    /// A token was drawn.
-    fn add(&self, writing: &mut Writing, token: i32, logps: [f32; 2], on_token: &mut OnToken) -> Result<()> {
-        if logps.iter().any(|logp| logp.is_nan()) {
-            return Err(self.nothing_to_draw(writing));
-        }
-        let drawn = &mut writing.drawn;
-        drawn.tokens.push(token as u32);
-        writing.grammars.iter_mut().for_each(|grammar| grammar.push(token as u32));
-        drawn.logps.push(logps[0]);
-        drawn.drawn_logps.push(logps[1]);
-        on_token(writing.request, writing.sample, token as u32);
-        if let Some(finished) = self.endings[writing.request].of(&drawn.tokens) {
-            (writing.done, drawn.finished) = (true, finished);
-        }
-        Ok(())
+    fn ended(&mut self, (request, sample): (usize, usize), drawn: Drawn) {
+        self.found[request][sample] = drawn;
     }
 }

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use align_compiler::program::load;
 use align_compiler::stage::build::BuildOptions;
-use align_compiler::stage::generate::{Drawing, Generation, generation_of};
+use align_compiler::stage::generate::{Drawing, Generation, generation_of, policy_of};
 use align_compiler::stage::narrow::layouts;
+use align_compiler::stage::policy::PolicySpec;
 use align_compiler::world::{Grammar, Model, Tokenizer, World};
 use align_syntax::diag::Diagnostic;
 
-use super::{Generator, exact};
+use super::{Generator, TOP_P, exact};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::run::RunError;
@@ -48,18 +49,42 @@ fn program(model: &str, top_p: Option<f64>, grammar: Option<&Grammar>) -> String
         weights = format!("within({weights}, {share:?})");
     }
     format!(
-        "edition 2026\nuse std.samplers {{ kept_to, within }}\npolicy writer = load({})\n{settings}\
+        "edition 2026\nuse std.samplers {{ kept_to, within }}\npolicy {POLICY} = load({})\n{settings}\
          sampler {SAMPLER}(policy: Policy)(context) -> Tensor[vocab] = {weights}\n",
         quoted(model)
     )
 }
 
-/// The sampler of [`program`].
+/// The sampler of [`program`], and its policy.
 const SAMPLER: &str = "drawn";
+const POLICY: &str = "writer";
+
+/// The program whose rows say for themselves what they are drawn from. The pattern stands for the grammar of each.
+fn by_row_program(model: &str) -> String {
+    format!(
+        "edition 2026\nuse std.samplers {{ kept_to, within }}\npolicy {POLICY} = load({})\nlet grammar = matching(\"(?s:.*)\")\n\
+         sampler {SAMPLER}(policy: Policy, {TOP_P}: Float = 1.0)(context) -> Tensor[vocab] =\n  \
+         within(kept_to(grammar, context, next(policy, context)), {TOP_P})\n",
+        quoted(model)
+    )
+}
+
+/// What is known of a model without its weights: its tokenizer, its chat template, its context.
+pub fn policy(world: &dyn World, model: &str) -> std::result::Result<Rc<PolicySpec>, RunError> {
+    let text = format!("edition 2026\npolicy {POLICY} = load({})\n", quoted(model));
+    let wrong = |mut all: Vec<Diagnostic>| RunError::Program(Box::new(all.remove(0)));
+    let (program, diagnostics) = load("generate.align", &text, world);
+    if !diagnostics.is_empty() {
+        return Err(wrong(diagnostics));
+    }
+    policy_of(&program, &BuildOptions::default(), world, POLICY).map_err(wrong)
+}
 
 /// A policy that writes text.
 pub struct Writer {
     pub generation: Generation,
+    /// Of one whose rows have settings of their own: what reads all of them, where `generation` reads the temperature alone.
+    full: Option<Generation>,
     /// By their names in the graphs.
     weights: Vec<(String, Held)>,
     /// Where the model has one: its chat template.
@@ -77,7 +102,24 @@ impl Writer {
     ) -> std::result::Result<Writer, RunError> {
         let has_sampler = top_p.is_some() || grammar.is_some();
         let text = program(model, top_p, grammar);
-        Writer::of_program(world, &text, "writer", drawing, has_sampler.then_some(SAMPLER))
+        Writer::of_program(world, &text, POLICY, drawing, has_sampler.then_some(SAMPLER))
+    }
+
+    /// Reads a model whose rows have settings of their own ([`Generator::by_row`]). So many of the most likely tokens are told where a row asks
+    /// for them.
+    pub fn by_row(world: &dyn World, model: &str, likeliest: usize) -> std::result::Result<Writer, RunError> {
+        let text = by_row_program(model);
+        let plain = Drawing { by_row: Some(vec![]), ..Drawing::default() };
+        let mut writer = Writer::of_program(world, &text, POLICY, &plain, None)?;
+        let full = Drawing { by_row: Some(vec![TOP_P]), likeliest, ..Drawing::default() };
+        let (program, mut wrong) = load("generate.align", &text, world);
+        if !wrong.is_empty() {
+            return Err(RunError::Program(Box::new(wrong.remove(0))));
+        }
+        let found = generation_of(&program, &BuildOptions::default(), world, POLICY, (&full, Some(SAMPLER)));
+        let (_, full, _) = found.map_err(|mut all| RunError::Program(Box::new(all.remove(0))))?;
+        writer.full = Some(full);
+        Ok(writer)
     }
 
     /// A policy at the top of a program, by its name, and the sampler that it has there. Its weights are stored, or drawn.
@@ -106,7 +148,7 @@ impl Writer {
             }
         }
         let model = generation.policies.first().and_then(|first| first.policy.model.clone());
-        Ok(Writer { generation, weights, model })
+        Ok(Writer { generation, full: None, weights, model })
     }
 
     /// The same writer, which holds weights in fewer bits where these are the same numbers.
@@ -120,7 +162,11 @@ impl Writer {
     }
 
     pub fn generator(&self, engine: &dyn Engine) -> crate::error::Result<Generator> {
-        Generator::new(engine, &self.generation, &layouts(&self.generation.narrow))
+        let layouts = layouts(&self.generation.narrow);
+        match &self.full {
+            Some(full) => Generator::by_row(engine, (&self.generation, full), &layouts),
+            None => Generator::new(engine, &self.generation, &layouts),
+        }
     }
 
     /// The weights where an engine reads them, by their paths in the graphs.

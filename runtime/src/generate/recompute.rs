@@ -6,7 +6,8 @@ use align_compiler::kernel::Layouts;
 use align_compiler::stage::generate::{Allowed, DRAWN, Generation, KEYS};
 use align_compiler::stage::items::{Item, ItemLayout, ItemValue, STREAM, pack};
 
-use super::{Job, OnToken, Weights, Writing};
+use super::writing::Writing;
+use super::{OnToken, Weights};
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::train::{Launch, micro_batches, refuse_too_big};
@@ -36,8 +37,8 @@ impl Recompute {
     pub fn run<'w>(
         &mut self,
         weight: &Weights<'_, 'w>,
-        job: &Job,
         all: &mut [Writing],
+        memory: usize,
         stop: &AtomicBool,
         on_token: &mut OnToken,
     ) -> Result<bool> {
@@ -46,19 +47,21 @@ impl Recompute {
             if open.is_empty() {
                 return Ok(true);
             }
-            let items = open.iter().map(|i| self.item(job, &mut all[*i])).collect::<Result<Vec<Item>>>()?;
+            let items = open.iter().map(|i| self.item(&mut all[*i])).collect::<Result<Vec<Item>>>()?;
             let need = |part: &[usize]| self.launch.memory(&pack(&self.layout, part.iter().map(|i| &items[*i])));
             let little = |part: &[usize]| part.iter().map(|i| items[*i].tokens).sum::<usize>() <= self.tokens;
-            let parts = micro_batches(&items, |part| (part.len() == 1 || little(part)) && need(part) <= job.memory);
-            let place = |i: usize| format!("row {}", job.requests[all[open[i]].request].row);
-            refuse_too_big("a reply to this row", &items, &parts, need, job.memory, place)?;
+            let parts = micro_batches(&items, |part| (part.len() == 1 || little(part)) && need(part) <= memory);
+            let place = |i: usize| format!("row {}", all[open[i]].asked.request.row);
+            refuse_too_big("a reply to this row", &items, &parts, need, memory, place)?;
             for part in parts {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
                 let (tokens, logps) = self.step(weight, part.iter().map(|i| &items[*i]))?;
                 for (i, (token, logps)) in part.iter().zip(tokens.into_iter().zip(logps)) {
-                    job.add(&mut all[open[*i]], token, logps, on_token)?;
+                    let writing = &mut all[open[*i]];
+                    writing.add(token, logps)?;
+                    on_token(writing.asked.id, writing.sample, token as u32);
                 }
             }
         }
@@ -84,10 +87,9 @@ impl Recompute {
         Ok((tokens, logps.into_iter().zip(drawn).map(<[f32; 2]>::from).collect()))
     }
 
-    fn item(&self, job: &Job, writing: &mut Writing) -> Result<Item> {
+    fn item(&self, writing: &mut Writing) -> Result<Item> {
         let mut allowed = writing.allowed(&self.allowed)?;
-        let (prompt, reply) = (&job.prompts[writing.request], &writing.drawn.tokens);
-        let keys = job.keys(writing);
+        let keys = writing.keys();
         let values = self.layout.inputs.iter().map(|input| {
             if let Some(key) = KEYS.iter().position(|key| input.name == *key) {
                 return ItemValue::Ints(vec![keys[key]]);
@@ -95,10 +97,13 @@ impl Recompute {
             if let Some(at) = self.allowed.iter().position(|allowed| allowed.input == input.name) {
                 return std::mem::replace(&mut allowed[at], ItemValue::Bools(vec![]));
             }
+            if let Some(own) = writing.asked.own.setting(&input.name) {
+                return ItemValue::Floats(vec![own]);
+            }
             debug_assert!(input.name.ends_with(STREAM), "an item is its context");
-            ItemValue::Ints(prompt.iter().chain(reply).map(|id| *id as i32).collect())
+            ItemValue::Ints(writing.context())
         });
-        let length = prompt.len() + reply.len();
+        let length = writing.length();
         Ok(Item { values: values.collect(), lengths: vec![vec![length]; self.layout.ragged.len()], tokens: length })
     }
 }

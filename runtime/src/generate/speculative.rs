@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use align_compiler::philox::philox4x32;
 use align_compiler::stage::data::{Purpose, draws};
-use align_compiler::stage::generate::{Generation, PAGE};
+use align_compiler::stage::generate::{Allowed, Generation, PAGE};
 use align_compiler::stage::items::ItemValue;
 use align_compiler::stage::narrow::layouts;
 
 use super::cached::{Form, Part, Step, Store};
 use super::pages::{Kept, Pages};
-use super::{DRAFT, Job, OnToken, Weights, Writing};
+use super::writing::{Own, Writing};
+use super::{DRAFT, OnToken, Weights};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::train::bytes;
@@ -43,6 +44,7 @@ impl Drafts {
 pub struct Speculative {
     policy: Form,
     draft: Form,
+    allowed: Vec<Allowed>,
     ahead: usize,
     greedy: bool,
     /// The longest context of the draft.
@@ -114,24 +116,23 @@ impl Speculative {
             return Err(Error::new("a draft", "it has another tokenizer than the policy").expected("one for both"));
         }
         let (policy, room) = (form(generation)?, draft.context.unwrap_or(usize::MAX));
-        Ok(Speculative { policy, draft: form(draft)?, ahead: ahead.max(1), greedy, room, drafts: Drafts::default() })
+        let (draft, allowed) = (form(draft)?, generation.allowed.clone());
+        Ok(Speculative { policy, draft, allowed, ahead: ahead.max(1), greedy, room, drafts: Drafts::default() })
     }
 
     /// Writes all replies to their ends; false where `stop` became true before.
     pub fn run<'w>(
         &mut self,
         weight: &Weights<'_, 'w>,
-        job: &Job,
         all: &mut [Writing],
+        memory: usize,
         stop: &AtomicBool,
         on_token: &mut OnToken,
     ) -> Result<bool> {
         let draft_weight = |path: &str| weight(&format!("{DRAFT}{path}"));
         let mut waiting: Vec<usize> = (0..all.len()).rev().filter(|i| !all[*i].done).collect();
-        let length =
-            |writing: &Writing| job.prompts[writing.request].len().saturating_add(job.endings[writing.request].most());
-        let longest = waiting.iter().map(|i| length(&all[*i]).div_ceil(PAGE) + 1).max().unwrap_or(1);
-        let at_once = self.fitting(job, waiting.len(), longest)?;
+        let longest = waiting.iter().map(|i| all[*i].most().div_ceil(PAGE) + 1).max().unwrap_or(1);
+        let at_once = self.fitting(memory, waiting.len(), longest)?;
         let room =
             |form: &Form| Room { pages: Pages::new(at_once * longest), store: Store::new(form, at_once * longest) };
         let (mut rooms, mut step) = ([room(&self.policy), room(&self.draft)], Step::default());
@@ -142,7 +143,7 @@ impl Speculative {
             {
                 let mut one =
                     Open { at, policy: Side::default(), draft: Side::default(), drafted: vec![], allowed: vec![] };
-                let tokens = length(&all[at]);
+                let tokens = all[at].most();
                 let fits = one.policy.kept.reserve(tokens, &mut rooms[0].pages)
                     && one.draft.kept.reserve(tokens, &mut rooms[1].pages);
                 debug_assert!(fits, "there are pages for so many of the longest");
@@ -154,10 +155,10 @@ impl Speculative {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            self.draft(&draft_weight, job, all, &mut open, &mut rooms[1], &mut step)?;
-            self.check(weight, job, all, &mut open, &mut rooms[0], &mut step, on_token)?;
+            self.draft(&draft_weight, all, &mut open, &mut rooms[1], &mut step)?;
+            self.check(weight, all, &mut open, &mut rooms[0], &mut step, on_token)?;
             for one in &mut open {
-                let length = job.prompts[all[one.at].request].len() + all[one.at].drawn.tokens.len();
+                let length = all[one.at].length();
                 one.policy.back_to(length - 1);
                 one.draft.back_to(length - 1);
                 if all[one.at].done {
@@ -170,7 +171,7 @@ impl Speculative {
     }
 
     /// How many replies at once fit in memory, with pages for the longest.
-    fn fitting(&self, job: &Job, replies: usize, longest: usize) -> Result<usize> {
+    fn fitting(&self, memory: usize, replies: usize, longest: usize) -> Result<usize> {
         let mut count = replies.clamp(1, AT_ONCE);
         loop {
             let tokens = count * TOKENS.max(self.ahead + 1);
@@ -181,12 +182,12 @@ impl Speculative {
                     + count.saturating_mul(longest).saturating_mul(form.page())
             };
             let need = of(&self.policy).saturating_add(of(&self.draft));
-            match need <= job.memory {
+            match need <= memory {
                 true => return Ok(count),
                 false if count > 1 => count /= 2,
                 false => {
                     return Err(Error::new("generation", "it does not fit in memory")
-                        .expected(format!("at most {}", bytes(job.memory)))
+                        .expected(format!("at most {}", bytes(memory)))
                         .found(bytes(need))
                         .fix("Give more with --memory, shorten the prompts, or ask for shorter replies"));
                 }
@@ -198,33 +199,32 @@ impl Speculative {
     fn draft<'w>(
         &mut self,
         weight: &Weights<'_, 'w>,
-        job: &Job,
         all: &mut [Writing],
         open: &mut [Open],
         room: &mut Room,
         step: &mut Step,
     ) -> Result<()> {
+        let allowed = self.allowed.clone();
         let mut grammars = vec![];
         for one in open.iter_mut() {
             one.drafted.clear();
-            one.allowed = vec![all[one.at].allowed(job.allowed)?];
+            one.allowed = vec![all[one.at].allowed(&allowed)?];
             grammars.push(all[one.at].grammars.iter().map(|grammar| grammar.fork()).collect::<Vec<_>>());
         }
         for round in 0..self.ahead {
             let goes_on = |one: &Open| {
                 let (writing, drafted) = (&all[one.at], one.drafted.len());
                 let so_far = writing.drawn.tokens.len() + drafted;
-                let length = job.prompts[writing.request].len() + so_far;
+                let length = writing.asked.request.prompt.len() + so_far;
                 // The last token of a reply is the policy's own.
-                let is_open =
-                    drafted == round && so_far + 1 < job.endings[writing.request].most() && length < self.room;
-                is_open && one.drafted.last().is_none_or(|(token, _)| !job.endings[writing.request].is_stop(*token))
+                let is_open = drafted == round && so_far + 1 < writing.asked.ending.most() && length < self.room;
+                is_open && one.drafted.last().is_none_or(|(token, _)| !writing.asked.ending.is_stop(*token))
             };
             let which: Vec<usize> = (0..open.len()).filter(|i| goes_on(&open[*i])).collect();
             if which.is_empty() {
                 return Ok(());
             }
-            let contexts: Vec<Vec<i32>> = which.iter().map(|i| context(job, all, &open[*i])).collect();
+            let contexts: Vec<Vec<i32>> = which.iter().map(|i| context(all, &open[*i])).collect();
             let masks: Vec<_> = which.iter().map(|i| open[*i].allowed.last().cloned().unwrap_or_default()).collect();
             let mut sides: Vec<&mut Side> = vec![];
             for (i, one) in open.iter_mut().enumerate() {
@@ -236,12 +236,12 @@ impl Speculative {
                 run(&mut self.draft, weight, &mut sides, &contexts, &masks, &vec![1; which.len()], room, step)?;
             for (i, mut weighed) in which.into_iter().zip(weighed) {
                 let (at, one) = (open[i].at, &mut open[i]);
-                let q = self.chances(&weighed.remove(0)[0], &all[at], job)?;
+                let q = self.chances(&weighed.remove(0)[0], &all[at])?;
                 let place = all[at].drawn.tokens.len() + round;
-                let token = drawn(&q, uniform(job, &all[at], place, Choice::Drafted)) as u32;
+                let token = drawn(&q, uniform(&all[at], place, Choice::Drafted)) as u32;
                 one.drafted.push((token, q));
                 let mut masks = vec![];
-                for (grammar, of) in grammars[i].iter_mut().zip(job.allowed) {
+                for (grammar, of) in grammars[i].iter_mut().zip(&allowed) {
                     grammar.push(token);
                     let mut tokens = vec![false; of.size];
                     grammar
@@ -259,17 +259,16 @@ impl Speculative {
     fn check<'w>(
         &mut self,
         weight: &Weights<'_, 'w>,
-        job: &Job,
         all: &mut [Writing],
         open: &mut [Open],
         room: &mut Room,
         step: &mut Step,
         on_token: &mut OnToken,
     ) -> Result<()> {
-        let contexts: Vec<Vec<i32>> = open.iter().map(|one| context(job, all, one)).collect();
+        let contexts: Vec<Vec<i32>> = open.iter().map(|one| context(all, one)).collect();
         let counts: Vec<usize> = open.iter().map(|one| one.drafted.len() + 1).collect();
         // Masks of all places that are checked, end to end.
-        let masks = open.iter().map(|one| joined(&one.allowed, job.allowed.len())).collect::<Vec<_>>();
+        let masks = open.iter().map(|one| joined(&one.allowed, self.allowed.len())).collect::<Vec<_>>();
         let mut sides: Vec<&mut Side> = open.iter_mut().map(|one| &mut one.policy).collect();
         let weighed = run(&mut self.policy, weight, &mut sides, &contexts, &masks, &counts, room, step)?;
         for (one, weighed) in open.iter_mut().zip(weighed) {
@@ -277,22 +276,23 @@ impl Speculative {
             let mut drafted = std::mem::take(&mut one.drafted).into_iter();
             self.drafts.drafted += drafted.len() as u64;
             for [weights, logits] in weighed {
-                let p = self.chances(&weights, writing, job)?;
+                let p = self.chances(&weights, writing)?;
                 let place = writing.drawn.tokens.len();
                 let (token, is_taken) = match drafted.next() {
                     Some((token, q)) => {
-                        let (x, at) = (token as usize, uniform(job, writing, place, Choice::Taken));
+                        let (x, at) = (token as usize, uniform(writing, place, Choice::Taken));
                         let own = p.get(x).copied().unwrap_or(0.0);
                         match at * q[x] < own {
                             true => (x, true),
-                            false => (other(&p, &q, uniform(job, writing, place, Choice::Other)), false),
+                            false => (other(&p, &q, uniform(writing, place, Choice::Other)), false),
                         }
                     }
-                    None => (drawn(&p, uniform(job, writing, place, Choice::Other)), false),
+                    None => (drawn(&p, uniform(writing, place, Choice::Other)), false),
                 };
                 self.drafts.taken += u64::from(is_taken);
                 let under = if self.greedy { 0.0 } else { p[token].ln() };
-                job.add(writing, token as i32, [log_chance(&logits, token) as f32, under as f32], on_token)?;
+                writing.add(token as i32, [log_chance(&logits, token) as f32, under as f32])?;
+                on_token(writing.asked.id, writing.sample, token as u32);
                 if writing.done || !is_taken {
                     break;
                 }
@@ -302,10 +302,10 @@ impl Speculative {
     }
 
     /// A distribution by its log-weights.
-    fn chances(&self, weights: &[f32], writing: &Writing, job: &Job) -> Result<Vec<f64>> {
+    fn chances(&self, weights: &[f32], writing: &Writing) -> Result<Vec<f64>> {
         let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if !most.is_finite() || weights.iter().any(|x| x.is_nan()) {
-            return Err(job.nothing_to_draw(writing));
+            return Err(writing.nothing_to_draw());
         }
         if self.greedy {
             let first = weights.iter().position(|x| *x == most);
@@ -319,10 +319,11 @@ impl Speculative {
 }
 
 /// The tokens of a reply so far, with what is drafted.
-fn context(job: &Job, all: &[Writing], one: &Open) -> Vec<i32> {
+fn context(all: &[Writing], one: &Open) -> Vec<i32> {
     let writing = &all[one.at];
-    let tokens = job.prompts[writing.request].iter().chain(&writing.drawn.tokens);
-    tokens.chain(one.drafted.iter().map(|(token, _)| token)).map(|id| *id as i32).collect()
+    let mut tokens = writing.context();
+    tokens.extend(one.drafted.iter().map(|(token, _)| *token as i32));
+    tokens
 }
 
 /// Masks of several places, for each grammar end to end.
@@ -351,6 +352,7 @@ fn run<'w>(
     room: &mut Room,
     step: &mut Step,
 ) -> Result<Vec<Vec<[Vec<f32>; 2]>>> {
+    let own = Own::default();
     let mut weighed: Vec<Vec<[Vec<f32>; 2]>> = vec![vec![]; sides.len()];
     loop {
         let left = |i: usize, sides: &[&mut Side]| contexts[i].len() - sides[i].kept.filled;
@@ -373,7 +375,8 @@ fn run<'w>(
                 let kept = &sides[*i].kept;
                 let is_last = *now == contexts[*i].len() - kept.filled;
                 let allowed = if is_last { masks[*i].clone() } else { vec![] };
-                Part { tokens: &contexts[*i][kept.filled..kept.filled + now], keys: [0; 4], allowed, kept }
+                let tokens = &contexts[*i][kept.filled..kept.filled + now];
+                Part { tokens, keys: [0; 4], own: &own, allowed, kept }
             })
             .collect();
         form.run(weight, &room.store, &parts, step)?;
@@ -400,9 +403,9 @@ fn run<'w>(
 }
 
 /// A number in [0, 1) of a place of a reply.
-fn uniform(job: &Job, writing: &Writing, place: usize, part: Choice) -> f64 {
-    let row = job.requests[writing.request].row;
-    let key = draws(job.seed, Purpose::Draft, row >> 32).next_u64();
+fn uniform(writing: &Writing, place: usize, part: Choice) -> f64 {
+    let row = writing.asked.request.row;
+    let key = draws(writing.asked.seed, Purpose::Draft, row >> 32).next_u64();
     let counter = [row as u32, writing.sample as u32, place as u32, part as u32];
     let [low, high, ..] = philox4x32(counter, [key as u32, (key >> 32) as u32]);
     ((u64::from(low) | u64::from(high) << 32) >> 11) as f64 * (-53f64).exp2()

@@ -57,7 +57,26 @@ struct Ready {
 
 /// Reads a grammar, for replies of these tokens. The error is a clause.
 pub fn ready(grammar: &Grammar, tokenizer: &dyn Tokenizer) -> Result<Rc<dyn Constraint>, String> {
-    let tokens: TokEnv = Arc::new(Tokens::of(tokenizer));
+    Grammars::of(tokenizer).ready(grammar)
+}
+
+/// Reads grammars for replies of the same tokens.
+pub struct Grammars {
+    tokens: TokEnv,
+}
+
+impl Grammars {
+    pub fn of(tokenizer: &dyn Tokenizer) -> Grammars {
+        Grammars { tokens: Arc::new(Tokens::of(tokenizer)) }
+    }
+
+    /// Reads one. The error is a clause.
+    pub fn ready(&self, grammar: &Grammar) -> Result<Rc<dyn Constraint>, String> {
+        ready_for(grammar, &self.tokens)
+    }
+}
+
+fn ready_for(grammar: &Grammar, tokens: &TokEnv) -> Result<Rc<dyn Constraint>, String> {
     let grammar = match grammar {
         Grammar::Schema(text) => {
             let schema = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
@@ -65,7 +84,7 @@ pub fn ready(grammar: &Grammar, tokenizer: &dyn Tokenizer) -> Result<Rc<dyn Cons
         }
         Grammar::Pattern(text) => TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(text)),
     };
-    let mut factory = ParserFactory::new(&tokens, InferenceCapabilities::default(), &[]).map_err(clause)?;
+    let mut factory = ParserFactory::new(tokens, InferenceCapabilities::default(), &[]).map_err(clause)?;
     factory.quiet();
     factory.limits_mut().verbose_errors = false;
     let first = Matcher::new(factory.create_parser(grammar));
