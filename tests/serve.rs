@@ -1,6 +1,7 @@
 //! `alignc serve` as its clients meet it: answers, refusals, and what is left where they go away.
 
-#![cfg(feature = "serve")]
+// It looks into /proc, and interrupts.
+#![cfg(all(feature = "serve", target_os = "linux"))]
 
 use serde_json::{Value, json};
 use std::fs;
@@ -40,7 +41,8 @@ fn alignc(folder: &Path, args: &[&str]) -> String {
 struct Server {
     process: Child,
     port: u16,
-    lines: BufReader<std::process::ChildStdout>,
+    /// Reads the lines after the first.
+    lines: Option<thread::JoinHandle<Vec<String>>>,
 }
 
 impl Server {
@@ -57,6 +59,7 @@ impl Server {
         lines.read_line(&mut line).expect("a line");
         let port = line.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split_once("/v1 has "));
         let port = port.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        let lines = Some(thread::spawn(move || lines.lines().map_while(Result::ok).collect()));
         Server { process, port, lines }
     }
 
@@ -497,7 +500,7 @@ fn many_clients_of_all_kinds() {
     assert!(after.0 < before.0 + before.0 / 10 + 8192, "KiB: {before:?} {after:?}");
     assert_eq!(server.complete(of(3))["choices"], alone[3]);
     server.interrupt();
-    let lines: Vec<String> = server.lines.by_ref().lines().map_while(Result::ok).collect();
+    let lines = server.lines.take().expect("they are read").join().expect("lines");
     assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("first text: 2 + 24 tokens, length")), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("the client went away")), "{lines:?}");

@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::fields::{Fields, Read, kind_of, missing, wrong};
 use super::limits::{Limits, SCHEMA, STOPS};
 use super::problem::Problem;
-
-type Read<T> = Result<T, Problem>;
 
 /// Which of the two interfaces is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +65,8 @@ pub struct Wanted {
 /// The most likely tokens that are told at most: of the chat interface, and of the other.
 pub const LIKELIEST: usize = 20;
 const LIKELIEST_OF_TEXT: usize = 5;
+/// Below this the most likely token alone has any weight, and weights of others are beyond what f32 holds.
+const COLD: f64 = 1e-4;
 /// Tokens of a reply where the interface of plain text is not told.
 const TOKENS_OF_TEXT: usize = 16;
 
@@ -92,7 +93,8 @@ pub fn read(body: &[u8], kind: Kind, limits: &Limits) -> Read<Wanted> {
     let default = if kind == Kind::Chat { limits.reply } else { TOKENS_OF_TEXT.min(limits.reply) };
     let newer = if kind == Kind::Chat { body.whole("max_completion_tokens", 1, limits.reply)? } else { None };
     let max_tokens = newer.or(body.whole("max_tokens", 1, limits.reply)?).unwrap_or(default);
-    let temperature = body.number("temperature", 0.0, 2.0)?.unwrap_or(1.0) as f32;
+    let temperature = body.number("temperature", 0.0, 2.0)?.unwrap_or(1.0);
+    let temperature = if temperature < COLD { 0.0 } else { temperature as f32 };
     let top_p = body.number("top_p", 0.0, 1.0)?.unwrap_or(1.0) as f32;
     let stream = body.flag("stream")?.unwrap_or(false);
     let counts = match body.object("stream_options")? {
@@ -300,78 +302,6 @@ fn logprobs(body: &Fields, kind: Kind) -> Read<Option<usize>> {
         (true, likeliest) => Ok(Some(likeliest.unwrap_or(0))),
         (false, Some(1..)) => Err(Problem::field("top_logprobs", "`top_logprobs` needs `logprobs: true`.")),
         (false, _) => Ok(None),
-    }
-}
-
-/// The fields of an object that lies at a place. One that is null is not there.
-struct Fields<'a> {
-    all: &'a Map<String, Value>,
-    within: &'a str,
-}
-
-impl<'a> Fields<'a> {
-    fn get<T>(&self, name: &str, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Read<Option<T>> {
-        match self.all.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match read(value) {
-                Some(found) => Ok(Some(found)),
-                None => Err(wrong(&format!("{}{name}", self.within), what, value)),
-            },
-        }
-    }
-
-    fn text(&self, name: &str) -> Read<Option<&'a str>> {
-        self.get(name, "a text", Value::as_str)
-    }
-
-    fn flag(&self, name: &str) -> Read<Option<bool>> {
-        self.get(name, "true or false", Value::as_bool)
-    }
-
-    fn list(&self, name: &str) -> Read<Option<&'a Vec<Value>>> {
-        self.get(name, "a list", Value::as_array)
-    }
-
-    fn object(&self, name: &str) -> Read<Option<&'a Map<String, Value>>> {
-        self.get(name, "an object", Value::as_object)
-    }
-
-    fn integer(&self, name: &str) -> Read<Option<i64>> {
-        self.get(name, "a whole number", |value| value.as_i64().or(value.as_u64().map(|x| x as i64)))
-    }
-
-    fn whole(&self, name: &str, least: usize, most: usize) -> Read<Option<usize>> {
-        let what = match most {
-            usize::MAX => format!("a whole number from {least} on"),
-            _ => format!("a whole number from {least} to {most}"),
-        };
-        let read = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
-        self.get(name, &what, |value| read(value).filter(|n| (least..=most).contains(n)))
-    }
-
-    fn number(&self, name: &str, least: f64, most: f64) -> Read<Option<f64>> {
-        let what = format!("a number from {least} to {most}");
-        self.get(name, &what, |value| value.as_f64().filter(|x| (least..=most).contains(x)))
-    }
-}
-
-fn missing(place: &str) -> Problem {
-    Problem::field(place, format!("`{place}` is missing.")).code("missing_required_parameter")
-}
-
-fn wrong(place: &str, what: &str, found: &Value) -> Problem {
-    Problem::field(place, format!("`{place}` is {what}, this is {}.", kind_of(found)))
-}
-
-/// A value in a few words.
-fn kind_of(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(yes) => yes.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(_) => "a text".into(),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "an object".into(),
     }
 }
 

@@ -19,7 +19,7 @@ use super::said::Saying;
 
 /// What the engine is told.
 pub enum Message {
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// Nothing more is written.
     Stop,
 }
@@ -42,7 +42,7 @@ pub fn run(models: &mut [Model], from: &Receiver<Message>) {
         };
         loop {
             match next {
-                Ok(Message::Ready(ready)) => models[ready.model].take(ready),
+                Ok(Message::Ready(ready)) => models[ready.model].take(*ready),
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => is_stopped = true,
                 Err(TryRecvError::Empty) => break,
             }

@@ -3,33 +3,34 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::TcpListener;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
 use super::Named;
-use super::answer::{Answer, DONE, event};
+use super::answer::Answer;
 use super::ask::{Kind, read};
-use super::limits::{BODY, DRAIN, HEADERS, LAST, Limits, Open, UNREAD};
+use super::body::body;
+use super::limits::{HEADERS, LAST, Limits, Open, UNREAD};
 use super::log::Line;
 use super::prepare::{Event, Order};
 use super::problem::Problem;
+use super::reply::{Events, Reply, refusal, whole};
 
 /// What all connections know.
 pub struct Shared {
@@ -243,7 +244,7 @@ async fn complete(
         _ => return Err(Problem::stopping()),
     }
     if is_stream {
-        return Ok(Answered::Stream(Events { from, answer, is_over: false, line: None }));
+        return Ok(Answered::Stream(Events::new(from, answer)));
     }
     while !answer.is_whole() {
         match from.recv().await {
@@ -259,145 +260,6 @@ async fn complete(
     }
     line.ended(&answer);
     Ok(Answered::Whole(answer.whole()))
-}
-
-/// A body of at most so many bytes. More is not kept, but for a while it is read: who sends it sees the answer then.
-async fn body(request: Request<Incoming>, most: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(413, format!("A body has at most {most} bytes.")).code("body_too_large");
-    let asks_first = request.headers().contains_key(header::EXPECT);
-    let (said, mut body) = (request.body().size_hint().lower(), request.into_body());
-    if said > most as u64 {
-        if !asks_first {
-            drain(&mut body).await;
-        }
-        return Err(too_large());
-    }
-    let slow = |_| Problem::new(408, "The body did not come in time.");
-    match timeout(BODY, Limited::new(&mut body, most).collect()).await.map_err(slow)? {
-        Ok(all) => Ok(all.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            drain(&mut body).await;
-            Err(too_large())
-        }
-        Err(_) => Err(Problem::new(400, "The body was cut off.")),
-    }
-}
-
-async fn drain(body: &mut Incoming) {
-    let (most, time) = DRAIN;
-    let all = async {
-        let mut seen = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            seen += frame.data_ref().map_or(0, Bytes::len);
-            if seen > most {
-                break;
-            }
-        }
-    };
-    let _ = timeout(time, all).await;
-}
-
-fn whole(value: &Value) -> Response<Reply> {
-    let mut response = Response::new(Reply::Whole(Some(value.to_string().into())));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn refusal(problem: &Problem) -> Response<Reply> {
-    let mut response = whole(&problem.body());
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    if let Some(seconds) = problem.retry {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    match problem.status {
-        401 => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        // What is left of the body is not read.
-        408 | 413 => drop(headers.insert(header::CONNECTION, HeaderValue::from_static("close"))),
-        _ => {}
-    }
-    response
-}
-
-/// What is sent.
-enum Reply {
-    Whole(Option<Bytes>),
-    Events(Box<Events>),
-}
-
-/// A reply as events, each sent as soon as it is there and the client takes it.
-struct Events {
-    from: UnboundedReceiver<Event>,
-    answer: Answer,
-    is_over: bool,
-    line: Option<Line>,
-}
-
-impl Events {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<String>> {
-        if self.is_over {
-            return Poll::Ready(None);
-        }
-        let next = match self.from.poll_recv(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(next) => next,
-        };
-        let text = match next {
-            Some(Event::Begun { .. }) => String::new(),
-            Some(Event::Piece { at, piece }) => self.answer.event(at, &piece, None),
-            Some(Event::Ended { at, piece, reason, tokens }) => {
-                // The reason comes by itself.
-                let rest = if piece.is_empty() { String::new() } else { self.answer.event(at, &piece, None) };
-                let end = self.answer.event(at, &Default::default(), Some(reason));
-                self.answer.end(at, reason, tokens);
-                self.is_over = self.answer.is_whole();
-                if let (true, Some(line)) = (self.is_over, &mut self.line) {
-                    line.ended(&self.answer);
-                }
-                let last = if self.is_over { self.answer.last() } else { String::new() };
-                rest + &end + &last
-            }
-            Some(Event::Failed(problem)) => self.cut(&problem),
-            None => self.cut(&Problem::stopping()),
-        };
-        Poll::Ready(Some(text))
-    }
-
-    fn cut(&mut self, problem: &Problem) -> String {
-        self.is_over = true;
-        if let Some(line) = &mut self.line {
-            line.failed(problem);
-        }
-        event(&problem.body()) + DONE
-    }
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Reply::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Reply::Events(events) => {
-                events.poll(context).map(|text| text.map(|text| Ok(Frame::data(Bytes::from(text)))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Reply::Whole(bytes) => bytes.is_none(),
-            Reply::Events(events) => events.is_over,
-        }
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        match self {
-            Reply::Whole(bytes) => hyper::body::SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Reply::Events(_) => hyper::body::SizeHint::default(),
-        }
-    }
 }
 
 #[cfg(test)]

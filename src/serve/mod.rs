@@ -6,12 +6,15 @@
 
 mod answer;
 mod ask;
+mod body;
 mod engine;
+mod fields;
 mod http;
 mod limits;
 mod log;
 mod prepare;
 mod problem;
+mod reply;
 mod said;
 
 use std::hash::{BuildHasher, Hasher};
@@ -53,11 +56,12 @@ pub struct Settings {
 pub fn serve(settings: Settings, listener: TcpListener, ready: impl FnOnce()) -> Result<(), Failure> {
     let Settings { models, limits, token, log, rows, memory, threads } = settings;
     let world = crate::commands::fetching();
-    let writer = |model: &Named| {
-        let writer = Writer::by_row(&world, &model.path, ask::LIKELIEST).map_err(Failure::new)?;
-        Ok(writer.exact())
-    };
-    let writers: Vec<Writer> = models.iter().map(writer).collect::<Result<_, Failure>>()?;
+    let mut writers: Vec<Writer> = vec![];
+    for model in &models {
+        let mut writer = Writer::by_row(&world, &model.path, ask::LIKELIEST).map_err(Failure::new)?.exact();
+        writers.iter().for_each(|other| writer.share(other));
+        writers.push(writer);
+    }
     let cpu = Cpu::new(threads);
     let generator = |writer: &Writer| writer.generator(&cpu).map_err(Failure::new);
     let mut generators = writers.iter().map(generator).collect::<Result<Vec<_>, _>>()?;

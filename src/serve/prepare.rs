@@ -86,7 +86,7 @@ pub fn prepare(
                 let prompt_tokens = prompts.iter().map(|(ids, _)| ids.len()).sum();
                 let _ = client.send(Event::Begun { prompt_tokens });
                 let ready = Ready { model, prompts, wanted, to: client.clone(), place };
-                if to.send(Message::Ready(ready)).is_err() {
+                if to.send(Message::Ready(Box::new(ready))).is_err() {
                     let _ = client.send(Event::Failed(Problem::stopping()));
                 }
             }

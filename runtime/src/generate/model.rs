@@ -1,5 +1,6 @@
 //! A model that is read and compiled for writing.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use align_compiler::program::load;
@@ -157,6 +158,16 @@ impl Writer {
         self
     }
 
+    /// Holds weights once that another holds too: those of the model that both have an adapter on.
+    pub fn share(&mut self, with: &Writer) {
+        let others: HashMap<&str, &Held> = with.weights.iter().map(|(name, held)| (name.as_str(), held)).collect();
+        for (name, own) in &mut self.weights {
+            if let Some(other) = others.get(name.as_str()).filter(|other| own.is(other)) {
+                *own = (*other).clone();
+            }
+        }
+    }
+
     pub fn tokenizer(&self) -> &Rc<dyn Tokenizer> {
         &self.generation.tokenizer
     }
@@ -170,7 +181,7 @@ impl Writer {
     }
 
     /// The weights where an engine reads them, by their paths in the graphs.
-    pub fn placed(&self, engine: &dyn Engine) -> std::collections::HashMap<String, Resident<'_>> {
+    pub fn placed(&self, engine: &dyn Engine) -> HashMap<String, Resident<'_>> {
         let all = self.weights.iter().map(|(name, held)| (name.clone(), held.numbers()));
         resident(engine.device(), all).into_iter().collect()
     }

@@ -237,7 +237,7 @@ impl<'a> Schedule<'a> {
         let shares = request.n > 1 && given > 1 && length == given;
         let mut kept = Kept::default();
         let fits = self.pages.available() >= kept.wanted(length) + spare && kept.reserve(length, &mut self.pages);
-        fits.then(|| if shares { Start::Prefix(kept) } else { Start::Reply(kept) })
+        fits.then_some(if shares { Start::Prefix(kept) } else { Start::Reply(kept) })
     }
 
     /// Where nothing runs because prefixes that nobody could begin with hold all pages: they are given back, and requests are

@@ -52,6 +52,18 @@ impl Held {
         }
     }
 
+    /// Whether both hold the same bits in the same order.
+    pub fn is(&self, other: &Held) -> bool {
+        match (self, other) {
+            (Held::Floats(a), Held::Floats(b)) => {
+                let bits = |of: &f32| of.to_bits();
+                a.values().len() == b.values().len() && a.values().iter().map(bits).eq(b.values().iter().map(bits))
+            }
+            (Held::Narrow(a), Held::Narrow(b)) => a.form == b.form && a.axes == b.axes && a.bytes == b.bytes,
+            _ => false,
+        }
+    }
+
     /// The same numbers in the fewest bits that hold each of them as it is, their axes in the order of `to`.
     pub fn exact(self, axes: &[Axis], to: &[Axis]) -> Held {
         match &self {

@@ -8,6 +8,7 @@ mod ids;
 mod inner;
 mod programs;
 mod reach;
+mod running;
 mod samplers;
 mod scores;
 mod speculative;
