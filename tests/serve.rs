@@ -376,6 +376,11 @@ fn refusals() {
         assert_eq!((status, &found), (400, &json!(param)), "{more}: {said}");
     }
     assert!(of(&format!(", \"prompt\": \"{}\"", "a".repeat(70))).2.contains("at most 63 tokens"));
+    let long = "a b ".repeat(2000);
+    assert!(of(&format!(", \"prompt\": \"{long}\"")).2.contains("at most 63 tokens, this has more"));
+    let long = json!({ "model": "first", "messages": [{ "role": "user", "content": long }] });
+    let (_, param, said) = server.post("/v1/chat/completions", &long.to_string()).problem();
+    assert_eq!((param, said.contains("this has more")), (json!("messages"), true), "{said}");
     let tools = json!({ "model": "first", "messages": [{ "role": "user", "content": "a" }], "tools": [{}] });
     assert!(server.post("/v1/chat/completions", &tools.to_string()).problem().2.starts_with("Tools"));
     assert_eq!(server.post("/v1/completions", r#"{"model": "none", "prompt": "a"}"#).problem().0, 404);

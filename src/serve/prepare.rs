@@ -119,18 +119,33 @@ impl Texts {
         wanted: &Wanted,
         limits: &Limits,
     ) -> Result<Vec<(Vec<u32>, Option<Box<dyn Constrained>>)>, Problem> {
-        let (field, all) = match &wanted.prompt {
-            Prompt::Chat(said) => ("messages", vec![self.chat(said)?]),
-            Prompt::Texts(texts) => ("prompt", texts.iter().map(|text| self.plain(text)).collect()),
-            Prompt::Tokens(all) => ("prompt", all.clone()),
-        };
         let context = self.policy.context.unwrap_or(usize::MAX);
         let most = limits.prompt.min(context.saturating_sub(1));
+        let field = if matches!(wanted.prompt, Prompt::Chat(_)) { "messages" } else { "prompt" };
+        let too_long = |found: &str| {
+            let message = format!("A prompt has at most {most} tokens, this has {found}.");
+            Problem::field(field, message).code("context_length_exceeded")
+        };
+        let is_longer = match &wanted.prompt {
+            Prompt::Chat(said) => {
+                let all: Vec<&str> = said.iter().map(|said| said.content.as_str()).collect();
+                self.is_longer(&all.concat(), most)
+            }
+            Prompt::Texts(texts) => texts.iter().any(|text| self.is_longer(text, most)),
+            Prompt::Tokens(_) => false,
+        };
+        if is_longer {
+            return Err(too_long("more"));
+        }
+        let all = match &wanted.prompt {
+            Prompt::Chat(said) => vec![self.chat(said)?],
+            Prompt::Texts(texts) => texts.iter().map(|text| self.plain(text)).collect(),
+            Prompt::Tokens(all) => all.clone(),
+        };
         let size = self.tokenizer.vocab_size();
         for ids in &all {
             if ids.len() > most {
-                let message = format!("A prompt has at most {most} tokens, this has {}.", ids.len());
-                return Err(Problem::field(field, message).code("context_length_exceeded"));
+                return Err(too_long(&ids.len().to_string()));
             }
             if let Some(id) = ids.iter().find(|id| **id as usize >= size) {
                 return Err(Problem::field(field, format!("There is no token {id}; the last is {}.", size - 1)));
@@ -138,6 +153,21 @@ impl Texts {
         }
         let grammar = wanted.schema.as_ref().map(|schema| self.grammar(schema)).transpose()?;
         Ok(all.into_iter().map(|ids| (ids, grammar.as_ref().map(|grammar| grammar.begin()))).collect())
+    }
+
+    /// Whether a text is clearly of more tokens than these. It is looked at from its beginning, so that no long one is read to its end.
+    fn is_longer(&self, text: &str, most: usize) -> bool {
+        /// Tokens that the end of a part may have more than in the whole.
+        const CUT: usize = 64;
+        let mut bytes = most.saturating_mul(2).max(1);
+        while bytes < text.len() {
+            let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            if self.tokenizer.encode(&text[..end], true).len() > most.saturating_add(CUT) {
+                return true;
+            }
+            bytes *= 2;
+        }
+        false
     }
 
     /// As the chat template writes it.

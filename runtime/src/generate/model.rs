@@ -119,7 +119,9 @@ impl Writer {
         }
         let found = generation_of(&program, &BuildOptions::default(), world, POLICY, (&full, Some(SAMPLER)));
         let (_, full, _) = found.map_err(|mut all| RunError::Program(Box::new(all.remove(0))))?;
-        writer.full = Some(full);
+        // Of the model that was opened for it nothing is held.
+        let Generation { policies, tokenizer, .. } = writer.generation.clone();
+        writer.full = Some(Generation { policies, tokenizer, ..full });
         Ok(writer)
     }
 
