@@ -402,7 +402,10 @@ fn refusals() {
     let led = "GET /v1/models HTTP/1.1\r\nhost: example.org\r\nconnection: close\r\n\r\n";
     assert_eq!(Answer::of(&server.raw(led.as_bytes())).problem().0, 403);
     assert!(server.raw(b"\x16\x03\x01garbage\r\n\r\n").starts_with("HTTP/1.1 400"));
-    // It goes on.
+    // It goes on, on one connection too.
+    let body = r#"{"model": "first", "prompt": "ab", "max_tokens": 1}"#;
+    let two = request("/v1/completions", body).replace("connection: close\r\n", "") + &request("/v1/completions", body);
+    assert_eq!(server.raw(two.as_bytes()).matches("HTTP/1.1 200").count(), 2);
     assert_eq!(
         server.complete(json!({ "model": "first", "prompt": "ab", "temperature": 0, "max_tokens": 1 }))["usage"]["total_tokens"],
         3
@@ -459,7 +462,9 @@ fn interrupts() {
     other
         .write_all(request("/v1/completions", &json!({ "model": "first", "prompt": "a" }).to_string()).as_bytes())
         .expect("it is read");
-    thread::sleep(Duration::from_millis(20));
+    // What came before is read when this is answered.
+    assert_eq!(server.get("/health").status, 200);
+    thread::sleep(Duration::from_millis(50));
     server.interrupt();
     let (mut rest, mut answer) = (vec![], vec![]);
     let _ = one.read_to_end(&mut rest);
@@ -494,7 +499,10 @@ fn many_clients_of_all_kinds() {
             }
         });
     };
+    // Some never read what they asked for.
+    let deaf: Vec<TcpStream> = (0..4).map(|_| does_not_read(&server)).collect();
     at_once();
+    drop(deaf);
     let before = settled(&server);
     for _ in 0..3 {
         at_once();
@@ -538,6 +546,16 @@ fn is_answered(server: &Server, body: Value, want: &Value) {
         thread::sleep(Duration::from_millis(50));
     }
     panic!("there was never a place");
+}
+
+fn does_not_read(server: &Server) -> TcpStream {
+    let body = json!({
+        "model": "first", "messages": [{ "role": "user", "content": "ab" }], "stream": true, "max_tokens": 40, "n": 16,
+        "logprobs": true, "top_logprobs": 20,
+    });
+    let mut stream = server.connect();
+    stream.write_all(request("/v1/chat/completions", &body.to_string()).as_bytes()).expect("it is read");
+    stream
 }
 
 fn is_hostile(server: &Server, i: usize) {
