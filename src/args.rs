@@ -72,6 +72,9 @@ pub struct Run {
     /// Writes event files for TensorBoard into the run's folder, those of finished stages too
     #[arg(long)]
     pub tensorboard: bool,
+    /// Asks servers again for what earlier runs were answered
+    #[arg(long)]
+    pub refresh: bool,
     /// Shows where time goes, by kernel and line; profile.json and trace.json in the run's folder have all of it
     #[arg(long)]
     pub profile: bool,

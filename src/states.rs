@@ -71,6 +71,9 @@ impl<'a> States<'a> {
     }
 
     pub fn of(&mut self, graph: &StageGraph, id: StageId) -> State {
+        if let StageKind::Ask(ask) = &graph.get(id).kind {
+            return if ask.is_answered { State::Kept(None) } else { State::New };
+        }
         let entry = self.store.entry(&graph.get(id).hash.to_string());
         if entry.is_finished() {
             return State::Kept(entry.made());

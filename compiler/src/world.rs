@@ -1,11 +1,13 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
 use crate::stage::policy::PolicySpec;
+use crate::stage::remote::{Question, Said, Server};
 use crate::stage::sample::DrawnReply;
 use crate::stage::text::Chat;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 /// Where source text, data and models come from. A world without files need only give modules.
 pub trait World {
@@ -42,6 +44,19 @@ pub trait World {
     /// A grammar, for replies of these tokens. The error is a clause.
     fn grammar(&self, _grammar: &Grammar, _tokenizer: &Rc<dyn Tokenizer>) -> Result<Rc<dyn Constraint>, String> {
         Err("nothing here reads grammars".into())
+    }
+    /// A variable of the environment.
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+    /// What is known of questions to a server; nothing while one of them is still to be asked.
+    fn said(&self, _server: &Server, _questions: &[Question]) -> Option<Vec<Said>> {
+        None
+    }
+    /// Asks a server what is not known; [`World::said`] knows it then. Whether all was asked: not where `stop` became true. The error
+    /// is a sentence.
+    fn ask(&self, server: &Server, _questions: &[Question], _stop: &AtomicBool) -> Result<bool, String> {
+        Err(format!("nothing here asks {}", server.name()))
     }
     /// The tokenizer that needs no file: `bytes`.
     fn tokenizer(&self, _name: &str) -> Option<Rc<dyn Tokenizer>> {

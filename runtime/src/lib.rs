@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod model;
 pub mod policy;
 pub mod profile;
+pub mod remote;
 mod report;
 pub mod run;
 pub mod score;

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use align_compiler::stage::policy::PolicySpec;
+use align_compiler::stage::remote::{Question, Said as Asked, Server};
 use align_compiler::stage::sample::DrawnReply;
 use align_compiler::stage::text::Chat;
 use align_compiler::world::{Adapter, Constraint, Format, Grammar, Model, Module, Rendered, Rows, Tokenizer, World};
@@ -16,6 +18,7 @@ use crate::hub::{Arrived, Hub, Repo};
 use crate::model::adapter::LoadedAdapter;
 use crate::model::config::HEAD;
 use crate::model::{Architecture, LoadedModel, ModelConfig, Reach};
+use crate::remote::Servers;
 use crate::run::drawn::of_kept;
 use crate::store::Store;
 use crate::token::Bytes;
@@ -30,6 +33,10 @@ pub struct Files {
     fetching: Option<Box<dyn Fn(Arrived)>>,
     /// Where results of stages are kept.
     store: Option<Store>,
+    /// What servers have said.
+    servers: Servers,
+    /// Servers are asked.
+    asks: bool,
 }
 
 /// The text of a source file, without the mark that some editors put before UTF-8. The error of a file that is not UTF-8 is of
@@ -49,7 +56,9 @@ fn said<T>(result: Result<T>) -> Said<T> {
 impl Files {
     pub fn new(root: impl Into<PathBuf>) -> Files {
         let root: PathBuf = root.into();
-        Files { beside: root.clone(), root, hub: Hub::of_environment(), fetching: None, store: None }
+        let hub = Hub::of_environment();
+        let (fetching, store, servers, asks) = Default::default();
+        Files { beside: root.clone(), root, hub, fetching, store, servers, asks }
     }
 
     /// Files for a program: its modules stand in the folder of its file.
@@ -64,8 +73,18 @@ impl Files {
     }
 
     /// The same files, with what stages have drawn that are kept in this folder.
-    pub fn with_store(self, store: impl Into<PathBuf>) -> Files {
-        Files { store: Some(Store::new(store)), ..self }
+    pub fn with_store(mut self, store: impl Into<PathBuf>) -> Files {
+        let store = Store::new(store);
+        self.servers.keep_in(store.answers());
+        Files { store: Some(store), ..self }
+    }
+
+    /// The same files, where servers are asked. `refresh`: also what earlier runs were answered.
+    pub fn asking(mut self, refresh: bool) -> Files {
+        if refresh {
+            self.servers.refresh();
+        }
+        Files { asks: true, ..self }
     }
 
     /// The module `a.b` in the file `a/b.align` beside the program.
@@ -149,6 +168,21 @@ impl World for Files {
         // As above.
         let kept = entry.is_finished().then(|| entry.read().ok()).flatten()?;
         Evaluated::of_kept(kept)?.rows_of(0)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn said(&self, server: &Server, questions: &[Question]) -> Option<Vec<Asked>> {
+        self.servers.said(server, questions)
+    }
+
+    fn ask(&self, server: &Server, questions: &[Question], stop: &AtomicBool) -> Said<bool> {
+        match self.asks {
+            true => said(self.servers.ask(server, questions, stop)),
+            false => Err(format!("{} is asked by `alignc run` alone", server.name())),
+        }
     }
 
     fn saves(&self, policy: &PolicySpec, to: &str, precision: Option<&str>) -> Said<()> {

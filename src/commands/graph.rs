@@ -53,6 +53,9 @@ fn drawing(graph: &StageGraph) -> Drawing {
                 let (prompts, n) = (sample.asks.len(), sample.wanted.replies());
                 (Look::Kept, Some(format!("{n} for each of {} prompts", grouped(prompts))))
             }
+            StageKind::Ask(ask) => {
+                (Look::Kept, Some(format!("{} requests to {}", grouped(ask.questions.len()), ask.server.name())))
+            }
             StageKind::Save(save) => (Look::End, Some(save.to.clone())),
             StageKind::Show(_) => (Look::End, None),
             StageKind::Assert(assert) => (Look::End, Some(assert.text.clone())),

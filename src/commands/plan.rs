@@ -66,7 +66,7 @@ fn line(graph: &StageGraph, id: StageId, states: &mut States, costs: &[StagePlan
     let is_asked = run::is_asked_for(graph, id, &Store::new(STORE));
     let (name, state) = match &stage.kind {
         StageKind::Evaluate(_) if !is_asked => return None,
-        StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Sample(_) => {
+        StageKind::Train(_) | StageKind::Evaluate(_) | StageKind::Sample(_) | StageKind::Ask(_) => {
             (stage.name.clone(), states.of(graph, id))
         }
         StageKind::Save(save) => (save.to.clone(), State::New),
@@ -105,7 +105,7 @@ impl Line {
                 grouped(cost.rows),
                 number(cost.tokens as f64),
                 if self.kind == "train" { grouped(cost.steps) } else { blank() },
-                bytes(cost.peak()),
+                if cost.asks.is_some() { blank() } else { bytes(cost.peak()) },
                 cost.seconds.map_or("?".into(), seconds),
             ]),
             _ => {}
@@ -159,6 +159,7 @@ fn about_line(line: &Line) -> String {
                 all.push(("cannot run", why.clone()));
                 all.extend(cost.advice.iter().map(|advice| ("help", advice.clone())));
             }
+            None if cost.asks.is_some() => all.extend(cost.asks.iter().map(|asks| ("asks", asks.clone()))),
             None => {
                 let mut parts: Vec<&(String, usize)> = cost.memory.iter().collect();
                 parts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

@@ -23,7 +23,8 @@ pub fn run(args: &Run) -> Result<(), Failure> {
         () if std::io::stderr().is_terminal() => Fetching::bar(),
         () => Fetching::lines(),
     };
-    let world = Files::of_program(".", &args.file).with_store(STORE).fetching(move |part| shown.arrived(part));
+    let world = Files::of_program(".", &args.file).with_store(STORE).asking(args.refresh);
+    let world = world.fetching(move |part| shown.arrived(part));
     let (program, _) = checked(&args.file, &world)?;
     must_run(&program, &args.file)?;
     let mut building = options(&args.settings);

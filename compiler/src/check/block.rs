@@ -225,6 +225,9 @@ impl<'p> Checker<'p> {
     fn command(&mut self, word: &'p Name, args: &'p Args, s: &Scope) {
         for e in args.positional.iter().chain(args.named.iter().map(|n| &n.1)).chain(&args.trailing) {
             let ty = self.expr(e, s, &Type::Unknown);
+            if word.text == "save" && args.positional.first().is_some_and(|first| first.id == e.id) {
+                self.only_writes(&ty, "weights to save", e.span);
+            }
             if word.text == "assert" && args.positional.first().is_some_and(|first| first.id == e.id) {
                 self.want_bool(&ty, e.span, "`assert`");
             }

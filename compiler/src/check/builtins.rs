@@ -270,7 +270,11 @@ const ROWS: &[Row] = &[
     row("join", "texts:Any between?:Text", Always(Simple::Text)),
     row("json", "text:Text", Rule::Unknown),
     // Files and the outside.
-    row("http", "url:Text model?:Text", Always(Simple::Remote)),
+    row(
+        "http",
+        "url:Text model?:Text key?:Any parallel?:Int timeout?:Float retries?:Int backoff?:Float longest?:Int budget?:Any",
+        Always(Simple::Remote),
+    ),
     row("env", "name:Text", Always(Simple::Text)),
     row("load", "path:Text", Always(Simple::Policy)),
     row("adapter", "path:Text", Always(Simple::Patch)),
@@ -298,6 +302,7 @@ const ROWS: &[Row] = &[
     row("indexed", "xs:Any", Indexed),
     row("opening", "xs:Any ys:Any", First),
     row("take", "xs:Any n:Int", SameItems),
+    row("collect", "xs:Any", Rule::Unknown),
     row("shuffle", "xs:Any seed?:Any", SameItems),
     row("draw", "xs:Any n?:Int weight?:Any seed?:Any", Rule::Unknown),
     row("split", "xs:Any", SplitData),

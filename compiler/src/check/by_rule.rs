@@ -144,6 +144,7 @@ impl<'p> Checker<'p> {
             }
             Rule::Score => self.score(&bound, &types),
             Rule::Generate => {
+                self.settings_of_writer(&known, &bound, &params);
                 let many = types.iter().zip(&params).any(|(t, p)| p.name == "n" && !t.is_empty());
                 let reply = Type::Reply(None, None);
                 if many { reply.each(Axes(vec![Axis::open("sample")])) } else { reply }

@@ -145,6 +145,9 @@ impl<'p> Checker<'p> {
         s: &Scope,
         under: &[Rc<str>],
     ) -> Type {
+        if [a, b].into_iter().any(|(e, ty)| self.only_writes(ty, "weights to reckon with", e.span)) {
+            return Type::Unknown;
+        }
         let text = |t: &Type| matches!(t.element(), Type::Text);
         if (text(a.1) && !b.1.is_unknown()) || (text(b.1) && !a.1.is_unknown()) {
             let error = Diagnostic::error("E0123", op_span, format!("`{}` is for numbers", sign(op)))
@@ -277,6 +280,9 @@ impl<'p> Checker<'p> {
     fn with(&mut self, left: &'p Expr, right: &'p Expr, s: &Scope) -> Type {
         let a = self.expr(left, s, &Type::Unknown);
         let b = self.expr(right, s, &Type::Unknown);
+        if self.only_writes(a.element(), "weights that `with` could change", left.span) {
+            return Type::Unknown;
+        }
         match (a.element(), &b) {
             (Type::Record(record), Type::Record(more)) => {
                 let new = more.fields.iter().fold((**record).clone(), |r, (n, t)| r.with(n, t.clone()));

@@ -20,16 +20,9 @@ impl<'p> Checker<'p> {
         if !brackets.is_empty() || types.get(1).is_none_or(Vec::is_empty) {
             return Type::Unknown;
         }
-        if let Some(Type::Net(net)) = types[0].first().filter(|_| !matches!(row.name, "score"))
-            && net.name == REMOTE
+        if let Some(ty) = types[0].first()
+            && self.only_writes(ty, &format!("`{}`", row.name), bound[0][0].span())
         {
-            let at = bound[0][0].span();
-            let error = Diagnostic::error("E0302", at, format!("a remote policy has no `{}`", row.name));
-            self.report(
-                error
-                    .here("it is asked over the network and gives texts only")
-                    .help("It can `generate`. To compare log-probabilities, load the model: `load(\"models/..\")`."),
-            );
             return Type::Unknown;
         }
         if matches!(row.rule, Rule::Value) && !self.scores(row.name, bound, types) {
@@ -79,6 +72,26 @@ impl<'p> Checker<'p> {
         Type::tensor(axes)
     }
 
+    /// E0302: a remote policy is asked for more than replies.
+    pub fn only_writes(&mut self, ty: &Type, what: &str, at: Span) -> bool {
+        let is_remote = matches!(ty, Type::Net(net) if net.name == REMOTE);
+        if is_remote {
+            self.report(*crate::stage::remote::lacks(what, at));
+        }
+        is_remote
+    }
+
+    /// E0302 for settings of `sample` and `generate` that a remote policy does not have.
+    pub fn settings_of_writer(&mut self, policy: &Type, bound: &Bound<'p>, params: &[super::builtins::BuiltinParam]) {
+        for (arg, param) in bound.iter().zip(params) {
+            if let (Some(arg), "sampler" | "begin" | "env" | "turns" | "input") = (arg.first(), param.name)
+                && self.only_writes(policy, &format!("`{}:`", param.name), arg.span())
+            {
+                return;
+            }
+        }
+    }
+
     /// E0120: a net that certainly has no `value` or `score` is asked for it.
     fn scores(&mut self, what: &str, bound: &Bound<'p>, types: &[Vec<Type>]) -> bool {
         let Some(Type::Net(net)) = types[0].first() else { return true };
@@ -93,6 +106,9 @@ impl<'p> Checker<'p> {
     pub fn score(&mut self, bound: &Bound<'p>, types: &[Vec<Type>]) -> Type {
         let Some(first) = types[0].first() else { return Type::Unknown };
         if let Type::Net(_) = first {
+            if self.only_writes(first, "`score`", bound[0][0].span()) {
+                return Type::Unknown;
+            }
             if !self.scores("score", bound, types) {
                 return Type::Unknown;
             }
@@ -118,6 +134,7 @@ impl<'p> Checker<'p> {
             return Type::Unknown;
         }
         match types[1].first() {
+            Some(net @ Type::Net(_)) if self.only_writes(net, "`score`", bound[1][0].span()) => return Type::Unknown,
             Some(Type::Reward(uses)) => uses.iter().for_each(|of| self.item_fits(of, &item)),
             Some(Type::Fn(Fun::Closure(id))) => self.reward_of_lambda(*id, &item, bound[1][0].span()),
             _ => {}
@@ -150,6 +167,9 @@ impl<'p> Checker<'p> {
         params: &[super::builtins::BuiltinParam],
     ) -> Type {
         let position = |name: &str| params.iter().position(|p| p.name == name);
+        if let Some(policy) = types[1].first() {
+            self.settings_of_writer(policy, bound, params);
+        }
         let source = types[0].first().cloned().unwrap_or(Type::Unknown);
         let item = source.item().unwrap_or_else(|| source.clone());
         if let Some(i) = position("prompt").filter(|i| !bound[*i].is_empty())

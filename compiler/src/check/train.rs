@@ -40,6 +40,12 @@ impl<'p> Checker<'p> {
             let error = Diagnostic::error("E0113", what.span, "what is trained is a policy or another net");
             self.report(error.here(format!("this is {}", article(&start))));
         }
+        let parts = if let Type::Tuple(parts) = &start {
+            parts.iter().map(|p| p.1.clone()).collect()
+        } else {
+            vec![start.clone()]
+        };
+        parts.iter().any(|part| self.only_writes(part, "weights to train", what.span));
         let mut inner = s.inner(self.key());
         if let Some(pattern) = pattern {
             self.bind_pattern(pattern, start.clone(), VarKind::Param, &mut inner);

@@ -102,6 +102,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("map", host::map),
     ("filter", host::map),
     ("flat_map", host::map),
+    ("filter_map", host::map),
     ("zip", host::zip),
     ("range", host::range),
     ("length", host::length),

@@ -2,7 +2,7 @@
 
 use super::bind::{Values, bracket_words, describe, given_values};
 use super::env::{Body, Env};
-use super::expr::NONE;
+use super::expr::{MISSING, NONE};
 use super::optimizer::OUTSIDE;
 use super::read::{Step, steps};
 use super::value::{Applied, DefCode, Function, Given, KindWord, LambdaCode, Net, NetShape, Value};
@@ -419,6 +419,7 @@ impl Eval<'_> {
         });
         match value {
             Err(diagnostic) if diagnostic.code == NONE => Ok(Value::None),
+            Err(diagnostic) if diagnostic.code == MISSING && gives_option(def) => Ok(Value::None),
             other => other,
         }
     }
@@ -513,6 +514,12 @@ impl Eval<'_> {
 }
 
 /// Whether a sum is one of rewards.
+/// Whether a declaration says that it gives an Option.
+fn gives_option(def: &DefCode) -> bool {
+    let of = def.def.result.as_ref().map(|ty| &ty.kind);
+    matches!(of, Some(TypeKind::Named { name, .. }) if name.text == "Option")
+}
+
 fn of_rewards(terms: &[(f64, Value)]) -> bool {
     let is_reward = |term: &Value| match term {
         Value::Applied(applied) => applied.code.def.kind == DefKind::Reward,

@@ -29,6 +29,7 @@ impl Eval<'_> {
                 Ok(Value::Prompt(Rc::new(text::Prompt(pieces(&value)))))
             }
             ("Text", Value::Pieces(pieces)) => Ok(Value::text(pieces.to_string())),
+            ("Text", Value::Reply(reply)) => Ok(Value::text(reply.text.to_string())),
             ("Data", value) => Ok(self.hooks.as_ref().map_or(value.clone(), |hooks| hooks.data(value))),
             ("List", Value::List(list)) => {
                 let [TypeArg::Type(inner)] = &args[..] else { return Ok(Value::List(list)) };

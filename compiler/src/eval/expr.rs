@@ -374,3 +374,6 @@ fn is_word_of_data(hooks: &dyn Hooks, call: &Expr) -> bool {
 
 /// The mark of a `?` that found nothing: the function around it gives `none`.
 pub(crate) const NONE: &str = "none";
+/// The code of an answer of a server that is missing: `or_else` and a function that gives an Option take it for `none`, who makes rows
+/// leaves out the row.
+pub(crate) const MISSING: &str = "E0335";

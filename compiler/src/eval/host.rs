@@ -2,9 +2,10 @@
 
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
-use super::expr::NONE;
+use super::expr::{MISSING, NONE};
 use super::value::{FieldType, Record, Tuple, Value};
 use super::{Eval, Res, fault};
+use crate::stage::remote::{lacks, server_of};
 use align_syntax::ast::{DefKind, ExprKind, Name};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -226,6 +227,7 @@ impl Eval<'_> {
             (Value::Net(net), Value::Applied(applied)) if applied.code.def.kind == DefKind::Net => {
                 self.with_patch(net, applied, span)
             }
+            (a, _) if server_of(a).is_some() => Err(lacks("weights that `with` could change", span)),
             (a, b) => fault("E0113", span, format!("{} `with` {} means nothing", a.kind(), b.kind())),
         }
     }
@@ -267,7 +269,7 @@ macro_rules! list {
     };
 }
 
-/// `map(xs, f)`, `filter(xs, f)`, `flat_map(xs, f)`; `map` of an Option.
+/// `map(xs, f)`, `filter(xs, f)`, `flat_map(xs, f)`, `filter_map(xs, f)`; `map` of an Option.
 pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
     let mut call = Call { positional: call.positional.clone(), named: call.named.clone(), ..*call };
     if let ("map", [of, f]) = (call.name, &call.positional[..]) {
@@ -296,6 +298,8 @@ pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
                 }
             }
             ("flat_map", Value::List(inner)) => out.extend(inner.iter().cloned()),
+            ("filter_map", Value::Some(inner)) => out.push((*inner).clone()),
+            ("filter_map", Value::None) => {}
             (_, other) => return wrong(call, call.span, format!("got {} from its function", other.kind())),
         }
     }
@@ -511,7 +515,7 @@ pub(crate) fn some(eval: &mut Eval, call: &Call) -> Res<Value> {
         ("or_else", [value, default]) => match eval.arg(value, call.env) {
             Ok(Value::Some(value)) => Ok((*value).clone()),
             Ok(Value::None) => eval.arg(default, call.env),
-            Err(diagnostic) if diagnostic.code == NONE => eval.arg(default, call.env),
+            Err(diagnostic) if matches!(diagnostic.code, NONE | MISSING) => eval.arg(default, call.env),
             other => other,
         },
         _ => Err(Box::new(Diagnostic::error("E0301", call.span, format!("`{}` takes an Option", call.name)))),

@@ -71,7 +71,7 @@ use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 pub(crate) use added::lacks;
 pub use builtin::names as primitives;
 pub use call::{Arg, Call};
-pub(crate) use expr::{FUEL, NONE};
+pub(crate) use expr::{FUEL, MISSING, NONE};
 pub(crate) use shape::list_shape;
 pub use stack::on_deep_stack;
 

@@ -3,6 +3,7 @@
 use super::call::{Arg, Call, wrong};
 use super::value::{Net, NetShape, Record, Stream, Value};
 use super::{Eval, Res, fault};
+use crate::stage::remote::{lacks, server_of};
 use crate::stage::{items, text};
 use crate::tensor::{Axis, DType, MapOp, Node};
 use align_syntax::ast::Name;
@@ -264,6 +265,7 @@ fn unread<T>(call: &Call, net: &Value, of: &Value) -> Res<T> {
                 _ => diagnostic,
             }))
         }
+        other if server_of(other).is_some() => Err(lacks(&format!("`{}`", call.name), call.span)),
         other => wrong(call, call.span, format!("takes a policy and a Reply, not {} and {}", other.kind(), of.kind())),
     }
 }

@@ -6,10 +6,12 @@
 //! that are drawn; in a stage that draws as it trains the trainer answers with the weights of the moment.
 
 use super::answers::{Answers, Key, Keyed};
+use super::asking::{self, ServerAsked};
 use super::build::Builder;
 use super::data::{Data, Drawn};
 use super::evaluate::AnswerKind;
 use super::hash::{ContentHash, Hasher};
+use super::remote::Said;
 use super::rows::GLANCE;
 use super::sample::{Drawer, DrawnReply};
 use super::sources::Source;
@@ -17,7 +19,7 @@ use super::writes::{WriteOf, Writing};
 use super::{metric, nets, words};
 use crate::eval::asks::Asks;
 use crate::eval::value::{Function, Item, Net, Record, Value};
-use crate::eval::{Eval, NONE, Res, fault};
+use crate::eval::{Eval, MISSING, NONE, Res, fault};
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -78,6 +80,10 @@ pub struct Asked {
     /// Replies that are asked for.
     pub(super) writings: RefCell<Vec<Rc<Writing>>>,
     pub(super) written: RefCell<Answers<WriteOf, Vec<DrawnReply>>>,
+    /// What servers answer.
+    servers: RefCell<Answers<ServerAsked, Vec<Said>>>,
+    /// They are asked about what a stage draws.
+    asks_servers: Cell<bool>,
     /// What is asked is asked about what a stage draws.
     in_moment: Cell<bool>,
     /// Zeros stand in for answers that nobody has.
@@ -186,6 +192,43 @@ impl Asked {
         known
     }
 
+    /// What a server says, if that is known. Else it is noted that it is wanted.
+    pub(super) fn of_server(&self, of: &ServerAsked) -> Option<Vec<Said>> {
+        self.count.set(self.count.get() + 1);
+        if self.in_moment.get() {
+            self.ask_servers();
+        }
+        let known = self.servers.borrow().get(of.key());
+        if known.is_none() && self.waits() {
+            self.servers.borrow_mut().want(of.clone());
+        }
+        known
+    }
+
+    /// Notes that servers are asked about what a stage draws.
+    pub(super) fn ask_servers(&self) {
+        self.asks_servers.set(true);
+    }
+
+    pub(super) fn asks_servers(&self) -> bool {
+        self.asks_servers.get()
+    }
+
+    /// What a server has said, for as long as the program is built or for a moment.
+    pub(super) fn told(&self, of: &ServerAsked, said: Vec<Said>, stays: bool) {
+        let mut servers = self.servers.borrow_mut();
+        if stays { servers.tell(of, said) } else { servers.tell_now(of, said) }
+    }
+
+    pub(super) fn is_told(&self, of: &ServerAsked) -> bool {
+        self.servers.borrow().get(of.key()).is_some()
+    }
+
+    /// What waits for servers.
+    pub(super) fn take_unasked(&self) -> Vec<ServerAsked> {
+        self.servers.borrow_mut().take_waiting()
+    }
+
     /// Nobody knows the answer: whether it has to be noted, since nothing stands in for it.
     fn waits(&self) -> bool {
         self.unknown.set(self.unknown.get() + 1);
@@ -213,6 +256,7 @@ impl Asked {
     pub(super) fn forget(&self) {
         self.said.borrow_mut().forget();
         self.written.borrow_mut().forget();
+        self.servers.borrow_mut().forget();
     }
 
     /// Calls `f` for each row; once something was asked, for no more than `most`. Gives whether that was so; what waits for an
@@ -335,25 +379,40 @@ fn traced(eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> 
     Ok(Question { f: f.clone(), args: args.to_vec(), at, graph, per_token, dtype, span })
 }
 
-/// What `f` makes of each row, where policies may answer what is asked; nothing of rows that a check does not come to.
+/// What `f` makes of each row, where policies may answer what is asked; nothing of rows that a check does not come to, and of those
+/// for which an answer is missing. That it is missing for all is a fault.
 pub(super) fn each<T>(
     eval: &mut Eval,
     data: &Data<Value>,
     f: &mut dyn FnMut(&mut Eval, Value) -> Res<T>,
 ) -> Res<(Vec<Option<T>>, Settled)> {
     let mut made: Vec<Option<T>> = std::iter::repeat_with(|| None).take(data.len()).collect();
+    let mut missing = vec![None; data.len()];
     let mut one = |eval: &mut Eval, row: usize| {
-        let value = data.get(eval, row)?;
+        let value = match data.get(eval, row) {
+            Err(error) if error.code == MISSING => {
+                (made[row], missing[row]) = (None, Some(error));
+                return Ok(());
+            }
+            value => value?,
+        };
         // In each pass the same draws, in each row its own.
         let of = eval.keyed(&data.keys(row), |eval| f(eval, value));
-        made[row] = Some(of.map_err(|error| data.at_row(row, error))?);
+        (made[row], missing[row]) = match of {
+            Ok(made) => (Some(made), None),
+            Err(error) if error.code == MISSING => (None, Some(error)),
+            Err(error) => return Err(data.at_row(row, error)),
+        };
         Ok(())
     };
     let settled = match eval.hooks.clone() {
         Some(hooks) => hooks.settle(eval, data.len(), data.drawn().stand_in, &mut one)?,
         None => (0..data.len()).try_for_each(|row| one(eval, row)).map(|()| Settled::default())?,
     };
-    Ok((made, settled))
+    match missing.into_iter().flatten().next().filter(|_| made.iter().all(Option::is_none)) {
+        Some(missing) => Err(missing),
+        None => Ok((made, settled)),
+    }
 }
 
 /// Rows that anybody can read: as they are, or made with the answers of the policies that they ask.
@@ -397,7 +456,8 @@ pub(super) fn settle(
         }
         settled.asked = true;
         let (waiting, unwritten) = asked.take_waiting();
-        if waiting.is_empty() && unwritten.is_empty() {
+        let unasked = asked.take_unasked();
+        if waiting.is_empty() && unwritten.is_empty() && unasked.is_empty() {
             return Ok(settled);
         }
         *eval.tally.borrow_mut() = tally.clone();
@@ -433,6 +493,9 @@ pub(super) fn settle(
                 None => answered = false,
             }
         }
+        let (stages, is_answered) = asking::settled(builder, &asked, &unasked, after_draws);
+        settled.drawn.stages.extend(stages);
+        answered &= is_answered;
         let writings = asked.writings.borrow().clone();
         for (number, writing) in writings.iter().enumerate() {
             let of: Vec<&WriteOf> = unwritten.iter().filter(|of| of.writing == number).collect();

@@ -12,6 +12,7 @@ use super::live::Building;
 use super::number::{Number, OfRows};
 use super::passes::{EQUAL, MAPS, Passes, SHARED, UNREAD};
 use super::rows::{GLANCE, Reading, RowItems, SAMPLED};
+use super::sample::Traced;
 use super::source::ItemSource;
 use super::sources::Entry;
 use super::states::Moving;
@@ -115,6 +116,8 @@ pub(super) struct State<'p> {
     pub live: Option<Building>,
     /// What the pipelines' code that makes rows has asked of policies.
     pub asked: Rc<Asked>,
+    /// What the pipelines' calls draw with.
+    pub traced: Vec<Traced>,
     /// Rows have stand-ins for replies that are not drawn yet.
     pub stand_in: bool,
 }
@@ -362,6 +365,9 @@ impl Hooks for Builder<'_> {
         slots: &Slots,
         env: &Env,
     ) -> Res<Value> {
+        if super::remote::server_of(&what).is_some() {
+            return Err(super::remote::lacks("weights to train", span));
+        }
         super::lower::train(self, eval, span, what, pattern, slots, env)
     }
 

@@ -6,6 +6,7 @@
 
 use super::foreign::{Rows, cast};
 use super::hash::{ContentHash, Hasher};
+use super::remote::server_of;
 use super::rows;
 use super::words::READERS;
 use crate::eval::Eval;
@@ -145,6 +146,10 @@ impl<'e, 'p> Code<'e, 'p> {
             Value::Net(net) => {
                 let identity = self.eval.hooks.as_ref()?.identity(net)?;
                 self.hasher.hash("net", &identity).text("part", &net.prefix);
+            }
+            Value::Foreign(_) if server_of(value).is_some() => {
+                self.hasher.text("kind", "remote policy");
+                server_of(value)?.hash(&mut self.hasher);
             }
             Value::Foreign(_) => {
                 let identity = cast::<Rows>(value)?.data.identity(self.eval)?;

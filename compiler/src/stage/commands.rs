@@ -8,6 +8,7 @@ use super::graph::{
 use super::hash::Inputs;
 use super::metric;
 use super::number::Number;
+use super::remote::{lacks, server_of};
 use crate::eval::env::Env;
 use crate::eval::value::{Record, Value};
 use crate::eval::{Arg, Eval, Res, fault};
@@ -191,6 +192,9 @@ fn save(builder: &Builder, eval: &mut Eval, word: &Name, args: &Args, env: &Env)
         return fault("E0110", name.span, format!("`save` has no argument `{}`", name.text));
     }
     let value = eval.arg(&Arg::Expr(what), env)?;
+    if server_of(&value).is_some() {
+        return Err(lacks("weights to save", what.span));
+    }
     let Value::Net(net) = &value else {
         return fault("E0113", what.span, format!("`save` takes a policy, this is {}", value.kind()));
     };

@@ -5,6 +5,7 @@ use super::hash::{ContentHash, HashInput};
 use super::live::{LiveNumber, LiveSource};
 use super::number::Number;
 use super::policy::PolicySpec;
+use super::remote::AskStage;
 use super::sample::SampleStage;
 use super::source::ItemSource;
 use super::together::{JoinStage, PartStage};
@@ -99,6 +100,8 @@ pub enum StageKind<'p> {
     Evaluate(Box<EvaluateStage<'p>>),
     /// Replies that a policy draws.
     Sample(Box<SampleStage>),
+    /// Replies of a server.
+    Ask(Box<AskStage<'p>>),
     Save(SaveStage),
     Show(ShowStage),
     Assert(AssertStage),
@@ -112,7 +115,7 @@ impl StageKind<'_> {
             StageKind::Train(_) => true,
             StageKind::Save(_) | StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => true,
             // Its replies have a part in how the program goes on.
-            StageKind::Sample(_) => true,
+            StageKind::Sample(_) | StageKind::Ask(_) => true,
             StageKind::Init(_)
             | StageKind::Patch(_)
             | StageKind::Load(_)

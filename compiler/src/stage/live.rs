@@ -5,6 +5,7 @@
 //! are not drawn yet it ends, they are drawn, and it is worked out from its beginning with them.
 
 use super::asked::{self, Asked, AskedOf, SAID, Settled};
+use super::asking::{self, ServerAsked};
 use super::build::{Builder, RowHooks};
 use super::code::Code;
 use super::convert::REPLY;
@@ -230,6 +231,8 @@ struct Round {
     waiting: Vec<AskedOf>,
     /// Prompts that code waits for replies to.
     unwritten: Vec<WriteOf>,
+    /// What waits for servers.
+    unasked: Vec<ServerAsked>,
 }
 
 impl<'p> Live<'p> {
@@ -237,7 +240,7 @@ impl<'p> Live<'p> {
         let (sites, questions) = (Rc::new(found.sites), Rc::new(found.questions));
         let (asked, writings) = (found.asked, found.writings);
         let samples = sites.len() - writings.len();
-        let asks = !questions.is_empty() || !writings.is_empty();
+        let asks = !questions.is_empty() || !writings.is_empty() || asked.asks_servers();
         let hooks =
             LiveHooks { sites: sites.clone(), samples, asks, asked, round: RefCell::default(), at: Cell::new(0) };
         let hooks = Rc::new(hooks);
@@ -261,10 +264,18 @@ impl<'p> Live<'p> {
                 let mut eval = self.eval.borrow_mut();
                 eval.keyed(&[key], |eval| self.made(eval))
             };
-            let (asks, waiting, unwritten) = {
+            let (asks, waiting, unwritten, unasked) = {
                 let mut round = self.hooks.round.borrow_mut();
-                (round.asks.take(), std::mem::take(&mut round.waiting), std::mem::take(&mut round.unwritten))
+                let (waiting, unwritten) = (std::mem::take(&mut round.waiting), std::mem::take(&mut round.unwritten));
+                (round.asks.take(), waiting, unwritten, std::mem::take(&mut round.unasked))
             };
+            if !unasked.is_empty() {
+                let world = self.eval.borrow().world;
+                asking::ask_now(world, &self.hooks.asked, &unasked)?;
+                if waiting.is_empty() && unwritten.is_empty() {
+                    continue;
+                }
+            }
             if !waiting.is_empty() || !unwritten.is_empty() {
                 match self.answer(&waiting, policies)? && self.write(&unwritten, policies)? {
                     true => continue,
@@ -626,6 +637,17 @@ impl LiveHooks {
     }
 
     fn sample(&self, eval: &mut Eval, call: &Call) -> Res<Value> {
+        let (call, server) = &asking::looked_at(eval, call)?;
+        if let Some(server) = server {
+            return match asking::sample_now(&self.asked, eval, call, server)? {
+                Some(rows) => Ok(rows),
+                None => {
+                    self.round.borrow_mut().unasked = self.asked.take_unasked();
+                    // Nobody sees it: the expression is worked out again.
+                    fault("E0190", call.span, "the server is not asked yet")
+                }
+            };
+        }
         let sampling = Sampling::read(eval, call)?;
         let number = self.at.replace(self.at.get() + 1);
         let Some(site) = self.sites.get(number).filter(|_| number < self.samples) else {
@@ -704,10 +726,12 @@ impl Hooks for LiveHooks {
         let (waiting, unwritten) = self.asked.take_waiting();
         let question = waiting.first().map(|of| self.asked.questions.borrow()[of.question].span);
         let writing = unwritten.first().map(|of| self.asked.writings.borrow()[of.writing].span);
-        if let Some(asked) = question.or(writing) {
+        let unasked = self.asked.take_unasked();
+        let server = unasked.first().map(|of| of.span);
+        if let Some(asked) = question.or(writing).or(server) {
             // Nobody sees it: the expression is worked out again.
             let mut round = self.round.borrow_mut();
-            (round.waiting, round.unwritten) = (waiting, unwritten);
+            (round.waiting, round.unwritten, round.unasked) = (waiting, unwritten, unasked);
             return fault("E0190", asked, "policies have not answered yet");
         }
         Ok(Settled { asked, ..Settled::default() })

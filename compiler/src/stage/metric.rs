@@ -98,6 +98,9 @@ pub(super) fn mean(builder: &Builder, eval: &mut Eval, rows: &Rows, span: Span) 
     host_mean(eval, &rows.data, untraced, span)
 }
 
+/// The codes of tracing what reads a Text.
+const READS_TEXT: [&str; 2] = ["E0301", "E0310"];
+
 /// The mean of rows that host code makes.
 pub(super) fn mean_of_rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> Res<Value> {
     match data.is_empty() {
@@ -108,6 +111,8 @@ pub(super) fn mean_of_rows(eval: &mut Eval, data: &Data<Value>, span: Span) -> R
 
 /// `untraced`: why the rows are not of tensor code, which is said where host code cannot make them either.
 fn host_mean(eval: &mut Eval, data: &Data<Value>, untraced: Option<Box<Diagnostic>>, span: Span) -> Res<Value> {
+    // Code that reads texts was meant for the host.
+    let untraced = untraced.filter(|error| !READS_TEXT.contains(&error.code));
     // Where policies cannot be asked the code was perhaps no host code.
     let data = &match (asked::readable(eval, data, span), &untraced) {
         (Ok(data), _) => data,
@@ -174,12 +179,18 @@ fn means(
 
 /// `tensor[row](data)`: a number of each row. What policies say of rows is an evaluation, whose answers only a run gives.
 pub(super) fn column(builder: &Builder, eval: &mut Eval, rows: &Rows, axis: &str, span: Span) -> Res<Value> {
-    let axis = Axis::fixed(axis, rows.data.len());
+    let mut untraced = None;
     if let Some((base, f)) = rows.mapped.as_ref().filter(|(base, _)| !base.is_empty()) {
         let base = &asked::readable(eval, base, span)?;
         let first = base.get(eval, 0)?;
-        let traced = has_text(&item_type(eval.program, &first)).then(|| trace(eval, f, &first, span)).transpose()?;
+        let traced = has_text(&item_type(eval.program, &first)).then(|| trace(eval, f, &first, span)).transpose();
+        let traced = traced.unwrap_or_else(|error| {
+            // Perhaps it is host code.
+            untraced = Some(error);
+            None
+        });
         if let Some(Traced { mut graph, value: Value::Tensor(tensor) }) = traced {
+            let axis = Axis::fixed(axis, rows.data.len());
             let axes = graph.axes(tensor.node).to_vec();
             if !axes.is_empty() {
                 let message = format!("a column has one number for each row, these have {}", eval.show_axes(&axes));
@@ -192,9 +203,11 @@ pub(super) fn column(builder: &Builder, eval: &mut Eval, rows: &Rows, axis: &str
             return Ok(eval.tensor(node));
         }
     }
+    let data = asked::readable(eval, &rows.data, span).map_err(|error| untraced.clone().unwrap_or(error))?;
+    let axis = Axis::fixed(axis, data.len());
     let mut values = vec![];
-    for row in 0..rows.data.len() {
-        let value = rows.data.get(eval, row)?;
+    for row in 0..data.len() {
+        let value = data.get(eval, row).map_err(|error| untraced.clone().unwrap_or(error))?;
         match eval.as_number(value, span)?.number() {
             Some(x) => values.push(x),
             None => return fault("E0113", span, "a column has one number for each row"),
@@ -231,7 +244,7 @@ pub(super) fn table(builder: &Builder, eval: &mut Eval, rows: &Rows, limit: usiz
     // What needs no policy is host code; only that has texts of its own.
     let plain = plain_table(eval, &shown, span);
     if plain.is_ok() || !has_text(&item_type(eval.program, &first)) {
-        return plain;
+        return plain.or_else(|_| host_table(eval, &shown, span));
     }
     let traced = match trace(eval, f, &first, span) {
         Ok(traced) => traced,

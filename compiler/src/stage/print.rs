@@ -75,6 +75,7 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             let policies: Vec<String> = inputs.iter().map(|(from, _)| format!("%{}", from.index())).collect();
             write!(f, " {} for {} prompts", policies.join(", "), grouped(sample.asks.len()))?;
         }
+        StageKind::Ask(ask) => write!(f, " {}", ask.server.name())?,
         StageKind::Show(_) | StageKind::Assert(_) | StageKind::Plot(_) => {}
     }
     writeln!(f, "  {:?}", stage.hash)?;
@@ -88,6 +89,7 @@ pub(super) fn stage(f: &mut fmt::Formatter<'_>, graph: &StageGraph, id: StageId,
             let wanted = &sample.wanted;
             writeln!(f, "  {} replies of up to {} tokens", wanted.replies(), wanted.max_tokens)
         }
+        StageKind::Ask(ask) => writeln!(f, "  {} requests", grouped(ask.questions.len())),
         StageKind::Save(save) => match &save.precision {
             Some(precision) => writeln!(f, "  to {:?} as {precision}", save.to),
             None => writeln!(f, "  to {:?}", save.to),
@@ -214,6 +216,7 @@ pub fn word(kind: &StageKind) -> &'static str {
         StageKind::Train(_) => "train",
         StageKind::Evaluate(_) => "evaluate",
         StageKind::Sample(_) => "sample",
+        StageKind::Ask(_) => "ask",
         StageKind::Save(_) => "save",
         StageKind::Show(_) => "show",
         StageKind::Assert(_) => "assert",

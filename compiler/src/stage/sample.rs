@@ -5,6 +5,7 @@
 //!
 //! [`World::drawn`]: crate::world::World::drawn
 
+use super::asking;
 use super::build::Builder;
 use super::data::{Data, Drawn};
 use super::encode::Reader;
@@ -27,7 +28,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Tokens of a reply unless the program says how many (TRL's `max_completion_length`).
-const MAX_TOKENS: usize = 256;
+pub(super) const MAX_TOKENS: usize = 256;
 
 /// What is drawn for each row.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,33 +118,14 @@ impl Sampling {
             }
         }
         words::only(call, &NAMED)?;
-        let (from, from_span) = match call.positional.first() {
-            Some(Arg::Expr(expr)) => (eval.data_expr(expr, call.env)?, expr.span),
-            _ => words::argument(eval, call, 0, "data")?,
-        };
-        let (data, one) = match words::as_data(&from) {
-            Some(data) => (data, false),
-            None => {
-                let row = from.clone();
-                (Data::generated(1, |_| None, move |_, _| Ok(row.clone())), true)
-            }
-        };
+        let (data, one) = source(eval, call)?;
         let (policy, net_span) = words::argument(eval, call, 1, "a policy")?;
         let Value::Net(net) = policy else {
             let message = format!("replies are drawn from a policy, this is {}", policy.kind());
             let help = "`prompts |> sample(p, n: 8)`";
             return Err(Box::new(Diagnostic::error("E0113", net_span, message).help(help)));
         };
-        if data.is_empty() {
-            return fault("E0706", from_span, "the data has no rows");
-        }
-        let temperature = match words::named(eval, call, "temperature")? {
-            None => 1.0,
-            Some((value, span)) => match value.number().filter(|t| *t >= 0.0 && t.is_finite()) {
-                Some(t) => t,
-                None => return fault("E0113", span, format!("a temperature is 0 or above, this is {}", said(&value))),
-            },
-        };
+        let temperature = temperature(eval, call)?;
         let sampler = match words::named(eval, call, "sampler")? {
             None | Some((Value::None, _)) => None,
             Some((value @ (Value::Applied(_) | Value::Function(_)), _)) => Some(value),
@@ -155,23 +137,7 @@ impl Sampling {
                 );
             }
         };
-        let stop = match words::named(eval, call, "stop")? {
-            None => vec![],
-            Some((value, span)) => {
-                let texts: Option<Vec<Rc<str>>> = match &value {
-                    Value::List(list) => list.iter().map(Value::as_text).collect(),
-                    one => one.as_text().map(|text| vec![text]),
-                };
-                match texts.filter(|texts| texts.iter().all(|text| !text.is_empty())) {
-                    Some(texts) => texts.iter().map(|text| text.to_string()).collect(),
-                    None => {
-                        let message =
-                            format!("what ends a reply is a Text or a List of them, this is {}", said(&value));
-                        return fault("E0113", span, message);
-                    }
-                }
-            }
-        };
+        let stop = stop(eval, call)?;
         let wanted = Wanted {
             n: whole(eval, call, "n", 1)?,
             max_tokens: whole(eval, call, "max_tokens", 1)?.unwrap_or(MAX_TOKENS),
@@ -224,8 +190,47 @@ fn said(value: &Value) -> String {
     super::convert::shown(value)
 }
 
+/// What is replied to: data that has rows, or one row, which is then told.
+pub(super) fn source(eval: &mut Eval, call: &Call) -> Res<(Data<Value>, bool)> {
+    let (from, span) = match call.positional.first() {
+        Some(Arg::Expr(expr)) => (eval.data_expr(expr, call.env)?, expr.span),
+        _ => words::argument(eval, call, 0, "data")?,
+    };
+    match words::as_data(&from) {
+        Some(data) if data.is_empty() => fault("E0706", span, "the data has no rows"),
+        Some(data) => Ok((data, false)),
+        None => Ok((Data::generated(1, |_| None, move |_, _| Ok(from.clone())), true)),
+    }
+}
+
+/// The argument `temperature:`.
+pub(super) fn temperature(eval: &mut Eval, call: &Call) -> Res<f64> {
+    match words::named(eval, call, "temperature")? {
+        None => Ok(1.0),
+        Some((value, span)) => match value.number().filter(|t| *t >= 0.0 && t.is_finite()) {
+            Some(t) => Ok(t),
+            None => fault("E0113", span, format!("a temperature is 0 or above, this is {}", said(&value))),
+        },
+    }
+}
+
+/// The argument `stop:`.
+pub(super) fn stop(eval: &mut Eval, call: &Call) -> Res<Vec<String>> {
+    let Some((value, span)) = words::named(eval, call, "stop")? else { return Ok(vec![]) };
+    let texts: Option<Vec<Rc<str>>> = match &value {
+        Value::List(list) => list.iter().map(Value::as_text).collect(),
+        one => one.as_text().map(|text| vec![text]),
+    };
+    match texts.filter(|texts| texts.iter().all(|text| !text.is_empty())) {
+        Some(texts) => Ok(texts.iter().map(|text| text.to_string()).collect()),
+        None => {
+            fault("E0113", span, format!("what ends a reply is a Text or a List of them, this is {}", said(&value)))
+        }
+    }
+}
+
 /// A named argument that is an Int of at least `least`.
-fn whole(eval: &mut Eval, call: &Call, name: &str, least: i64) -> Res<Option<usize>> {
+pub(super) fn whole(eval: &mut Eval, call: &Call, name: &str, least: i64) -> Res<Option<usize>> {
     let Some((value, span)) = words::named(eval, call, name)? else { return Ok(None) };
     match value.whole().filter(|n| *n >= least) {
         Some(n) => Ok(Some(n as usize)),
@@ -240,38 +245,7 @@ impl Writer {
 
     /// What a row asks of the policy.
     fn asked(&self, eval: &mut Eval, row: &Value) -> Res<Value> {
-        if let Some(f) = &self.prompt {
-            let asked = match f {
-                Value::Function(_) | Value::Applied(_) => eval.call_value(f, vec![row.clone()], self.span)?,
-                other => other.clone(),
-            };
-            return as_prompt(&asked).map_or_else(
-                || {
-                    fault(
-                        "E0113",
-                        self.span,
-                        format!("`prompt:` names a Prompt or a Chat of the row, this is {}", asked.kind()),
-                    )
-                },
-                Ok,
-            );
-        }
-        if let Some(asked) = as_prompt(row) {
-            return Ok(asked);
-        }
-        if let Value::Record(record) = row {
-            let named = record.get("prompt").and_then(as_prompt);
-            let typed = || {
-                let mut fields = record.fields.iter().map(|(_, value)| value);
-                fields.find(|value| matches!(value, Value::Prompt(_) | Value::Chat(_))).cloned()
-            };
-            if let Some(asked) = named.or_else(typed) {
-                return Ok(asked);
-            }
-        }
-        let message = format!("the row has no Prompt to reply to: it is {}", row.kind());
-        let help = "give the record a field of type Prompt, or say which one: `sample(p, prompt: .question)`";
-        Err(Box::new(Diagnostic::error("E0701", self.span, message).help(help)))
+        asked(eval, row, self.prompt.as_ref(), self.span)
     }
 
     pub fn ask(&self, eval: &mut Eval, row: &Value) -> Res<Ask> {
@@ -392,6 +366,37 @@ impl Writer {
     }
 }
 
+/// What a row asks: what `prompt` says of it, or its prompt.
+pub(super) fn asked(eval: &mut Eval, row: &Value, prompt: Option<&Value>, span: Span) -> Res<Value> {
+    if let Some(f) = prompt {
+        let asked = match f {
+            Value::Function(_) | Value::Applied(_) => eval.call_value(f, vec![row.clone()], span)?,
+            other => other.clone(),
+        };
+        let Some(asked) = as_prompt(&asked) else {
+            let message = format!("`prompt:` names a Prompt or a Chat of the row, this is {}", asked.kind());
+            return fault("E0113", span, message);
+        };
+        return Ok(asked);
+    }
+    if let Some(asked) = as_prompt(row) {
+        return Ok(asked);
+    }
+    if let Value::Record(record) = row {
+        let named = record.get("prompt").and_then(as_prompt);
+        let typed = || {
+            let mut fields = record.fields.iter().map(|(_, value)| value);
+            fields.find(|value| matches!(value, Value::Prompt(_) | Value::Chat(_))).cloned()
+        };
+        if let Some(asked) = named.or_else(typed) {
+            return Ok(asked);
+        }
+    }
+    let message = format!("the row has no Prompt to reply to: it is {}", row.kind());
+    let help = "give the record a field of type Prompt, or say which one: `sample(p, prompt: .question)`";
+    Err(Box::new(Diagnostic::error("E0701", span, message).help(help)))
+}
+
 fn as_prompt(value: &Value) -> Option<Value> {
     match value {
         Value::Prompt(_) | Value::Chat(_) => Some(value.clone()),
@@ -404,12 +409,16 @@ fn as_prompt(value: &Value) -> Option<Value> {
 
 /// `sample` in a pipeline: a stage, and rows with what it drew.
 pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Value> {
+    let (call, server) = &asking::looked_at(eval, call)?;
+    if let Some(server) = server {
+        return asking::sample(builder, eval, call, server);
+    }
     let sampling = Sampling::read(eval, call)?;
     if let Some(live) = super::live::site(builder, eval, &sampling)? {
         return Ok(live);
     }
-    let (generation, sources) = generation(builder, eval, &sampling.net, &sampling.drawing, sampling.net_span)?;
-    let Some(sources) = sources.into_iter().map(|reader| reader.source).collect::<Option<Vec<Source>>>() else {
+    let (generation, sources) = traced(builder, eval, &sampling)?;
+    let Some(sources) = sources else {
         let message = "a policy draws as it trains in the slots `on` and `eval` of its stage alone";
         return fault("E0190", sampling.net_span, message);
     };
@@ -449,6 +458,41 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
     let rows = Data::generated(data.len(), move |_| Some(hash), made);
     let rows = rows.with_drawn(data.drawn()).with_drawn(&Drawn { stages: vec![stage], stand_in: !is_drawn });
     sampling.value(eval, rows)
+}
+
+/// What draws for a call, and the weights that it reads; no weights where a stage is training some of them.
+fn traced(builder: &Builder, eval: &mut Eval, sampling: &Sampling) -> Res<(Rc<Generation>, Option<Vec<Source>>)> {
+    let (net, span) = (&sampling.net, sampling.net_span);
+    let sampler = sampling.drawing.sampler.as_ref().map(|sampler| words::code_of(eval, sampler));
+    // A sampler that cannot be told from others is traced for each call.
+    let key = (sampling.drawing.temperature.to_bits(), sampler);
+    let is_known = |of: &Traced| of.net == *net && of.drawing == key && !matches!(key.1, Some(None));
+    let known = builder.state.borrow().traced.iter().find(|of| is_known(of)).cloned();
+    if let Some(Traced { generation, policies, .. }) = known {
+        // The stages that make its weights may have been asked for under other conditions before.
+        let sources = policies.iter().map(|net| builder.source(eval, net, span)).collect::<Res<_>>()?;
+        return Ok((generation, Some(sources)));
+    }
+    let (generation, readers) = generation(builder, eval, net, &sampling.drawing, span)?;
+    let generation = Rc::new(generation);
+    let policies = readers.iter().map(|reader| builder.net(reader.number.parse().ok()?)).collect::<Option<Vec<_>>>();
+    let sources = readers.into_iter().map(|reader| reader.source).collect::<Option<Vec<Source>>>();
+    if let (Some(policies), Some(_)) = (policies, &sources) {
+        let of = Traced { net: net.clone(), drawing: key, generation: generation.clone(), policies };
+        builder.state.borrow_mut().traced.push(of);
+    }
+    Ok((generation, sources))
+}
+
+/// What draws from a policy, as it was traced for an earlier call.
+#[derive(Clone)]
+pub(super) struct Traced {
+    net: Rc<Net>,
+    /// Temperature and sampler.
+    drawing: (u64, Option<Option<ContentHash>>),
+    generation: Rc<Generation>,
+    /// Whose weights are read.
+    policies: Vec<Rc<Net>>,
 }
 
 /// What draws replies of a pipeline.

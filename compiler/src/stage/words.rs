@@ -2,10 +2,10 @@
 
 use super::code::Code;
 use super::convert::{from_json, shown};
-use super::data::{Data, Share};
+use super::data::{Data, READ_FIRST, Share};
 use super::foreign::{Rows, cast};
 use super::hash::ContentHash;
-use super::{asked, score};
+use super::{asked, remote, score};
 use crate::eval::value::{Record, Tuple, Value};
 use crate::eval::{Arg, Call, Eval, FUEL, Res, fault};
 use crate::world::Format;
@@ -13,7 +13,7 @@ use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
 use std::rc::Rc;
 
-/// A word and what it does. The first argument of all but the readers of files is data.
+/// A word and what it does. The first argument of all but the readers of what lies outside is data.
 type Word = fn(&mut Eval, &Call) -> Res<Value>;
 
 /// The words that only data have; lists share the others with the evaluator.
@@ -27,10 +27,14 @@ pub const WORDS: &[(&str, Word)] = &[
     ("map", map),
     ("filter", filter),
     ("flat_map", flat_map),
+    ("filter_map", flat_map),
     ("take", take),
+    ("collect", collect),
     ("zip", zip),
     ("length", length),
     ("score", score::score),
+    ("http", remote::http),
+    ("env", remote::env),
 ];
 
 /// The words whose value lies outside of the program.
@@ -246,23 +250,27 @@ fn filter(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(Rows::value(data.picked(kept.collect()).drawn_apart()))
 }
 
-/// `flat_map(rows, f)`: the rows that f gives for each row, one after another.
+/// `flat_map(rows, f)`, `filter_map(rows, f)`: the rows that f gives for each row, as a List or an Option, one after another.
 fn flat_map(eval: &mut Eval, call: &Call) -> Res<Value> {
     only(call, &[])?;
     let data = data(eval, call)?;
     let (f, span) = function(eval, call)?;
     if data.len() > FUEL {
-        let message = format!("`flat_map` reads every row, and these are {} rows; it may read {FUEL}", data.len());
+        let message = format!("`{}` reads every row, and these are {} rows; it may read {FUEL}", call.name, data.len());
         return fault("E0331", call.span, message);
     }
     let Some(mut rows) = cast::<Rows>(&mapped(&data, f, span)).map(|rows| rows.data.clone()) else {
         return fault("E0113", span, "rows are expected");
     };
     rows = asked::readable(eval, &rows, span)?;
-    let flat = rows.flat(eval, move |of| match of {
-        Value::List(list) => Ok(list.to_vec()),
-        other => {
-            fault("E0113", span, format!("`flat_map` takes a function that gives a List, this is {}", other.kind()))
+    let word = call.name.to_string();
+    let flat = rows.flat(eval, move |of| match (&*word, of) {
+        ("flat_map", Value::List(list)) => Ok(list.to_vec()),
+        ("filter_map", Value::None) => Ok(vec![]),
+        ("filter_map", Value::Some(inner)) => Ok(vec![(*inner).clone()]),
+        (word, other) => {
+            let wanted = if word == "flat_map" { "a List" } else { "an Option" };
+            fault("E0113", span, format!("`{word}` takes a function that gives {wanted}, this is {}", other.kind()))
         }
     })?;
     Ok(Rows::value(flat))
@@ -276,6 +284,19 @@ fn take(eval: &mut Eval, call: &Call) -> Res<Value> {
         Some(n) => Ok(Rows::value(data.slice(0, n as usize))),
         None => fault("E0113", span, format!("a number of rows is an Int, this is {}", shown(&n))),
     }
+}
+
+/// `collect(rows)`: the rows as a List, made now, with what policies answer in them.
+fn collect(eval: &mut Eval, call: &Call) -> Res<Value> {
+    only(call, &[])?;
+    let data = data(eval, call)?;
+    if data.len() > READ_FIRST {
+        let message =
+            format!("a List holds all of its elements, and these are {} rows; it may hold {READ_FIRST}", data.len());
+        return fault("E0331", call.span, message);
+    }
+    let rows = asked::rows(eval, &data, call.span)?;
+    Ok(Value::list((0..rows.len()).map(|at| rows.get(eval, at)).collect::<Res<_>>()?))
 }
 
 /// `zip(xs, ys)`: pairs of rows.

@@ -9,7 +9,7 @@ use super::build::Builder;
 use super::generate::{Generation, Reader, generation};
 use super::hash::Hasher;
 use super::sample::{Ask, DrawnReply, Sampling, Wanted, Writer};
-use super::words;
+use super::{asking, words};
 use crate::eval::value::{Net, Record, Value};
 use crate::eval::{Arg, Call, Eval, Res, fault};
 use align_syntax::diag::Diagnostic;
@@ -82,6 +82,10 @@ pub(super) fn generate(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<V
         Ok(call) => call,
         Err(done) => return Ok(done),
     };
+    let (call, server) = asking::looked_at(eval, &call)?;
+    if let Some(server) = server {
+        return asking::generate(builder, eval, &call, &server);
+    }
     if !eval.is_asking() {
         if eval.is_in_row() {
             return nobody(call.span);
@@ -118,6 +122,10 @@ pub(super) fn generate_now(asked: &Asked, eval: &mut Eval, call: &Call) -> Res<V
         Ok(call) => call,
         Err(done) => return Ok(done),
     };
+    let (call, server) = asking::looked_at(eval, &call)?;
+    if let Some(server) = server {
+        return asking::generate_now(asked, eval, &call, &server);
+    }
     if !eval.is_asking() {
         return nobody(call.span);
     }

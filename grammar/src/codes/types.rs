@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 21] = [
+pub(super) const CODES: [Code; 22] = [
     Code {
         code: "E0201",
         title: "one axis, two sizes",
@@ -116,8 +116,9 @@ pub(super) const CODES: [Code; 21] = [
     },
     Code {
         code: "E0302",
-        title: "log-probabilities of a remote policy",
-        text: "A policy behind a server can only generate.",
+        title: "what a remote policy does not have",
+        text: "A policy behind a server writes replies, and that is all that can be asked of it: it has no weights to train, save or \
+               add, and no log-probabilities. `generate` and `sample` take it; for all else the model is loaded.",
         wrong: "",
         right: "",
     },
@@ -156,5 +157,14 @@ pub(super) const CODES: [Code; 21] = [
         text: "Indices run from 0 to the size of the axis less one; negative ones count from its end. `x[a: i, or: d]` gives `d` outside.",
         wrong: "fn f(x: Tensor[dim: 4]) = x[dim: 4]",
         right: "fn f(x: Tensor[dim: 4]) = x[dim: 3]",
+    },
+    Code {
+        code: "E0335",
+        title: "a server gave no answer",
+        text: "A request failed for good: the server said so, was silent for too long, wrote something that is no answer, or the \
+               budget was spent. In code that makes rows the row is left out, and a run says how many were; `or_else` and a \
+               function that gives an Option go on without it. What was answered is kept, so the same command asks for the rest.",
+        wrong: "",
+        right: "",
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-pub(super) const CODES: [Code; 26] = [
+pub(super) const CODES: [Code; 28] = [
     Code {
         code: "E0401",
         title: "the loss does not depend on what is trained",
@@ -204,6 +204,21 @@ pub(super) const CODES: [Code; 26] = [
         title: "a grammar that replies cannot keep to",
         text: "What `json_schema` takes is a JSON schema, as Text or as a record; what `matching` takes is a regular expression \
                without look-around. The policy's tokens must be able to write a reply that it allows.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0725",
+        title: "a variable of the environment that is not set",
+        text: "`env(\"NAME\")` in a setting is what the variable NAME holds where `alignc` is started.",
+        wrong: "",
+        right: "",
+    },
+    Code {
+        code: "E0726",
+        title: "a server that cannot be asked",
+        text: "Servers are asked by `alignc run` alone. The key of one that wants a key stands in the variable of the environment that \
+               `key: env(\"NAME\")` names.",
         wrong: "",
         right: "",
     },

@@ -12,6 +12,7 @@ use align_compiler::stage::hash::Hasher;
 use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::policy::PolicySpec;
 use align_compiler::stage::print::{grouped, word};
+use align_compiler::stage::remote::{AskStage, Question};
 use align_compiler::stage::sample::SampleStage;
 use align_compiler::tensor::Axis;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub struct StagePlan {
     /// Bytes of the store: of the result, and of checkpoints meanwhile.
     pub kept: u64,
     pub meanwhile: u64,
+    /// What is asked of which server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
     /// Why it cannot run.
     pub refused: Option<String>,
     /// What would help.
@@ -266,6 +270,8 @@ impl<'a, 'p> Stages<'a, 'p> {
                 continue;
             }
             let found = match &graph.get(id).kind {
+                StageKind::Ask(node) if node.is_answered => continue,
+                StageKind::Ask(node) => Ok(self.ask_plan(id, node)),
                 StageKind::Train(node) => self.train_plan(id, node, trial),
                 StageKind::Evaluate(node) => self.evaluate_plan(id, node, trial),
                 StageKind::Sample(node) => {
@@ -340,6 +346,24 @@ impl<'a, 'p> Stages<'a, 'p> {
         Ok(self.planner(id).stage_plan(id, cost))
     }
 
+    /// What a stage asks of a server: at most, since what was asked before in other words is not asked again.
+    fn ask_plan(&self, id: StageId, node: &AskStage) -> StagePlan {
+        let stage = self.graph.get(id);
+        let within = node.server.budget.map_or(String::new(), |budget| format!(", within {budget} in all of the run"));
+        let asks = format!("at most {} requests to {}{within}", grouped(node.questions.len()), node.server.name());
+        StagePlan {
+            stage: stage.name.clone(),
+            kind: word(&stage.kind).into(),
+            hash: stage.hash.to_string(),
+            rows: node.questions.len(),
+            tokens: node.questions.iter().map(Question::most_tokens).sum(),
+            limit: self.memory,
+            basis: "nobody knows how fast the server is".into(),
+            asks: Some(asks),
+            ..StagePlan::default()
+        }
+    }
+
     /// A stage that cannot run.
     fn refused(&self, id: StageId, error: &RunError) -> StagePlan {
         let stage = self.graph.get(id);
@@ -394,6 +418,7 @@ impl Planner<'_, '_> {
             // Two checkpoints, and a third while it is written.
             meanwhile: 3 * (of("weights") + of("the optimizer")),
             memory: cost.memory,
+            asks: None,
             refused: None,
             advice: vec![],
         }

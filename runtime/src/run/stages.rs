@@ -14,6 +14,7 @@ use align_compiler::stage::graph::{
 };
 use align_compiler::stage::narrow::{Narrow, layouts};
 use align_compiler::stage::number::Number;
+use align_compiler::stage::remote::AskStage;
 use align_compiler::stage::sample::SampleStage;
 use serde_json::Value;
 
@@ -240,6 +241,10 @@ impl Stages<'_, '_> {
                 }
                 StageKind::Sample(node) => {
                     return Ok(if self.draw(*id, node)? { End::Drawn(*id) } else { End::Stopped });
+                }
+                StageKind::Ask(node) if node.is_answered => self.kept.push(*id),
+                StageKind::Ask(node) => {
+                    return Ok(if self.ask(*id, node)? { End::Drawn(*id) } else { End::Stopped });
                 }
                 StageKind::Save(save) => {
                     let from = self.input(*id, Reads::Policy)?;
@@ -587,6 +592,28 @@ impl Stages<'_, '_> {
         entry.finish(&name, &arrays, value, &made)?;
         self.ended(id, &made)?;
         self.held.extend(entry.hold());
+        self.progress.ends(&name, false);
+        Ok(true)
+    }
+
+    /// Asks a server. Whether it came to its end.
+    fn ask(&mut self, id: StageId, node: &AskStage) -> Done<bool> {
+        let name = self.graph.get(id).name.clone();
+        self.progress.begins(&name, 0, 0);
+        let wrong = |message: String| StageFault { stage: name.clone(), what: message, ..StageFault::default() };
+        if !node.world.ask(&node.server, &node.questions, self.stop).map_err(wrong)? {
+            return Ok(false);
+        }
+        let said = node.world.said(&node.server, &node.questions).unwrap_or_default();
+        let missing: Vec<&String> = said.iter().filter_map(|said| said.as_ref().err()).collect();
+        if let Some(why) = missing.first() {
+            self.progress.note(&format!(
+                "{} of {} requests to {} have no answer, and what needs one is left out; the first: {why}",
+                missing.len(),
+                said.len(),
+                node.server.name()
+            ));
+        }
         self.progress.ends(&name, false);
         Ok(true)
     }

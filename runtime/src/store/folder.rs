@@ -58,6 +58,11 @@ impl Store {
         Store { root: root.into() }
     }
 
+    /// Where answers of servers are kept.
+    pub fn answers(&self) -> PathBuf {
+        self.root.join("answers")
+    }
+
     /// `hash`: letters and digits alone.
     pub fn entry(&self, hash: &str) -> Entry {
         Entry { done: self.root.join(hash), part: self.root.join(format!("{hash}.{PART}")) }
