@@ -5,10 +5,12 @@ use crate::commands::{STORE, build, build_with, checked, options, report};
 use crate::failure::{Failure, read};
 use crate::print::{out, outln};
 use align_compiler::check::print_types;
+use align_compiler::host::{Role, step_loop};
 use align_compiler::kernel;
 use align_compiler::program::Program;
 use align_compiler::stage::graph::{StageGraph, StageKind, TrainNode};
 use align_compiler::stage::passes::{PASSES, Passes};
+use align_compiler::stage::train::TrainStage;
 use align_compiler::tensor::print::print;
 use align_runtime::engine::Cpu;
 use align_runtime::world::Files;
@@ -33,11 +35,21 @@ pub fn emit(args: &Emit) -> Result<(), Failure> {
         return Ok(());
     }
     let node = training(&graph, args.stage.as_deref())?;
-    let step = &node.stage.step;
+    lowered(args, &node.stage, Role::Stage)?;
+    for update in &node.updates {
+        outln!("\nupdate {}", update.name);
+        lowered(args, &update.stage, Role::Turn)?;
+    }
+    Ok(())
+}
+
+/// The step of a stage or of an update in it.
+fn lowered(args: &Emit, stage: &TrainStage, role: Role) -> Result<(), Failure> {
+    let step = &stage.step;
     match args.level {
         Level::Tensor => out!("{}", print(step)),
         Level::Kernels => out!("{}", fuse(step)?),
-        Level::Host => out!("{}", align_compiler::host::step_loop(&node.stage).map_err(Failure::new)?),
+        Level::Host => out!("{}", step_loop(stage, role).map_err(Failure::new)?),
         Level::Clif => out!("{}", Cpu::new(1).clif(&fuse(step)?).map_err(Failure::new)?),
         Level::Wgsl => out!("{}", wgsl(&fuse(step)?)?),
         Level::Tree | Level::Types | Level::Stages => unreachable!("printed above"),

@@ -10,7 +10,7 @@ mod verify;
 
 pub use hoist::{Hoisted, hoist};
 pub use scalar::{scalar, scalar_node};
-pub use step_loop::{FAULT, FINISHED, STOPPED, asked, calls, step_loop};
+pub use step_loop::{FAULT, FINISHED, Role, STOPPED, asked, calls, step_loop};
 pub use verify::verify;
 
 use crate::tensor::MapOp;

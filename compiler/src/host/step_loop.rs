@@ -93,10 +93,21 @@ fn finite(x: Expr) -> Expr {
     map(MapOp::Lt, Expr::Map(MapOp::Abs, vec![x]), Expr::Float(f64::INFINITY))
 }
 
-/// The loop of a stage as a function of the steps already made and the steps in all.
-pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
+/// What a loop is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A whole stage.
+    Stage,
+    /// The turn of an update in a step of a stage: that stops, evaluates and saves.
+    Turn,
+}
+
+/// A loop as a function of the steps already made, the steps after which it ends and the steps in all; the updates that the
+/// optimizer has made before the stage, and the steps that the clock of schedules had made before it.
+pub fn step_loop(stage: &TrainStage, role: Role) -> Result<Function, String> {
     let mut b = Builder { locals: vec![] };
-    let (step, total) = (b.local("step", Type::Int), b.local("total", Type::Int));
+    let (step, end, total) = (b.local("step", Type::Int), b.local("end", Type::Int), b.local("total", Type::Int));
+    let (updates_before, time_before) = (b.local("updates_before", Type::Int), b.local("time_before", Type::Int));
     let (micros, i) = (b.local("micro_batches", Type::Int), b.local("i", Type::Int));
     let (loss, norm, factor) =
         (b.local("loss", Type::Float), b.local("norm", Type::Float), b.local("factor", Type::Float));
@@ -121,11 +132,11 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         [Stmt::Set(i, Expr::Int(0)), Stmt::While(map(MapOp::Lt, read(i), read(micros)), body)]
     };
 
-    let mut body = vec![Stmt::If(
-        call(calls::STOP_ASKED, vec![]),
-        vec![need(call(calls::SAVE, vec![read(step)])), Stmt::Return(Expr::Int(STOPPED))],
-        vec![],
-    )];
+    let mut body = vec![];
+    if role == Role::Stage {
+        let stops = vec![need(call(calls::SAVE, vec![read(step)])), Stmt::Return(Expr::Int(STOPPED))];
+        body.push(Stmt::If(call(calls::STOP_ASKED, vec![]), stops, vec![]));
+    }
     let taken = || {
         let failed = map(MapOp::Lt, read(micros), Expr::Int(0));
         let stops = Stmt::If(failed, vec![Stmt::Return(Expr::Int(FAULT))], vec![]);
@@ -186,10 +197,12 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
     body.extend(counted(0));
     body.extend(launched(0, loss));
     let float = |of: Expr| Expr::Cast(Type::Float, Box::new(of));
+    let after = |is: bool, before: Local, of: Expr| if is { map(MapOp::Add, of, read(before)) } else { of };
+    let timed = |of: Expr| float(after(stage.carry.time, time_before, of));
     for (s, (schedule, to)) in stage.optimizer.schedules.iter().zip(&schedules).enumerate() {
         let input = |name: &str| match name {
-            "t" => Some(float(read(step))),
-            "total" => Some(float(read(total))),
+            "t" => Some(timed(read(step))),
+            "total" => Some(timed(read(total))),
             _ => None,
         };
         let value = scalar(schedule, "value", &input).map_err(|what| format!("schedule {s}: {what}"))?;
@@ -201,8 +214,8 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         }
     }
     let input = |name: &str| match name {
-        "t" => Some(float(next())),
-        "total" => Some(float(read(total))),
+        "t" => Some(float(after(stage.carry.optimizer, updates_before, next()))),
+        "total" => Some(timed(read(total))),
         "loss" => Some(read(loss)),
         name => schedules.get(name.strip_prefix("schedule.")?.parse::<usize>().ok()?).map(|local| read(*local)),
     };
@@ -242,17 +255,16 @@ pub fn step_loop(stage: &TrainStage) -> Result<Function, String> {
         }
     }
     body.push(Stmt::Set(step, next()));
-    if stage.eval_every.is_some() || !stage.moves.events.is_empty() {
+    if role == Role::Stage && (stage.eval_every.is_some() || !stage.moves.events.is_empty()) {
         body.push(need(call(calls::EVALUATE, vec![read(step)])));
     }
     body.push(need(call(calls::LOG, vec![read(step), read(loss), read(norm)])));
-    body.push(Stmt::If(
-        call(calls::SAVE_DUE, vec![read(step)]),
-        vec![need(call(calls::SAVE, vec![read(step)]))],
-        vec![],
-    ));
-    let body = vec![Stmt::While(map(MapOp::Lt, read(step), read(total)), body), Stmt::Return(Expr::Int(FINISHED))];
-    let function = Function { name: "train".into(), params: 2, locals: b.locals, body };
+    if role == Role::Stage {
+        let saves = vec![need(call(calls::SAVE, vec![read(step)]))];
+        body.push(Stmt::If(call(calls::SAVE_DUE, vec![read(step)]), saves, vec![]));
+    }
+    let body = vec![Stmt::While(map(MapOp::Lt, read(step), read(end)), body), Stmt::Return(Expr::Int(FINISHED))];
+    let function = Function { name: "train".into(), params: 5, locals: b.locals, body };
     verify(&function)?;
     Ok(function)
 }

@@ -82,14 +82,15 @@ fn stage() -> TrainStage {
         seed: 0,
         eval_every: Some(5),
         keep: Keep::Last,
+        carry: Default::default(),
     }
 }
 
 #[test]
 fn the_loop_of_a_stage() {
-    let text = step_loop(&stage()).unwrap().to_string();
+    let text = step_loop(&stage(), Role::Stage).unwrap().to_string();
     let want = "\
-fn train(step: Int, total: Int) -> Int {
+fn train(step: Int, end: Int, total: Int, updates_before: Int, time_before: Int) -> Int {
   var micro_batches: Int
   var i: Int
   var loss: Float
@@ -100,7 +101,7 @@ fn train(step: Int, total: Int) -> Int {
   var count.kl: Float
   var sum.kl: Float
   var schedule.0: Float
-  while (step < total) {
+  while (step < end) {
     if stop_asked() {
       if not(save(step)) {
         return 2
@@ -169,6 +170,13 @@ fn train(step: Int, total: Int) -> Int {
 }
 ";
     assert_eq!(text, want);
+    // A turn neither stops nor saves.
+    let turn = step_loop(&stage(), Role::Turn).unwrap().to_string();
+    assert!(["stop_asked", "save", "evaluate"].iter().all(|call| !turn.contains(call)), "{turn}");
+    let carried = Carry { optimizer: true, data: false, time: true };
+    let on = step_loop(&TrainStage { carry: carried, ..stage() }, Role::Stage).unwrap().to_string();
+    assert!(on.contains("(1.0 - pow(0.9, float(((step + 1) + updates_before))))"), "{on}");
+    assert!(on.contains("float((step + time_before)) < 10.0"), "{on}");
 }
 
 #[test]

@@ -60,7 +60,10 @@ fn base(builder: &Builder, from: StageId) -> (StageId, Vec<String>) {
         }
         let of_last = |path: &&String| policy.patch_of(path) == policy.patches.last();
         let moved: Vec<&String> = match &state.graph.get(at).kind {
-            StageKind::Train(node) => node.stage.weights.iter().map(|weight| &weight.path).collect(),
+            StageKind::Train(node) => {
+                let all = [&node.stage].into_iter().chain(node.updates.iter().map(|update| &update.stage));
+                all.flat_map(|stage| stage.weights.iter().map(|weight| &weight.path)).collect()
+            }
             StageKind::Patch(PatchStage { start: PatchStart::Read(stored), .. }) => stored.changed.iter().collect(),
             StageKind::Patch(_) => policy.weights.iter().map(|weight| &weight.path).filter(of_last).collect(),
             _ => vec![],

@@ -23,6 +23,8 @@ use std::rc::Rc;
 /// The nets that a stage trains, and what its losses are traced on.
 pub(super) struct Traced<'a> {
     pub moving: &'a [Trained],
+    /// The one that losses are given, by its place; all without it.
+    pub net: Option<usize>,
     pub item: &'a ItemType,
     /// What makes of it what the losses read.
     pub through: Option<&'a Value>,
@@ -31,7 +33,8 @@ pub(super) struct Traced<'a> {
 impl Traced<'_> {
     /// A loss for one item.
     pub fn loss(&self, eval: &mut Eval, loss: &Value, span: Span) -> Res<TracedLoss> {
-        let nets = self.moving.iter().map(|one| Value::Net(one.net.clone())).collect();
+        let given = self.moving.iter().enumerate().filter(|(i, _)| self.net.is_none_or(|net| net == *i));
+        let nets = given.map(|(_, one)| Value::Net(one.net.clone())).collect();
         let moving = Value::Tuple(Rc::new(Tuple { positional: nets, named: vec![] }));
         let prefixes: Vec<(u32, String)> = self.moving.iter().map(|one| (one.net.source, one.prefix.clone())).collect();
         eval.trace_loss_of(loss, &moving, (self.item, self.through), &prefixes, span)

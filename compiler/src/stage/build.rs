@@ -219,7 +219,9 @@ impl<'p> Builder<'p> {
             let others = (2..).map(|round| format!("{name}.{round}"));
             let free = std::iter::once(name.clone()).chain(others).find(|name| state.graph.find(name).is_none());
             stage.name = free.unwrap_or(name);
-            node.stage.name = stage.name.clone();
+            for of in node.updates.iter_mut().map(|update| &mut update.stage).chain([&mut node.stage]) {
+                of.name = stage.name.clone();
+            }
         }
         let hash = stage.hash;
         let is_result =

@@ -9,7 +9,7 @@ use super::remote::AskStage;
 use super::sample::SampleStage;
 use super::source::ItemSource;
 use super::together::{JoinStage, PartStage};
-use super::train::TrainStage;
+use super::train::{TrainStage, WeightSpec};
 use crate::tensor::Graph;
 use crate::world::Adapter;
 use align_syntax::diag::Diagnostic;
@@ -75,6 +75,8 @@ pub enum Reads {
     Kept,
     /// Replies in the rows of data.
     Drawn,
+    /// How a training stage ended, beside its weights.
+    Carried,
     /// A side of a [`ChooseStage`], by whether its condition holds.
     Side(bool),
 }
@@ -243,10 +245,54 @@ pub struct TrainNode<'p> {
     pub live: Option<Rc<dyn LiveSource + 'p>>,
     /// Worked out every [`TrainStage::eval_every`] steps and logged, with the weights of that step.
     pub evals: Vec<StageEval<'p>>,
+    /// Where nets have updates of their own: those beside `stage`, which is the one that takes a step in every step.
+    pub updates: Vec<UpdateNode<'p>>,
     /// The slots as a program could write them, with defaults filled in, for reports.
     pub said: Vec<(String, String)>,
     /// The first rows, for reports.
     pub sample: Vec<SampleRow>,
+}
+
+impl TrainNode<'_> {
+    /// The weights that the stage trains, as its result holds them: those of its own update, then those of the others.
+    pub fn trained(&self) -> Vec<WeightSpec> {
+        let mut all: Vec<WeightSpec> = vec![];
+        for weight in self.stage.weights.iter().chain(self.updates.iter().flat_map(|update| &update.stage.weights)) {
+            let offset = all.last().map_or(0, |last| last.offset + last.len);
+            all.push(WeightSpec { offset, ..weight.clone() });
+        }
+        all
+    }
+
+    /// Whether the stage trains the weight of this path.
+    pub fn trains(&self, path: &str) -> bool {
+        let all = self.updates.iter().map(|update| &update.stage).chain([&self.stage]);
+        all.flat_map(|stage| &stage.weights).any(|weight| weight.path == path)
+    }
+}
+
+/// The update of one of several nets: `update critic, every: 2 { .. }`.
+pub struct UpdateNode<'p> {
+    /// Begins the names of its metrics.
+    pub name: String,
+    /// Its graphs and its optimizer. The weights of other nets stay as they are in it, and policies that stay, evaluations and
+    /// states are the stage's.
+    pub stage: TrainStage,
+    /// Rows of its own; without them it takes those of the step.
+    pub feed: Option<Feed<'p>>,
+    /// It has a turn in steps that this divides.
+    pub every: usize,
+    /// Steps of its own in a turn.
+    pub times: usize,
+    /// Whether its turn comes before the stage's own update.
+    pub is_first: bool,
+}
+
+/// Where the items of steps come from.
+pub struct Feed<'p> {
+    pub items: Rc<dyn ItemSource + 'p>,
+    /// The same items, where policies draw them as they train.
+    pub live: Option<Rc<dyn LiveSource + 'p>>,
 }
 
 /// A row of data as text.
@@ -353,6 +399,11 @@ impl<'p> StageGraph<'p> {
     /// The rest of the program is built with what this evaluation answers, or will be.
     pub fn asks(&mut self, id: StageId, awaited: bool) {
         self.asked.insert(id, awaited);
+    }
+
+    /// Whether another stage goes on from how this one ended.
+    pub fn is_carried(&self, id: StageId) -> bool {
+        self.graph.edges_directed(id, Direction::Outgoing).any(|edge| *edge.weight() == Reads::Carried)
     }
 
     /// Whether the program has to be built again when this evaluation has run.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Raised when the passes change what a program computes.
-pub const SEMANTICS: u32 = 8;
+pub const SEMANTICS: u32 = 9;
 
 /// A content address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ use super::optimizer::OptimizerStage;
 use super::print::grouped;
 use super::sources::Source;
 use super::train::{BatchSize, Order, StageLength, TrainStage};
+use super::updates::Made;
 use crate::batch::objective::Objective;
 use crate::batch::training::{NEXT, START};
 use crate::tensor::{Graph, Node, Op};
@@ -25,7 +26,8 @@ pub(super) struct Hashed<'a, 'p> {
 pub(super) fn hash(
     builder: &Builder,
     of: &Hashed,
-    from: StageId,
+    updates: &[Made],
+    (from, carried): (StageId, Option<StageId>),
     frozen: &[Source],
     data: StageId,
 ) -> (ContentHash, Vec<HashInput>) {
@@ -37,17 +39,15 @@ pub(super) fn hash(
         builder.input(&mut inputs, numbered("frozen policy", i), source.stage);
     }
     builder.input(&mut inputs, "data", data);
-    inputs.part("loss", said("loss"), |hasher| {
-        let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
-        for ((traced, objectives), terms) in losses.iter().zip(terms) {
-            hasher.values("loss", traced, &objective_nodes(traced, objectives));
-            for (objective, term) in objectives.iter().zip(terms) {
-                hasher.text("per", &format!("{:?}", objective.per)).float("coefficient", term.coefficient);
-                hasher.int("weighed", u64::from(objective.weight.is_some()));
-            }
-        }
-    });
+    if let Some(before) = carried {
+        builder.input(&mut inputs, "carried from", before);
+        inputs.part("carry", "", |hasher| {
+            hasher.text("carry", &format!("{:?}", stage.carry));
+        });
+    }
+    inputs.part("loss", said("loss"), |hasher| self::losses(hasher, of));
     inputs.part("optimizer", said("optimizer"), |hasher| update(hasher, &stage.optimizer));
+    updates.iter().enumerate().for_each(|(i, update)| update.hash(builder, &mut inputs, i));
     inputs.part("states of the stage", "", |hasher| stage.moves.hash(hasher));
     let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
     let trained = format!("{} numbers in {} weights", grouped(trained), stage.weights.len());
@@ -63,12 +63,7 @@ pub(super) fn hash(
             hasher.text("narrow", &narrow.name).text("form", &format!("{:?}", narrow.form));
         }
     });
-    inputs.part("batch", said("batch"), |hasher| {
-        match stage.batch {
-            BatchSize::Examples(n) => hasher.int("examples", n as u64),
-            BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
-        };
-    });
+    inputs.part("batch", said("batch"), |hasher| batch(hasher, stage.batch));
     if let Some(reuse) = stage.reuse {
         inputs.part("passes", said("passes"), |hasher| {
             hasher.int("passes", reuse.passes as u64).int("minibatch", reuse.minibatch.unwrap_or(0) as u64);
@@ -115,8 +110,27 @@ fn objective_nodes(traced: &Graph, objectives: &[Objective]) -> Vec<Node> {
     terms.chain(states).collect()
 }
 
+/// What a stage or an update makes small.
+pub(super) fn losses(hasher: &mut Hasher, Hashed { stage, losses, .. }: &Hashed) {
+    let terms = std::iter::once(&stage.terms).chain(stage.beside.iter().map(|beside| &beside.terms));
+    for ((traced, objectives), terms) in losses.iter().zip(terms) {
+        hasher.values("loss", traced, &objective_nodes(traced, objectives));
+        for (objective, term) in objectives.iter().zip(terms) {
+            hasher.text("per", &format!("{:?}", objective.per)).float("coefficient", term.coefficient);
+            hasher.int("weighed", u64::from(objective.weight.is_some()));
+        }
+    }
+}
+
+pub(super) fn batch(hasher: &mut Hasher, batch: BatchSize) {
+    match batch {
+        BatchSize::Examples(n) => hasher.int("examples", n as u64),
+        BatchSize::Tokens(n) => hasher.int("tokens", n as u64),
+    };
+}
+
 /// How weights move.
-fn update(hasher: &mut Hasher, optimizer: &OptimizerStage) {
+pub(super) fn update(hasher: &mut Hasher, optimizer: &OptimizerStage) {
     for schedule in &optimizer.schedules {
         hasher.graph("schedule", schedule);
     }

@@ -317,9 +317,7 @@ impl<'p> Live<'p> {
         }
         let is_known = |of: &&AskedOf| !self.questions.iter().any(|question| question.number == of.question);
         match waiting.iter().find(is_known) {
-            Some(_) => {
-                fault("E0190", self.expr.span, "a question to a policy that only some steps ask is not there yet")
-            }
+            Some(_) => late(self.expr.span, "a question to a policy", "let s = score(judge, y)"),
             None => Ok(true),
         }
     }
@@ -339,10 +337,17 @@ impl Live<'_> {
             of.iter().zip(drawn).for_each(|(of, replies)| self.hooks.asked.written.borrow_mut().tell_now(of, replies));
         }
         match unwritten.iter().find(|of| !self.writings.contains(&of.writing)) {
-            Some(_) => fault("E0190", self.expr.span, "a `generate` that only some steps come to is not there yet"),
+            Some(_) => late(self.expr.span, "a `generate`", "let words = generate(judge, x.prompt)"),
             None => Ok(true),
         }
     }
+}
+
+/// E0190: what no row came to when the stage was built.
+fn late<T>(span: Span, what: &str, example: &str) -> Res<T> {
+    let message = format!("{what} that only some rows or steps come to is not there yet");
+    let help = format!("ask before the `if`, in all of them: `{example}`");
+    Err(Box::new(Diagnostic::error("E0190", span, message).help(help)))
 }
 
 impl LiveQuestion {
@@ -651,7 +656,7 @@ impl LiveHooks {
         let sampling = Sampling::read(eval, call)?;
         let number = self.at.replace(self.at.get() + 1);
         let Some(site) = self.sites.get(number).filter(|_| number < self.samples) else {
-            return fault("E0190", call.span, "a `sample` that only some steps come to is not there yet");
+            return late(call.span, "a `sample`", "let more = rows |> sample(q)");
         };
         let writer = sampling.writer(&site.generation);
         let taken = self.round.borrow().taken.clone().filter(|_| number == 0);

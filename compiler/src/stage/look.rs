@@ -83,6 +83,9 @@ pub fn uses<'g>(graph: &'g StageGraph) -> Vec<DataUse<'g>> {
             StageKind::Train(node) => {
                 let loss = node.said.iter().find(|(slot, _)| slot == "loss").map_or("", |(_, words)| words);
                 add(&mut uses, &*node.items, format!("{}: {loss}", stage.name));
+                for (update, feed) in node.updates.iter().filter_map(|update| Some((update, update.feed.as_ref()?))) {
+                    add(&mut uses, &*feed.items, format!("{}: {}", stage.name, update.name));
+                }
                 for eval in &node.evals {
                     for one in &eval.evaluations {
                         add(&mut uses, &*one.items, format!("{}: {}", stage.name, eval.name));

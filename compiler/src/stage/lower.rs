@@ -5,27 +5,27 @@ use super::build::Builder;
 use super::data::Data;
 use super::evaluate::PolicyUse;
 use super::foreign::Rows;
-use super::graph::{Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
+use super::graph::{Feed, Reads, SampleRow, Stage, StageEval, StageKind, TrainNode};
 use super::identity::{Hashed, hash};
-use super::items::Forest;
+use super::items::{Forest, ItemLayout};
 use super::kept::{Kept, keep, kept};
-use super::live::{self, Live, LiveItems, LiveNumber, LiveSource};
+use super::live::{self, Found, Live, LiveItems, LiveNumber};
 use super::path::Path;
 use super::policy::PolicySpec;
 use super::rows::item_type;
 use super::slots::{self, Said};
 use super::sources::Source;
-use super::states::{Declared, Used};
+use super::states::{Declared, StageStates, Used};
 use super::together::{self, Trained};
-use super::train::{LossState, Term, TrainStage, WeightSpec};
-use super::{asked, metric, narrow, nets, words, written};
+use super::train::{Carry, LossState, Term, TrainStage, WeightSpec};
+use super::{asked, carry, metric, narrow, nets, updates, words, written};
 use crate::batch::objective::Objective;
 use crate::batch::training::{DRAW_KEY, NEXT, START, STATE, TrainingGraphs, training_step};
 use crate::batch::{BatchOptions, obstacle};
 use crate::eval::env::Env;
 use crate::eval::loss::{Cell, TracedLoss};
 use crate::eval::optimizer::WeightFacts;
-use crate::eval::value::{Net, Value};
+use crate::eval::value::{ItemType, Net, Value};
 use crate::eval::{Arg, Eval, Res, fault};
 use crate::rewrite::Rewrites;
 use crate::tensor::{Axis, Graph, NodeData, Op};
@@ -51,65 +51,154 @@ pub(super) fn train(
     if pattern.is_some() {
         moving.iter().for_each(|one| inner.bind(&one.name, Value::Net(one.net.clone())));
     }
+    let names: Vec<&str> = moving.iter().map(|one| one.name.as_str()).collect();
     let mut states = Declared::default();
-    let (said, mut found) = live::building(builder, &moving, || {
-        let mut said = slots::read(builder, eval, slots, span, &inner, &mut states)?;
-        // Of rows that are drawn anew all is asked that their code asks.
-        if let Some(data) = words::as_data(&said.on.0).filter(|_| live::draws(builder)) {
-            said.on.0 = Rows::value(asked::readable(eval, &data, said.on.1)?);
-        }
+    let (said, found) = live::building(builder, &moving, || {
+        let mut said = slots::read(builder, eval, slots, span, (&names, &inner), &mut states)?;
+        said.on.0 = taken_anew(builder, eval, said.on.clone())?;
         Ok(said)
     })?;
-    let (on, on_span) = &said.on;
+    let of = Lowering { builder, moving: &moving, from: &from, states: &states, env: &inner };
+    let on = on(eval, &said.on)?;
+    let mut reads = PoliciesRead::default();
+    let is_live = !found.sites.is_empty();
+    let mut lowered = of.lower(eval, &on, &said, (is_live, name.clone()), &mut reads)?;
+    let mut updates = updates::lower(&of, eval, &on, &said, is_live, &mut reads)?;
+    let graphs = lowered.graphs.iter().chain(updates.iter().flat_map(|update| &update.lowered.graphs));
+    let trained: Vec<String> = (lowered.stage.weights.iter())
+        .chain(updates.iter().flat_map(|update| &update.lowered.stage.weights))
+        .map(|weight| weight.path.clone())
+        .collect();
+    // What moves is held as what is trained is.
+    let is_trained = |name: &str| trained.iter().any(|path| path == name) || states.holds(&reads.numbers, name);
+    lowered.stage.narrow = narrow::narrow(graphs, &from.policy, &reads.frozen, is_trained, said.frozen);
+    updates::share(&mut lowered.stage, &mut updates);
+    let LoweredStage { mut stage, losses, kept, .. } = lowered;
+    let read_by_losses = reads.sources.len();
+    let sample = sample(builder, eval, &on.data)?;
+    let rows = of.rows(eval, &on, &said, (&stage.layout, found, &said.on_expr, &inner), &kept, &mut reads)?;
+    let made = updates.into_iter().map(|update| update.made(&of, eval, &mut reads));
+    let updates = made.collect::<Res<Vec<updates::Made>>>()?;
+    stage.frozen = std::mem::take(&mut reads.frozen);
+    let said_slots = written::slots(builder, &said, &stage);
+    let evals = {
+        let PoliciesRead { numbers, sources, .. } = &mut reads;
+        let used = Used { builder, numbers, frozen: &mut stage.frozen, sources };
+        evaluations(builder, eval, &said, &moving, used, &inner)?
+    };
+    let mut read = reads.whole;
+    read.extend_from_slice(&reads.sources[read_by_losses..]);
+    let data = builder.data(&rows.items, said.on.1);
+    let carried = match &said.carry {
+        Some(carry) => carry::source(builder, eval, carry, &from)?.map(|stage| (stage, carry)),
+        None => None,
+    };
+    if let Some((before, said)) = carried {
+        let state = builder.state.borrow();
+        let before = state.graph.get(before);
+        if let StageKind::Train(node) = &before.kind {
+            carry::refuse_others(node, &before.name, &stage, rows.items.len(), said)?;
+        }
+    } else {
+        stage.carry = Carry::default();
+    }
+    let hashed = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
+    let (hash, inputs) = hash(builder, &hashed, &updates, (from.stage, carried.map(|(stage, _)| stage)), &read, data);
+    let mut inputs_of = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
+    inputs_of.extend(updates.iter().filter_map(|update| Some((update.data()?, Reads::Data))));
+    inputs_of.extend(reads.sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
+    inputs_of.extend(carried.map(|(stage, _)| (stage, Reads::Carried)));
+    if let Some(kept) = kept {
+        stage.layout.inputs.extend(kept.inputs.iter().cloned());
+        inputs_of.push((keep(builder, kept, &stage, &rows.items, data, span), Reads::Kept));
+    }
+    let (policy, updates) = (from.policy.clone(), updates.into_iter().map(|update| update.node).collect());
+    let Feed { items, live } = rows;
+    let node = TrainNode { policy, stage, items, live, evals, updates, said: said_slots, sample };
+    let stage = builder.add(Stage { name, span, hash, inputs, kind: StageKind::Train(Box::new(node)) }, &inputs_of);
+    Ok(together::given(builder, &moving, stage, span))
+}
+
+/// Of rows that are drawn anew all is asked that their code asks.
+pub(super) fn taken_anew(builder: &Builder, eval: &mut Eval, (on, span): (Value, Span)) -> Res<Value> {
+    match words::as_data(&on).filter(|_| live::draws(builder)) {
+        Some(data) => Ok(Rows::value(asked::readable(eval, &data, span)?)),
+        None => Ok(on),
+    }
+}
+
+/// The rows of a stage or of an update.
+pub(super) struct On {
+    pub data: Data<Value>,
+    /// What a row is for the loss, and what makes of it what losses read.
+    pub item: ItemType,
+    pub through: Option<Value>,
+    pub span: Span,
+}
+
+pub(super) fn on(eval: &mut Eval, (on, span): &(Value, Span)) -> Res<On> {
     let Some(data) = words::as_data(on) else {
-        return fault("E0113", *on_span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
+        return fault("E0113", *span, format!("a stage is trained on Data or a List, this is {}", on.kind()));
     };
     if data.is_empty() {
-        return fault("E0706", *on_span, "the data has no rows");
+        return fault("E0706", *span, "the data has no rows");
     }
-    let (mut data, through) = metric::before_policies(eval, on, data, *on_span);
+    let (mut data, through) = metric::before_policies(eval, on, data, *span);
     if through.is_none() {
-        data = asked::readable(eval, &data, *on_span)?;
+        data = asked::readable(eval, &data, *span)?;
     }
     let first = data.get(eval, 0)?;
     let item = item_type(eval.program, &first);
-    let traced = Traced { moving: &moving, item: &item, through: through.as_ref() };
-    let is_live = !found.sites.is_empty();
-    let lowered = lower(builder, eval, &from, &traced, &said, (&states, &inner), (is_live, name.clone()))?;
-    let LoweredStage { mut stage, mut frozen, mut read, losses, kept, mut numbers } = lowered;
-    let of_loss = frozen.len();
-    let mut reading = metric::reading(&uses(&from, &stage, &kept), *on_span)?;
-    if let Some(reading) = &mut reading {
-        reading.truncate = said.truncate;
+    Ok(On { data, item, through, span: *span })
+}
+
+/// The policies that the graphs of a stage read, beside those that it trains.
+#[derive(Default)]
+pub(super) struct PoliciesRead {
+    /// Their sources, by the places in their prefixes.
+    pub numbers: Vec<String>,
+    pub frozen: Vec<PolicyUse>,
+    pub sources: Vec<Source>,
+    /// All that the program's losses read, whatever passes make of them.
+    pub whole: Vec<Source>,
+}
+
+/// What all updates of a stage have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Lowering<'l, 's, 'p> {
+    pub builder: &'l Builder<'p>,
+    pub moving: &'l [Trained],
+    pub from: &'l Source,
+    pub states: &'l Declared<'s>,
+    pub env: &'l Env,
+}
+
+impl<'p> Lowering<'_, '_, 'p> {
+    /// The items of steps, for a layout.
+    pub fn rows(
+        &self,
+        eval: &mut Eval,
+        on: &On,
+        said: &Said,
+        (layout, mut found, expr, env): (&ItemLayout, Found, &ast::Expr, &Env),
+        kept: &Option<Kept>,
+        reads: &mut PoliciesRead,
+    ) -> Res<Feed<'p>> {
+        let builder = self.builder;
+        let mut reading = metric::reading(&uses(self.from, &reads.frozen, kept), on.span)?;
+        if let Some(reading) = &mut reading {
+            reading.truncate = said.truncate;
+        }
+        let items = builder.items(eval, &on.data, layout, reading.clone(), on.span)?;
+        if found.sites.is_empty() {
+            return Ok(Feed { items, live: None });
+        }
+        let PoliciesRead { numbers, frozen, sources, .. } = reads;
+        found.bind(builder, eval, self.moving, &mut Used { builder, numbers, frozen, sources })?;
+        let of = Live::new(builder, found, expr, env);
+        let drawn = Rc::new(LiveItems::new(eval, of, items, layout, reading, builder.words(on.span))?);
+        Ok(Feed { items: drawn.clone(), live: Some(drawn) })
     }
-    let said_slots = written::slots(builder, &said, &stage);
-    let sample = sample(builder, eval, &data)?;
-    let mut items = builder.items(eval, &data, &stage.layout, reading.clone(), *on_span)?;
-    let mut live = None;
-    if is_live {
-        let (numbers, frozen, sources) = (&mut numbers, &mut stage.frozen, &mut frozen);
-        found.bind(builder, eval, &moving, &mut Used { builder, numbers, frozen, sources })?;
-        let of = Live::new(builder, found, &said.on_expr, &inner);
-        let drawn = LiveItems::new(eval, of, items, &stage.layout, reading, builder.words(*on_span))?;
-        let drawn = Rc::new(drawn);
-        (items, live) = (drawn.clone(), Some(drawn as Rc<dyn LiveSource + '_>));
-    }
-    let used = Used { builder, numbers: &mut numbers, frozen: &mut stage.frozen, sources: &mut frozen };
-    let evals = evaluations(builder, eval, &said, &moving, used, &inner)?;
-    read.extend_from_slice(&frozen[of_loss..]);
-    let data = builder.data(&items, *on_span);
-    let of = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
-    let (hash, inputs) = hash(builder, &of, from.stage, &read, data);
-    let mut reads = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
-    reads.extend(frozen.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
-    if let Some(kept) = kept {
-        stage.layout.inputs.extend(kept.inputs.iter().cloned());
-        reads.push((keep(builder, kept, &stage, &items, data, span), Reads::Kept));
-    }
-    let policy = from.policy.clone();
-    let node = TrainNode { policy, stage, items, live, evals, said: said_slots, sample };
-    let stage = builder.add(Stage { name, span, hash, inputs, kind: StageKind::Train(Box::new(node)) }, &reads);
-    Ok(together::given(builder, &moving, stage, span))
 }
 
 /// Rows that a report shows.
@@ -130,9 +219,13 @@ fn sample(builder: &Builder, eval: &mut Eval, data: &Data<Value>) -> Res<Vec<Sam
     Ok(rows)
 }
 
-/// The weights that `only` and `except` leave: the others have no gradient and no state.
-fn left<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
-    let all = || policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| **trains).map(|(w, _)| w.path.as_str());
+/// The weights that an update may move, by `only` and `except`: the others have no gradient and no state.
+pub(super) fn left<'a>(policy: &'a PolicySpec, moving: &[Trained], said: &Said) -> Res<BTreeSet<&'a str>> {
+    let all = || {
+        let weights =
+            policy.weights.iter().zip(&policy.trains).filter(|(_, trains)| **trains).map(|(w, _)| w.path.as_str());
+        weights.filter(|path| said.net.is_none_or(|net| together::is_of(moving, net, path)))
+    };
     for (path, span) in said.only.iter().chain(&said.except) {
         if !all().any(|weight| path.holds(weight)) {
             return Err(path.names_nothing(all(), *span));
@@ -147,114 +240,130 @@ fn left<'a>(policy: &'a PolicySpec, said: &Said) -> Res<BTreeSet<&'a str>> {
     }
 }
 
-struct LoweredStage {
-    stage: TrainStage,
-    /// The stages that make the policies of [`TrainStage::frozen`].
-    frozen: Vec<Source>,
-    /// Those and all others that the program's losses read, whatever passes make of them.
-    read: Vec<Source>,
+pub(super) struct LoweredStage {
+    pub stage: TrainStage,
     /// The graph of the loss for one item, before any pass, and those of the losses beside it, each with its terms.
-    losses: Vec<(Graph, Vec<Objective>)>,
+    pub losses: Vec<(Graph, Vec<Objective>)>,
+    /// The same as they are run.
+    pub graphs: Vec<Graph>,
     /// What is worked out before the stage.
-    kept: Option<Kept>,
-    /// The sources of the policies that its graphs read, by the places in their prefixes.
-    numbers: Vec<String>,
+    pub kept: Option<Kept>,
 }
 
-fn lower(
-    builder: &Builder,
-    eval: &mut Eval,
-    from: &Source,
-    of: &Traced,
-    said: &Said,
-    (states, env): (&Declared, &Env),
-    (is_live, name): (bool, String),
-) -> Res<LoweredStage> {
-    let span = said.loss.1;
-    let traced = of.loss(eval, &said.loss.0, span)?;
-    let (whole, _, mut read) = nets::used(builder, eval, &traced.graph, span)?;
-    let layout = nets::layout(&whole, span);
-    let (mut graph, mut before, mut numbers) = (traced.graph.clone(), None, vec![]);
-    // Of rows that are drawn anew nothing can be worked out before.
-    if !is_live
-        && let Ok(layout) = &layout
-        && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, (said, states), layout)?
-    {
-        (graph, before) = (loss, Some(kept));
+impl Lowering<'_, '_, '_> {
+    /// Lowers an update on such rows. Who reads a policy that no update moves adds it to `reads`.
+    pub fn lower(
+        &self,
+        eval: &mut Eval,
+        on: &On,
+        said: &Said,
+        (is_live, name): (bool, String),
+        reads: &mut PoliciesRead,
+    ) -> Res<LoweredStage> {
+        let Lowering { builder, moving, from, states, env } = *self;
+        let of = &Traced { moving, net: said.net, item: &on.item, through: on.through.as_ref() };
+        let span = said.loss.1;
+        let traced = of.loss(eval, &said.loss.0, span)?;
+        let (whole, _, read) = nets::used(builder, eval, &traced.graph, span)?;
+        reads.whole.extend(read);
+        let layout = nets::layout(&whole, span);
+        let (mut graph, mut before) = (traced.graph.clone(), None);
+        // Of rows that are drawn anew nothing can be worked out before, and updates share rows.
+        if !is_live
+            && said.net.is_none()
+            && let Ok(layout) = &layout
+            && let Some((loss, kept)) = kept(builder, eval, &traced.graph, from, (said, states), layout)?
+        {
+            (graph, before) = (loss, Some(kept));
+        }
+        let (more, others) = nets::used_by(builder, eval, &mut [&mut graph], &mut reads.numbers, span)?;
+        reads.add(more, others);
+        let own_sources = reads.sources.len();
+        let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
+        let own = left(&from.policy, moving, said)?;
+        // What other updates move.
+        let others = said.updates.iter().map(|other| left(&from.policy, moving, &other.said));
+        let others: BTreeSet<&str> = others.collect::<Res<Vec<_>>>()?.into_iter().flatten().collect();
+        let moves_in_stage = |path: &str| own.contains(path) || others.contains(path);
+        let cells = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
+        let step_inputs = cells.chain(states.inputs()).chain([DRAW_KEY.to_string()]).collect();
+        let options = BatchOptions { step_inputs };
+        let rewrites =
+            rewrites(builder, said.bf16, &graph, &|path| moves_in_stage(path) || states.holds(&reads.numbers, path));
+        let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &rewrites, |path| own.contains(path))
+            .map_err(|error| {
+                let place = obstacle(&traced.graph, &options);
+                nets::at(place.unwrap_or(span), &error.what)
+            })?;
+        let mut layout = layout?;
+        refuse_states_of_items(&traced, &graphs)?;
+        let mut weights: Vec<WeightSpec> = vec![];
+        for (path, axes) in &graphs.weights {
+            let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
+            // In the arena as in the graph: gradients are laid out as the weights are.
+            debug_assert_eq!(&spec.axes, axes);
+            weights.push(spec.clone());
+        }
+        weights.sort_by_key(|w| w.offset);
+        let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
+        let (mut optimizer, losses) = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
+        let at = said.optimizer.1;
+        let (more, sources) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), &mut reads.numbers, at)?;
+        reads.add(more, sources);
+        let PoliciesRead { numbers, frozen, sources, .. } = &mut *reads;
+        let policies = (&mut *numbers, &mut *frozen, &mut *sources);
+        let lowered =
+            beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, said.bf16, at)?;
+        let (beside, more): (Vec<_>, Vec<_>) =
+            lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
+        layout.forests = Forest::of(&graphs.step);
+        let along = optimizer.asks_along(0);
+        let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name) || others.contains(name);
+        let moves = match said.net.is_none() || !said.updates.is_empty() {
+            true => states.traced(builder, eval, (moving, &is_trained), (numbers, frozen, sources), env)?,
+            false => StageStates::default(),
+        };
+        let stage = TrainStage {
+            name,
+            states: traced.states.iter().map(loss_state).collect(),
+            moves,
+            coupled: coupling(&traced, span),
+            along: along.then(|| graphs.along(&rewrites)),
+            swept_along: if along { graphs.swept_along(&rewrites) } else { None },
+            swept: graphs.swept,
+            step: graphs.step,
+            start: graphs.start,
+            counts: graphs.counts,
+            beside,
+            layout,
+            terms: terms(&traced),
+            tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
+            narrow: vec![],
+            weights,
+            frozen: vec![],
+            optimizer,
+            batch: said.batch,
+            reuse: said.reuse,
+            length: said.length,
+            clip: said.clip,
+            order: said.order,
+            seed: said.seed.unwrap_or(builder.seed),
+            eval_every: said.eval_every,
+            keep: said.keep.clone(),
+            carry: said.carry.as_ref().map_or(Carry::default(), |said| said.carry),
+        };
+        let graphs = std::iter::once(graph).chain(more.iter().map(|(traced, _)| traced.clone())).collect();
+        let losses = std::iter::once((whole, objectives)).chain(more).collect();
+        reads.whole.extend_from_slice(&reads.sources[own_sources..]);
+        Ok(LoweredStage { stage, losses, graphs, kept: before })
     }
-    let (mut frozen, mut sources) = nets::used_by(builder, eval, &mut [&mut graph], &mut numbers, span)?;
-    let own_sources = sources.len();
-    let objectives: Vec<Objective> = traced.terms.iter().map(|(objective, _)| objective.clone()).collect();
-    let own = left(&from.policy, said)?;
-    let cells = traced.states.iter().map(|cell| format!("{STATE}{}", cell.name));
-    let step_inputs = cells.chain(states.inputs()).chain([DRAW_KEY.to_string()]).collect();
-    let options = BatchOptions { step_inputs };
-    let rewrites = rewrites(builder, said.bf16, &graph, &|path| own.contains(path) || states.holds(&numbers, path));
-    let graphs = training_step(&graph, &objectives, &traced.tracks, &options, &rewrites, |path| own.contains(path))
-        .map_err(|error| {
-            let place = obstacle(&traced.graph, &options);
-            nets::at(place.unwrap_or(span), &error.what)
-        })?;
-    let mut layout = layout?;
-    refuse_states_of_items(&traced, &graphs)?;
-    let mut weights: Vec<WeightSpec> = vec![];
-    for (path, axes) in &graphs.weights {
-        let spec = from.policy.weights.iter().find(|w| w.path == *path).expect("only the policy's own are trained");
-        // In the arena as in the graph: gradients are laid out as the weights are.
-        debug_assert_eq!(&spec.axes, axes);
-        weights.push(spec.clone());
+}
+
+impl PoliciesRead {
+    fn add(&mut self, frozen: Vec<PolicyUse>, sources: Vec<Source>) {
+        self.frozen.extend(frozen);
+        self.sources.extend(sources);
     }
-    weights.sort_by_key(|w| w.offset);
-    let facts: Vec<WeightFacts> = weights.iter().map(|weight| facts(weight, &from.policy, &traced.graph)).collect();
-    let (mut optimizer, losses) = eval.trace_optimizer(&said.optimizer.0, &facts, said.optimizer.1)?;
-    let (more, others) = nets::used_by(builder, eval, &mut optimizer.graphs_mut(), &mut numbers, said.optimizer.1)?;
-    frozen.extend(more);
-    sources.extend(others);
-    let policies = (&mut numbers, &mut frozen, &mut sources);
-    let at = said.optimizer.1;
-    let lowered =
-        beside::lower(builder, eval, of, &losses, &optimizer, &weights, &mut layout, policies, said.bf16, at)?;
-    let (beside, others): (Vec<_>, Vec<_>) = lowered.into_iter().map(|l| (l.beside, (l.traced, l.objectives))).unzip();
-    layout.forests = Forest::of(&graphs.step);
-    let along = optimizer.asks_along(0);
-    let is_trained = |name: &str| weights.iter().any(|weight| weight.path == name);
-    let policies = (&mut numbers, &mut frozen, &mut sources);
-    let moves = states.traced(builder, eval, (of.moving, &is_trained), policies, env)?;
-    // What moves is held as what is trained is.
-    let is_trained = |name: &str| is_trained(name) || states.holds(&numbers, name);
-    let all = std::iter::once(&graph).chain(others.iter().map(|(traced, _)| traced));
-    let narrow = narrow::narrow(all, &from.policy, &frozen, is_trained, said.frozen);
-    let stage = TrainStage {
-        name,
-        states: traced.states.iter().map(loss_state).collect(),
-        moves,
-        coupled: coupling(&traced, span),
-        along: along.then(|| graphs.along(&rewrites)),
-        swept_along: if along { graphs.swept_along(&rewrites) } else { None },
-        swept: graphs.swept,
-        step: graphs.step,
-        start: graphs.start,
-        counts: graphs.counts,
-        beside,
-        layout,
-        terms: terms(&traced),
-        tracks: traced.tracks.iter().map(|track| track.name.clone()).collect(),
-        narrow,
-        weights,
-        frozen,
-        optimizer,
-        batch: said.batch,
-        reuse: said.reuse,
-        length: said.length,
-        clip: said.clip,
-        order: said.order,
-        seed: said.seed.unwrap_or(builder.seed),
-        eval_every: said.eval_every,
-        keep: said.keep.clone(),
-    };
-    let losses = std::iter::once((whole, objectives)).chain(others).collect();
-    read.extend_from_slice(&sources[own_sources..]);
-    Ok(LoweredStage { stage, frozen: sources, read, losses, kept: before, numbers })
 }
 
 /// The rewrites of a step on this loss, in bf16 or not.
@@ -313,10 +422,10 @@ fn refuse_states_of_items(traced: &TracedLoss, graphs: &TrainingGraphs) -> Res<(
 }
 
 /// All policies of a stage, to see how they read text.
-fn uses(from: &Source, stage: &TrainStage, kept: &Option<Kept>) -> Vec<PolicyUse> {
+fn uses(from: &Source, frozen: &[PolicyUse], kept: &Option<Kept>) -> Vec<PolicyUse> {
     let own = PolicyUse { prefix: String::new(), policy: from.policy.clone() };
     let kept = kept.iter().flat_map(|kept| kept.policies.iter().cloned());
-    [own].into_iter().chain(stage.frozen.iter().cloned()).chain(kept).collect()
+    [own].into_iter().chain(frozen.iter().cloned()).chain(kept).collect()
 }
 
 /// What an optimizer may ask about a weight that a loss reads.

@@ -1,7 +1,7 @@
 //! The stage graph as text: `emit --level stages`.
 
 use super::graph::{
-    Cell, PatchStart, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode,
+    Cell, PatchStart, Points, Reads, Stage, StageEval, StageGraph, StageId, StageKind, Table, TrainNode, UpdateNode,
 };
 use super::number::Number;
 use super::policy::PolicySpec;
@@ -257,6 +257,36 @@ fn optimizer(f: &mut fmt::Formatter<'_>, stage: &TrainStage) -> fmt::Result {
 
 fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     let stage = &node.stage;
+    learns(f, stage)?;
+    match stage.length {
+        StageLength::Steps(n) => writeln!(f, "  steps {}", grouped(n))?,
+        StageLength::Epochs(n) => writeln!(f, "  epochs {n}")?,
+    }
+    clips(f, stage)?;
+    match stage.order {
+        Order::Shuffled => writeln!(f, "  order shuffled, seed {}", stage.seed)?,
+        Order::Given => writeln!(f, "  order given")?,
+    }
+    if stage.keep.decides().is_some() {
+        writeln!(f, "  keep {}", stage.keep)?;
+    }
+    trains(f, stage)?;
+    for update in &node.updates {
+        let UpdateNode { name, every, times, is_first, .. } = update;
+        let place = if *is_first { "before" } else { "after" };
+        writeln!(f, "  update {name}, {place} the stage's own, every {every} steps, {times} of its own")?;
+        learns(f, &update.stage)?;
+        clips(f, &update.stage)?;
+        trains(f, &update.stage)?;
+    }
+    for StageEval { name, .. } in &node.evals {
+        writeln!(f, "  eval {name}, every {}", stage.eval_every.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// What an update makes small, and how.
+fn learns(f: &mut fmt::Formatter<'_>, stage: &TrainStage) -> fmt::Result {
     for term in &stage.terms {
         writeln!(f, "  loss {} * {}", term.coefficient, term.name)?;
     }
@@ -275,30 +305,21 @@ fn train(f: &mut fmt::Formatter<'_>, node: &TrainNode) -> fmt::Result {
     }
     optimizer(f, stage)?;
     match stage.batch {
-        BatchSize::Examples(n) => writeln!(f, "  batch {} examples", grouped(n))?,
-        BatchSize::Tokens(n) => writeln!(f, "  batch {} tokens", grouped(n))?,
+        BatchSize::Examples(n) => writeln!(f, "  batch {} examples", grouped(n)),
+        BatchSize::Tokens(n) => writeln!(f, "  batch {} tokens", grouped(n)),
     }
-    match stage.length {
-        StageLength::Steps(n) => writeln!(f, "  steps {}", grouped(n))?,
-        StageLength::Epochs(n) => writeln!(f, "  epochs {n}")?,
-    }
+}
+
+fn clips(f: &mut fmt::Formatter<'_>, stage: &TrainStage) -> fmt::Result {
     match stage.clip {
-        Some(norm) => writeln!(f, "  clip {norm}")?,
-        None => writeln!(f, "  clip none")?,
+        Some(norm) => writeln!(f, "  clip {norm}"),
+        None => writeln!(f, "  clip none"),
     }
-    match stage.order {
-        Order::Shuffled => writeln!(f, "  order shuffled, seed {}", stage.seed)?,
-        Order::Given => writeln!(f, "  order given")?,
-    }
-    if stage.keep.decides().is_some() {
-        writeln!(f, "  keep {}", stage.keep)?;
-    }
+}
+
+fn trains(f: &mut fmt::Formatter<'_>, stage: &TrainStage) -> fmt::Result {
     let trained: usize = stage.weights.iter().map(|w| w.len).sum();
-    writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())?;
-    for StageEval { name, .. } in &node.evals {
-        writeln!(f, "  eval {name}, every {}", stage.eval_every.unwrap_or_default())?;
-    }
-    Ok(())
+    writeln!(f, "  trains {} numbers in {} weights", grouped(trained), stage.weights.len())
 }
 
 fn table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {

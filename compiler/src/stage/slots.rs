@@ -5,19 +5,24 @@ use super::convert::shown;
 use super::encode::Truncate;
 use super::path::Path;
 use super::states::Declared;
-use super::train::{BatchSize, Keep, Order, Reuse, StageLength};
+use super::train::{BatchSize, Carry, Keep, Order, Reuse, StageLength};
 use crate::eval::env::Env;
 use crate::eval::value::Value;
 use crate::eval::{Arg, Eval, Res, fault};
 use crate::storage::Storage;
-use align_syntax::ast::{Args, Expr, ExprKind, Name, SlotKind, Slots};
+use align_syntax::ast::{Args, Expr, ExprKind, Name, Slots};
 use align_syntax::diag::{Diagnostic, did_you_mean};
 use align_syntax::span::Span;
-use table::{FROZEN, ORDERS, PRECISIONS};
+use given::{Slot, later};
+use lines::Lines;
+use std::rc::Rc;
 
+mod given;
+mod lines;
 pub mod table;
 
 /// What the slots of one stage say.
+#[derive(Clone)]
 pub struct Said {
     /// The data, and the words that name them.
     pub on: (Value, Span),
@@ -42,309 +47,215 @@ pub struct Said {
     /// Paths of `only` and of `except`, with their places.
     pub only: Vec<(Path, Span)>,
     pub except: Vec<(Path, Span)>,
+    pub carry: Option<CarrySaid>,
+    /// The net that this moves, by its place, where each has an update of its own.
+    pub net: Option<usize>,
+    /// The updates beside this one, which is the stage's own.
+    pub updates: Rc<Vec<Update>>,
 }
 
-/// Reads the slots of a stage. `env` is that of `train`, with the name of the moving policy; `states` come to it.
+/// `carry optimizer, data, of: q`
+#[derive(Clone)]
+pub struct CarrySaid {
+    pub carry: Carry,
+    pub of: Option<(Value, Span)>,
+    pub span: Span,
+}
+
+/// An update of one of several nets, as a stage says it: `update critic, every: 2 { .. }`.
+pub struct Update {
+    /// What it says, the rest as the stage says it.
+    pub said: Said,
+    /// What the stage calls its net.
+    pub name: String,
+    /// Rows of its own, and where their names are bound; without: those of the step.
+    pub on: Option<(Expr, Env)>,
+    pub every: usize,
+    /// How long a turn is; one step without it.
+    pub times: Option<StageLength>,
+    /// Whether it comes before the stage's own update.
+    pub is_first: bool,
+}
+
+/// Reads the slots of a stage. `names`: what it calls the nets that it trains. `env` is that of `train`, with these names; `states`
+/// come to it.
 pub(super) fn read<'s>(
     builder: &Builder,
     eval: &mut Eval,
     slots: &'s Slots,
     span: Span,
-    env: &Env,
+    (names, env): (&[&str], &Env),
     states: &mut Declared<'s>,
 ) -> Res<Said> {
-    let (mut on, mut loss, mut optimizer, mut batch, mut length) = (None, None, None, None, None);
-    let (mut on_expr, mut reuse) = (None, None);
-    let (mut truncate, mut clip, mut order, mut seed) = (None, Some(1.0), Order::Shuffled, None);
-    let (mut only, mut except, mut bf16, mut frozen) = (vec![], vec![], false, Storage::F32);
-    let (mut evals, mut eval_every, mut keep) = (vec![], None, Keep::Last);
-    let mut seen: Vec<&Name> = vec![];
-    for line in &slots.lines {
-        let (word, args) = match &line.kind {
-            SlotKind::Bind(bind) if bind.word == align_syntax::ast::BindWord::Let => {
-                eval.bind(bind, env)?;
-                continue;
-            }
-            SlotKind::Bind(bind) if bind.word == align_syntax::ast::BindWord::State => {
-                states.bind(builder, eval, bind, env)?;
-                continue;
-            }
-            SlotKind::Bind(bind) => return later(bind.word_span, "this in `train`"),
-            SlotKind::Each { count, body } => {
-                states.each(eval, count, body, env)?;
-                continue;
-            }
-            SlotKind::Slot { word, args, slots: None } => (word, args),
-            SlotKind::Slot { word, .. } => return later(word.span, &format!("`{}` with slots of its own", word.text)),
-        };
-        if let Some(first) = seen.iter().find(|name| name.text == word.text) {
-            let twice = Diagnostic::error("E0133", word.span, format!("the slot `{}` stands twice", word.text));
-            return Err(Box::new(twice.label(first.span, "first here")));
-        }
-        seen.push(word);
-        let given = Slot { word, named: table::find(&word.text).map_or(&[], |row| row.named), args, env };
-        match word.text.as_str() {
-            "on" => {
-                let expr = given.one()?;
-                let value = eval.data_expr(expr, env)?;
-                if let Some((_, how)) = args.named.iter().find(|(name, _)| name.text == "truncate") {
-                    truncate = Some(one_of("truncate", how, &Truncate::WORDS)?);
-                }
-                (on, on_expr) = (Some((value, expr.span)), Some(expr.clone()));
-            }
-            "loss" => loss = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
-            "optimizer" => optimizer = Some(given.value(eval).map(|(expr, value)| (value, expr.span))?),
-            "batch" => batch = Some(given.batch(eval)?),
-            "steps" => length = Some((StageLength::Steps(given.count(eval, 1)?), word)),
-            "epochs" => {
-                let (expr, value) = given.value(eval)?;
-                match value.number().filter(|n| *n > 0.0) {
-                    Some(n) => length = Some((StageLength::Epochs(n), word)),
-                    None => {
-                        return fault(
-                            "E0134",
-                            expr.span,
-                            format!("`epochs` is a number above 0, this is {}", shown(&value)),
-                        );
-                    }
-                }
-            }
-            "clip" => clip = given.clip(eval)?,
-            "truncate" => truncate = Some(one_of("truncate", given.one()?, &Truncate::WORDS)?),
-            "order" => order = one_of("order", given.one()?, &ORDERS)?,
-            "seed" => seed = Some(given.count(eval, 0)? as u64),
-            "eval" => (evals, eval_every) = given.evals(eval)?,
-            "keep" => keep = given.keep()?,
-            "passes" => reuse = Some(given.reuse(eval)?),
-            "only" => only = given.paths()?,
-            "except" => except = given.paths()?,
-            "precision" => (bf16, frozen) = given.precision()?,
-            other if table::find(other).is_some() => return later(word.span, &format!("the slot `{other}`")),
-            other => {
-                let diagnostic = Diagnostic::error("E0130", word.span, format!("`train` has no slot `{other}`"));
-                return Err(Box::new(match did_you_mean(other, table::words()) {
-                    Some(near) => diagnostic.meant(near),
-                    None => diagnostic.help(format!("its slots are {}", table::words().collect::<Vec<_>>().join(", "))),
-                }));
-            }
-        }
-    }
-    if seen.iter().any(|w| w.text == "steps") && seen.iter().any(|w| w.text == "epochs") {
-        return fault("E0133", span, "a stage has `steps` or `epochs`, not both");
-    }
-    if let Some(name) = keep.decides()
-        && !evals.iter().any(|(n, _)| n == name)
+    let mut lines = Lines::new();
+    lines.read(builder, eval, slots, env, Some(states))?;
+    if let Some(name) = lines.keep.decides()
+        && !lines.evals.iter().any(|(n, _)| n == name)
     {
-        return fault("E0134", span, format!("`keep {keep}` needs a slot `eval` that gives `{name}`"));
+        let message = format!("`keep {}` needs a slot `eval` that gives `{name}`", lines.keep);
+        return fault("E0134", span, message);
     }
-    let missing = |slot: &str, example: &str| {
-        let diagnostic = Diagnostic::error("E0131", span, format!("this `train` has no slot `{slot}`"));
-        Box::new(diagnostic.help(format!("for instance `{example}`")))
+    let updates = std::mem::take(&mut lines.updates);
+    if updates.is_empty() {
+        return said(lines, span);
+    }
+    if let Some(said) = &lines.carry {
+        return later(said.span, "`carry` in a stage with `update`s");
+    }
+    if let Some(word) = lines.seen.iter().find(|word| ["loss", "optimizer"].contains(&&*word.text)) {
+        let message = format!("in a stage with `update`s each of them has its own `{}`", word.text);
+        return fault("E0130", word.span, message);
+    }
+    let mut all: Vec<(Lines, Env, Heading)> = vec![];
+    for (word, args, nested) in updates {
+        let of = update(eval, word, args, names, env)?;
+        if let Some((.., first)) = all.iter().find(|(.., first)| first.net == of.net) {
+            let twice = Diagnostic::error("E0133", word.span, format!("`{}` has two `update`s", of.name));
+            return Err(Box::new(twice.label(first.at, "first here")));
+        }
+        let (mut own, inner) = (Lines::new(), env.inner());
+        own.read(builder, eval, nested, &inner, None)?;
+        all.push((own, inner, of));
+    }
+    if let Some(name) = (0..names.len()).find(|net| !all.iter().any(|(.., of)| of.net == *net)).map(|net| names[net]) {
+        let diagnostic = Diagnostic::error("E0401", span, format!("no `update` moves `{name}`"));
+        return Err(Box::new(
+            diagnostic
+                .help(format!("a net that stays as it is need not be named in `train`; or: `update {name} {{ .. }}`")),
+        ));
+    }
+    // The stage's rows are its own, or those of the update that takes a step in each of its steps.
+    let shares = lines.on.is_some();
+    let leads =
+        |(own, _, of): &(Lines, Env, Heading)| of.every == 1 && own.length.is_none() && own.on.is_none() == shares;
+    let Some(main) = all.iter().position(leads) else {
+        let message = "one of the updates takes a step in every step of the stage, with the rows of the stage";
+        let diagnostic = Diagnostic::error("E0134", all[0].2.at, message);
+        return Err(Box::new(
+            diagnostic
+                .help("give the stage a slot `on`, and take `every:`, `steps`, `epochs` and `on` out of one update"),
+        ));
     };
+    let (own, inner, _) = &mut all[main];
+    if let Some((expr, _)) = own.on.take() {
+        let value = eval.data_expr(&expr, inner)?;
+        (lines.on, lines.truncate) = (Some((expr, Some(value))), own.truncate);
+        lines.batch = own.batch.take().or(lines.batch);
+        own.seen.retain(|word| word.text != "batch");
+    }
+    let whole = said_of(&lines, span)?;
+    let mut found: Vec<Update> = vec![];
+    let mut first: Option<Said> = None;
+    for (i, (own, inner, of)) in all.into_iter().enumerate() {
+        let on = own.on.clone().map(|(expr, _)| (expr, inner));
+        if let (None, Some(word)) = (&on, own.seen.iter().find(|w| ["batch", "epochs"].contains(&&*w.text))) {
+            let message = format!("`{}` counts rows of its own, and this update takes those of the step", word.text);
+            return fault("E0134", word.span, message);
+        }
+        let missing = |slot: &str, example: &str| missing(of.at, "`update`", slot, example);
+        let said = Said {
+            loss: own.loss.ok_or_else(|| missing("loss", "loss sft(.reply)"))?,
+            optimizer: own.optimizer.ok_or_else(|| missing("optimizer", "optimizer adamw(lr: 1e-4)"))?,
+            truncate: own.truncate.or(whole.truncate),
+            batch: own.batch.unwrap_or(whole.batch),
+            clip: own.clip.unwrap_or(whole.clip),
+            only: if own.only.is_empty() { whole.only.clone() } else { own.only },
+            except: if own.except.is_empty() { whole.except.clone() } else { own.except },
+            net: Some(of.net),
+            ..whole.clone()
+        };
+        if i == main {
+            first = Some(said);
+            continue;
+        }
+        let said = Said { evals: vec![], eval_every: None, keep: Keep::Last, reuse: None, ..said };
+        let is_first = i < main;
+        found.push(Update { said, name: of.name, on, every: of.every, times: own.length, is_first });
+    }
+    let first = first.unwrap_or(whole);
+    Ok(Said { updates: Rc::new(found), ..first })
+}
+
+/// What stands before the braces of an update.
+struct Heading {
+    net: usize,
+    name: String,
+    every: usize,
+    at: Span,
+}
+
+fn update(eval: &mut Eval, word: &Name, args: &Args, names: &[&str], env: &Env) -> Res<Heading> {
+    let given = Slot { word, named: &["every"], args, env };
+    let expr = given.one()?;
+    let ExprKind::Word(name) = &*expr.kind else {
+        return fault("E0134", expr.span, "`update` names one of the nets that the stage trains");
+    };
+    let Some(net) = names.iter().position(|known| known == name) else {
+        let diagnostic = Diagnostic::error("E0104", expr.span, format!("this stage trains no net `{name}`"));
+        return Err(Box::new(match did_you_mean(name, names.iter().copied()) {
+            Some(near) => diagnostic.meant(near),
+            None => diagnostic.help(format!("it trains {}", names.join(", "))),
+        }));
+    };
+    let every = match args.named.iter().find(|(known, _)| known.text == "every") {
+        None => 1,
+        Some((_, said)) => match eval.arg(&Arg::Expr(said), env)? {
+            value if value.whole().is_some_and(|n| n > 0) => value.whole().unwrap_or(1) as usize,
+            value => {
+                let message = format!("`every` is a number of steps above 0, this is {}", shown(&value));
+                return fault("E0134", said.span, message);
+            }
+        },
+    };
+    Ok(Heading { net, name: name.clone(), every, at: Span { end: expr.span.end, ..word.span } })
+}
+
+fn missing(span: Span, of: &str, slot: &str, example: &str) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error("E0131", span, format!("this {of} has no slot `{slot}`"));
+    Box::new(diagnostic.help(format!("for instance `{example}`")))
+}
+
+/// What a stage without `update`s says.
+fn said(mut lines: Lines, span: Span) -> Res<Said> {
+    let loss = lines.loss.take();
+    let optimizer = lines.optimizer.take();
+    let whole = said_of(&lines, span);
+    let missing = |slot: &str, example: &str| missing(span, "`train`", slot, example);
+    // Data first: who lacks all of it is told of that.
+    if lines.on.is_none() {
+        return whole;
+    }
+    let loss = loss.ok_or_else(|| missing("loss", "loss sft(.reply)"))?;
+    let optimizer = optimizer.ok_or_else(|| missing("optimizer", "optimizer adamw(lr: 1e-4)"))?;
+    Ok(Said { loss, optimizer, ..whole? })
+}
+
+/// All but the loss and the optimizer.
+fn said_of(lines: &Lines, span: Span) -> Res<Said> {
+    let missing = |slot: &str, example: &str| missing(span, "`train`", slot, example);
+    let on = lines.on.as_ref().and_then(|(expr, value)| Some((expr, value.clone()?)));
+    let (expr, value) = on.ok_or_else(|| missing("on", "on data.train"))?;
     Ok(Said {
-        on: on.ok_or_else(|| missing("on", "on data.train"))?,
-        on_expr: on_expr.ok_or_else(|| missing("on", "on data.train"))?,
-        truncate,
-        loss: loss.ok_or_else(|| missing("loss", "loss sft(.reply)"))?,
-        optimizer: optimizer.ok_or_else(|| missing("optimizer", "optimizer adamw(lr: 1e-4)"))?,
-        batch: batch.ok_or_else(|| missing("batch", "batch 32 examples"))?,
-        length: length.map(|(length, _)| length).ok_or_else(|| missing("epochs", "epochs 1"))?,
-        reuse,
-        clip,
-        order,
-        seed,
-        bf16,
-        frozen,
-        evals,
-        eval_every,
-        keep,
-        only,
-        except,
+        on: (value, expr.span),
+        on_expr: expr.clone(),
+        truncate: lines.truncate,
+        loss: (Value::Unit, span),
+        optimizer: (Value::Unit, span),
+        batch: lines.batch.ok_or_else(|| missing("batch", "batch 32 examples"))?,
+        length: lines.length.ok_or_else(|| missing("epochs", "epochs 1"))?,
+        reuse: lines.reuse,
+        clip: lines.clip.unwrap_or(Some(1.0)),
+        order: lines.order,
+        seed: lines.seed,
+        bf16: lines.bf16,
+        frozen: lines.frozen,
+        evals: lines.evals.clone(),
+        eval_every: lines.eval_every,
+        keep: lines.keep.clone(),
+        only: lines.only.clone(),
+        except: lines.except.clone(),
+        carry: lines.carry.clone(),
+        net: None,
+        updates: Rc::default(),
     })
-}
-
-/// What the language has and this compiler does not have yet.
-fn later<T>(span: Span, what: &str) -> Res<T> {
-    fault("E0190", span, format!("{what} is not there yet"))
-}
-
-/// Whether a unit counts items.
-fn is_items(unit: &str) -> bool {
-    ["examples", "example", "groups", "group", "samples", "sample"].contains(&unit)
-}
-
-/// A slot: a word with the arguments of a call.
-struct Slot<'a> {
-    word: &'a Name,
-    /// Arguments that it may have by name.
-    named: &'static [&'static str],
-    args: &'a Args,
-    env: &'a Env,
-}
-
-impl<'a> Slot<'a> {
-    /// The only positional argument; other named ones than the slot's are refused.
-    fn one(&self) -> Res<&'a Expr> {
-        for (name, _) in &self.args.named {
-            if !self.named.contains(&name.text.as_str()) {
-                let message = format!("the slot `{}` has no argument `{}`", self.word.text, name.text);
-                let diagnostic = Diagnostic::error("E0110", name.span, message);
-                return Err(Box::new(match did_you_mean(&name.text, self.named.iter().copied()) {
-                    Some(near) => diagnostic.meant(near),
-                    None => diagnostic,
-                }));
-            }
-        }
-        let all: Vec<&Expr> = self.args.positional.iter().chain(&self.args.trailing).collect();
-        match all[..] {
-            [one] => Ok(one),
-            [] => fault("E0111", self.word.span, format!("the slot `{}` needs a value", self.word.text)),
-            [_, second, ..] => fault("E0112", second.span, format!("the slot `{}` has one value", self.word.text)),
-        }
-    }
-
-    fn value(&self, eval: &mut Eval) -> Res<(&'a Expr, Value)> {
-        let expr = self.one()?;
-        let value = eval.arg(&Arg::Expr(expr), self.env)?;
-        Ok((expr, value))
-    }
-
-    /// A whole number of at least this.
-    fn count(&self, eval: &mut Eval, least: i64) -> Res<usize> {
-        let (expr, value) = self.value(eval)?;
-        match value.whole().filter(|n| *n >= least) {
-            Some(n) => Ok(n as usize),
-            None => fault(
-                "E0134",
-                expr.span,
-                format!("`{}` is an Int of at least {least}, this is {}", self.word.text, shown(&value)),
-            ),
-        }
-    }
-
-    fn batch(&self, eval: &mut Eval) -> Res<BatchSize> {
-        let (expr, value) = self.value(eval)?;
-        let (n, unit) = match &value {
-            Value::Quantity(n, unit) => (*n, unit.to_string()),
-            other => {
-                let message = format!("a batch is counted in examples or tokens, this is {}", shown(other));
-                let diagnostic = Diagnostic::error("E0134", expr.span, message);
-                return Err(Box::new(diagnostic.help("`batch 32 examples` or `batch 16_384 tokens`")));
-            }
-        };
-        if n < 1.0 || n.fract() != 0.0 {
-            return fault("E0134", expr.span, format!("a batch holds at least one, this is {n}"));
-        }
-        match unit.as_str() {
-            // What an item is, the data say: a group is one.
-            unit if is_items(unit) => Ok(BatchSize::Examples(n as usize)),
-            "tokens" | "token" => Ok(BatchSize::Tokens(n as usize)),
-            other => fault("E0134", expr.span, format!("a batch is counted in examples or tokens, not in {other}")),
-        }
-    }
-
-    /// `passes 4, minibatch: 16 samples`
-    fn reuse(&self, eval: &mut Eval) -> Res<Reuse> {
-        let passes = self.count(eval, 1)?;
-        let Some((_, said)) = self.args.named.iter().find(|(name, _)| name.text == "minibatch") else {
-            return Ok(Reuse { passes, minibatch: None });
-        };
-        let value = eval.arg(&Arg::Expr(said), self.env)?;
-        match &value {
-            Value::Quantity(n, unit) if *n >= 1.0 && n.fract() == 0.0 && is_items(unit) => {
-                Ok(Reuse { passes, minibatch: Some(*n as usize) })
-            }
-            other => {
-                let message = format!("a minibatch is counted in what a batch is, this is {}", shown(other));
-                let diagnostic = Diagnostic::error("E0134", said.span, message);
-                Err(Box::new(diagnostic.help("`passes 4, minibatch: 16 examples`")))
-            }
-        }
-    }
-
-    fn clip(&self, eval: &mut Eval) -> Res<Option<f64>> {
-        if matches!(&*self.one()?.kind, ExprKind::Word(word) if word == "none") {
-            return Ok(None);
-        }
-        let (expr, value) = self.value(eval)?;
-        match value.number().filter(|n| *n > 0.0) {
-            Some(norm) => Ok(Some(norm)),
-            None if matches!(value, Value::None) => Ok(None),
-            None => fault("E0134", expr.span, format!("`clip` is a norm above 0 or none, this is {}", shown(&value))),
-        }
-    }
-
-    /// `only .lm, .head`
-    fn paths(&self) -> Res<Vec<(Path, Span)>> {
-        let all = self.args.positional.iter().chain(&self.args.trailing);
-        let paths = all.map(|expr| match Path::of(expr) {
-            Some(path) => Ok((path, expr.span)),
-            None => fault("E0134", expr.span, format!("`{}` takes paths: `.decoder.blocks`", self.word.text)),
-        });
-        paths.collect()
-    }
-
-    /// `precision bf16`, `precision f32, frozen: q8`: whether it is bf16, and how weights are held that stay.
-    fn precision(&self) -> Res<(bool, Storage)> {
-        let trains = one_of("precision", self.one()?, &PRECISIONS)?;
-        let said = self.args.named.iter().find(|(name, _)| name.text == "frozen");
-        let frozen = said.map_or(Ok(trains), |(_, how)| one_of("frozen", how, &FROZEN))?;
-        Ok((trains == Storage::Bf16, frozen))
-    }
-
-    /// `eval accuracy(test), every: 50`, `eval { right: accuracy(test), .. }, every: 50`
-    fn evals(&self, eval: &mut Eval) -> Res<(Vec<(String, Expr)>, Option<usize>)> {
-        let expr = self.one()?;
-        let Some((name, every)) = self.args.named.iter().find(|(n, _)| n.text == "every") else {
-            let diagnostic = Diagnostic::error("E0111", self.word.span, "`eval` needs `every:`");
-            return Err(Box::new(diagnostic.help("`eval accuracy(p, test), every: 50`")));
-        };
-        let value = eval.arg(&Arg::Expr(every), self.env)?;
-        let Some(steps) = value.whole().filter(|n| *n > 0) else {
-            return fault("E0134", name.span, format!("`every` is a number of steps, this is {}", shown(&value)));
-        };
-        let evals = match &*expr.kind {
-            ExprKind::Fields(entries) => entries.iter().map(|e| (e.key.text.clone(), e.value.clone())).collect(),
-            ExprKind::Call(callee, _) => match &*callee.kind {
-                ExprKind::Word(word) => vec![(word.clone(), expr.clone())],
-                _ => return fault("E0134", expr.span, "name this evaluation: `eval { name: .. }`"),
-            },
-            _ => return fault("E0134", expr.span, "name this evaluation: `eval { name: .. }`"),
-        };
-        Ok((evals, Some(steps as usize)))
-    }
-
-    /// `keep last`, `keep best(accuracy)`: the greatest, `keep least(perplexity)`: the least
-    fn keep(&self) -> Res<Keep> {
-        const FORMS: &str = "`keep last`, `keep best(name)` for the greatest value or `keep least(name)` for the least";
-        let expr = self.one()?;
-        match &*expr.kind {
-            ExprKind::Word(word) if word == "last" => Ok(Keep::Last),
-            ExprKind::Call(callee, args) => match (&*callee.kind, &args.positional[..]) {
-                (ExprKind::Word(which), [name]) if which == "best" || which == "least" => match &*name.kind {
-                    ExprKind::Word(name) if which == "best" => Ok(Keep::Best(name.clone())),
-                    ExprKind::Word(name) => Ok(Keep::Least(name.clone())),
-                    _ => fault("E0134", name.span, format!("`{which}` takes the name of an evaluation")),
-                },
-                (ExprKind::Word(every), _) if every == "every" => later(expr.span, "`keep every(n)`"),
-                _ => fault("E0134", expr.span, FORMS),
-            },
-            _ => fault("E0134", expr.span, FORMS),
-        }
-    }
-}
-
-/// A value that is one of some words.
-fn one_of<T: Copy>(name: &str, value: &Expr, words: &[(&str, T)]) -> Res<T> {
-    let found = match &*value.kind {
-        ExprKind::Word(word) => words.iter().find(|(w, _)| w == word),
-        _ => None,
-    };
-    match found {
-        Some((_, value)) => Ok(*value),
-        None => {
-            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            fault("E0134", value.span, format!("`{name}` is one of {}", all.join(", ")))
-        }
-    }
 }

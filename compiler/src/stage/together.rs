@@ -197,6 +197,12 @@ pub(super) fn given(builder: &Builder, all: &[Trained], stage: StageId, span: Sp
     Value::Tuple(Rc::new(Tuple { positional: all.iter().map(part).collect(), named: vec![] }))
 }
 
+/// Whether a weight of the stage is of the net in this place.
+pub(super) fn is_of(all: &[Trained], net: usize, path: &str) -> bool {
+    let of = all.iter().position(|one| !one.prefix.is_empty() && path.starts_with(&one.prefix));
+    of.unwrap_or(0) == net
+}
+
 /// The net of a source, as it stands in paths, where the stage trains it.
 pub(super) fn of_source<'t>(all: &'t [Trained], number: &str) -> Option<&'t Trained> {
     all.iter().find(|one| one.net.source.to_string() == number)

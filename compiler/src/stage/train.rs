@@ -60,6 +60,19 @@ pub struct TrainStage {
     pub seed: u64,
     pub eval_every: Option<usize>,
     pub keep: Keep,
+    /// What it goes on with from the end of another stage.
+    pub carry: Carry,
+}
+
+/// `carry optimizer, data, time`: what a stage begins with as another one left it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carry {
+    /// The optimizer's states, with the count of its updates, and what the loss keeps.
+    pub optimizer: bool,
+    /// The place in the rows.
+    pub data: bool,
+    /// The clock of schedules: steps made, and steps in all.
+    pub time: bool,
 }
 
 /// `passes 4, minibatch: 16 samples`: the items of a batch are gone through so many times, in minibatches, each of which is a step

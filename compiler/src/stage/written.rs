@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::convert::display;
 use super::slots::Said;
-use super::train::{BatchSize, Order, StageLength, TrainStage};
+use super::train::{BatchSize, Carry, Order, StageLength, TrainStage};
 use crate::eval::value::{Applied, Dist, Function, Value};
 use crate::storage::Storage;
 use align_syntax::ast::{DefKind, Param, Pattern};
@@ -42,6 +42,13 @@ pub(super) fn slots(builder: &Builder, said: &Said, stage: &TrainStage) -> Vec<(
         lines.push(("eval", format!("{name}, every: {}", stage.eval_every.unwrap_or_default())));
     }
     lines.push(("keep", stage.keep.to_string()));
+    if let Some(said) = &said.carry {
+        let Carry { optimizer, data, time } = said.carry;
+        let parts = [("optimizer", optimizer), ("data", data), ("time", time)];
+        let words: Vec<&str> = parts.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect();
+        let of = said.of.as_ref().map_or(String::new(), |(of, _)| format!(", of: {}", value(builder, of)));
+        lines.push(("carry", format!("{}{of}", words.join(", "))));
+    }
     lines.into_iter().map(|(slot, value)| (slot.to_string(), value)).collect()
 }
 

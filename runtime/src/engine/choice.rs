@@ -67,7 +67,7 @@ impl FirstStep {
             BatchSize::Examples(n) => n.min(train.items.len()) as f64 / items.len() as f64,
             BatchSize::Tokens(n) => n as f64 / tokens.max(1) as f64,
         };
-        let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
+        let trained: usize = train.trained().iter().map(|weight| weight.len).sum();
         let states = stage.optimizer.groups.iter().map(|group| group.states.len()).max().unwrap_or(0);
         (!items.is_empty()).then_some(())?;
         Some(FirstStep {
@@ -96,7 +96,7 @@ pub fn pass(graph: &Graph, lengths: &Lengths, rates: &Rates) -> Option<f64> {
 fn fixed(train: &TrainNode) -> usize {
     let stage = &train.stage;
     let bytes = |prefix: &str, policy: &PolicySpec| -> usize {
-        let trained = |path: &str| prefix.is_empty() && stage.weights.iter().any(|weight| weight.path == path);
+        let trained = |path: &str| prefix.is_empty() && train.trains(path);
         let of = |axes: &[Axis], path: &str| {
             let count: usize = axes.iter().filter_map(Axis::fixed_size).product();
             let name = format!("{prefix}{path}");

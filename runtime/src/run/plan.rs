@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drawn::most_tokens;
 use super::log::now;
-use super::stages::Stages;
+use super::stages::{Stages, parts};
 use super::{Progress, RunError, RunOptions};
 use crate::engine::Engine;
 use crate::engine::choice::{self, FirstStep};
@@ -302,7 +302,15 @@ impl<'a, 'p> Stages<'a, 'p> {
         let fixed = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
         let items = WithKept::new(&*node.items, &node.stage.layout, None);
         let live = node.live.as_deref();
-        let job = Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals };
+        let job = Job {
+            stage: &node.stage,
+            items: &items,
+            live,
+            fixed,
+            evals: &node.evals,
+            updates: parts(node),
+            carried: None,
+        };
         let work = self.options.out.join(graph_name(id));
         fs::create_dir_all(&work).map_err(|e| Error::io(&work, "create", &e))?;
         let mut settings = Settings {
@@ -399,7 +407,7 @@ impl Planner<'_, '_> {
             None => self.measured(id, cost.tokens).unwrap_or_else(|| self.reached(&cost)),
         };
         let numbers = match &cost.work {
-            Work::Steps(node) => node.stage.weights.iter().map(|weight| weight.len as u64).sum(),
+            Work::Steps(node) => node.trained().iter().map(|weight| weight.len as u64).sum(),
             Work::Pass(..) | Work::Draws => 0,
         };
         let of = |name: &str| cost.memory.iter().find(|(part, _)| part == name).map_or(0, |(_, bytes)| *bytes as u64);
@@ -458,7 +466,7 @@ impl Planner<'_, '_> {
 fn advice(node: &TrainNode, limit: usize) -> Vec<String> {
     let stage = &node.stage;
     let worth = |bytes: usize| bytes > limit / 20;
-    let trained: usize = stage.weights.iter().map(|weight| weight.len).sum();
+    let trained: usize = node.trained().iter().map(|weight| weight.len).sum();
     let states = stage.optimizer.groups.iter().map(|group| group.states.len()).max().unwrap_or(0);
     // A gradient and what the optimizer keeps, of each number that is trained.
     let moving = 4 * trained * (1 + states);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use align_compiler::kernel::estimate::Rates;
 use align_compiler::stage::evaluate::{EvaluateStage, PolicyUse};
 use align_compiler::stage::graph::{
-    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode,
+    AssertStage, Cell, PlotStage, Points, Reads, StageGraph, StageId, StageKind, Table, TrainNode, UpdateNode,
 };
 use align_compiler::stage::narrow::{Narrow, layouts};
 use align_compiler::stage::number::Number;
@@ -36,10 +36,12 @@ use crate::store::{Entry, Record, Store};
 use crate::train::held::{Held, Numbers, Resident, bytes_of, resident};
 use crate::train::kept::WithKept;
 use crate::train::metrics::Lines;
-use crate::train::{Job, Made, Need, Outcome, Settings, Weights, memory, train};
+use crate::train::{Ended, Feed, Job, Made, Need, Outcome, Part, Settings, Weights, memory, train};
 
 type Done<T> = std::result::Result<T, RunError>;
 
+/// Begins the names of arrays in a kept result that hold how a stage ended, beside its weights.
+const ENDED: &str = "ended.";
 /// The name of the weights in a kept result.
 pub(super) const WEIGHTS: &str = "weights";
 /// Between two reports of a run that goes on.
@@ -324,8 +326,15 @@ impl Stages<'_, '_> {
         if !entry.is_finished() {
             return Ok(false);
         }
-        match entry.check() {
-            Ok(()) => Ok(true),
+        match entry.read() {
+            Ok(kept) if self.graph.is_carried(id) && kept.value["ended"].is_null() => {
+                let name = &self.graph.get(id).name;
+                self.progress
+                    .note(&format!("How {name} ended was not kept, and a stage goes on from there. It is run again."));
+                entry.forget()?;
+                Ok(false)
+            }
+            Ok(_) => Ok(true),
             Err(error) => {
                 self.progress.note(&format!("{error} The stage is run again."));
                 entry.forget()?;
@@ -357,6 +366,7 @@ impl Stages<'_, '_> {
         entry.note(&Record::of(self.graph, id, &self.options.about))?;
         let planner = self.planner(id);
         let begun = self.begins();
+        let carried = self.carried(id)?;
         let (values, held) = self.gathered(id, node)?;
         memory::give_back();
         let base = resident_memory().saturating_sub(bytes_held(&values, &held));
@@ -368,7 +378,8 @@ impl Stages<'_, '_> {
             noted = note_plan(out, plans, planner.stage_plan(id, Cost::of_steps(node, need, base)));
         };
         let live = node.live.as_deref();
-        let job = Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals };
+        let job =
+            Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals, updates: parts(node), carried };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
             engine: self.engine,
@@ -383,16 +394,22 @@ impl Stages<'_, '_> {
         };
         let outcome = train(&job, values, &mut settings)?;
         noted?;
-        let values = match outcome {
-            Outcome::Finished(values) => values,
+        let (values, ended) = match outcome {
+            Outcome::Finished(values, ended) => (values, ended),
             Outcome::Stopped => return Ok(false),
         };
         let made = self.took(id, begun, spent(&entry));
-        entry.finish(&name, &[(WEIGHTS, &values)], Value::Null, &made)?;
+        let (mut arrays, mut value) = (vec![(WEIGHTS.to_string(), &values)], Value::Null);
+        if self.graph.is_carried(id) {
+            arrays.extend(ended.arrays.iter().map(|(name, values)| (format!("{ENDED}{name}"), values)));
+            value = serde_json::json!({ "ended": ended.place });
+        }
+        let arrays: Vec<(&str, &[f32])> = arrays.iter().map(|(name, values)| (name.as_str(), &values[..])).collect();
+        entry.finish(&name, &arrays, value, &made)?;
         self.ended(id, &made)?;
         // Weights that were held in fewer bits are what they were: who asks for them has them anew.
         if node.stage.narrow.is_empty() {
-            let own = Weights::whole(&node.policy, &node.stage.weights, values);
+            let own = Weights::whole(&node.policy, &node.trained(), values);
             let all = Weights::make(&node.policy, |_, weight| {
                 let kept = held.iter().find(|(name, _)| *name == weight.path);
                 let shared = match kept {
@@ -406,6 +423,16 @@ impl Stages<'_, '_> {
         self.held.extend(entry.hold());
         self.progress.ends(&name, false);
         Ok(true)
+    }
+
+    /// How the stage ended that this one goes on from, if there is such.
+    fn carried(&self, id: StageId) -> Done<Option<Ended>> {
+        let Some(before) = self.graph.input(id, Reads::Carried) else { return Ok(None) };
+        let kept = self.entry(before).read()?;
+        let place = serde_json::from_value(kept.value["ended"].clone());
+        let place = place.map_err(|error| Error::new(&self.graph.get(before).name, error.to_string()))?;
+        let of = |(name, values): (String, Vec<f32>)| Some((name.strip_prefix(ENDED)?.to_string(), values));
+        Ok(Some(Ended { place, arrays: kept.arrays.into_iter().filter_map(of).collect() }))
     }
 
     /// What was worked out for the rows of a training stage before it, if there is such; nothing where the run is to stop.
@@ -427,21 +454,23 @@ impl Stages<'_, '_> {
             self.weights.clear();
         }
         let start = self.input(id, Reads::Policy)?;
-        let mut values = large::with_room(stage.weights.iter().map(|weight| weight.len).sum());
-        for weight in &stage.weights {
+        let all = node.trained();
+        let mut values = large::with_room(all.iter().map(|weight| weight.len).sum());
+        for weight in &all {
             let own = self.held(start, &weight.path, None, &mut Holding::new())?;
             values.extend_from_slice(own.numbers().floats().ok_or_else(|| missing(&weight.path))?);
         }
         let mut holding = Holding::new();
         let mut held = vec![];
-        let trained = |path: &str| stage.weights.iter().any(|weight| weight.path == path);
         let mut uses = vec![(String::new(), start, node.policy.clone())];
         for (i, used) in stage.frozen.iter().enumerate() {
             uses.push((used.prefix.clone(), self.input(id, Reads::Frozen(i))?, used.policy.clone()));
         }
         for (prefix, from, policy) in uses {
-            for weight in
-                policy.weights.iter().filter(|weight| !(from == start && prefix.is_empty() && trained(&weight.path)))
+            for weight in policy
+                .weights
+                .iter()
+                .filter(|weight| !(from == start && prefix.is_empty() && node.trains(&weight.path)))
             {
                 let name = format!("{prefix}{}", weight.path);
                 let form = stage.narrow.iter().find(|narrow| narrow.name == name).map(|narrow| &narrow.form);
@@ -678,6 +707,19 @@ impl Stages<'_, '_> {
         }
         Ok(curves)
     }
+}
+
+/// The updates beside the stage's own.
+pub(super) fn parts<'n>(node: &'n TrainNode) -> Vec<Part<'n>> {
+    let part = |update: &'n UpdateNode| Part {
+        name: &update.name,
+        stage: &update.stage,
+        feed: update.feed.as_ref().map(|feed| Feed { items: &*feed.items, live: feed.live.as_deref() }),
+        every: update.every,
+        times: update.times,
+        is_first: update.is_first,
+    };
+    node.updates.iter().map(part).collect()
 }
 
 fn missing(path: &str) -> Error {

@@ -44,7 +44,10 @@ impl Stages<'_, '_> {
             }
             let kept = self.kept_before(id)?.flatten();
             let (weights, held) = self.gathered(id, node)?;
-            let fixed: Vec<_> = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
+            let mut fixed: Vec<_> = held.iter().map(|(name, held)| (name.clone(), held.numbers())).collect();
+            // What other updates move stays as it is in the stage's own.
+            let others = node.trained().into_iter().skip(node.stage.weights.len());
+            fixed.extend(others.map(|weight| (weight.path.clone(), weights[weight.range()].into())));
             let items = WithKept::new(&*node.items, &node.stage.layout, kept.as_ref());
             let step = FirstStep { stage: &node.stage, items: &items, weights: &weights, fixed: &fixed };
             all.push(verify_step(&step, engines)?);

@@ -67,11 +67,12 @@ impl Stages<'_, '_> {
         let StageKind::Train(node) = &self.graph.get(id).kind else { return self.weights(id) };
         let kept = self.entry(id).read()?;
         let values = kept.arrays.into_iter().find(|(name, _)| name == WEIGHTS).map(|(_, values)| values);
-        let size: usize = node.stage.weights.iter().map(|weight| weight.len).sum();
+        let trained = node.trained();
+        let size: usize = trained.iter().map(|weight| weight.len).sum();
         let values = values.filter(|values| values.len() == size);
         let name = &self.graph.get(id).name;
         let values = values.ok_or_else(|| Error::new(name, "the kept result has other weights"))?;
-        let trained = Weights::whole(&node.policy, &node.stage.weights, values);
+        let trained = Weights::whole(&node.policy, &trained, values);
         self.trained.insert(id, trained.clone());
         Ok(trained)
     }
@@ -117,7 +118,7 @@ impl Stages<'_, '_> {
                 }
                 Some(_) => false,
             },
-            StageKind::Train(node) => !node.stage.weights.iter().any(|weight| weight.path == path),
+            StageKind::Train(node) => !node.trains(path),
             _ => false,
         };
         if shared { self.origin(below()?, path) } else { Ok((id, path.to_string())) }

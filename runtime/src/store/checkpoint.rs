@@ -24,6 +24,16 @@ pub struct Plan {
     pub memory: usize,
 }
 
+/// How far an update has come that has turns in the steps of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its own steps made.
+    pub steps: usize,
+    /// Of rows of its own.
+    pub epoch: u64,
+    pub taken: usize,
+}
+
 /// All of a checkpoint but its arrays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -37,6 +47,9 @@ pub struct State {
     pub metrics: u64,
     /// The best value of the evaluation that decides which weights are kept.
     pub best: Option<f64>,
+    /// Of the updates beside the stage's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<Place>,
     pub plan: Plan,
 }
 
@@ -92,7 +105,7 @@ mod tests {
 
     fn state(step: usize) -> State {
         let plan = Plan { engine: "cpu".into(), threads: 2, memory: 1 << 30 };
-        State { step, epoch: 1, taken: 3, num_tokens: 99, metrics: 7, best: Some(0.1 + 0.2), plan }
+        State { step, epoch: 1, taken: 3, num_tokens: 99, metrics: 7, best: Some(0.1 + 0.2), updates: vec![], plan }
     }
 
     #[test]

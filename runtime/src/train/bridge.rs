@@ -1,6 +1,6 @@
 //! The compiled step loop, and the functions by which it reaches the trainer.
 
-use align_compiler::host::{self, FINISHED, STOPPED, calls, step_loop};
+use align_compiler::host::{self, FINISHED, Role, STOPPED, calls, step_loop};
 use align_compiler::stage::train::TrainStage;
 use align_cpu::host_program::{HostProgram, Symbol};
 
@@ -18,14 +18,24 @@ pub enum End {
 
 /// The loop of a stage as machine code.
 pub fn compile(stage: &TrainStage) -> Result<HostProgram> {
+    compiled(stage, Role::Stage)
+}
+
+/// That of an update that has turns in the steps of a stage.
+pub fn compile_turn(stage: &TrainStage) -> Result<HostProgram> {
+    compiled(stage, Role::Turn)
+}
+
+fn compiled(stage: &TrainStage, role: Role) -> Result<HostProgram> {
     let wrong = |what: String| Error::new(&stage.name, format!("the step loop cannot be compiled: {what}"));
-    let function: host::Function = step_loop(stage).map_err(wrong)?;
+    let function: host::Function = step_loop(stage, role).map_err(wrong)?;
     HostProgram::compile(&function, &symbols()).map_err(wrong)
 }
 
-/// Runs the loop after `start` steps.
-pub fn call(program: &HostProgram, trainer: &mut Trainer, start: usize) -> End {
-    let arguments = [start as i64, trainer.total() as i64];
+/// Runs the loop after `start` steps, until `end` are made.
+pub fn call(program: &HostProgram, trainer: &mut Trainer, start: usize, end: usize) -> End {
+    let (updates, time) = trainer.before();
+    let arguments = [start, end, trainer.total(), updates, time].map(|n| n as i64);
     let context: *mut Trainer = trainer;
     // SAFETY: all functions below take a `Trainer` and what their calls say.
     match unsafe { program.call(context.cast(), &arguments) } {

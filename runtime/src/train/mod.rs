@@ -20,5 +20,5 @@ pub(crate) use batches::rows_taken;
 pub use launch::Launch;
 pub use memory::bytes;
 pub(crate) use memory::refuse_too_big;
-pub use trainer::{Job, Need, Outcome, Saving, Settings, Tried, plan, train};
+pub use trainer::{Ended, EndedAt, Feed, Job, Need, Outcome, Part, Saving, Settings, Tried, plan, train};
 pub use weights::{Made, Shared, Weights};

@@ -12,7 +12,8 @@ fn damaged_checkpoints_and_results() {
     let folder = tempfile::tempdir().unwrap();
     let values: Vec<f32> = (0..100).map(|i| i as f32).collect();
     let plan = Plan { engine: "cpu".into(), threads: 2, memory: 1 << 30 };
-    let state = State { step: 3, epoch: 1, taken: 3, num_tokens: 99, metrics: 7, best: Some(0.5), plan };
+    let state =
+        State { step: 3, epoch: 1, taken: 3, num_tokens: 99, metrics: 7, best: Some(0.5), updates: vec![], plan };
     checkpoint::save(folder.path(), &state, &[("weights", &values), ("m", &values)]).unwrap();
     let store = folder.path().join("store");
     let entry = Store::new(&store).entry("abc");

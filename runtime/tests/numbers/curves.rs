@@ -50,7 +50,15 @@ fn curve(
         let run = |memory: usize, steps: usize| {
             let work = tempfile::tempdir().unwrap();
             let stage = TrainStage { length: StageLength::Steps(steps), ..node.stage.clone() };
-            let job = Job { stage: &stage, items: &items, live: None, fixed: vec![], evals: &[] };
+            let job = Job {
+                stage: &stage,
+                items: &items,
+                live: None,
+                fixed: vec![],
+                evals: &[],
+                updates: vec![],
+                carried: None,
+            };
             let mut settings = Settings {
                 engine,
                 memory,

@@ -2,6 +2,8 @@
 
 mod arithmetic;
 mod asked;
+mod carried;
+mod cuts;
 mod device;
 mod drawn;
 mod environments;

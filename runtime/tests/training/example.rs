@@ -168,6 +168,7 @@ fn trained(steps: usize, g: &Graph, states: Vec<LossState>, coupled: Option<Span
         seed: 3,
         eval_every: None,
         keep: Keep::Last,
+        carry: Default::default(),
     }
 }
 
@@ -256,7 +257,7 @@ pub fn run_with(
     way: &Way,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, RunError> {
-    let job = Job { stage, items, live: None, fixed: vec![], evals: &[] };
+    let job = Job { stage, items, live: None, fixed: vec![], evals: &[], updates: vec![], carried: None };
     let mut settings = Settings {
         engine: way.engine,
         memory: way.memory,

@@ -89,7 +89,7 @@ fn as_written_down(engine: &dyn Engine) {
     close(&column(work.path(), "loss"), &losses, 1e-5);
     close(&column(work.path(), "grad_norm"), &norms, 1e-5);
     // The order of the weights is that in which the loss reads them.
-    let Outcome::Finished(weights) = outcome else { panic!() };
+    let Outcome::Finished(weights, _) = outcome else { panic!() };
     close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
     let rates = column(work.path(), "learning_rate");
     close(&rates, &(0..12).map(|t| 0.05 * (1.0 - t as f64 / 12.0)).collect::<Vec<_>>(), 1e-12);
@@ -110,7 +110,7 @@ fn coupled_items_as_written_down_by_hand() {
         let (losses, norms, w) = by_hand(&items, 12, Meets::Live);
         close(&column(work.path(), "loss"), &losses, 1e-5);
         close(&column(work.path(), "grad_norm"), &norms, 1e-5);
-        let Outcome::Finished(weights) = outcome else { panic!() };
+        let Outcome::Finished(weights, _) = outcome else { panic!() };
         close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
     }
 }
@@ -129,7 +129,7 @@ fn sweeps_as_written_down_by_hand() {
             close(&column(work.path(), "loss"), &losses, 1e-5);
             close(&column(work.path(), "grad_norm"), &norms, 1e-5);
             close(&column(work.path(), "size"), &column(whole.path(), "size"), 1e-5);
-            let Outcome::Finished(weights) = outcome.unwrap() else { panic!() };
+            let Outcome::Finished(weights, _) = outcome.unwrap() else { panic!() };
             close(&weights.iter().map(|w| f64::from(*w)).collect::<Vec<_>>(), &w, 1e-5);
             let cut = metrics(work.path()) != metrics(whole.path());
             assert_eq!(cut, memory != MEMORY && engine.name() == "interpreter", "{memory}: kernels need less");

@@ -130,10 +130,10 @@ unsafe fn dotted<S: Wide>(Part { shape: Shape { m, n, k }, out, left, right, add
     let at = right.at.wrapping_add(right.first / numbers * bytes);
     let columns = Columns { at, storage: right.storage, apart: right.col as usize / numbers * bytes };
     let mut rows = Left { at: left.floats(), row: left.row as usize, col: left.col as usize };
+    let mut parts = [std::ptr::null_mut(); 2];
+    with_parts([if rows.col == 1 { 0 } else { m * k }, dots::widened(k)], |p| parts = p);
+    let [copied, widened] = parts;
     if rows.col != 1 {
-        let mut parts = [std::ptr::null_mut(); 1];
-        with_parts([m * k], |p| parts = p);
-        let [copied] = parts;
         for (i, l) in (0..m).flat_map(|i| (0..k).map(move |l| (i, l))) {
             // SAFETY: by the caller; the thread's memory of this size, which nothing else asks for until the end.
             unsafe { *copied.add(i * k + l) = *rows.at.add(i * rows.row + l * rows.col) };
@@ -141,7 +141,7 @@ unsafe fn dotted<S: Wide>(Part { shape: Shape { m, n, k }, out, left, right, add
         rows = Left { at: copied, row: k, col: 1 };
     }
     // SAFETY: by the caller.
-    unsafe { dots::product::<S>(Rows { at: out.at, row: out.row as usize }, rows, columns, (m, n, k), add) };
+    unsafe { dots::product::<S>(Rows { at: out.at, row: out.row as usize }, rows, (columns, widened), (m, n, k), add) };
 }
 
 /// Of dense rows, or of columns that are laid out anew part by part.

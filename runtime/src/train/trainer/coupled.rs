@@ -18,12 +18,12 @@ use crate::train::memory::bytes;
 impl Trainer<'_, '_> {
     /// Refuses the stage before its first step if the step with the most tokens of those to come does not fit in memory.
     pub(super) fn refuse_steps_too_big(&mut self, made: usize) -> Result<(), RunError> {
-        let stage = self.job.stage;
+        let stage = self.now.stage;
         let (Some(span), None) = (stage.coupled, &stage.swept) else { return Ok(()) };
-        let mut batches = Batches::new(self.job.items.len(), stage.batch, stage.order, stage.seed);
-        batches.go_to(self.batches.cursor());
+        let mut batches = Batches::new(self.now.feed.items.len(), stage.batch, stage.order, stage.seed);
+        batches.go_to(self.now.batches.cursor());
         let mut shapes: HashMap<usize, (Vec<Vec<usize>>, usize)> = HashMap::new();
-        let (items, kept) = (self.job.items, &mut self.made);
+        let (items, kept) = (self.now.feed.items, &mut self.now.made);
         let mut shape = |row: usize| -> Result<(Vec<Vec<usize>>, usize), RunError> {
             if let Some(known) = shapes.get(&row) {
                 return Ok(known.clone());
@@ -48,7 +48,7 @@ impl Trainer<'_, '_> {
             lengths.set(axis.packed(), items.iter().flat_map(|lengths| lengths[i].clone()).collect());
         }
         let packed = Packed { lengths, ..Packed::default() };
-        let need = self.held(false) + temporary(&self.objectives, &packed);
+        let need = self.held(false) + temporary(&self.now.objectives, &packed);
         self.refuse_step(span, items.len(), need)
     }
 
@@ -68,16 +68,16 @@ impl Trainer<'_, '_> {
     /// Decides whether the step at hand, which needs so many bytes as a whole, is made in sweeps; refuses it if it cannot be.
     pub(super) fn in_sweeps(&mut self, need: usize) -> Result<(), RunError> {
         let fits = need <= self.plan.memory;
-        if let (false, None, Some(swept)) = (fits, &self.swept, &self.job.stage.swept) {
-            let (layouts, along) = (layouts(&self.job.stage.narrow), self.job.stage.swept_along.as_ref());
-            self.swept = Some(Swept::new(self.settings.engine, swept, along, &layouts)?);
+        if let (false, None, Some(swept)) = (fits, &self.now.swept, &self.now.stage.swept) {
+            let (layouts, along) = (layouts(&self.now.stage.narrow), self.now.stage.swept_along.as_ref());
+            self.now.swept = Some(Swept::new(self.settings.engine, swept, along, &layouts)?);
             if self.clock.is_on() {
                 self.count_kernels(false);
             }
         }
-        match (&mut self.swept, self.job.stage.coupled) {
+        match (&mut self.now.swept, self.now.stage.coupled) {
             (Some(swept), _) => swept.used = !fits,
-            (None, Some(span)) => self.refuse_step(span, self.items.len(), need)?,
+            (None, Some(span)) => self.refuse_step(span, self.now.items.len(), need)?,
             (None, None) => {}
         }
         Ok(())

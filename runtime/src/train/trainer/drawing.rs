@@ -12,9 +12,10 @@ use align_compiler::stage::graph::StageEval;
 use align_compiler::stage::items::Item;
 use align_compiler::stage::live::{LiveNumber, LiveQuestion, LiveSource, Policies, Site};
 use align_compiler::stage::sample::{Ask, DrawnReply, Wanted};
-use align_compiler::stage::train::{BatchSize, WeightSpec};
+use align_compiler::stage::train::BatchSize;
 
-use super::{Job, Trainer};
+use super::Trainer;
+use super::learner::{Learner, Stay};
 use crate::engine::{Array, Engine, Slot};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
@@ -22,28 +23,21 @@ use crate::generate::Generator;
 use crate::report::follows::{Sampled, follows_length};
 use crate::run::drawn::{replies, requests};
 use crate::run::{RunError, StageFault};
-use crate::train::held::Resident;
 
 /// How often rows are drawn for anew where what follows drops what was drawn.
 const TRIES: usize = 16;
 
 type Done<T> = std::result::Result<T, RunError>;
 
-/// What draws and answers in the places of a stage that ask for it.
-pub(super) struct Drawing<'a> {
-    items: Engines<'a>,
-    /// Of each evaluation.
-    evals: Vec<Engines<'a>>,
-}
-
 /// What draws and answers for one expression: something for each of its sites and of its questions.
-struct Engines<'a> {
+#[derive(Default)]
+pub(super) struct Engines<'a> {
     generators: Vec<Generator>,
     questions: Vec<Evaluation<'a>>,
 }
 
 impl<'a> Engines<'a> {
-    fn new(
+    pub fn new(
         engine: &dyn Engine,
         (sites, questions): (&[Site], &'a [LiveQuestion]),
         layouts: &Layouts,
@@ -54,6 +48,12 @@ impl<'a> Engines<'a> {
             generators: sites.iter().map(generator).collect::<Result<_>>()?,
             questions: questions.iter().map(question).collect::<Result<_>>()?,
         })
+    }
+
+    /// Those of an evaluation.
+    pub fn of(engine: &dyn Engine, eval: &'a StageEval<'a>, layouts: &Layouts) -> Result<Engines<'a>> {
+        let places = eval.live.as_deref().map_or((&[][..], &[][..]), |live| (live.sites(), live.questions()));
+        Engines::new(engine, places, layouts)
     }
 }
 
@@ -136,66 +136,64 @@ impl Judged {
     }
 }
 
-/// The weights of the policy that trains.
-pub(super) struct Own<'t, 'w> {
-    pub layout: &'t [WeightSpec],
-    pub weights: &'w Array,
-    pub fixed: &'w [(&'w str, Resident<'w>)],
+/// The weights of a stage at a moment.
+pub(super) struct Own<'t, 'a> {
+    pub now: &'t Learner<'a>,
+    pub stay: Stay<'t, 'a>,
+    /// Of each learner those that are shown instead of those that it trains at; empty: no others.
+    pub shown: &'t [Option<Array>],
 }
 
-impl<'w> Own<'_, 'w> {
+impl<'t> Own<'t, '_> {
     /// A weight by its name in the stage.
-    pub fn weight(&self, path: &str) -> Option<Slot<'w>> {
-        let own = self.layout.iter().find(|weight| weight.path == path);
-        let own = own.map(|weight| self.weights.slot(weight.range()));
-        own.or_else(|| self.fixed.iter().find(|(p, _)| *p == path).map(|(_, numbers)| numbers.slot()))
+    pub fn weight(&self, path: &str) -> Option<Slot<'t>> {
+        for (i, of) in std::iter::once(self.now).chain(self.stay.others).enumerate() {
+            if let Some(weight) = of.layout.iter().find(|weight| weight.path == path) {
+                let shown = self.shown.get(i).and_then(Option::as_ref);
+                return Some(shown.unwrap_or(&of.weights).slot(weight.range()));
+            }
+        }
+        self.stay.fixed.iter().find(|(known, _)| *known == path).map(|(_, numbers)| numbers.slot())
     }
 }
 
-impl<'a> Drawing<'a> {
-    pub fn new(engine: &dyn Engine, job: &Job<'a>, layouts: &Layouts) -> Result<Drawing<'a>> {
-        let items = job.live.map_or((&[][..], &[][..]), |live| (live.sites(), live.questions()));
-        let of = |eval: &'a StageEval<'a>| {
-            let places = eval.live.as_deref().map_or((&[][..], &[][..]), |live| (live.sites(), live.questions()));
-            Engines::new(engine, places, layouts)
-        };
-        Ok(Drawing {
-            items: Engines::new(engine, items, layouts)?,
-            evals: job.evals.iter().map(of).collect::<Result<_>>()?,
-        })
-    }
-
-    /// The number of an evaluation, by its place.
-    pub fn number(&mut self, at: usize, live: &dyn LiveNumber, own: &Own, memory: usize) -> Done<f64> {
-        let (engines, sites) = (&mut self.evals[at], live.sites());
-        let mut policies = AtStep { engines, sites, own, seed: &|seed| seed, memory, wrong: None };
-        let number = live.number(&mut policies)?;
-        number.ok_or_else(|| policies.wrong.unwrap_or_else(|| Error::new("sample", "nothing was drawn").into()))
-    }
+/// The number of an evaluation that draws.
+pub(super) fn number_drawn(engines: &mut Engines, live: &dyn LiveNumber, own: &Own, memory: usize) -> Done<f64> {
+    let sites = live.sites();
+    let mut policies = AtStep { engines, sites, own, seed: &|seed| seed, memory, wrong: None };
+    let number = live.number(&mut policies)?;
+    number.ok_or_else(|| policies.wrong.unwrap_or_else(|| Error::new("sample", "nothing was drawn").into()))
 }
 
 impl Trainer<'_, '_> {
     /// Draws the items of the next step. Where what follows `sample` drops some, more rows are drawn for.
     pub(super) fn draw_items(&mut self, live: &dyn LiveSource) -> Done<()> {
-        let wanted = match self.job.stage.batch {
+        let mut engines = std::mem::take(&mut self.now.engines);
+        let result = self.draw_with(&mut engines, live);
+        self.now.engines = engines;
+        result
+    }
+
+    fn draw_with(&mut self, engines: &mut Engines, live: &dyn LiveSource) -> Done<()> {
+        let wanted = match self.now.stage.batch {
             BatchSize::Examples(n) => n,
             BatchSize::Tokens(_) => 1,
         };
-        self.carry = Array::default();
+        self.now.carry = Array::default();
         let memory = self.plan.memory.saturating_sub(self.held(false));
         let (mut items, mut rows, mut seen): (Vec<Rc<Item>>, Vec<usize>, usize) = (vec![], vec![], 0);
-        self.drawn.clear();
+        self.now.drawn.clear();
         for again in 0..TRIES {
             let taken = self.next_rows()?;
             seen += taken.len();
-            let number = (self.steps as u64) * TRIES as u64 + again as u64;
-            let own = Own { layout: &self.layout, weights: &self.weights, fixed: &self.fixed };
+            let number = (self.now.steps as u64) * TRIES as u64 + again as u64;
+            let own = Own { now: &self.now, stay: self.stay(), shown: &[] };
             let seed = |seed: u64| {
                 let mut key = draws(seed, Purpose::Token, number & ((1 << 48) - 1));
                 u64::from(key.next_u32()) << 32 | u64::from(key.next_u32())
             };
-            let (engines, sites) = (&mut self.drawing.items, live.sites());
-            let mut policies = AtStep { engines, sites, own: &own, seed: &seed, memory, wrong: None };
+            let sites = live.sites();
+            let mut policies = AtStep { engines: &mut *engines, sites, own: &own, seed: &seed, memory, wrong: None };
             let step = live.step(&taken, number, &mut policies)?;
             if let Some(error) = policies.wrong {
                 return Err(error);
@@ -206,28 +204,28 @@ impl Trainer<'_, '_> {
             rows.extend((0..step.items.len()).map(place));
             items.extend(step.items.into_iter().map(Rc::new));
             if again == 0 {
-                self.drawn = step.tracked;
+                self.now.drawn = step.tracked;
             }
-            self.judged.add(step.tally, step.judged);
+            self.now.judged.add(step.tally, step.judged);
             if items.len() >= wanted {
                 break;
             }
         }
         if items.is_empty() {
             let what = format!("nothing is left to train on of what was drawn for {seen} rows");
-            let stage = self.job.stage.name.clone();
+            let stage = self.now.stage.name.clone();
             return Err(StageFault { stage, step: self.steps + 1, what, ..StageFault::default() }.into());
         }
-        if let Some(what) = self.judged.no_signal(self.still) {
+        if let Some(what) = self.now.judged.no_signal(self.now.still) {
             return Err(self.fault(self.steps + 1, what).into());
         }
         // Rows that were drawn for and dropped.
-        if let BatchSize::Examples(_) = self.job.stage.batch {
+        if let BatchSize::Examples(_) = self.now.stage.batch {
             items.truncate(wanted);
             rows.truncate(wanted);
         }
-        self.drawn.push(("drawn_rows".into(), seen as f64));
-        (self.items, self.rows) = (items, rows);
+        self.now.drawn.push(("drawn_rows".into(), seen as f64));
+        (self.now.items, self.now.rows) = (items, rows);
         Ok(())
     }
 }

@@ -9,33 +9,31 @@ use std::time::{Duration, Instant};
 use align_compiler::kernel::device::DeviceError;
 use align_compiler::stage::evaluate::EvaluateStage;
 use align_compiler::stage::graph::StageEval;
-use align_compiler::stage::items::{Item, Packed};
 use align_compiler::stage::live::LiveSource;
 use align_compiler::stage::narrow::layouts;
 use align_compiler::stage::source::ItemSource;
-use align_compiler::stage::train::{BatchSize, Reuse, StageLength, TrainStage, WeightSpec};
+use align_compiler::stage::states::NumberState;
+use align_compiler::stage::train::TrainStage;
 
-use super::batches::{Batches, Cursor};
 use super::bridge;
 use super::held::{Numbers, Resident, resident};
-use super::launch::Launch;
 use super::metrics::Lines;
-use super::optimizer::Optimizer;
 use super::rate::Rate;
 use super::times;
-use super::weights::end_to_end;
 use crate::engine::{Array, Engine};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::profile::{Clock, Profile, resident_memory};
 use crate::run::{Progress, RunError, RunLog, StageFault};
-use crate::store::checkpoint::{self, Plan, State};
+use crate::store::checkpoint::{self, Place, Plan, State};
 
 mod batch;
+mod carried;
 mod coupled;
 mod drawing;
 mod gradient;
 mod kept;
+mod learner;
 mod made;
 mod moves;
 mod objective;
@@ -47,14 +45,12 @@ mod swept;
 mod update;
 
 pub(in crate::train) use batch::key;
-use drawing::{Drawing, Judged};
-use made::Made;
+pub use carried::{Ended, EndedAt};
+use drawing::Engines;
+pub use learner::{Feed, Part};
+use learner::{Learner, Stay, Turns};
 use moves::Moves;
-use objective::Objective;
 pub use planned::{Need, Tried, plan};
-use reuse::Pool;
-use states::States;
-use swept::Swept;
 
 /// What is trained, and on what.
 pub struct Job<'a> {
@@ -66,15 +62,15 @@ pub struct Job<'a> {
     pub fixed: Vec<(String, Numbers<'a>)>,
     /// Evaluations every so many steps, with the weights of the step.
     pub evals: &'a [StageEval<'a>],
+    /// Updates of other nets, beside the stage's own.
+    pub updates: Vec<Part<'a>>,
+    /// How the stage ended from which this one goes on.
+    pub carried: Option<Ended>,
 }
 
-impl Job<'_> {
-    /// The rows that a step takes.
-    fn taken(&self) -> BatchSize {
-        match (self.live, self.stage.batch) {
-            (Some(live), BatchSize::Examples(n)) => BatchSize::Examples(live.rows_for(n)),
-            (_, batch) => batch,
-        }
+impl<'a> Job<'a> {
+    fn feed(&self) -> Feed<'a> {
+        Feed { items: self.items, live: self.live }
     }
 }
 
@@ -108,8 +104,8 @@ pub struct Settings<'a> {
 /// How training ended.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// The weights that the stage gives.
-    Finished(Vec<f32>),
+    /// The weights that the stage gives, those of its own update before those of the others, and how it ended beside them.
+    Finished(Vec<f32>, Ended),
     /// It was asked to stop; a checkpoint was made.
     Stopped,
 }
@@ -125,51 +121,20 @@ pub(in crate::train) struct Trainer<'a, 's> {
     /// The job's fixed weights where the engine reads them.
     fixed: Vec<(&'a str, Resident<'a>)>,
     settings: &'a mut Settings<'s>,
-    /// The stage's own, then those of which its optimizer asks beside it.
-    objectives: Vec<Objective>,
-    /// Which of them is run now.
-    at: usize,
-    optimizer: Optimizer,
-    step_kept: Option<update::StepKept>,
-    /// The direction in the weights along which derivatives are taken now.
-    direction: Option<Array>,
-    states: States,
+    /// Who is at work: the stage's own update, but in the turn of another.
+    now: Learner<'a>,
+    others: Vec<Learner<'a>>,
+    turns: Turns,
+    /// Numbers of the stage itself, each with the input that holds it.
+    numbers: Vec<(String, Array)>,
     moves: Moves,
-    /// How a step is made whose items do not fit together: there from the first such step.
-    swept: Option<Swept>,
     evals: Vec<Vec<Evaluation<'a>>>,
-    /// What draws replies from the policy as it trains.
-    drawing: Drawing<'a>,
-    /// What is logged of what was drawn for the step.
-    drawn: Vec<(String, f64)>,
-    /// How rewards went, of all steps of this run.
-    judged: Judged,
-    /// Steps in a row whose gradient was 0.
-    still: usize,
-    /// Where each trained weight lies in the arenas.
-    layout: Vec<WeightSpec>,
-    weights: Array,
-    gradient: Array,
-    /// What the sum of gradients rounded away, and the gradient of a micro-batch. Empty until a step has many.
-    carry: Array,
-    /// The weights that are kept so far, where an evaluation decides.
-    best: Option<(f64, Array)>,
-    batches: Batches,
-    made: Made,
-    rows: Vec<usize>,
-    /// What is left of a batch that several steps take.
-    pool: Pool,
-    /// Where the rows of the step began.
-    began: Cursor,
-    items: Vec<Rc<Item>>,
-    packed: Vec<Packed>,
-    /// Numerators and denominators of terms and of tracked values over the step.
-    terms: Vec<(f64, f64)>,
-    tracks: Vec<(f64, f64)>,
+    /// What draws and answers for each evaluation.
+    engines: Vec<Engines<'a>>,
+    /// The value with which the weights are kept so far, where an evaluation decides.
+    best: Option<f64>,
     /// Steps that are made.
     steps: usize,
-    /// Values of the schedules that are logged.
-    rates: Vec<f64>,
     evaluated: Vec<(String, f64)>,
     num_tokens: u64,
     lines: Lines,
@@ -191,7 +156,7 @@ pub(in crate::train) struct Trainer<'a, 's> {
     error: Option<RunError>,
 }
 
-/// Trains from `weights` (in the order of the stage's), or from the last checkpoint in the work folder.
+/// Trains from `weights` (those of the stage's own update, then those of the others), or from the last checkpoint in the work folder.
 pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::result::Result<Outcome, RunError> {
     let program = bridge::compile(job.stage)?;
     let mut trainer = Trainer::new(job, weights, settings)?;
@@ -209,22 +174,18 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
     if trainer.clock.is_on() {
         trainer.count_kernels(true);
     }
-    let end = bridge::call(&program, &mut trainer, start);
+    let total = trainer.total;
+    let end = bridge::call(&program, &mut trainer, start, total);
     let seconds = begun.elapsed().as_secs_f64();
-    for sentence in trainer.judged.sentences() {
+    let told: Vec<String> = trainer.learners_mut().flat_map(|of| of.judged.sentences()).collect();
+    for sentence in told {
         trainer.settings.progress.note(&format!("{}: {sentence}", job.stage.name));
     }
     if let Some(profile) = trainer.settings.profile.take() {
         profile.add(trainer.spent(seconds, tokens));
     }
     match end {
-        bridge::End::Finished => {
-            let weights = match trainer.best.take() {
-                Some((_, weights)) => weights,
-                None => trainer.shown()?.unwrap_or(trainer.weights),
-            };
-            Ok(Outcome::Finished(weights.host().map_err(|error| lost(job.stage, error))?))
-        }
+        bridge::End::Finished => Ok(Outcome::Finished(trainer.result()?, trainer.ended()?)),
         bridge::End::Stopped => Ok(Outcome::Stopped),
         bridge::End::Failed => Err(trainer.error.unwrap_or_else(|| trainer_lost(job))),
     }
@@ -242,24 +203,17 @@ fn trainer_lost(job: &Job) -> RunError {
 impl<'a, 's> Trainer<'a, 's> {
     fn new(job: &'a Job<'a>, weights: Vec<f32>, settings: &'a mut Settings<'s>) -> std::result::Result<Self, RunError> {
         let stage = job.stage;
-        if job.items.is_empty() {
+        let rows = job
+            .updates
+            .iter()
+            .filter_map(|part| part.feed.as_ref())
+            .chain([&job.feed()])
+            .map(|feed| feed.items.len())
+            .min();
+        if rows == Some(0) {
             return Err(Error::new(&stage.name, "there are no rows to train on").into());
         }
-        let mut batches = Batches::new(job.items.len(), job.taken(), stage.order, stage.seed);
-        let total = match stage.length {
-            StageLength::Steps(n) => n,
-            StageLength::Epochs(e) => {
-                let taken = batches.steps(e, |row| job.items.item(row).map(|item| item.tokens))?;
-                // The last batch of an epoch may be smaller, and is good for as many steps at most.
-                let of = |reuse: Reuse| match stage.batch {
-                    BatchSize::Examples(n) => reuse.steps(n),
-                    BatchSize::Tokens(_) => reuse.passes,
-                };
-                taken * stage.reuse.map_or(1, of)
-            }
-        };
         let engine = settings.engine;
-        let layout = end_to_end(&stage.weights);
         let plan = Plan { engine: engine.name().into(), threads: engine.threads(), memory: settings.memory };
         let layouts = layouts(&stage.narrow);
         let compiled = |eval: &'a StageEval| {
@@ -268,40 +222,36 @@ impl<'a, 's> Trainer<'a, 's> {
         };
         let evals = job.evals.iter().map(compiled).collect::<Result<Vec<Vec<_>>>>()?;
         let before = resident_memory();
-        let objectives = Objective::all(engine, stage, &layouts)?;
-        let optimizer = Optimizer::new(engine, &stage.optimizer, &layout, stage.seed)?;
+        let mut rest = weights;
+        let mut learner = |stage: &'a TrainStage, feed: Feed<'a>| {
+            let later = rest.split_off(rest.len().min(stage.weights.iter().map(|weight| weight.len).sum()));
+            Learner::new(stage, feed, std::mem::replace(&mut rest, later), settings, &layouts)
+        };
+        let mut now = learner(stage, job.feed())?;
+        now.total = now.length()?;
+        let total = now.total;
+        let mut others = vec![];
+        for part in &job.updates {
+            let mut other = learner(part.stage, part.feed.unwrap_or(job.feed()))?;
+            other.total = total / part.every * part.times;
+            others.push(other);
+        }
+        let programs =
+            job.updates.iter().map(|part| bridge::compile_turn(part.stage).map(Rc::new)).collect::<Result<_>>()?;
+        let engines = job.evals.iter().map(|eval| Engines::of(engine, eval, &layouts)).collect::<Result<_>>()?;
+        let number = |number: &NumberState| (number.input.clone(), engine.array(vec![number.start as f32]));
         Ok(Trainer {
-            objectives,
-            at: 0,
-            optimizer,
             kernels: resident_memory().saturating_sub(before),
-            step_kept: None,
-            direction: None,
-            swept: None,
+            now,
+            others,
+            turns: Turns { programs, ..Turns::default() },
+            numbers: stage.moves.numbers.iter().map(number).collect(),
             moves: Moves::new(engine, &stage.moves)?,
-            states: States::new(engine, stage, Launch::new(engine, &stage.start, &layouts)?),
-            layout,
             evals,
-            drawing: Drawing::new(engine, job, &layouts)?,
-            drawn: vec![],
-            judged: Judged::default(),
-            still: 0,
-            gradient: engine.zeros(weights.len()),
-            weights: engine.array(weights),
+            engines,
             fixed: resident(engine.device(), job.fixed.iter().map(|(path, numbers)| (path.as_str(), *numbers))),
-            carry: Array::default(),
             best: None,
-            batches,
-            made: Made::new(settings.memory / 4),
-            rows: vec![],
-            pool: Pool::default(),
-            began: Cursor::default(),
-            items: vec![],
-            packed: vec![],
-            terms: vec![(0.0, 0.0); stage.terms.len()],
-            tracks: vec![(0.0, 0.0); stage.tracks.len()],
             steps: 0,
-            rates: vec![0.0; stage.optimizer.rates.len()],
             evaluated: vec![],
             num_tokens: 0,
             lines: Lines::at_end(&settings.work.join(METRICS))?,
@@ -320,6 +270,22 @@ impl<'a, 's> Trainer<'a, 's> {
         })
     }
 
+    /// The weights that stay as they are for who is at work.
+    fn stay(&self) -> Stay<'_, 'a> {
+        Stay { fixed: &self.fixed, others: &self.others }
+    }
+
+    /// The weights that the stage gives.
+    fn result(&mut self) -> std::result::Result<Vec<f32>, RunError> {
+        let mut all = vec![];
+        let shown = if self.best.is_some() { vec![] } else { self.shown()? };
+        for (i, of) in self.learners().enumerate() {
+            let weights = shown.get(i).and_then(Option::as_ref).or(of.best.as_ref()).unwrap_or(&of.weights);
+            all.extend_from_slice(&weights.read().map_err(|error| lost(self.job.stage, error))?);
+        }
+        Ok(all)
+    }
+
     /// Goes to the last checkpoint that can be read. Gives the steps made.
     fn resume(&mut self) -> std::result::Result<usize, RunError> {
         let work = self.settings.work;
@@ -336,13 +302,14 @@ impl<'a, 's> Trainer<'a, 's> {
             }
         }
         if start.is_none() {
-            self.start_optimizer()?;
+            self.start_optimizers()?;
+            self.carry_on()?;
             self.lines = Lines::open(&work.join(METRICS), 0)?;
         }
         let path = work.join(TIMES);
         self.times = times::open(&path, start.unwrap_or(0))?;
         if let Some(log) = self.settings.log.as_deref_mut() {
-            log.begins(&self.job.stage.name, &self.lines.content()?, &path)?;
+            log.begins(&self.now.stage.name, &self.lines.content()?, &path)?;
         }
         Ok(start.unwrap_or(0))
     }
@@ -354,23 +321,26 @@ impl<'a, 's> Trainer<'a, 's> {
             let array = arrays.remove(name).filter(|array| array.len() == len);
             array.ok_or_else(|| Error::new(&place, format!("the checkpoint of step {} lacks {name}", state.step)))
         };
-        let weights = take("weights", self.weights.len())?;
-        self.optimizer.restore(&mut take)?;
-        let cells =
-            (self.states.cells.iter()).map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<Vec<_>>>()?;
-        let held = (self.states.held.iter()).map(|(input, _)| take(input, 1)).collect::<Result<Vec<_>>>()?;
+        let numbers = (self.numbers.iter()).map(|(input, _)| take(input, 1)).collect::<Result<Vec<_>>>()?;
         let moved = self.take_moved(&mut take)?;
-        let best = state.best.map(|value| Ok((value, take("best", weights.len())?))).transpose()?;
+        let mut kept = vec![];
+        for (i, of) in self.learners_mut().enumerate() {
+            kept.push(of.take_kept(i, state.best.is_some(), &mut take)?);
+        }
+        if state.updates.len() != self.others.len() {
+            return Err(Error::new(&place, "the checkpoint is of other updates"));
+        }
         let lines = Lines::open(&self.settings.work.join(METRICS), state.metrics)?;
-        self.weights.set(weights);
-        self.best = best.map(|(value, weights)| (value, self.settings.engine.array(weights)));
-        self.lines = lines;
-        self.states.cells.iter_mut().zip(cells).for_each(|(cell, values)| cell.now.set(values));
-        self.states.have_begun();
         let engine = self.settings.engine;
-        self.states.held.iter_mut().zip(held).for_each(|((_, now), values)| *now = engine.array(values));
+        let places = std::iter::once(Place { steps: state.step, epoch: state.epoch, taken: state.taken });
+        let places = places.chain(state.updates.iter().copied());
+        for ((of, kept), place) in self.learners_mut().zip(kept).zip(places) {
+            of.restore(engine, kept, place);
+        }
+        self.lines = lines;
+        self.best = state.best;
+        self.numbers.iter_mut().zip(numbers).for_each(|((_, now), values)| *now = engine.array(values));
         self.set_moved(moved);
-        self.batches.go_to(Cursor { epoch: state.epoch, taken: state.taken });
         self.num_tokens = state.num_tokens;
         if state.plan.engine != self.plan.engine {
             let text =
@@ -384,8 +354,9 @@ impl<'a, 's> Trainer<'a, 's> {
         Ok(())
     }
 
+    /// The steps in all of who is at work.
     pub(in crate::train) fn total(&self) -> usize {
-        self.total
+        if self.turns.now.is_some() { self.now.total } else { self.total }
     }
 
     /// Keeps the first error. Gives false, for the step loop.
@@ -402,21 +373,21 @@ impl<'a, 's> Trainer<'a, 's> {
     }
 
     fn fault(&self, step: usize, what: String) -> StageFault {
-        let rows = self.rows.iter().map(|row| self.job.items.place(*row)).collect();
-        StageFault { stage: self.job.stage.name.clone(), step, what, rows, kept: None }
+        let rows = self.now.rows.iter().map(|row| self.now.feed.items.place(*row)).collect();
+        StageFault { stage: self.now.stage.name.clone(), step, what, rows, kept: None }
     }
 
     /// A kernel of the step at hand could not run to its end. What was reached is saved, unless the weights are at a point
-    /// that the optimizer asked for.
+    /// that the optimizer asked for, or other updates may have had their turns in the step.
     fn interrupted(&mut self, what: String) -> bool {
         let mut fault = self.fault(self.steps + 1, what);
-        if self.step_kept.is_none() && self.save_as(self.steps, true).is_ok() {
+        if self.now.step_kept.is_none() && self.others.is_empty() && self.save_as(self.steps, true).is_ok() {
             fault.kept = Some(self.steps);
         }
         self.fails(fault)
     }
 
     pub(in crate::train) fn stop_asked(&self) -> bool {
-        self.settings.stop.load(Ordering::Relaxed) && self.pool.is_empty()
+        self.settings.stop.load(Ordering::Relaxed) && self.now.pool.is_empty()
     }
 }

@@ -8,7 +8,7 @@ use align_compiler::stage::states::{PolicyState, STEP, Set, SetWeight, StageStat
 use align_compiler::tensor::Lengths;
 
 use super::Trainer;
-use crate::engine::{Array, Bindings, Compiled, Engine, Slot};
+use crate::engine::{Array, Bindings, Compiled, Engine};
 use crate::error::{Error, Result};
 use crate::train::held::Resident;
 
@@ -51,10 +51,10 @@ impl Trainer<'_, '_> {
         let engine = self.settings.engine;
         let (mut next, step) = (engine.zeros(1), engine.array(vec![step as f32]));
         let mut bindings = Bindings::from([(MERGED, next.all().write()), (STEP, step.whole())]);
-        bindings.extend(self.states.held.iter().map(|(input, now)| (input.as_str(), now.whole())));
+        bindings.extend(self.numbers.iter().map(|(input, now)| (input.as_str(), now.whole())));
         self.moves.0[graph].run(&Lengths::new(), &mut bindings).map_err(|fault| fault.what)?;
         drop(bindings);
-        self.states.held[state].1 = next;
+        self.numbers[state].1 = next;
         Ok(())
     }
 
@@ -74,8 +74,8 @@ impl Trainer<'_, '_> {
             let mut bindings = Bindings::from([(MERGED, next.all().write())]);
             for (name, read) in names.iter().zip(&set.reads) {
                 let trained =
-                    self.layout.iter().find(|own| own.path == *read).map(|own| self.weights.slot(own.range()));
-                let slot = trained.or_else(|| self.fixed_slot(read));
+                    self.now.layout.iter().find(|own| own.path == *read).map(|own| self.now.weights.slot(own.range()));
+                let slot = trained.or_else(|| self.stay().floats(read));
                 bindings.insert(name, slot.ok_or_else(|| format!("the weight {read} is not there"))?);
             }
             self.moves.0[set.graph].run(&Lengths::new(), &mut bindings).map_err(|fault| fault.what)?;
@@ -88,10 +88,6 @@ impl Trainer<'_, '_> {
         }
         later.into_iter().for_each(|(name, next)| self.put(&name, next));
         Ok(())
-    }
-
-    fn fixed_slot(&self, name: &str) -> Option<Slot<'_>> {
-        self.fixed.iter().find(|(known, _)| *known == name).and_then(|(_, numbers)| numbers.floats())
     }
 
     fn put(&mut self, name: &str, values: Array) {

@@ -77,15 +77,15 @@ pub fn temporary(objectives: &[Objective], packed: &Packed) -> usize {
 impl Trainer<'_, '_> {
     /// The objective at hand.
     pub(super) fn objective(&self) -> &Objective {
-        &self.objectives[self.at]
+        &self.now.objectives[self.now.at]
     }
 
     /// The graph of a micro-batch that makes what is wanted now: the step or its derivative, of the whole step or swept.
     pub(super) fn current(&self) -> &Launch {
         let own = self.objective();
-        let swept = self.swept.as_ref().filter(|swept| swept.used && self.at == 0);
+        let swept = self.now.swept.as_ref().filter(|swept| swept.used && self.now.at == 0);
         let step = swept.map_or(&own.step, |swept| &swept.step);
         let along = swept.map_or(own.along.as_ref(), |swept| swept.along.as_ref());
-        along.filter(|_| self.direction.is_some()).unwrap_or(step)
+        along.filter(|_| self.now.direction.is_some()).unwrap_or(step)
     }
 }

@@ -41,6 +41,14 @@ pub struct Tried {
     pub beside: Option<usize>,
 }
 
+/// What was seen of steps to come.
+struct Looked {
+    /// Forward tokens of a step, as a mean.
+    tokens: f64,
+    /// Bytes of all rows, as items.
+    rows: f64,
+}
+
 /// What a stage needs, whatever its weights are. For about the time `trial` steps are tried; none where that is zero.
 pub fn plan(job: &Job, weights: Vec<f32>, settings: &mut Settings, trial: Duration) -> Result<Need, RunError> {
     let program = bridge::compile(job.stage)?;
@@ -56,13 +64,57 @@ pub fn plan(job: &Job, weights: Vec<f32>, settings: &mut Settings, trial: Durati
 
 impl Trainer<'_, '_> {
     pub(super) fn need(&mut self) -> Result<Need, RunError> {
-        let (stage, items) = (self.job.stage, self.job.items);
-        let mut batches = Batches::new(items.len(), stage.batch, stage.order, stage.seed);
-        batches.go_to(self.batches.cursor());
         let left = self.total.saturating_sub(self.steps);
+        let Looked { mut tokens, rows } = self.largest(left)?;
+        self.cut()?;
+        let micro = self.now.packed.len();
+        let held = self.held(micro > FEW);
+        let mut temporary = self.planned - held;
+        let mut kept = rows;
+        for (i, part) in self.job.updates.iter().enumerate() {
+            let shared = part.feed.is_none().then(|| (self.now.items.clone(), self.now.rows.clone()));
+            let turn = tokens * part.times as f64;
+            let (planned, more, rows) = self.as_other(i, |trainer| {
+                let looked = match shared {
+                    Some((items, rows)) => {
+                        (trainer.now.items, trainer.now.rows) = (items, rows);
+                        Looked { tokens: turn, rows: 0.0 }
+                    }
+                    None => trainer.largest(left / part.every * part.times)?,
+                };
+                trainer.cut()?;
+                trainer.forget_items();
+                Ok::<_, RunError>((trainer.planned, looked.tokens, looked.rows))
+            })?;
+            temporary = temporary.max(planned.saturating_sub(held));
+            tokens += more / part.every as f64;
+            kept += rows;
+        }
+        let free = self.plan.memory.saturating_sub(self.held(false));
+        let free = free - self.now.made.limit(free / 4);
+        for eval in self.evals.iter().flatten() {
+            temporary = temporary.max((self.held(false) + eval.need(free)?.temporary).saturating_sub(held));
+        }
+        let rows = (kept as usize).min(self.now.made.limit(self.plan.memory.saturating_sub(held + temporary)));
+        let all = self.parts(micro > FEW).into_iter().chain([("activations", temporary), ("rows", rows)]);
+        let parts = all.chain([("kernels", self.kernels)]).filter(|(_, bytes)| *bytes > 0).collect();
+        self.forget_items();
+        (self.planned, self.activations) = (0, 0);
+        Ok(Need { parts, steps: left, tokens, micro, tried: None })
+    }
+
+    fn forget_items(&mut self) {
+        (self.now.rows, self.now.items, self.now.packed) = (vec![], vec![], vec![]);
+    }
+
+    /// Takes the items of the step with the most tokens among those to come that are looked at.
+    fn largest(&mut self, left: usize) -> Result<Looked, RunError> {
+        let (stage, items) = (self.now.stage, self.now.feed.items);
+        let mut batches = Batches::new(items.len(), stage.batch, stage.order, stage.seed);
+        batches.go_to(self.now.batches.cursor());
         let (mut steps, mut seen, mut tokens, mut most) = (0, 0, 0, (0, vec![]));
         while steps < left && seen < LOOKED {
-            let made = &mut self.made;
+            let made = &mut self.now.made;
             let rows = batches.next(|row| made.get(items, row).map(|item| item.tokens))?;
             let mut sum = 0;
             for row in &rows {
@@ -73,24 +125,10 @@ impl Trainer<'_, '_> {
                 most = (sum, rows);
             }
         }
-        let kept = self.made.bytes() as f64 * items.len().max(seen) as f64 / seen.max(1) as f64;
-        self.rows = most.1;
-        self.items = self.rows.iter().map(|row| self.made.get(items, *row)).collect::<Result<_, _>>()?;
-        self.cut()?;
-        let micro = self.packed.len();
-        let held = self.held(micro > FEW);
-        let mut temporary = self.planned - held;
-        let free = self.plan.memory.saturating_sub(self.held(false));
-        let free = free - self.made.limit(free / 4);
-        for eval in self.evals.iter().flatten() {
-            temporary = temporary.max((self.held(false) + eval.need(free)?.temporary).saturating_sub(held));
-        }
-        let rows = (kept as usize).min(self.made.limit(self.plan.memory.saturating_sub(self.planned)));
-        let all = self.parts(micro > FEW).into_iter().chain([("activations", temporary), ("rows", rows)]);
-        let parts = all.chain([("kernels", self.kernels)]).filter(|(_, bytes)| *bytes > 0).collect();
-        (self.rows, self.items, self.packed) = (vec![], vec![], vec![]);
-        (self.planned, self.activations) = (0, 0);
-        Ok(Need { parts, steps: left, tokens: tokens as f64 / steps.max(1) as f64, micro, tried: None })
+        let kept = self.now.made.bytes() as f64 * items.len().max(seen) as f64 / seen.max(1) as f64;
+        self.now.rows = most.1;
+        self.now.items = self.now.rows.iter().map(|row| self.now.made.get(items, *row)).collect::<Result<_, _>>()?;
+        Ok(Looked { tokens: tokens as f64 / steps.max(1) as f64, rows: kept })
     }
 
     /// Makes some steps. Nothing where their numbers are not finite, since the weights are none.
@@ -101,10 +139,10 @@ impl Trainer<'_, '_> {
         let make = |trainer: &mut Self, from: usize, to: usize| {
             let (begun, before) = (Instant::now(), trainer.num_tokens);
             trainer.total = to;
-            let end = bridge::call(program, trainer, from);
+            let end = bridge::call(program, trainer, from, to);
             let tokens = trainer.num_tokens - before;
             let seconds = begun.elapsed().as_secs_f64();
-            let known = trainer.held(trainer.packed.len() > FEW) + trainer.activations + trainer.made.bytes();
+            let known = trainer.held(trainer.now.packed.len() > FEW) + trainer.activations + trainer.now.made.bytes();
             let peak = peak_memory().filter(|_| is_measured);
             let beside = peak.map(|peak| peak.saturating_sub(known));
             match (end, trainer.error.take()) {

@@ -1,7 +1,8 @@
 //! The profile of a stage at work.
 
 use super::Trainer;
-use crate::engine::Spent;
+use super::learner::Learner;
+use crate::engine::{Array, Spent};
 use crate::profile::{Section, StageSpent, TRACED};
 use crate::train::held::bytes_of;
 
@@ -9,11 +10,13 @@ impl Trainer<'_, '_> {
     /// From now on kernels and sections are counted, with `events` also when they run.
     pub(super) fn count_kernels(&mut self, events: bool) {
         self.clock.keep_events(events);
-        let own = self.objectives.iter().flat_map(|of| of.launches().chain([&of.counts]));
-        for launch in own.chain(self.swept.iter().flat_map(|s| s.launches())) {
-            launch.count(events);
+        for of in self.learners() {
+            let own = of.objectives.iter().flat_map(|of| of.launches().chain([&of.counts]));
+            for launch in own.chain(of.swept.iter().flat_map(|s| s.launches())) {
+                launch.count(events);
+            }
+            of.optimizer.count(events);
         }
-        self.optimizer.count(events);
         self.evals.iter_mut().flatten().for_each(|eval| eval.count(events));
     }
 
@@ -28,22 +31,24 @@ impl Trainer<'_, '_> {
     pub(super) fn spent(&self, seconds: f64, before: u64) -> StageSpent {
         let of = |section: Section, all: Vec<Spent>| all.into_iter().map(move |spent| (section, spent));
         let mut kernels: Vec<(Section, Spent)> = vec![];
-        let own = self.objectives.iter().flat_map(|of| of.launches());
-        let steps = own.chain(self.swept.iter().flat_map(|swept| swept.launches()));
-        kernels.extend(steps.flat_map(|launch| of(Section::Step, launch.spent())));
-        kernels.extend(self.objectives.iter().flat_map(|o| of(Section::Count, o.counts.spent())));
-        kernels.extend(of(Section::Update, self.optimizer.spent()));
+        for learner in self.learners() {
+            let own = learner.objectives.iter().flat_map(|of| of.launches());
+            let steps = own.chain(learner.swept.iter().flat_map(|swept| swept.launches()));
+            kernels.extend(steps.flat_map(|launch| of(Section::Step, launch.spent())));
+            kernels.extend(learner.objectives.iter().flat_map(|o| of(Section::Count, o.counts.spent())));
+            kernels.extend(of(Section::Update, learner.optimizer.spent()));
+        }
         kernels.extend(self.evals.iter().flatten().flat_map(|eval| of(Section::Evaluate, eval.spent())));
         let fixed = bytes_of(self.job.fixed.iter().map(|(_, values)| *values));
-        let states = 4 * self.optimizer.held();
-        let best = self.best.as_ref().map_or(0, |(_, weights)| weights.len());
+        let sum = |bytes: &dyn Fn(&Learner) -> usize| self.learners().map(bytes).sum::<usize>();
+        let states = sum(&|of| 4 * of.optimizer.held());
         let memory = [
-            ("weights", 4 * (self.weights.len() + best)),
+            ("weights", sum(&|of| 4 * (of.weights.len() + of.best.as_ref().map_or(0, Array::len)))),
             ("weights that stay", fixed),
-            ("gradient", 4 * (self.gradient.len() + self.carry.len())),
+            ("gradient", sum(&|of| 4 * (of.gradient.len() + of.carry.len()))),
             ("optimizer's states", states),
-            ("optimizer's work", self.optimizer.memory.saturating_sub(states)),
-            ("loss's states", self.states.memory()),
+            ("optimizer's work", sum(&|of| of.optimizer.memory).saturating_sub(states)),
+            ("loss's states", sum(&|of| of.states.memory())),
             ("activations", self.activations),
         ];
         StageSpent {

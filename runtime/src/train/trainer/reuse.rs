@@ -31,20 +31,20 @@ const OF_MINIBATCHES: u64 = 1 << 40;
 impl Trainer<'_, '_> {
     /// Takes the next minibatch, of a new batch where the last one is used up. Each pass has an order of its own.
     pub(super) fn next_minibatch(&mut self, reuse: Reuse) -> Result<(), RunError> {
-        if self.pool.is_empty() {
+        if self.now.pool.is_empty() {
             self.next_items()?;
-            let items: Vec<_> = self.items.drain(..).zip(self.rows.iter().copied()).collect();
+            let items: Vec<_> = self.now.items.drain(..).zip(self.now.rows.iter().copied()).collect();
             let size = reuse.minibatch.unwrap_or(items.len()).max(1);
             for pass in 0..reuse.passes {
                 let key = OF_MINIBATCHES + (self.steps * reuse.passes + pass) as u64;
-                let order = Permutation::new(self.job.stage.seed, Purpose::Epoch, key, items.len());
+                let order = Permutation::new(self.now.stage.seed, Purpose::Epoch, key, items.len());
                 let order: Vec<usize> = (0..items.len()).map(|at| order.get(at)).collect();
-                self.pool.left.extend(order.chunks(size).map(<[usize]>::to_vec));
+                self.now.pool.left.extend(order.chunks(size).map(<[usize]>::to_vec));
             }
-            self.pool.items = items;
+            self.now.pool.items = items;
         }
-        let part = self.pool.left.pop_front().unwrap_or_default();
-        (self.items, self.rows) = part.iter().map(|at| self.pool.items[*at].clone()).unzip();
+        let part = self.now.pool.left.pop_front().unwrap_or_default();
+        (self.now.items, self.now.rows) = part.iter().map(|at| self.now.pool.items[*at].clone()).unzip();
         Ok(())
     }
 }

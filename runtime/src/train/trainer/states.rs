@@ -1,10 +1,10 @@
 //! Values that a loss keeps from step to step.
 
 use align_compiler::batch::training::{NEXT, START, STATE};
-use align_compiler::stage::states::NumberState;
 use align_compiler::stage::train::TrainStage;
 
 use super::Trainer;
+use super::learner::{Learner, Stay};
 use crate::engine::{Array, Bindings, Engine};
 use crate::run::RunError;
 use crate::train::launch::Launch;
@@ -14,8 +14,6 @@ pub struct States {
     /// Begins them, until the first step has.
     start: Option<Launch>,
     pub cells: Vec<Cell>,
-    /// Numbers of the stage itself, each with the input that holds it.
-    pub held: Vec<(String, Array)>,
 }
 
 pub struct Cell {
@@ -40,9 +38,7 @@ impl States {
             next: engine.zeros(state.len),
         };
         let cells: Vec<Cell> = stage.states.iter().map(cell).collect();
-        let number = |number: &NumberState| (number.input.clone(), engine.array(vec![number.start as f32]));
-        let held = stage.moves.numbers.iter().map(number).collect();
-        States { start: (!cells.is_empty()).then_some(start), cells, held }
+        States { start: (!cells.is_empty()).then_some(start), cells }
     }
 
     /// They come from a checkpoint.
@@ -52,7 +48,6 @@ impl States {
 
     /// Adds what a step reads and writes.
     pub fn bind<'a>(&'a mut self, bindings: &mut Bindings<'a>) {
-        bindings.extend(self.held.iter().map(|(input, now)| (input.as_str(), now.whole())));
         for cell in &mut self.cells {
             bindings.insert(&cell.input, cell.now.whole());
             bindings.insert(&cell.output, cell.next.all().write());
@@ -61,8 +56,7 @@ impl States {
 
     /// What a step reads, by name.
     pub fn read(&self) -> impl Iterator<Item = (&str, &Array)> {
-        let held = self.held.iter().map(|(input, now)| (input.as_str(), now));
-        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now)).chain(held)
+        self.cells.iter().map(|cell| (cell.input.as_str(), &cell.now))
     }
 
     /// What they are after the step.
@@ -89,14 +83,15 @@ impl States {
 impl Trainer<'_, '_> {
     /// Before the first step: what the states begin with, which may depend on weights and on the step's items.
     pub(super) fn begin_states(&mut self) -> Result<(), RunError> {
-        let Some(mut start) = self.states.start.take() else { return Ok(()) };
+        let Some(mut start) = self.now.states.start.take() else { return Ok(()) };
         let mut bindings = Bindings::new();
-        bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
-        bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
-        bindings.extend(self.states.held.iter().map(|(input, now)| (input.as_str(), now.whole())));
-        for cell in &mut self.states.cells {
+        bindings.extend(Stay { fixed: &self.fixed, others: &self.others }.slots());
+        bindings.extend(self.numbers.iter().map(|(input, now)| (input.as_str(), now.whole())));
+        let Learner { layout, weights, states, packed, .. } = &mut self.now;
+        bindings.extend(layout.iter().map(|w| (w.path.as_str(), weights.slot(w.range()))));
+        for cell in &mut states.cells {
             bindings.insert(&cell.start, cell.now.all().write());
         }
-        start.run(&self.packed[0], bindings).map_err(|what| self.fault(self.steps + 1, what).into())
+        start.run(&packed[0], bindings).map_err(|what| self.fault(self.steps + 1, what).into())
     }
 }

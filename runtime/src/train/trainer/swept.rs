@@ -8,6 +8,7 @@ use align_compiler::stage::items::Packed;
 use align_compiler::tensor::{Graph, ReduceOp};
 
 use super::Trainer;
+use super::learner::{Learner, Stay};
 use crate::engine::{Bindings, Engine, Slot};
 use crate::error::Result;
 use crate::train::launch::Launch;
@@ -73,16 +74,19 @@ impl Swept {
 impl Trainer<'_, '_> {
     /// Finds, with the weights as they are now, what the items of the step meet in.
     pub(super) fn sweep(&mut self) -> std::result::Result<(), String> {
-        let Some(swept) = self.swept.as_mut().filter(|swept| swept.used) else { return Ok(()) };
+        let stay = Stay { fixed: &self.fixed, others: &self.others };
+        let Learner { swept, packed, layout, weights, states, .. } = &mut self.now;
+        let Some(swept) = swept.as_mut().filter(|swept| swept.used) else { return Ok(()) };
         for (i, sweep) in swept.sweeps.iter_mut().enumerate() {
             for value in swept.values.iter_mut().filter(|value| value.sweep == i) {
                 value.sum.fill(neutral(value.met.op));
             }
-            for packed in &self.packed {
+            for packed in &*packed {
                 let mut bindings = Bindings::new();
-                bindings.extend(self.layout.iter().map(|w| (w.path.as_str(), self.weights.slot(w.range()))));
-                bindings.extend(self.fixed.iter().map(|(path, numbers)| (*path, numbers.slot())));
-                bindings.extend(self.states.read().map(|(name, values)| (name, values.whole())));
+                bindings.extend(layout.iter().map(|w| (w.path.as_str(), weights.slot(w.range()))));
+                bindings.extend(stay.slots());
+                bindings.extend(self.numbers.iter().map(|(input, now)| (input.as_str(), now.whole())));
+                bindings.extend(states.read().map(|(name, values)| (name, values.whole())));
                 for value in &mut swept.values {
                     let slot = match value.sweep == i {
                         true => Slot::Write(&mut value.part),

@@ -20,22 +20,44 @@ pub struct Columns {
 /// [`BLOCK`].
 ///
 /// # Safety
-/// The machine has the features of `S`; all elements are valid.
+/// The machine has the features of `S`; all elements are valid, as are [`widened`] floats at `to`.
 #[inline(always)]
-pub unsafe fn product<S: Wide>(out: Rows, left: Left, right: Columns, shape: (usize, usize, usize), add: bool) {
+pub unsafe fn product<S: Wide>(
+    out: Rows,
+    left: Left,
+    (right, to): (Columns, *mut f32),
+    shape: (usize, usize, usize),
+    add: bool,
+) {
     // SAFETY: by the caller.
     unsafe {
         match right.storage {
-            Storage::F32 => all::<S, F32>(out, left, right, shape, add),
-            Storage::Bf16 => all::<S, Bf16>(out, left, right, shape, add),
-            Storage::Q8 => all::<S, Q8>(out, left, right, shape, add),
-            Storage::Q4 => all::<S, Q4>(out, left, right, shape, add),
+            Storage::F32 => all::<S, F32>(out, left, (right, to), shape, add),
+            Storage::Bf16 => all::<S, Bf16>(out, left, (right, to), shape, add),
+            Storage::Q8 => all::<S, Q8>(out, left, (right, to), shape, add),
+            Storage::Q4 => all::<S, Q4>(out, left, (right, to), shape, add),
         }
     }
 }
 
+/// Floats that a product needs beside its factors.
+pub fn widened(k: usize) -> usize {
+    COLUMNS * k
+}
+
 #[inline(always)]
-unsafe fn all<S: Wide, R: Read>(out: Rows, left: Left, right: Columns, (m, n, k): (usize, usize, usize), add: bool) {
+unsafe fn all<S: Wide, R: Read>(
+    out: Rows,
+    left: Left,
+    (right, to): (Columns, *mut f32),
+    (m, n, k): (usize, usize, usize),
+    add: bool,
+) {
+    // So many sums that 16 vectors hold them beside what is read.
+    if S::LANES < 16 && m >= NARROW {
+        // SAFETY: by the caller.
+        return unsafe { narrow::<S, R>(out, left, (right, to), (m, n, k), add) };
+    }
     let wide = if m >= 8 { 2 } else { 4 };
     for j in (0..n).step_by(wide) {
         let cols = wide.min(n - j);
@@ -65,6 +87,96 @@ unsafe fn all<S: Wide, R: Read>(out: Rows, left: Left, right: Columns, (m, n, k)
             };
         }
     }
+}
+
+/// Rows from which columns are widened once, for all rows, where vectors are few.
+const NARROW: usize = 4;
+/// Columns that are gone through together there, and rows.
+const COLUMNS: usize = 3;
+const ROWS: usize = 4;
+
+/// As [`all`], for machines with 16 vectors: blocks of 4 rows and 3 columns.
+#[inline(always)]
+unsafe fn narrow<S: Wide, R: Read>(
+    out: Rows,
+    left: Left,
+    (right, widened): (Columns, *mut f32),
+    (m, n, k): (usize, usize, usize),
+    add: bool,
+) {
+    for j in (0..n).step_by(COLUMNS) {
+        let cols = COLUMNS.min(n - j);
+        let mut columns = [std::ptr::null::<f32>(); COLUMNS];
+        for (c, column) in columns.iter_mut().enumerate() {
+            // What is not there is the last one once more, and is written nowhere.
+            let at = right.at.wrapping_add((j + c.min(cols - 1)) * right.apart);
+            *column = at.cast();
+            if R::WIDENS {
+                let to = widened.wrapping_add(c * k);
+                for block in 0..k / BLOCK {
+                    // SAFETY: by the caller.
+                    unsafe {
+                        let numbers: [S; 4] = R::block(at.add(block * R::BYTES));
+                        for (v, x) in numbers.iter().enumerate() {
+                            x.store(to.add(block * BLOCK + v * S::LANES));
+                        }
+                    }
+                }
+                *column = to;
+            }
+        }
+        let mut i = 0;
+        while i < m {
+            // SAFETY: parts of what the caller vouches for.
+            i += unsafe {
+                let out = Rows { at: out.at.add(i * out.row + j), row: out.row };
+                let left = Left { at: left.at.add(i * left.row), ..left };
+                let ahead = if i == 0 && !R::WIDENS { COLUMNS * right.apart } else { 0 };
+                match m - i {
+                    ROWS.. => floats::<S, ROWS>(out, left, columns, (cols, k, ahead), add),
+                    2.. => floats::<S, 2>(out, left, columns, (cols, k, ahead), add),
+                    _ => floats::<S, 1>(out, left, columns, (cols, k, ahead), add),
+                }
+            };
+        }
+    }
+}
+
+/// Of some rows and columns in f32. `ahead`: bytes to what comes next of a column. Gives back its rows.
+#[inline(always)]
+unsafe fn floats<S: Wide, const M: usize>(
+    out: Rows,
+    left: Left,
+    columns: [*const f32; COLUMNS],
+    (cols, k, ahead): (usize, usize, usize),
+    add: bool,
+) -> usize {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut sums = [[S::splat(0.0); COLUMNS]; M];
+        for l in (0..k).step_by(S::LANES) {
+            let mut y = [S::splat(0.0); COLUMNS];
+            for (y, column) in y.iter_mut().zip(columns) {
+                *y = S::load(column.add(l));
+                if ahead > 0 && l.is_multiple_of(16) {
+                    fetch(column.add(l).cast::<u8>().wrapping_add(ahead));
+                }
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = S::load(left.at.add(i * left.row + l));
+                for (sum, y) in sums.iter_mut().zip(y) {
+                    *sum = x.fma(y, *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate().take(cols) {
+                let (at, total) = (out.at.add(i * out.row + j), sum.sum());
+                *at = if add { *at + total } else { total };
+            }
+        }
+    }
+    M
 }
 
 /// Gives back its rows.

@@ -36,6 +36,8 @@ pub trait Wide: Simd {
 pub trait Read {
     /// Bytes of a block.
     const BYTES: usize;
+    /// Whether its numbers have other bits in memory than in vectors.
+    const WIDENS: bool = true;
 
     /// The vectors of a block: as many as it fills. Without closures, which would not have the machine's features.
     ///
@@ -51,6 +53,7 @@ pub struct Q4;
 
 impl Read for F32 {
     const BYTES: usize = 4 * BLOCK;
+    const WIDENS: bool = false;
 
     #[inline(always)]
     unsafe fn block<S: Wide>(at: *const u8) -> [S; 4] {
