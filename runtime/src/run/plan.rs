@@ -310,6 +310,7 @@ impl<'a, 'p> Stages<'a, 'p> {
             evals: &node.evals,
             updates: parts(node),
             carried: None,
+            is_carried: false,
         };
         let work = self.options.out.join(graph_name(id));
         fs::create_dir_all(&work).map_err(|e| Error::io(&work, "create", &e))?;

@@ -378,8 +378,16 @@ impl Stages<'_, '_> {
             noted = note_plan(out, plans, planner.stage_plan(id, Cost::of_steps(node, need, base)));
         };
         let live = node.live.as_deref();
-        let job =
-            Job { stage: &node.stage, items: &items, live, fixed, evals: &node.evals, updates: parts(node), carried };
+        let job = Job {
+            stage: &node.stage,
+            items: &items,
+            live,
+            fixed,
+            evals: &node.evals,
+            updates: parts(node),
+            carried,
+            is_carried: self.graph.is_carried(id),
+        };
         let work = entry.work()?.to_path_buf();
         let mut settings = Settings {
             engine: self.engine,
@@ -400,7 +408,7 @@ impl Stages<'_, '_> {
         };
         let made = self.took(id, begun, spent(&entry));
         let (mut arrays, mut value) = (vec![(WEIGHTS.to_string(), &values)], Value::Null);
-        if self.graph.is_carried(id) {
+        if let Some(ended) = &ended {
             arrays.extend(ended.arrays.iter().map(|(name, values)| (format!("{ENDED}{name}"), values)));
             value = serde_json::json!({ "ended": ended.place });
         }

@@ -58,6 +58,7 @@ fn curve(
                 evals: &[],
                 updates: vec![],
                 carried: None,
+                is_carried: false,
             };
             let mut settings = Settings {
                 engine,

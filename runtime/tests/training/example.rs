@@ -257,7 +257,8 @@ pub fn run_with(
     way: &Way,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, RunError> {
-    let job = Job { stage, items, live: None, fixed: vec![], evals: &[], updates: vec![], carried: None };
+    let job =
+        Job { stage, items, live: None, fixed: vec![], evals: &[], updates: vec![], carried: None, is_carried: false };
     let mut settings = Settings {
         engine: way.engine,
         memory: way.memory,

@@ -66,6 +66,8 @@ pub struct Job<'a> {
     pub updates: Vec<Part<'a>>,
     /// How the stage ended from which this one goes on.
     pub carried: Option<Ended>,
+    /// Whether another stage goes on from how this one ends.
+    pub is_carried: bool,
 }
 
 impl<'a> Job<'a> {
@@ -104,8 +106,9 @@ pub struct Settings<'a> {
 /// How training ended.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// The weights that the stage gives, those of its own update before those of the others, and how it ended beside them.
-    Finished(Vec<f32>, Ended),
+    /// The weights that the stage gives, those of its own update before those of the others, and how it ended beside them where
+    /// another stage goes on from there.
+    Finished(Vec<f32>, Option<Ended>),
     /// It was asked to stop; a checkpoint was made.
     Stopped,
 }
@@ -185,7 +188,10 @@ pub fn train(job: &Job, weights: Vec<f32>, settings: &mut Settings) -> std::resu
         profile.add(trainer.spent(seconds, tokens));
     }
     match end {
-        bridge::End::Finished => Ok(Outcome::Finished(trainer.result()?, trainer.ended()?)),
+        bridge::End::Finished => {
+            let ended = if job.is_carried { Some(trainer.ended()?) } else { None };
+            Ok(Outcome::Finished(trainer.result()?, ended))
+        }
         bridge::End::Stopped => Ok(Outcome::Stopped),
         bridge::End::Failed => Err(trainer.error.unwrap_or_else(|| trainer_lost(job))),
     }
