@@ -420,7 +420,7 @@ fn what_the_language_page_shows_checks() {
         }
         programs += 1;
     }
-    assert_eq!(programs, 25);
+    assert_eq!(programs, 26);
 }
 
 /// `check` fetches nothing and says so; `run` says why it cannot.

@@ -1,5 +1,6 @@
 //! What the compiler asks of the outside: source text, models and data. Everything else in this crate is pure.
 
+use crate::stage::graph::{StageGraph, StageId};
 use crate::stage::policy::PolicySpec;
 use crate::stage::remote::{Question, Said, Server};
 use crate::stage::sample::DrawnReply;
@@ -40,6 +41,11 @@ pub trait World {
     /// What an evaluation of this hash has found: its first answer for each of its rows.
     fn answered(&self, _hash: &str) -> Option<Vec<Vec<f64>>> {
         None
+    }
+    /// Runs a stage that draws or evaluates while the rest of its program is still to be built, where all that it reads is there:
+    /// then what it gives is known. False if nothing was run.
+    fn runs_now(&self, _graph: &StageGraph, _stage: StageId) -> bool {
+        false
     }
     /// A grammar, for replies of these tokens. The error is a clause.
     fn grammar(&self, _grammar: &Grammar, _tokenizer: &Rc<dyn Tokenizer>) -> Result<Rc<dyn Constraint>, String> {

@@ -30,6 +30,7 @@ use align_compiler::stage::build::BuildOptions;
 use align_compiler::stage::graph::StageGraph;
 use align_compiler::stage::passes::Passes;
 use align_compiler::stage::{self};
+use align_compiler::world::World;
 use align_runtime::run::{About, RunError};
 use align_runtime::world::Files;
 use align_syntax::diag::{self, Diagnostic, Severity};
@@ -72,7 +73,7 @@ fn build_with<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files
 }
 
 /// The stages of a program that were built before, now with what its run has drawn.
-fn rebuilt<'p>(program: &'p Program, options: &BuildOptions, world: &'p Files) -> Result<StageGraph<'p>, RunError> {
+fn rebuilt<'p>(program: &'p Program, options: &BuildOptions, world: &'p dyn World) -> Result<StageGraph<'p>, RunError> {
     stage::build::build(program, options, world).map_err(|mut wrong| RunError::Program(Box::new(wrong.remove(0))))
 }
 

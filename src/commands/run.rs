@@ -12,8 +12,9 @@ use crate::print::{out, outln};
 use crate::profile;
 use crate::progress::{Bar, Json, Lines, Quiet};
 use align_compiler::stage::passes::REFERENCE;
-use align_runtime::run::{self, Progress, RunOptions};
+use align_runtime::run::{self, Progress, RunOptions, Running, Shared};
 use align_runtime::world::Files;
+use std::cell::RefCell;
 use std::io::IsTerminal;
 
 pub fn run(args: &Run) -> Result<(), Failure> {
@@ -56,8 +57,17 @@ pub fn run(args: &Run) -> Result<(), Failure> {
     let stop = stop_at_interrupt("stopping after this step")?;
     graph.notes.iter().chain(&notes).for_each(|note| progress.note(note));
     let mut first = Some(graph);
-    let mut build = || first.take().map_or_else(|| rebuilt(&program, &building, &world), Ok);
-    let result = run::run(&mut build, &options, &*engine, progress.as_mut(), &stop);
+    let result = {
+        let shown: RefCell<&mut dyn Progress> = RefCell::new(&mut *progress);
+        let running = Running::new(&world, &options, (&*engine, &stop), &shown);
+        let mut again = || {
+            let built = rebuilt(&program, &building, &running);
+            running.rest();
+            built
+        };
+        let mut build = || first.take().map_or_else(&mut again, Ok);
+        run::run(&mut build, &options, &*engine, &mut Shared(&shown), &stop)
+    };
     drop(progress);
     let found = result.map_err(|error| told(error, &program))?;
     for table in &found.profile {

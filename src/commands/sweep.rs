@@ -8,9 +8,10 @@ use crate::print::{errln, out, outln};
 use crate::table;
 use align_compiler::program::Program;
 use align_compiler::stage::params;
-use align_runtime::run::{self, Finding, Progress, RunOptions, steps};
+use align_runtime::run::{self, Finding, Progress, RunOptions, Running, Shared, steps};
 use align_runtime::world::Files;
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,8 +107,17 @@ fn one(
     let mut collected = Collected::default();
     let building = super::options(&settings);
     let mut first = Some(graph);
-    let mut build = || first.take().map_or_else(|| rebuilt(program, &building, world), Ok);
-    let report = run::run(&mut build, &options, &*engine, &mut collected, stop);
+    let report = {
+        let shown: RefCell<&mut dyn Progress> = RefCell::new(&mut collected);
+        let running = Running::new(world, &options, (&*engine, stop), &shown);
+        let mut again = || {
+            let built = rebuilt(program, &building, &running);
+            running.rest();
+            built
+        };
+        let mut build = || first.take().map_or_else(&mut again, Ok);
+        run::run(&mut build, &options, &*engine, &mut Shared(&shown), stop)
+    };
     let report = report.map_err(|error| message(told(error, program)))?;
     if let Some(claim) = report.failed.first() {
         return Err(format!("this does not hold: {}", claim.text));

@@ -228,7 +228,7 @@ const ROWS: &[Row] = &[
     row("read", "net:Net reply:Any path:Fn at?:Word", Read),
     row("hidden", "net:Net reply:Any layer?:Int at?:Word", Hidden),
     row("value", "critic:Net reply:Any", Value),
-    row("score", "scorer:Any reply:Any reply_two?:Any", Score),
+    row("score", "scorer:Any reply:Any reply_two?:Any fuel?:Any", Score),
     row("weights", "net:Net type?:Any", Always(Simple::Weights)),
     row("tokenizer", "letters:Text", Always(Simple::Patch)),
     row("matrix", "name:Text", Matrix),

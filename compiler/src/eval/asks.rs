@@ -1,13 +1,15 @@
 //! What host code asks of policies about texts of rows: `score(rm, x.reply)` in code that makes rows, a filter, a reward.
 //!
-//! Host code runs row by row, and policies read many rows at once. So who makes rows ([`Asks`]) runs their code twice: once to see
-//! what it asks, and again with the answers.
+//! Host code runs row by row, and policies read many rows at once. So who makes rows ([`Asks`]) runs their code until it needs an
+//! answer, and again with what all rows have asked by then.
 
 use super::bind::Values;
 use super::call::{Arg, Call};
-use super::value::{Net, Value};
-use super::{Eval, Res, fault};
+use super::env::Env;
+use super::value::{Foreign, Net, Value};
+use super::{Eval, MISSING, NONE, Res, fault};
 use align_syntax::span::Span;
+use std::any::Any;
 use std::rc::Rc;
 
 /// Who answers.
@@ -15,6 +17,79 @@ pub trait Asks {
     /// What `f` gives of these arguments, of which `args[at]` is a text. `None`: that is nothing that policies could be asked at
     /// once for many texts.
     fn ask(&self, eval: &mut Eval, f: &Value, args: &[Value], at: usize, span: Span) -> Option<Res<Value>>;
+    /// How often something was asked.
+    fn count(&self) -> usize;
+    /// Whether an answer that the code of this row has asked for is still to come: what is wrong after that may be right with it.
+    fn waits(&self) -> bool;
+    fn set_waits(&self, waits: bool);
+}
+
+/// An answer that is still to come. It may be handed on and put into lists and records; nothing can be made of it, so code
+/// goes on as long as it needs no answer, and all that it has asked by then is answered together.
+#[derive(Debug)]
+struct Pending;
+
+impl Foreign for Pending {
+    fn kind(&self) -> String {
+        "answer that is still to come".into()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What stands for such an answer.
+pub(crate) fn pending() -> Value {
+    Value::Foreign(Rc::new(Pending))
+}
+
+pub(super) fn is_pending(value: &Value) -> bool {
+    matches!(value, Value::Foreign(of) if of.as_any().is::<Pending>())
+}
+
+/// Elements of a list that are made one by one: one that has to wait for an answer leaves the others free to ask.
+pub(super) struct Elements {
+    before: bool,
+    any: bool,
+    begun: u64,
+    assigned: usize,
+}
+
+impl Elements {
+    pub fn new(eval: &Eval) -> Elements {
+        let before = eval.waits();
+        Elements { before, any: before, begun: Env::now(), assigned: eval.assigned.len() }
+    }
+
+    pub fn make(&mut self, eval: &mut Eval, f: impl FnOnce(&mut Eval) -> Res<Value>) -> Res<Value> {
+        if !eval.is_asking() {
+            return f(eval);
+        }
+        let result = f(eval);
+        let waits = eval.waits();
+        self.any |= waits;
+        // What a round has assigned the next one reads.
+        let mut assigned = eval.assigned.iter().skip(self.assigned);
+        let is_apart = !assigned.any(|(begun, _)| *begun < self.begun);
+        match result {
+            Err(error) if waits && is_apart && ![NONE, MISSING].contains(&error.code) => {
+                eval.set_waits(self.before);
+                Ok(pending())
+            }
+            Ok(value) if is_apart => {
+                eval.set_waits(self.before);
+                Ok(value)
+            }
+            other => other,
+        }
+    }
+
+    pub fn end(self, eval: &Eval) {
+        if eval.is_asking() {
+            eval.set_waits(self.any);
+        }
+    }
 }
 
 /// Whether a value is a text that policies read.
@@ -34,6 +109,15 @@ impl Eval<'_> {
     /// Whether somebody answers what is asked of policies.
     pub(crate) fn is_asking(&self) -> bool {
         self.asks.is_some() && !self.is_tracing()
+    }
+
+    /// Whether an answer is still to come that the code of this row has asked for.
+    fn waits(&self) -> bool {
+        self.asks.as_ref().is_some_and(|asks| asks.waits())
+    }
+
+    fn set_waits(&self, waits: bool) {
+        self.asks.iter().for_each(|asks| asks.set_waits(waits));
     }
 
     /// Whether code runs that makes a row of data.

@@ -5,10 +5,17 @@ use super::value::{DefCode, Function, Value};
 use super::{Eval, Res, Tracing, fault};
 use crate::program::pattern_names;
 use align_syntax::ast::{
-    Bind, BindTarget, BindValue, BindWord, Binder, Block, Body, Expr, ExprKind, Pattern, Stmt, StmtKind, Type, TypeKind,
+    Bind, BindTarget, BindValue, BindWord, Binder, Block, Body, Expr, ExprKind, InfixOp, Name, Pattern, Stmt, StmtKind,
+    Type, TypeKind,
 };
 use align_syntax::span::Span;
 use std::rc::Rc;
+
+/// A step on the way to a place that is assigned.
+enum Step<'e> {
+    Field(&'e Name),
+    At(Value),
+}
 
 impl Eval<'_> {
     /// The value of a body: of its expression, or of its block's last one.
@@ -48,6 +55,9 @@ impl Eval<'_> {
         match &stmt.kind {
             StmtKind::Bind(bind) => self.bind(bind, env).map(|()| Value::Unit),
             StmtKind::Assign { target, value } => {
+                if self.appended(target, value, env)? {
+                    return Ok(Value::Unit);
+                }
                 let value = self.apart(value, env)?;
                 self.assign(target, value, env).map(|()| Value::Unit)
             }
@@ -153,35 +163,138 @@ impl Eval<'_> {
     }
 
     fn assign(&mut self, target: &Expr, value: Value, env: &Env) -> Res<()> {
-        match &*target.kind {
-            ExprKind::Word(name) => {
-                if self.assigned(name, env) {
-                    env.body().see(&self.axes_of(&value));
-                    env.assign(name, value);
+        let (name, steps) = self.place_of(target, env)?;
+        if !self.assigned(name, env) {
+            let message = format!("`{name}` is not defined; bind it with `let` or `var` first");
+            return fault("E0104", target.span, message);
+        }
+        self.note_assigned(name, env);
+        if steps.is_empty() {
+            env.body().see(&self.axes_of(&value));
+            env.assign(name, value);
+            return Ok(());
+        }
+        // Nothing else holds the value meanwhile, so that one place of a long list is changed where it lies.
+        let mut whole = env.replace(name, Value::Unit).unwrap_or(Value::Unit);
+        let result = self.put(&mut whole, &steps, value, target.span, env);
+        env.assign(name, whole);
+        result
+    }
+
+    /// What a target changes: a name, and the way from its value to the place.
+    fn place_of<'e>(&mut self, target: &'e Expr, env: &Env) -> Res<(&'e str, Vec<Step<'e>>)> {
+        let (mut at, mut steps) = (target, vec![]);
+        let name = loop {
+            match &*at.kind {
+                ExprKind::Word(name) => break name,
+                ExprKind::Dot(of, name) => {
+                    steps.push(Step::Field(name));
+                    at = of;
+                }
+                ExprKind::Index(of, args) => {
+                    match (&args.positional[..], args.named.is_empty()) {
+                        ([index], true) => steps.push(Step::At(self.expr(index, env)?)),
+                        _ => return fault("E0125", target.span, "a List or Map is changed at one place: `xs[i] = x`"),
+                    }
+                    at = of;
+                }
+                _ => return fault("E0125", target.span, "this cannot be assigned"),
+            }
+        };
+        steps.reverse();
+        Ok((name, steps))
+    }
+
+    /// Puts a value into another one.
+    fn put(&mut self, whole: &mut Value, steps: &[Step], value: Value, span: Span, env: &Env) -> Res<()> {
+        let Some((step, rest)) = steps.split_first() else {
+            *whole = value;
+            return Ok(());
+        };
+        if let (Value::List(list), Step::At(_)) = (&*whole, step)
+            && Rc::strong_count(list) > 1
+        {
+            self.spend(list.len() as u64 / 4, span)?;
+        }
+        match (step, whole) {
+            (Step::Field(name), Value::Record(record)) => {
+                if rest.is_empty() {
+                    Rc::make_mut(record).set(&name.text, value);
                     return Ok(());
                 }
-                fault("E0104", target.span, format!("`{name}` is not defined; bind it with `let` or `var` first"))
+                if record.get(&name.text).is_none() {
+                    return self.field(&Value::Record(record.clone()), name, env).map(drop);
+                }
+                let fields = &mut Rc::make_mut(record).fields;
+                let inner = fields.iter_mut().find(|(n, _)| **n == *name.text);
+                inner.map_or(Ok(()), |(_, inner)| self.put(inner, rest, value, span, env))
             }
-            ExprKind::Dot(of, name) => {
-                let old = self.expr(of, env)?;
-                let Value::Record(record) = &old else {
-                    return fault("E0125", target.span, format!("{} has no field that can be replaced", old.kind()));
+            (Step::At(index), Value::List(list)) => {
+                let count = list.len();
+                let at = index.whole().map(|i| if i < 0 { i + count as i64 } else { i });
+                let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < count);
+                let Some(at) = at else {
+                    return fault("E0334", span, format!("there is no such place in a List of {count}"));
                 };
-                let mut record = (**record).clone();
-                record.set(&name.text, value);
-                self.assign(of, Value::Record(Rc::new(record)), env)
+                self.put(&mut Rc::make_mut(list)[at], rest, value, span, env)
             }
-            ExprKind::Index(of, args) => {
-                let old = self.expr(of, env)?;
-                let index = match (&args.positional[..], args.named.is_empty()) {
-                    ([index], true) => self.expr(index, env)?,
-                    _ => return fault("E0125", target.span, "a List or Map is changed at one place: `xs[i] = x`"),
-                };
-                let new = self.replaced(&old, &index, value, target.span)?;
-                self.assign(of, new, env)
+            (Step::At(index), Value::Map(pairs)) => {
+                let mut found = None;
+                for (i, (key, _)) in pairs.iter().enumerate() {
+                    if self.equal(key, index, span)? {
+                        found = Some(i);
+                    }
+                }
+                match found {
+                    Some(i) => self.put(&mut Rc::make_mut(pairs)[i].1, rest, value, span, env),
+                    None if rest.is_empty() => {
+                        Rc::make_mut(pairs).push((index.clone(), value));
+                        Ok(())
+                    }
+                    None => fault("E0334", span, "the Map has no such key"),
+                }
             }
-            _ => fault("E0125", target.span, "this cannot be assigned"),
+            (Step::Field(_), other) => {
+                fault("E0125", span, format!("{} has no field that can be replaced", other.kind()))
+            }
+            (Step::At(_), other) => fault("E0125", span, format!("{} has no place that can be replaced", other.kind())),
         }
+    }
+
+    /// `xs = xs ++ more`: the List grows where it lies. False if this is something else.
+    fn appended(&mut self, target: &Expr, value: &Expr, env: &Env) -> Res<bool> {
+        let (ExprKind::Word(name), ExprKind::Infix { op: InfixOp::Join, left, right, .. }) =
+            (&*target.kind, &*value.kind)
+        else {
+            return Ok(false);
+        };
+        if !matches!(&*left.kind, ExprKind::Word(word) if word == name) {
+            return Ok(false);
+        }
+        let Some(Value::List(before)) = env.get(name) else { return Ok(false) };
+        self.spend(2, value.span)?;
+        let more = self.apart(right, env)?;
+        let now = env.replace(name, Value::Unit);
+        self.note_assigned(name, env);
+        let grown = match (now, &more) {
+            (Some(Value::List(mut list)), Value::List(more)) if Rc::ptr_eq(&list, &before) => {
+                drop(before);
+                match self.grow(&mut list, more, value.span) {
+                    Ok(()) => Ok(Value::List(list)),
+                    Err(error) => Err((Value::List(list), error)),
+                }
+            }
+            (now, more) => {
+                let now = now.unwrap_or(Value::Unit);
+                self.join(&Value::List(before), more, value.span).map_err(|error| (now, error))
+            }
+        };
+        let (value, result) = match grown {
+            Ok(value) => (value, Ok(true)),
+            Err((now, error)) => (now, Err(error)),
+        };
+        env.assign(name, value);
+        result
     }
 
     /// Whether a name may be assigned.

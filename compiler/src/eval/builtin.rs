@@ -98,6 +98,7 @@ const TABLE: &[(&str, Primitive)] = &[
     ("json_schema", grammar::json_schema),
     ("matching", grammar::matching),
     ("reply", policy::reply),
+    ("empty_reply", policy::empty_reply),
     // ---- lists, maps, texts
     ("map", host::map),
     ("filter", host::map),

@@ -3,7 +3,7 @@
 use super::value::{Net, Value};
 use crate::tensor::Axis;
 use align_syntax::span::FileId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -15,6 +15,17 @@ struct Frame {
     vars: RefCell<Vec<(Rc<str>, Value)>>,
     parent: Option<Env>,
     body: Rc<Body>,
+    /// Its number among all scopes, in the order in which they begin.
+    begun: u64,
+}
+
+thread_local!(static BEGUN: Cell<u64> = const { Cell::new(0) });
+
+impl Frame {
+    fn new(parent: Option<Env>, body: Rc<Body>) -> Rc<Frame> {
+        let begun = BEGUN.with(|count| count.replace(count.get() + 1));
+        Rc::new(Frame { vars: RefCell::default(), parent, body, begun })
+    }
 }
 
 /// What holds for the whole body of a declaration.
@@ -61,17 +72,17 @@ impl Body {
 impl Env {
     /// The outermost scope of a body.
     pub fn new(body: Body) -> Env {
-        Env(Rc::new(Frame { vars: RefCell::default(), parent: None, body: Rc::new(body) }))
+        Env(Frame::new(None, Rc::new(body)))
     }
 
     /// The outermost scope of a body that sees what `self` sees.
     pub fn body_inside(&self, body: Body) -> Env {
-        Env(Rc::new(Frame { vars: RefCell::default(), parent: Some(self.clone()), body: Rc::new(body) }))
+        Env(Frame::new(Some(self.clone()), Rc::new(body)))
     }
 
     /// A block inside.
     pub fn inner(&self) -> Env {
-        Env(Rc::new(Frame { vars: RefCell::default(), parent: Some(self.clone()), body: self.0.body.clone() }))
+        Env(Frame::new(Some(self.clone()), self.0.body.clone()))
     }
 
     pub fn body(&self) -> &Body {
@@ -103,13 +114,57 @@ impl Env {
 
     /// Gives a name that is in sight another value; false if there is none.
     pub fn assign(&self, name: &str, value: Value) -> bool {
+        self.replace(name, value).is_some()
+    }
+
+    /// Gives a name that is in sight another value. The old one, if there was one.
+    pub fn replace(&self, name: &str, value: Value) -> Option<Value> {
         let mut vars = self.0.vars.borrow_mut();
         if let Some((_, old)) = vars.iter_mut().find(|(n, _)| &**n == name) {
-            *old = value;
-            return true;
+            return Some(std::mem::replace(old, value));
         }
         drop(vars);
-        self.0.parent.as_ref().is_some_and(|parent| parent.assign(name, value))
+        self.0.parent.as_ref()?.replace(name, value)
+    }
+
+    /// How many scopes further out a name is bound, and when that scope began.
+    pub(crate) fn place(&self, name: &str) -> Option<(usize, u64)> {
+        let mut scope = self;
+        for out in 0.. {
+            if scope.0.vars.borrow().iter().any(|(n, _)| &**n == name) {
+                return Some((out, scope.0.begun));
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+        None
+    }
+
+    /// The value of a name in the scope that began at this time, if that is in sight, and how far out it is.
+    pub(crate) fn of_scope(&self, begun: u64, name: &str) -> Option<(usize, Value)> {
+        let mut scope = self;
+        for out in 0.. {
+            if scope.0.begun == begun {
+                let vars = scope.0.vars.borrow();
+                return vars.iter().find(|(n, _)| &**n == name).map(|(_, value)| (out, value.clone()));
+            }
+            scope = scope.0.parent.as_ref()?;
+        }
+        None
+    }
+
+    /// The scope so far out.
+    pub(crate) fn further_out(&self, out: usize) -> Option<&Env> {
+        (0..out).try_fold(self, |scope, _| scope.0.parent.as_ref())
+    }
+
+    /// Scopes that begin from now on have this number or a larger one.
+    pub(crate) fn now() -> u64 {
+        BEGUN.with(Cell::get)
+    }
+
+    /// When the scope began: later ones have larger numbers.
+    pub(crate) fn begun(&self) -> u64 {
+        self.0.begun
     }
 
     /// All names in sight, for suggestions.

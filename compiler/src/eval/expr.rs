@@ -1,18 +1,16 @@
 //! Expressions.
 
+use super::asks::Elements;
 use super::call::Arg;
 use super::env::Env;
-use super::value::{Foreign, Function, LambdaCode, Record, Tuple, Value};
-use super::{Draws, Eval, Hooks, Res, fault, stack};
+use super::value::{Function, LambdaCode, Record, Tuple, Value};
+use super::{Eval, Hooks, Res, fault, stack};
 use crate::stage::text::{Origin, Pieces};
 use crate::tensor::MapOp;
-use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, IterateOver, Pattern, PrefixOp, TemplatePart};
+use align_syntax::ast::{Args, Entry, Expr, ExprKind, InfixOp, PrefixOp, TemplatePart};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
-
-/// Rounds that a host loop may take.
-pub(crate) const FUEL: usize = 100_000_000;
 
 impl Eval<'_> {
     pub(crate) fn expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
@@ -46,10 +44,12 @@ impl Eval<'_> {
             ExprKind::If { cond, then, otherwise } => self.condition(cond, then, otherwise.as_ref(), env),
             ExprKind::For { overs, body } => {
                 let mut values = vec![];
+                let mut elements = Elements::new(self);
                 self.rounds(overs, &env.inner(), &mut |eval, env| {
-                    values.push(eval.block(body, &env.inner())?);
+                    values.push(elements.make(eval, |eval| eval.block(body, &env.inner()))?);
                     Ok(())
                 })?;
+                elements.end(self);
                 Ok(Value::list(values))
             }
             ExprKind::Iterate { over, from, pattern, until, body } => {
@@ -195,36 +195,6 @@ impl Eval<'_> {
         }
     }
 
-    /// Runs `f` for every combination of what the patterns take from their lists; the draws of each round have keys of their own.
-    fn rounds(
-        &mut self,
-        overs: &[(Pattern, Expr)],
-        env: &Env,
-        f: &mut dyn FnMut(&mut Self, &Env) -> Res<()>,
-    ) -> Res<()> {
-        let Some(((pattern, expr), rest)) = overs.split_first() else { return f(self, env) };
-        let over = self.apart(expr, env)?;
-        let count = self.elements(&over, expr.span)?;
-        if count > FUEL {
-            return fault("E0331", expr.span, format!("these are {count} rounds, a loop may have {FUEL}"));
-        }
-        for i in 0..count {
-            let value = self.element(&over, i, expr.span)?;
-            let inner = env.inner();
-            let named = match pattern {
-                Pattern::Name(name) => Some((name.clone(), value.clone())),
-                Pattern::Tuple(..) => None,
-            };
-            self.destructure(pattern, value, &inner)?;
-            let outer = self.rounds.len();
-            self.rounds.extend(named);
-            let result = self.round(i as u64, |eval| eval.rounds(rest, &inner, f));
-            self.rounds.truncate(outer);
-            result?;
-        }
-        Ok(())
-    }
-
     /// An expression whose value is Data: the rounds of a `for` run when their rows are asked for.
     pub(crate) fn data_expr(&mut self, expr: &Expr, env: &Env) -> Res<Value> {
         let Some(hooks) = self.hooks.clone() else { return self.apart(expr, env) };
@@ -242,91 +212,6 @@ impl Eval<'_> {
             }
             _ => self.apart(expr, env),
         }
-    }
-
-    /// What keys the draws of host code here: the rounds of the loops around it.
-    pub(crate) fn keys(&self) -> &[u64] {
-        &self.draws.rounds
-    }
-
-    /// Runs `f` as if it stood in these rounds alone.
-    pub(crate) fn keyed<T>(&mut self, rounds: &[u64], f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
-        let draws = Draws { rounds: rounds.to_vec(), count: 0 };
-        let outer = std::mem::replace(&mut self.draws, draws);
-        let result = f(self);
-        self.draws = outer;
-        result
-    }
-
-    /// A round of a loop: draws in it are keyed by its number.
-    pub(crate) fn round<T>(&mut self, index: u64, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
-        let count = std::mem::take(&mut self.draws.count);
-        self.draws.rounds.push(index);
-        let result = f(self);
-        self.draws.rounds.pop();
-        self.draws.count = count;
-        result
-    }
-
-    fn iterate(
-        &mut self,
-        over: &IterateOver,
-        from: &Expr,
-        pattern: &Pattern,
-        until: Option<&Expr>,
-        body: &align_syntax::ast::Block,
-        env: &Env,
-    ) -> Res<Value> {
-        let (list, span, element) = match over {
-            IterateOver::Count(expr) => {
-                let value = self.apart(expr, env)?;
-                let Some(n) = value.whole().filter(|n| *n >= 0) else {
-                    return fault(
-                        "E0113",
-                        expr.span,
-                        format!("a number of rounds is an Int, this is {}", value.kind()),
-                    );
-                };
-                (Value::Range(0, Some(n)), expr.span, None)
-            }
-            IterateOver::In(pattern, expr) => (self.apart(expr, env)?, expr.span, Some(pattern)),
-        };
-        let mut state = self.apart(from, env)?;
-        // Whether the loop has ended, where only the run knows.
-        let mut ended: Option<Rc<dyn Foreign>> = None;
-        for i in 0..self.elements(&list, span)? {
-            let inner = env.inner();
-            if let Some(element) = element {
-                let value = self.element(&list, i, span)?;
-                self.destructure(element, value, &inner)?;
-            }
-            self.destructure(pattern, state.clone(), &inner)?;
-            if let Some(until) = until {
-                match self.beside(ended.as_ref(), false, |eval| eval.apart(until, &inner))? {
-                    Value::Bool(true) => break,
-                    Value::Bool(false) => {}
-                    Value::Foreign(ends) => ended = Some(self.ends(ended, ends, until.span, env)?),
-                    other => {
-                        return fault("E0124", until.span, format!("a condition is a Bool, this is {}", other.kind()));
-                    }
-                }
-            }
-            let round = |eval: &mut Self| eval.round(i as u64, |eval| eval.block(body, &inner.inner()));
-            let next = self.beside(ended.as_ref(), false, round)?;
-            state = self.taken(ended.as_ref(), state, next, from.span)?;
-        }
-        Ok(state)
-    }
-
-    fn until(&mut self, cond: &Expr, body: &align_syntax::ast::Block, span: Span, env: &Env) -> Res<Value> {
-        for i in 0..FUEL {
-            match self.apart(cond, env)? {
-                Value::Bool(true) => return Ok(Value::Unit),
-                Value::Bool(false) => self.round(i as u64, |eval| eval.block(body, &env.inner()))?,
-                other => return fault("E0124", cond.span, format!("a condition is a Bool, this is {}", other.kind())),
-            };
-        }
-        fault("E0331", span, format!("the loop did not end in {FUEL} rounds"))
     }
 
     fn infix(&mut self, op: InfixOp, op_span: Span, left: &Expr, right: &Expr, span: Span, env: &Env) -> Res<Value> {

@@ -1,5 +1,6 @@
 //! Lists, maps, texts and options: host code.
 
+use super::asks::{Elements, is_pending, pending};
 use super::call::{Arg, Call, wrong};
 use super::env::Env;
 use super::expr::{MISSING, NONE};
@@ -167,6 +168,17 @@ impl Eval<'_> {
         }
     }
 
+    /// Puts elements behind those of a list, where it lies if nothing else holds it.
+    pub(crate) fn grow(&mut self, list: &mut Rc<Vec<Value>>, more: &[Value], span: Span) -> Res<()> {
+        let copied = if Rc::strong_count(list) > 1 { list.len() } else { 0 };
+        self.spend(((copied + more.len()) / 4) as u64, span)?;
+        if list.len() + more.len() > MOST {
+            return too_many((list.len() + more.len()) as f64, span);
+        }
+        Rc::make_mut(list).extend_from_slice(more);
+        Ok(())
+    }
+
     /// `x with { a: v }`
     pub(crate) fn with(&mut self, left: Value, right: &Value, span: Span) -> Res<Value> {
         if let (Value::Net(net), Value::Foreign(of), Some(hooks)) = (&left, right, self.hooks.clone())
@@ -287,11 +299,14 @@ pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
     let list = list!(eval, call);
     let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a function") };
     let f = eval.arg(f, call.env)?;
-    let mut out = vec![];
+    let (mut out, mut waits) = (vec![], false);
+    let (number, mut elements) = (eval.begin_loop(), Elements::new(eval));
     for (i, value) in list.iter().enumerate() {
-        let result = eval.round(i as u64, |eval| eval.call_value(&f, vec![value.clone()], call.span))?;
+        let one = |eval: &mut Eval| eval.call_value(&f, vec![value.clone()], call.span);
+        let result = elements.make(eval, |eval| eval.round(number, i as u64, one))?;
         match (call.name, result) {
             ("map", result) => out.push(result),
+            (_, result) if is_pending(&result) => waits = true,
             ("filter", Value::Bool(keep)) => {
                 if keep {
                     out.push(value.clone());
@@ -303,7 +318,8 @@ pub(crate) fn map(eval: &mut Eval, call: &Call) -> Res<Value> {
             (_, other) => return wrong(call, call.span, format!("got {} from its function", other.kind())),
         }
     }
-    Ok(Value::list(out))
+    elements.end(eval);
+    Ok(if waits { pending() } else { Value::list(out) })
 }
 
 /// `zip(xs, ys)`
@@ -463,8 +479,9 @@ pub(crate) fn every(eval: &mut Eval, call: &Call) -> Res<Value> {
     let list = list!(eval, call);
     let [_, f] = &call.positional[..] else { return wrong(call, call.span, "takes a List and a condition") };
     let f = eval.arg(f, call.env)?;
+    let number = eval.begin_loop();
     for (i, value) in list.iter().enumerate() {
-        match eval.round(i as u64, |eval| eval.call_value(&f, vec![value.clone()], call.span))? {
+        match eval.round(number, i as u64, |eval| eval.call_value(&f, vec![value.clone()], call.span))? {
             Value::Bool(true) => {}
             Value::Bool(false) => return Ok(Value::Bool(false)),
             other => return wrong(call, call.span, format!("takes a condition, got {}", other.kind())),

@@ -11,6 +11,7 @@ pub mod asks;
 mod batch;
 mod bind;
 mod block;
+mod bookmarks;
 mod builtin;
 mod call;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod known;
 mod later;
 mod leaves;
 mod linalg;
+mod loops;
 pub mod loss;
 mod merged;
 pub mod net;
@@ -69,9 +71,12 @@ use std::rc::Rc;
 use value::{DefCode, Foreign, Function, LambdaCode, Net, Tensor, Value};
 
 pub(crate) use added::lacks;
+pub(crate) use asks::pending;
+pub(crate) use bookmarks::Bookmarks;
 pub use builtin::names as primitives;
 pub use call::{Arg, Call};
-pub(crate) use expr::{FUEL, MISSING, NONE};
+pub(crate) use expr::{MISSING, NONE};
+pub(crate) use loops::{FUEL, Loop};
 pub(crate) use shape::list_shape;
 pub use stack::on_deep_stack;
 
@@ -271,6 +276,11 @@ pub struct Eval<'p> {
     rows: usize,
     /// Who answers what host code asks of policies.
     asks: Option<Rc<dyn asks::Asks>>,
+    /// Where in the loops of its row that code stands, where these had come to, and the names that it has assigned, each with the
+    /// number of its scope.
+    place: loops::Place,
+    bookmarks: Option<Bookmarks>,
+    assigned: Vec<(u64, Rc<str>)>,
     fuel: fuel::Fuel,
     patterns: text::Patterns,
 }
@@ -279,6 +289,8 @@ pub struct Eval<'p> {
 struct Draws {
     rounds: Vec<u64>,
     count: u64,
+    /// Loops so far in the innermost round.
+    loops: u64,
 }
 
 /// A graph under construction.
@@ -335,6 +347,9 @@ impl<'p> Eval<'p> {
             tally: Rc::default(),
             rows: 0,
             asks: None,
+            place: loops::Place::default(),
+            bookmarks: None,
+            assigned: vec![],
             fuel: fuel::Fuel::default(),
             patterns: text::Patterns::default(),
         }

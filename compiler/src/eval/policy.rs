@@ -238,6 +238,20 @@ pub(crate) fn reply(eval: &mut Eval, call: &Call) -> Res<Value> {
     Ok(Value::Record(Rc::new(Record { name: Some("Reply".into()), fields })))
 }
 
+/// `empty_reply(prompt)`: a reply that nobody has begun. It is not finished, and what a policy draws may begin with it.
+pub(crate) fn empty_reply(eval: &mut Eval, call: &Call) -> Res<Value> {
+    let [prompt] = &call.positional[..] else { return wrong(call, call.span, "takes a prompt") };
+    let prompt = match eval.arg(prompt, call.env)? {
+        Value::Prompt(prompt) => prompt,
+        value => match crate::stage::convert::pieces(&value) {
+            Some(pieces) => Rc::new(text::Prompt(pieces)),
+            None => return wrong(call, prompt.span(), format!("takes a Prompt, this is {}", value.kind())),
+        },
+    };
+    let drawn = Some(Rc::new(text::DrawnTokens::default()));
+    Ok(Value::Reply(Rc::new(text::Reply { prompt, text: text::Pieces::default(), drawn })))
+}
+
 fn with_values<'a>(call: &Call<'a>, values: [Value; 2]) -> Call<'a> {
     let positional = values.into_iter().map(|v| super::Arg::Value(v, call.span)).collect();
     Call { positional, named: vec![], ..*call }

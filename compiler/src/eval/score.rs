@@ -9,7 +9,7 @@ use super::call::{Arg, Call, wrong};
 use super::expr::NONE;
 use super::fuel::OF_A_REWARD;
 use super::value::{Applied, DefCode, Function, Net, Record, Value};
-use super::{Eval, Frame, Res, fault};
+use super::{Eval, Frame, Loop, Res, fault};
 use crate::program::Program;
 use crate::stage::convert::REPLY;
 use crate::stage::{convert, text};
@@ -25,6 +25,8 @@ const PARTS: &str = "rewards";
 pub struct Rewards {
     terms: Vec<Term>,
     span: Span,
+    /// The operations that each may take for one reply.
+    fuel: u64,
 }
 
 struct Term {
@@ -129,9 +131,14 @@ impl Tally {
 }
 
 impl Rewards {
+    /// The same, where each may take so many operations for one reply.
+    pub fn with_fuel(self, fuel: u64) -> Rewards {
+        Rewards { fuel, ..self }
+    }
+
     /// The rewards that a value is: a `reward` with its settings or none, a function, or a sum of multiples of these.
     pub fn new(eval: &mut Eval, value: &Value, span: Span) -> Res<Rewards> {
-        let mut rewards = Rewards { terms: vec![], span };
+        let mut rewards = Rewards { terms: vec![], span, fuel: OF_A_REWARD };
         rewards.add(eval, 1.0, value)?;
         Ok(rewards)
     }
@@ -315,7 +322,7 @@ impl Eval<'_> {
         let mut columns: Vec<Vec<Value>> = vec![vec![]; rewards.terms.len()];
         for (i, reply) in replies.iter().enumerate() {
             let judged = Judged { reply: as_reply(reply, prompt, span)?, item: record, sample: Some((i, &each)) };
-            let got = self.round(i as u64, |eval| eval.judge(rewards, &judged))?;
+            let got = self.round(Loop::default(), i as u64, |eval| eval.judge(rewards, &judged))?;
             let Some(got) = got else { continue };
             let (sum, parts) = totals(rewards, got);
             kept.push(i);
@@ -345,7 +352,7 @@ impl Eval<'_> {
         let judged = Judged { reply, item, sample: None };
         let mut got = vec![];
         for term in &rewards.terms {
-            match self.one_reward(term, &judged, rewards.span)? {
+            match self.one_reward(term, &judged, (rewards.fuel, rewards.span))? {
                 Some(one) => got.push(one),
                 None => return Ok(None),
             }
@@ -357,7 +364,7 @@ impl Eval<'_> {
     fn judge(&mut self, rewards: &Rewards, judged: &Judged) -> Res<Option<Vec<Got>>> {
         let mut all = Some(vec![]);
         for term in &rewards.terms {
-            let got = self.one_reward(term, judged, rewards.span);
+            let got = self.one_reward(term, judged, (rewards.fuel, rewards.span));
             let tally = self.tally.clone();
             let mut tally = tally.borrow_mut();
             let count = tally.of(&term.name);
@@ -396,10 +403,10 @@ impl Eval<'_> {
         Ok(all)
     }
 
-    fn one_reward(&mut self, term: &Term, judged: &Judged, span: Span) -> Res<Option<Got>> {
+    fn one_reward(&mut self, term: &Term, judged: &Judged, (fuel, span): (u64, Span)) -> Res<Option<Got>> {
         // What tensor code adds for this reply goes with it.
         let frames = std::mem::replace(&mut self.frames, vec![Frame::default()]);
-        let result = self.budgeted(OF_A_REWARD, |eval| {
+        let result = self.budgeted(fuel, |eval| {
             let value = match &term.of {
                 Judge::Lambda(f) => eval.call_lambda_of(f, judged, span),
                 Judge::Field(f) => eval.call_value(f, vec![judged.whole()], span),
@@ -516,7 +523,7 @@ impl Eval<'_> {
         let judged = Judged { reply: as_reply(draw, item.get("prompt"), span)?, item: &item, sample: None };
         let mut got = vec![];
         for term in &rewards.terms {
-            match self.one_reward(term, &judged, span)? {
+            match self.one_reward(term, &judged, (rewards.fuel, span))? {
                 Some(one) => got.push(one),
                 None => return Ok(Value::None),
             }
@@ -648,7 +655,7 @@ pub(super) fn score(eval: &mut Eval, call: &Call, of: Value) -> Res<Value> {
     let scored = eval.score_all(&rewards, |eval, tally| {
         let mut scored = vec![];
         for (i, item) in items.iter().enumerate() {
-            scored.extend(eval.round(i as u64, |eval| eval.score_item(tally, item))?);
+            scored.extend(eval.round(Loop::default(), i as u64, |eval| eval.score_item(tally, item))?);
         }
         Ok(scored)
     })?;

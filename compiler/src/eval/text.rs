@@ -215,11 +215,12 @@ pub(crate) fn count(eval: &mut Eval, call: &Call) -> Res<Value> {
     }
     let f = call.positional.get(1).map(|f| eval.arg(f, call.env)).transpose()?;
     let many = eval.elements(&of, call.span)?;
+    let number = eval.begin_loop();
     let mut count = 0;
     for i in 0..many {
         let element = eval.element(&of, i, call.span)?;
         let holds = match &f {
-            Some(f) => eval.round(i as u64, |eval| eval.call_value(f, vec![element], call.span))?,
+            Some(f) => eval.round(number, i as u64, |eval| eval.call_value(f, vec![element], call.span))?,
             None => element,
         };
         match holds {

@@ -1,5 +1,6 @@
 //! What host code asks of policies about many texts: [`Asked`] notes the questions of a pass over rows, and gives their answers
-//! in the next one.
+//! in the next one. In a pass each row goes on until it needs an answer that is still to come; loops that ask go on in the next one
+//! where they had come to ([`crate::eval::bookmarks`]).
 //!
 //! A question is a function of nets and one text: `score(rm, y)`, `logp(p, y)`, `token_kl(p, reference, y)`. It is traced once, and
 //! asked about all texts at once. In a pipeline that is an evaluation, whose answers the program is built with, as with replies
@@ -19,19 +20,22 @@ use super::writes::{WriteOf, Writing};
 use super::{metric, nets, words};
 use crate::eval::asks::Asks;
 use crate::eval::value::{Function, Item, Net, Record, Value};
-use crate::eval::{Eval, MISSING, NONE, Res, fault};
+use crate::eval::{Bookmarks, Eval, MISSING, NONE, Res, fault, pending};
 use crate::tensor::{Axis, AxisKind, DType, Graph};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The field of the rows of a question that holds the text.
 const TEXT: &str = "text";
 /// Rows that are tried to see whether they ask anything.
 const LOOKED: usize = 64;
+/// Passes that lead to other questions, not the same ones about more texts.
+const OTHERS: usize = 64;
 /// Answers that lead to more questions, one after another.
-const PASSES: usize = 64;
+const PASSES: usize = 100_000;
 /// The output of a question.
 pub const SAID: &str = "said";
 
@@ -91,6 +95,8 @@ pub struct Asked {
     /// How often something was asked, and how often nobody knew the answer.
     count: Cell<usize>,
     unknown: Cell<usize>,
+    /// See [`Asks::waits`].
+    waits: Cell<bool>,
 }
 
 /// How a pass over rows went that may have asked policies.
@@ -109,6 +115,18 @@ impl Asks for Asked {
             Err(error) => return Some(Err(error)),
         };
         Some(Ok(self.answer(eval, question, &args[at])))
+    }
+
+    fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    fn waits(&self) -> bool {
+        self.waits.get()
+    }
+
+    fn set_waits(&self, waits: bool) {
+        self.waits.set(waits);
     }
 }
 
@@ -147,7 +165,7 @@ impl Asked {
         }
     }
 
-    /// What is known of a question about a text. Else it is noted, and a zero given.
+    /// What is known of a question about a text. Else it is noted that it is wanted; where nobody is to answer, zeros are given.
     fn answer(&self, eval: &mut Eval, question: usize, text: &Value) -> Value {
         self.count.set(self.count.get() + 1);
         if self.in_moment.get() {
@@ -162,8 +180,9 @@ impl Asked {
         };
         let of = AskedOf { question, key, text: text.clone() };
         let known = self.said.borrow().get(of.key());
-        if known.is_none() && self.waits() {
+        if known.is_none() && self.has_to_wait() {
             self.said.borrow_mut().want(of);
+            return pending();
         }
         let numbers = known.unwrap_or_else(|| vec![0.0; if per_token { length(text) } else { 1 }]);
         if per_token {
@@ -179,17 +198,19 @@ impl Asked {
         }
     }
 
-    /// The replies to a prompt, if they are known. Else it is noted that they are wanted.
-    pub(super) fn replies(&self, of: &WriteOf) -> Option<Vec<DrawnReply>> {
+    /// The replies to a prompt, if they are known, or something in their place where nobody is to answer. Else it is noted that they
+    /// are wanted.
+    pub(super) fn replies(&self, of: &WriteOf, stand_in: impl FnOnce() -> Vec<DrawnReply>) -> Option<Vec<DrawnReply>> {
         self.count.set(self.count.get() + 1);
         if self.in_moment.get() {
             self.written.borrow_mut().ask_of_moment(of.writing);
         }
         let known = self.written.borrow().get(of.key());
-        if known.is_none() && self.waits() {
+        if known.is_none() && self.has_to_wait() {
             self.written.borrow_mut().want(of.clone());
+            return None;
         }
-        known
+        Some(known.unwrap_or_else(stand_in))
     }
 
     /// What a server says, if that is known. Else it is noted that it is wanted.
@@ -199,7 +220,7 @@ impl Asked {
             self.ask_servers();
         }
         let known = self.servers.borrow().get(of.key());
-        if known.is_none() && self.waits() {
+        if known.is_none() && self.has_to_wait() {
             self.servers.borrow_mut().want(of.clone());
         }
         known
@@ -229,10 +250,17 @@ impl Asked {
         self.servers.borrow_mut().take_waiting()
     }
 
-    /// Nobody knows the answer: whether it has to be noted, since nothing stands in for it.
-    fn waits(&self) -> bool {
+    /// Nobody knows the answer: whether the row has to wait for it, since nothing stands in for it.
+    fn has_to_wait(&self) -> bool {
         self.unknown.set(self.unknown.get() + 1);
-        !self.stands_in.get()
+        let waits = !self.stands_in.get();
+        self.waits.set(self.waits.get() || waits);
+        waits
+    }
+
+    /// Whether something stands in for answers that nobody has.
+    pub(super) fn stands_in(&self) -> bool {
+        self.stands_in.get()
     }
 
     /// What waits for an answer.
@@ -260,11 +288,12 @@ impl Asked {
     }
 
     /// Calls `f` for each row; once something was asked, for no more than `most`. Gives whether that was so; what waits for an
-    /// answer is noted.
-    pub fn pass(
+    /// answer is noted. With `bookmarks`, one for each row that has asked, loops of rows go on where they had come to.
+    pub(super) fn pass(
         self: &Rc<Self>,
         eval: &mut Eval,
         (rows, most): (usize, usize),
+        bookmarks: &mut HashMap<usize, Bookmarks>,
         f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
     ) -> Res<bool> {
         let mut asked = false;
@@ -273,11 +302,19 @@ impl Asked {
                 break;
             }
             let (before, unknown) = (self.count.get(), self.unknown.get());
-            let run = |eval: &mut Eval| eval.with_asks(self.clone(), |eval| f(eval, row));
+            self.waits.set(false);
+            let marks = bookmarks.get(&row).cloned().unwrap_or_default();
+            let run = |eval: &mut Eval| eval.marked(&marks, |eval| eval.with_asks(self.clone(), |eval| f(eval, row)));
             let result = eval.aside(run, &|| self.count.get() > before);
             asked |= self.count.get() > before;
-            // Zeros in the place of answers may lead astray; with the answers the row is made again. What is wrong with any answer is
-            // told at once where only a check follows.
+            if self.unknown.get() == unknown {
+                bookmarks.remove(&row);
+            } else {
+                bookmarks.insert(row, marks);
+            }
+            self.waits.set(false);
+            // A row that has to wait is made again with the answers, and zeros in their place may lead astray. What is wrong with any
+            // answer is told at once where only a check follows.
             match result {
                 Err(error) if self.unknown.get() == unknown => return Err(error),
                 Err(error) if self.stands_in.get() && !of_values(&error) => return Err(error),
@@ -443,15 +480,23 @@ pub(super) fn settle(
     let mut answered = !is_live;
     // A program that is only checked asks about a few rows.
     let most = if builder.runs() { rows } else { GLANCE };
-    let mut passes = 0;
+    let mut bookmarks = HashMap::new();
+    let (mut passes, mut others, mut kinds) = (0, 0, 0);
     while answered {
         passes += 1;
-        if let (true, Some(question)) = (passes > PASSES, asked.questions.borrow().last()) {
+        let known = asked.questions.borrow().len() + asked.writings.borrow().len();
+        others += usize::from(known > std::mem::replace(&mut kinds, known));
+        let span = asked.questions.borrow().last().map(|question| question.span);
+        let span = span.or_else(|| asked.writings.borrow().last().map(|writing| writing.span));
+        if let (true, Some(span)) = (others > OTHERS, span) {
             let message = "what is asked here is another question each time that the rows are made";
             let help = "policies and functions that ask are made outside of code that makes rows";
-            return Err(Box::new(Diagnostic::error("E0190", question.span, message).help(help)));
+            return Err(Box::new(Diagnostic::error("E0190", span, message).help(help)));
         }
-        if !asked.pass(eval, (rows, most), f)? {
+        if let (true, Some(span)) = (passes > PASSES, span) {
+            return fault("E0331", span, format!("{PASSES} answers have led to more questions, one after another"));
+        }
+        if !asked.pass(eval, (rows, most), &mut bookmarks, f)? {
             return Ok(settled);
         }
         settled.asked = true;
@@ -485,8 +530,11 @@ pub(super) fn settle(
             let stage = stage?;
             settled.drawn.stages.push(stage);
             let hash = builder.state.borrow().graph.get(stage).hash;
-            let known = if builder.runs() && !after_draws { builder.world.answered(&hash.to_string()) } else { None };
-            let known = known.filter(|known| known.len() == of.len());
+            let known = || builder.world.answered(&hash.to_string()).filter(|known| known.len() == of.len());
+            let known = match builder.runs() && !after_draws {
+                true => known().or_else(|| builder.runs_now(stage).then(known).flatten()),
+                false => None,
+            };
             builder.state.borrow_mut().graph.asks(stage, known.is_none());
             match known {
                 Some(known) => of.iter().zip(known).for_each(|(of, numbers)| asked.said.borrow_mut().tell(of, numbers)),
@@ -509,9 +557,15 @@ pub(super) fn settle(
             };
             let drawer = Drawer { builder, generation: &writing.generation, sources: &sources, span: writing.span };
             let (asks, keys) = of.iter().map(|of| (of.ask.clone(), of.key)).unzip();
-            let (stage, _, replies) =
+            let (stage, hash, mut replies) =
                 builder.named("written", || drawer.drawn(asks, Some(keys), writing.wanted.clone()));
             settled.drawn.stages.push(stage);
+            if replies.is_none() && builder.runs() && !after_draws && builder.runs_now(stage) {
+                replies = builder.world.drawn(&hash.to_string()).filter(|replies| replies.len() == of.len());
+                if replies.is_some() {
+                    builder.state.borrow_mut().graph.is_drawn(stage);
+                }
+            }
             match replies.filter(|_| !after_draws) {
                 Some(replies) => {
                     of.iter().zip(replies).for_each(|(of, replies)| asked.written.borrow_mut().tell(of, replies));
@@ -522,7 +576,7 @@ pub(super) fn settle(
     }
     asked.stands_in.set(true);
     asked.in_moment.set(is_live);
-    let passed = asked.pass(eval, (rows, most), f);
+    let passed = asked.pass(eval, (rows, most), &mut HashMap::new(), f);
     asked.stands_in.set(false);
     asked.in_moment.set(false);
     settled.asked |= passed?;

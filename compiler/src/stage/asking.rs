@@ -14,7 +14,7 @@ use super::sample::{self, MAX_TOKENS};
 use super::text::{Pieces, Prompt, Reply};
 use super::words;
 use crate::eval::value::{Record, Value};
-use crate::eval::{Arg, Call, Eval, MISSING, Res, fault};
+use crate::eval::{Arg, Call, Eval, MISSING, Res, fault, pending};
 use crate::world::World;
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
@@ -304,7 +304,11 @@ pub(super) fn generate_now(asked: &Asked, eval: &mut Eval, call: &Call, server: 
     let key = u64::from(eval.host_random().next_u32());
     let (prompt, questions) = asking.questions(eval, &row, key)?;
     let of = ServerAsked { server: server.clone(), questions, span: asking.span };
-    let said = asked.of_server(&of).unwrap_or_else(|| asking.stand_in(&prompt));
+    let said = match asked.of_server(&of) {
+        Some(said) => said,
+        None if asked.stands_in() => asking.stand_in(&prompt),
+        None => return Ok(pending()),
+    };
     Ok(asking.value(asking.replies(&prompt, &said)?))
 }
 

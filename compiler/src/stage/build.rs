@@ -248,6 +248,12 @@ impl<'p> Builder<'p> {
         self.state.borrow().known.get(&hash).copied().filter(|_| self.passes.has(EQUAL))
     }
 
+    /// Runs a stage that was just added, if this is a run that comes to it and all that it reads is there.
+    pub(super) fn runs_now(&self, stage: StageId) -> bool {
+        let state = self.state.borrow();
+        state.guards.is_empty() && self.world.runs_now(&state.graph, stage)
+    }
+
     /// Notes warnings; those that are known already are not told again.
     fn warn(&self, more: Vec<Diagnostic>) {
         let warnings = &mut self.state.borrow_mut().graph.warnings;

@@ -5,7 +5,7 @@ use super::data::{Data, RowSource};
 use super::hash::ContentHash;
 use crate::eval::env::Env;
 use crate::eval::value::Value;
-use crate::eval::{Eval, FUEL, Res, fault};
+use crate::eval::{Eval, FUEL, Loop, Res, fault};
 use align_syntax::ast::{Block, Expr, ExprKind, InfixOp, Pattern};
 use align_syntax::span::Span;
 
@@ -133,7 +133,7 @@ impl Generator {
             let inner = env.inner();
             eval.destructure(&self.overs[place].0, value, &inner)?;
             before.push(round as u32);
-            eval.round(round as u64, |eval| self.enumerate(eval, last, &inner, before, total))?;
+            eval.round(Loop::default(), round as u64, |eval| self.enumerate(eval, last, &inner, before, total))?;
             before.pop();
         }
         Ok(())
@@ -161,7 +161,7 @@ impl Generator {
         let value = eval.element(&list, *round, self.overs[place].1.span)?;
         let inner = env.inner();
         eval.destructure(&self.overs[place].0, value, &inner)?;
-        eval.round(*round as u64, |eval| self.row(eval, rounds, place + 1, &inner))
+        eval.round(Loop::default(), *round as u64, |eval| self.row(eval, rounds, place + 1, &inner))
     }
 }
 

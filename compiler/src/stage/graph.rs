@@ -396,6 +396,13 @@ impl<'p> StageGraph<'p> {
         self.guarded.insert(id, guards);
     }
 
+    /// What a stage draws is known.
+    pub fn is_drawn(&mut self, id: StageId) {
+        if let StageKind::Sample(node) = &mut self.graph[id].kind {
+            node.is_drawn = true;
+        }
+    }
+
     /// The rest of the program is built with what this evaluation answers, or will be.
     pub fn asks(&mut self, id: StageId, awaited: bool) {
         self.asked.insert(id, awaited);

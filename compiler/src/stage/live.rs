@@ -32,7 +32,7 @@ use align_syntax::ast::{self, Block, Expr, InfixOp, Name, Pattern, Slots};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// Rows that a stage is built with.
@@ -727,7 +727,7 @@ impl Hooks for LiveHooks {
         _: bool,
         f: &mut dyn FnMut(&mut Eval, usize) -> Res<()>,
     ) -> Res<Settled> {
-        let asked = self.asked.pass(eval, (rows, rows), f)?;
+        let asked = self.asked.pass(eval, (rows, rows), &mut HashMap::new(), f)?;
         let (waiting, unwritten) = self.asked.take_waiting();
         let question = waiting.first().map(|of| self.asked.questions.borrow()[of.question].span);
         let writing = unwritten.first().map(|of| self.asked.writings.borrow()[of.writing].span);

@@ -103,6 +103,8 @@ impl<'p> RowItems<'p> {
         for row in (0..self.data.len()).step_by(step) {
             let item = self.item(row)?;
             let Some(reading) = &self.reading else { continue };
+            // Parts of replies that a policy drew are no complete ones, as steps of a search.
+            stops |= has_cut(&self.row(row)?);
             for (input, value) in self.layout.inputs.iter().zip(&item.values) {
                 let ItemValue::Ints(ids) = value else { continue };
                 if input.name.ends_with(TOKENS) {
@@ -125,6 +127,16 @@ impl<'p> RowItems<'p> {
             return Err(Box::new(Diagnostic::error("E0703", self.span, message).help(help)));
         }
         Ok(())
+    }
+}
+
+/// Whether a row holds a part of a reply, drawn and cut.
+fn has_cut(row: &Value) -> bool {
+    match row {
+        Value::Record(record) => record.fields.iter().any(|(_, field)| has_cut(field)),
+        Value::List(list) => list.iter().any(has_cut),
+        Value::Reply(reply) => reply.drawn.as_ref().is_some_and(|drawn| !drawn.finished),
+        _ => false,
     }
 }
 

@@ -441,6 +441,7 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
                 Some(replies) => episodes.take(eval, &replies)?,
                 None => {
                     drawn.stand_in = true;
+                    builder.state.borrow_mut().stand_in = true;
                     episodes.stand_in(&sampling.wanted);
                     break;
                 }
@@ -452,6 +453,7 @@ pub(super) fn sample(builder: &Builder, eval: &mut Eval, call: &Call) -> Res<Val
     let asks = rows.iter().map(|row| writer.ask(eval, row)).collect::<Res<Vec<_>>>()?;
     let (stage, hash, drawn) = of.drawn(asks.clone(), None, sampling.wanted.clone());
     let is_drawn = drawn.is_some();
+    builder.state.borrow_mut().stand_in |= !is_drawn;
     let wanted = sampling.wanted.clone();
     let replies = drawn.unwrap_or_else(|| asks.iter().map(|ask| writer.stand_in(ask, &wanted)).collect());
     let made = move |eval: &mut Eval, at: usize| writer.row(eval, &rows[at], &asks[at], &replies[at]);
@@ -524,9 +526,7 @@ impl Drawer<'_, '_> {
             sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))).collect();
         let (name, span) = (builder.binding(), *span);
         let stage = Stage { name, span, hash, inputs, kind: StageKind::Sample(Box::new(kind)) };
-        let stage = builder.add(stage, &reads);
-        builder.state.borrow_mut().stand_in |= !is_drawn;
-        (stage, hash, drawn)
+        (builder.add(stage, &reads), hash, drawn)
     }
 }
 

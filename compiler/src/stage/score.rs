@@ -4,7 +4,8 @@ use super::asked;
 use super::data::{Data, READ_FIRST};
 use super::foreign::Rows;
 use super::probe::probe;
-use super::words::{argument, as_data, code_of, only};
+use super::words::{argument, as_data, code_of, named, only};
+use crate::eval::fuel::OF_A_REWARD;
 use crate::eval::score::{Rewards, nothing_left};
 use crate::eval::value::Value;
 use crate::eval::{Call, Eval, FUEL, Res, fault};
@@ -19,13 +20,23 @@ pub(super) fn score(eval: &mut Eval, call: &Call) -> Res<Value> {
 
 /// The same; `warn` hears what the reward pays for answers that nobody wants.
 pub(super) fn judged(eval: &mut Eval, call: &Call, warn: &mut dyn FnMut(Vec<Diagnostic>)) -> Res<Value> {
-    only(call, &[])?;
+    only(call, &["fuel"])?;
     let (of, span) = argument(eval, call, 0, "items")?;
     let Some(data) = as_data(&of) else {
         return fault("E0113", span, format!("`score` takes Data, a List or an item, this is {}", of.kind()));
     };
     let (reward, at) = argument(eval, call, 1, "a reward")?;
-    let scored = scored(eval, &data, &reward, at)?;
+    let fuel = match named(eval, call, "fuel")? {
+        None => OF_A_REWARD,
+        Some((value, at)) => match value.number().filter(|n| *n >= 1.0 && n.is_finite()) {
+            Some(n) => n as u64,
+            None => {
+                let message = format!("`fuel:` is how many operations a reward may take, this is {}", value.kind());
+                return fault("E0113", at, message);
+            }
+        },
+    };
+    let scored = scored(eval, &data, &reward, fuel, at)?;
     warn(probe(eval, &reward, &data, !data.drawn().stand_in, at));
     Ok(Rows::value(scored))
 }
@@ -77,12 +88,12 @@ fn stood_in(eval: &mut Eval, data: &Data<Value>, rewards: &Rewards, span: Span) 
 
 /// Rows whose replies have a reward, with the fields `reward` and `rewards`. All are judged now; how that went is added to
 /// `eval.tally`. That no row is left is a fault.
-pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, span: Span) -> Res<Data<Value>> {
+pub fn scored(eval: &mut Eval, data: &Data<Value>, reward: &Value, fuel: u64, span: Span) -> Res<Data<Value>> {
     if data.len() > FUEL {
         let message = format!("`score` reads every row, and these are {} rows; it may read {FUEL}", data.len());
         return fault("E0331", span, message);
     }
-    let rewards = Rc::new(Rewards::new(eval, reward, span)?);
+    let rewards = Rc::new(Rewards::new(eval, reward, span)?.with_fuel(fuel));
     if data.drawn().stand_in {
         return stood_in(eval, data, &rewards, span);
     }

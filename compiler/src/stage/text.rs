@@ -86,7 +86,7 @@ impl Reply {
 }
 
 /// Tokens as a policy drew them, after those of the prompt as it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DrawnTokens {
     pub prompt: Vec<u32>,
     /// With the stop token, if it was drawn.

@@ -11,7 +11,7 @@ use super::hash::Hasher;
 use super::sample::{Ask, DrawnReply, Sampling, Wanted, Writer};
 use super::{asking, words};
 use crate::eval::value::{Net, Record, Value};
-use crate::eval::{Arg, Call, Eval, Res, fault};
+use crate::eval::{Arg, Call, Eval, Res, fault, pending};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 use std::rc::Rc;
@@ -137,7 +137,7 @@ pub(super) fn generate_now(asked: &Asked, eval: &mut Eval, call: &Call) -> Res<V
     }
 }
 
-/// What is known of the reply; else it is noted that it is wanted, and something stands in for it.
+/// The reply, if it is known. Else it is noted that it is wanted; where nobody is to answer, something stands in for it.
 fn reply(asked: &Asked, eval: &mut Eval, sampling: &Sampling, number: usize) -> Res<Value> {
     let writing = asked.writings.borrow()[number].clone();
     let writer = sampling.writer(&writing.generation);
@@ -145,7 +145,7 @@ fn reply(asked: &Asked, eval: &mut Eval, sampling: &Sampling, number: usize) -> 
     let ask = writer.ask(eval, &row)?;
     let key = u64::from(eval.host_random().next_u32());
     let of = WriteOf { writing: number, ask: ask.clone(), key };
-    let drawn = asked.replies(&of).unwrap_or_else(|| brief(&writer, &ask, &sampling.wanted));
+    let Some(drawn) = asked.replies(&of, || brief(&writer, &ask, &sampling.wanted)) else { return Ok(pending()) };
     reply_of(&writer.row(eval, &row, &ask, &drawn)?, sampling.span)
 }
 

@@ -1,6 +1,7 @@
 //! Running a program's stages.
 
 mod answers;
+mod at_once;
 mod board;
 pub(crate) mod drawn;
 mod error;
@@ -13,6 +14,7 @@ mod stages;
 mod verify;
 mod weights;
 
+pub use at_once::{Running, Shared};
 pub use error::{RunError, StageFault};
 pub use log::{RunLog, now, steps};
 pub use options::{About, RunOptions, default_memory, size};
@@ -39,7 +41,8 @@ use crate::store::Store;
 /// micro-batch of an evaluation or the stage, and saves; the next run goes on.
 ///
 /// `build` gives the program's stages. Where a stage has drawn replies, the program is built again with them and goes on
-/// from there: stages before it are the same ones, and are not run twice.
+/// from there: stages before it are the same ones, and are not run twice. With [`Running`] as its world, code that makes rows is
+/// answered while it is built.
 pub fn run<'p>(
     build: &mut dyn FnMut() -> Result<StageGraph<'p>, RunError>,
     options: &RunOptions,
@@ -82,6 +85,8 @@ pub(crate) struct SoFar {
     reported: Option<(Instant, Duration)>,
     profile: Option<Profile>,
 }
+
+type Done<T> = Result<T, RunError>;
 
 /// All stages before the first is run.
 fn stages<'a, 'p>(

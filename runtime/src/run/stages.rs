@@ -24,7 +24,7 @@ use super::options::RunOptions;
 use super::plan::{Actual, Cost, StagePlan, bytes_held, note_plan, spent};
 use super::report::{Asserted, Curve, Finding, Report, Shown};
 use super::weights::Holding;
-use super::{Progress, RunError, RunLog, SoFar, StageFault};
+use super::{Done, Progress, RunError, RunLog, SoFar, StageFault};
 use crate::engine::{Engine, large};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluated, Evaluation};
@@ -37,8 +37,6 @@ use crate::train::held::{Held, Numbers, Resident, bytes_of, resident};
 use crate::train::kept::WithKept;
 use crate::train::metrics::Lines;
 use crate::train::{Ended, Feed, Job, Made, Need, Outcome, Part, Settings, Weights, memory, train};
-
-type Done<T> = std::result::Result<T, RunError>;
 
 /// Begins the names of arrays in a kept result that hold how a stage ended, beside its weights.
 const ENDED: &str = "ended.";
@@ -300,6 +298,15 @@ impl Stages<'_, '_> {
         self.graph.input(id, what).ok_or_else(|| Error::new(name, format!("a stage does not say its {what:?}")))
     }
 
+    /// Whether all that a stage reads was trained or drawn, or is at hand.
+    pub(super) fn is_ready(&self, id: StageId) -> bool {
+        self.graph.inputs(id).iter().all(|(from, _)| match &self.graph.get(*from).kind {
+            StageKind::Train(_) | StageKind::Sample(_) => self.entry(*from).is_finished(),
+            StageKind::Evaluate(_) | StageKind::Choose(_) => false,
+            _ => self.is_ready(*from),
+        })
+    }
+
     /// The folder or file of the policy that a stage makes: where it is loaded from, or else saved to.
     fn place(&self, policy: StageId) -> Option<String> {
         if let StageKind::Load(load) = &self.graph.get(policy).kind {
@@ -517,7 +524,7 @@ impl Stages<'_, '_> {
     }
 
     /// Whether it came to its end.
-    fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<bool> {
+    pub(super) fn evaluate(&mut self, id: StageId, node: &EvaluateStage) -> Done<bool> {
         let name = self.graph.get(id).name.clone();
         let entry = self.entry(id);
         if self.is_kept(id)? {
@@ -580,7 +587,7 @@ impl Stages<'_, '_> {
     // ------------------------------------------------------------------------------------ replies
 
     /// Whether it came to its end.
-    fn draw(&mut self, id: StageId, node: &SampleStage) -> Done<bool> {
+    pub(super) fn draw(&mut self, id: StageId, node: &SampleStage) -> Done<bool> {
         let name = self.graph.get(id).name.clone();
         let entry = self.entry(id);
         if self.is_kept(id)? {

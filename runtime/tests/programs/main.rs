@@ -26,11 +26,13 @@ mod replies;
 mod reports;
 mod rewards;
 mod rules;
+mod searched;
 mod states;
 mod stored;
 mod together;
 mod verify;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,7 +42,9 @@ use align_compiler::stage::graph::StageKind;
 use align_compiler::stage::passes::Passes;
 use align_runtime::engine::{Cpu, Engine, Interpreter};
 use align_runtime::model::{LoadedModel, ModelConfig};
-use align_runtime::run::{About, Finding, Progress, Report, RunError, RunOptions, Silent, StepShown, run};
+use align_runtime::run::{
+    About, Finding, Progress, Report, RunError, RunOptions, Running, Shared, Silent, StepShown, run,
+};
 use align_runtime::world::Files;
 use serde_json::Value;
 
@@ -161,7 +165,6 @@ fn run_without(
     let sets = sets.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let passes = Passes::without(passes.iter().copied()).unwrap();
     let building = BuildOptions { sets, passes, ..BuildOptions::default() };
-    let mut built = || Ok(build(&program, &building, &world).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let mut options = RunOptions {
         out: folder.join("out"),
         store: folder.join("store"),
@@ -172,7 +175,10 @@ fn run_without(
         about: About { file: "main.align".into(), source: text, seed: 0 },
     };
     other(&mut options);
-    run(&mut built, &options, engine, progress, stop)
+    let shown = RefCell::new(progress);
+    let running = Running::new(&world, &options, (engine, stop), &shown);
+    let mut built = || Ok(build(&program, &building, &running).unwrap_or_else(|errors| panic!("{errors:#?}")));
+    run(&mut built, &options, engine, &mut Shared(&shown), stop)
 }
 
 fn lines(folder: &Path) -> Vec<Value> {
