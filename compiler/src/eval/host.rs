@@ -432,7 +432,10 @@ pub(crate) fn sort_by(eval: &mut Eval, call: &Call) -> Res<Value> {
     let f = eval.arg(f, call.env)?;
     let mut keyed = vec![];
     for value in list.iter() {
-        let key = eval.call_value(&f, vec![value.clone()], call.span)?;
+        let mut key = eval.call_value(&f, vec![value.clone()], call.span)?;
+        if eval.is_asking() {
+            key = eval.as_number(key, call.span)?;
+        }
         if key.number().is_none() && key.as_text().is_none() {
             return wrong(call, call.span, format!("sorts by numbers or Texts, not by {}", key.kind()));
         }
