@@ -286,12 +286,17 @@ pipeline {
   assert mean(both |> map(x => if score(scorer, x.chosen) > score(scorer, x.rejected) then 1 else 0)) > 0.9
 }
 "#;
-    let report = run_in(folder.path(), text, &[], &Cpu::new(2), &mut Silent);
-    assert!(report.failed.is_empty(), "{report:#?}");
-    let all = lines(folder.path());
-    let loss = |at: usize| all[at]["critic/loss"].as_f64().unwrap();
-    assert_eq!(all.len(), 12);
-    assert!(loss(11) < loss(0), "{} to {}", loss(0), loss(11));
+    let first = |turns: &str| {
+        let text = text.replace("steps 4;", turns);
+        let report = run_in(folder.path(), &text, &[], &Cpu::new(2), &mut Silent);
+        assert!(report.failed.is_empty(), "{report:#?}");
+        let all = lines(folder.path());
+        assert_eq!(all.len(), 12);
+        all[0]["critic/loss"].as_f64().unwrap()
+    };
+    // What the last step of the first turn has: the more steps, the better the critic.
+    let (one, four) = (first("steps 1;"), first("steps 4;"));
+    assert!(four < 0.5 * one, "{one} to {four}");
 }
 
 #[test]
