@@ -4,8 +4,6 @@ use super::{Eval, Res};
 use align_syntax::diag::Diagnostic;
 use align_syntax::span::Span;
 
-/// The operations that code for one row may take.
-pub const OF_A_ROW: u64 = 1_000_000_000;
 /// Those that a reward may take for one reply: about a second.
 pub const OF_A_REWARD: u64 = 10_000_000;
 

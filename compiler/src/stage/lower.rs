@@ -105,7 +105,7 @@ pub(super) fn train(
     let hashed = Hashed { stage: &stage, losses: &losses, evals: &evals, said: &said_slots, bf16: said.bf16 };
     let (hash, inputs) = hash(builder, &hashed, &updates, (from.stage, carried.map(|(stage, _)| stage)), &read, data);
     let mut inputs_of = vec![(from.stage, Reads::Policy), (data, Reads::Data)];
-    inputs_of.extend(updates.iter().filter_map(|update| Some((update.data()?, Reads::Data))));
+    inputs_of.extend(updates.iter().filter_map(|update| Some((update.data?, Reads::Data))));
     inputs_of.extend(reads.sources.iter().enumerate().map(|(i, source)| (source.stage, Reads::Frozen(i))));
     inputs_of.extend(carried.map(|(stage, _)| (stage, Reads::Carried)));
     if let Some(kept) = kept {

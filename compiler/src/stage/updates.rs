@@ -14,7 +14,6 @@ use super::{live, written};
 use crate::batch::objective::Objective;
 use crate::eval::{Eval, Res, fault};
 use crate::tensor::Graph;
-use align_syntax::span::Span;
 
 /// An update that was lowered.
 pub(super) struct LoweredUpdate<'u> {
@@ -78,7 +77,8 @@ pub(super) struct Made<'p> {
     losses: Vec<(Graph, Vec<Objective>)>,
     said: Vec<(String, String)>,
     bf16: bool,
-    data: Option<(StageId, Span)>,
+    /// The rows of its own.
+    pub data: Option<StageId>,
 }
 
 impl LoweredUpdate<'_> {
@@ -89,7 +89,7 @@ impl LoweredUpdate<'_> {
         let (mut feed, mut data) = (None, None);
         if let (Some((rows, found)), Some((expr, env))) = (self.own, on) {
             let made = of.rows(eval, &rows, said, (&stage.layout, found, expr, env), &None, reads)?;
-            data = Some((of.builder.data(&made.items, rows.span), rows.span));
+            data = Some(of.builder.data(&made.items, rows.span));
             feed = Some(made);
         }
         let times = match (times, stage.batch, &feed) {
@@ -113,14 +113,9 @@ impl LoweredUpdate<'_> {
 }
 
 impl Made<'_> {
-    /// The rows of its own.
-    pub fn data(&self) -> Option<StageId> {
-        self.data.map(|(stage, _)| stage)
-    }
-
     /// Adds all of it to the hash of its stage.
     pub fn hash(&self, builder: &Builder, inputs: &mut Inputs, place: usize) {
-        if let Some((data, _)) = self.data {
+        if let Some(data) = self.data {
             builder.input(inputs, numbered("data of an update", place), data);
         }
         let of =

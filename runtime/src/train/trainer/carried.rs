@@ -56,11 +56,8 @@ impl Trainer<'_, '_> {
                 let found = found.ok_or_else(|| Error::new(name, format!("what it goes on from lacks {array}")))?;
                 Ok((*found).clone())
             };
-            self.now.optimizer.restore(&mut take)?;
-            let cells = &mut self.now.states.cells;
-            let values = cells.iter().map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<Vec<_>>>()?;
-            cells.iter_mut().zip(values).for_each(|(cell, values)| cell.now.set(values));
-            self.now.states.have_begun();
+            let cells = self.now.take_states(&mut take)?;
+            self.now.states.go_on(cells);
         }
         Ok(())
     }
@@ -70,8 +67,7 @@ impl Trainer<'_, '_> {
         let (updates, time) = self.before();
         let Cursor { epoch, taken } = self.now.batches.cursor();
         let place = EndedAt { updates: updates + self.steps, time: time + self.steps, epoch, taken };
-        let own = self.now.kept(0).into_iter().filter(|(name, _)| name != "weights" && name != "best");
-        let read = own.map(|(name, values)| Ok((name, values.read()?.to_vec())));
+        let read = self.now.kept_states().map(|(name, values)| Ok((name, values.read()?.to_vec())));
         let arrays = read.collect::<std::result::Result<_, _>>().map_err(|error| lost(self.job.stage, error))?;
         Ok(Ended { place, arrays })
     }

@@ -11,12 +11,16 @@ use crate::store::checkpoint::{self, State};
 use crate::train::metrics::StepLine;
 use crate::train::times::StepTime;
 
+/// A value over the step, of its numerator and denominator.
+fn share((sum, count): &(f64, f64)) -> f64 {
+    if *count > 0.0 { sum / count } else { 0.0 }
+}
+
 impl Trainer<'_, '_> {
     pub(in crate::train) fn log(&mut self, step: usize, loss: f64, norm: f64) -> bool {
         if self.turns.now.is_some() {
             return self.log_turn(loss, norm);
         }
-        let share = |(sum, count): &(f64, f64)| if *count > 0.0 { sum / count } else { 0.0 };
         let rates =
             self.now.stage.optimizer.rates.iter().map(|(name, _)| name.clone()).zip(self.now.rates.iter().copied());
         let mut more = vec![];
@@ -49,7 +53,6 @@ impl Trainer<'_, '_> {
     /// A step of an update in its turn: its metrics have its name before theirs. Of several steps the last is logged.
     fn log_turn(&mut self, loss: f64, norm: f64) -> bool {
         let Some(part) = self.turns.now.map(|i| &self.job.updates[i]) else { return true };
-        let share = |(sum, count): &(f64, f64)| if *count > 0.0 { sum / count } else { 0.0 };
         let now = &mut self.now;
         let mut more = vec![("loss".to_string(), loss), ("grad_norm".to_string(), norm)];
         more.extend(part.stage.optimizer.rates.iter().map(|(name, _)| name.clone()).zip(now.rates.iter().copied()));

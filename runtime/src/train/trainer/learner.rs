@@ -181,18 +181,22 @@ impl<'a> Learner<'a> {
     ) -> Result<Kept> {
         let mut take = |name: &str, len: usize| take(&of_update(at, name), len);
         let weights = take("weights", self.weights.len())?;
-        self.optimizer.restore(&mut take)?;
-        let cells = self.states.cells.iter().map(|cell| take(&cell.kept, cell.now.len())).collect::<Result<_>>()?;
+        let cells = self.take_states(&mut take)?;
         let best = has_best.then(|| take("best", self.weights.len())).transpose()?;
         Ok(Kept { weights, cells, best })
+    }
+
+    /// Sets the optimizer's states to kept ones, and gives those of the loss.
+    pub fn take_states(&mut self, take: &mut dyn FnMut(&str, usize) -> Result<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
+        self.optimizer.restore(&mut *take)?;
+        self.states.cells.iter().map(|cell| take(&cell.kept, cell.now.len())).collect()
     }
 
     /// Goes on from a checkpoint.
     pub fn restore(&mut self, engine: &dyn Engine, kept: Kept, place: Place) {
         self.weights.set(kept.weights);
         self.best = kept.best.map(|weights| engine.array(weights));
-        self.states.cells.iter_mut().zip(kept.cells).for_each(|(cell, values)| cell.now.set(values));
-        self.states.have_begun();
+        self.states.go_on(kept.cells);
         self.batches.go_to(Cursor { epoch: place.epoch, taken: place.taken });
         self.steps = place.steps;
     }
@@ -206,10 +210,15 @@ impl<'a> Learner<'a> {
     /// The arrays of a checkpoint that hold it.
     pub fn kept(&self, at: usize) -> Vec<(String, &Array)> {
         let mut arrays = vec![("weights".to_string(), &self.weights)];
-        arrays.extend(self.optimizer.states());
-        arrays.extend(self.states.cells.iter().map(|cell| (cell.kept.clone(), &cell.now)));
+        arrays.extend(self.kept_states());
         arrays.extend(self.best.as_ref().map(|weights| ("best".to_string(), weights)));
         arrays.into_iter().map(|(name, values)| (of_update(at, &name), values)).collect()
+    }
+
+    /// The states of the optimizer and of the loss, by the names that [`Learner::take_states`] asks for.
+    pub fn kept_states(&self) -> impl Iterator<Item = (String, &Array)> {
+        let cells = self.states.cells.iter().map(|cell| (cell.kept.clone(), &cell.now));
+        self.optimizer.states().into_iter().chain(cells)
     }
 
     /// Its weights in the arena, by path.

@@ -41,8 +41,9 @@ impl States {
         States { start: (!cells.is_empty()).then_some(start), cells }
     }
 
-    /// They come from a checkpoint.
-    pub fn have_begun(&mut self) {
+    /// They go on from what was kept of their cells.
+    pub fn go_on(&mut self, kept: Vec<Vec<f32>>) {
+        self.cells.iter_mut().zip(kept).for_each(|(cell, values)| cell.now.set(values));
         self.start = None;
     }
 
